@@ -1,0 +1,79 @@
+"""A policy in the caller's own process: for trusted policies, library use and tests. No isolation whatsoever.
+
+The messages are the same objects that would cross a pipe, so an engine cannot tell the difference; they are just not
+encoded.
+"""
+
+from __future__ import annotations
+
+import importlib
+import traceback
+from collections.abc import Callable
+from types import ModuleType
+from typing import cast
+
+from quintain.plugins.simulator import (
+    POLICY_FILENAME,
+    FailureKind,
+    GuestSession,
+    JsonValue,
+    LoadGuest,
+    OpenPolicy,
+    Policy,
+    PolicyError,
+    PolicyFailure,
+    Simulator,
+)
+
+
+def policy_failure(error: BaseException, kind: FailureKind) -> PolicyFailure:
+    """Describe an exception by the policy's own lines only."""
+    lines = [f for f in traceback.extract_tb(error.__traceback__) if f.filename == POLICY_FILENAME]
+    line = lines[-1].lineno if lines else None
+    if isinstance(error, SyntaxError) and error.filename == POLICY_FILENAME:
+        line = error.lineno
+    frames = "".join(f"  line {f.lineno}, in {f.name}\n" for f in lines)
+    return PolicyFailure(kind, f"{type(error).__name__}: {error}", line=line, traceback=frames)
+
+
+class InProcessPolicy:
+    """`Policy` over a guest session in this process."""
+
+    def __init__(self, load: LoadGuest, source: str, setup: JsonValue) -> None:
+        self._on_query: Callable[[JsonValue], JsonValue] | None = None
+        try:
+            self._session: GuestSession = load(source, setup, self._query)
+        except Exception as error:  # noqa: BLE001 - the boundary to the policy's code
+            raise PolicyError(policy_failure(error, FailureKind.LOAD)) from error
+
+    @property
+    def info(self) -> JsonValue:
+        return self._session.info
+
+    def ask(self, message: JsonValue, on_query: Callable[[JsonValue], JsonValue] | None = None) -> JsonValue:
+        self._on_query = on_query
+        try:
+            return self._session.answer(message)
+        except Exception as error:  # noqa: BLE001 - the boundary to the policy's code
+            raise PolicyError(policy_failure(error, FailureKind.RAISED)) from error
+
+    def _query(self, question: JsonValue) -> JsonValue:
+        if self._on_query is None:
+            raise PolicyError(PolicyFailure(FailureKind.PROTOCOL, "a query where none is answered"))
+        return self._on_query(question)
+
+
+def in_process(simulator: Simulator, source: str) -> OpenPolicy:
+    """An `OpenPolicy` that runs `source` right here, with the simulator's guest module."""
+    module: ModuleType
+    if simulator.guest_module:
+        module = importlib.import_module(simulator.guest_module)
+    else:
+        module = ModuleType("guest")
+        exec(compile(simulator.guest_source, "guest.py", "exec"), module.__dict__)
+    load = cast(LoadGuest, module.load)
+
+    def open_policy(setup: JsonValue) -> Policy:
+        return InProcessPolicy(load, source, setup)
+
+    return open_policy

@@ -1,0 +1,361 @@
+"""The interface between quintain and a simulator.
+
+A simulator is a deterministic model of a system. It owns its policy interface, scenarios, objectives, baselines and
+bounds, and is found by the entry point group ``quintain.simulators`` (the entry point loads an object that satisfies
+`Simulator`). Everything here is plain data and standard library: a simulator depends on nothing else of quintain.
+
+Three kinds of code meet in a run:
+
+* the simulator's *engine*: trusted, holds the truth and the score, runs in the verifier's process;
+* the *policy*: hostile, runs in another process;
+* the simulator's *guest* module: runs beside the policy, turns the engine's messages into the objects that a policy
+  works with (a mirror of the observable state) and the policy's decisions into messages. The engine believes nothing
+  that a guest says: every message from it is the policy's word.
+
+Life cycle: one `Simulator` object a process, made at start-up, used from several threads at once, so its methods must be
+pure functions of their arguments (caches are fine). No clock, no global random state, no environment.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol, TypeAlias, runtime_checkable
+
+JsonValue: TypeAlias = "None | bool | int | float | str | Sequence[JsonValue] | Mapping[str, JsonValue]"
+
+ENTRY_POINT_GROUP = "quintain.simulators"
+
+
+# --------------------------------------------------------------------------------------------------------- failures
+
+
+class FailureKind(enum.Enum):
+    """Why a policy failed. Every kind is the policy's own doing; a machine's fault is never one of these."""
+
+    LOAD = "load"  # the source does not compile, raises at import, or lacks an entry point
+    RAISED = "raised"  # an exception left the policy
+    REJECTED = "rejected"  # the engine refused a decision: `rule` says which rule broke
+    PROTOCOL = "protocol"  # the policy process spoke out of turn or not in the message format
+    DECISION_SIZE = "decision_size"  # one decision was larger than the limit
+    CPU_LIMIT = "cpu_limit"
+    MEMORY_LIMIT = "memory_limit"
+    WALL_LIMIT = "wall_limit"  # wall time went by without the CPU being used up: retryable, never cached
+    DIED = "died"  # the policy process ended in the middle of a run
+    FORBIDDEN = "forbidden"  # killed for a system call that no policy has an honest reason for
+    NONDETERMINISTIC = "nondeterministic"  # two runs of the same request decided differently
+
+
+@dataclass(frozen=True, slots=True)
+class PolicyFailure:
+    """What went wrong, said so that the policy's author can mend it.
+
+    `rule` is a stable lower_snake_case name of the broken rule (REJECTED only). `time_seconds` is simulated time and
+    `step` the simulator's own step number (tick, request number); both None before the first step. `line` is the
+    policy's own line number; `traceback` holds only frames of the policy's source.
+    """
+
+    kind: FailureKind
+    message: str
+    rule: str = ""
+    step: int | None = None
+    time_seconds: float | None = None
+    line: int | None = None
+    traceback: str = ""
+
+
+class PolicyError(Exception):
+    """Raised by a `Policy` or an engine when the policy failed. Carries the `PolicyFailure`."""
+
+    def __init__(self, failure: PolicyFailure) -> None:
+        super().__init__(f"{failure.kind.value}: {failure.message}")
+        self.failure = failure
+
+
+class InvalidInput(ValueError):
+    """The caller's input is wrong: an unknown name, a malformed scenario or trace.
+
+    `field` is the place (``trace.csv:12:arrival_seconds``, ``suite``), the message says what was found and what
+    would be right.
+    """
+
+    def __init__(self, field: str, message: str) -> None:
+        super().__init__(f"{field}: {message}")
+        self.field = field
+        self.message = message
+
+
+class SimulatorFault(Exception):
+    """The simulator itself failed (a bug, a remote simulator that died). Never blamed on the policy, never cached."""
+
+
+# ------------------------------------------------------------------------------------------------- talking to a policy
+
+
+class Policy(Protocol):
+    """A loaded policy in some other place, seen from the engine. Turn-based: one message, one answer.
+
+    Not thread safe: one run, one thread. `ask` raises `PolicyError` for everything the policy does wrong, limits
+    included; after that the policy is dead and must not be asked again.
+    """
+
+    @property
+    def info(self) -> JsonValue:
+        """What the guest said about the policy after loading it (its calling mode, say). The policy's word."""
+
+    def ask(self, message: JsonValue, on_query: Callable[[JsonValue], JsonValue] | None = None) -> JsonValue:
+        """Send `message` to the guest's session and return its answer.
+
+        Before it answers, the guest may ask back; each query is handed to `on_query` and its return value sent.
+        A query without `on_query` is a protocol failure. Messages are JSON values; ints stay ints and floats floats,
+        non-finite floats do not exist.
+        """
+
+
+class OpenPolicy(Protocol):
+    """Starts a fresh policy for one run. The caller of `Simulator.run` owns and closes what this opens."""
+
+    def __call__(self, setup: JsonValue) -> Policy:
+        """Load the policy with the guest's `setup` (what the guest may know before the first message)."""
+
+
+@runtime_checkable
+class GuestSession(Protocol):
+    """What a guest module's ``load`` returns. Lives in the untrusted process."""
+
+    info: JsonValue
+
+    def answer(self, message: JsonValue) -> JsonValue:
+        """Handle one message of the engine. Whatever it raises is reported as the policy's failure."""
+
+
+class LoadGuest(Protocol):
+    """Signature of ``load`` in a guest module (a guest module imports the standard library and itself, no more).
+
+    `query` sends a question to the engine in the middle of an answer and returns the reply. The policy's source is
+    to be compiled with the filename ``POLICY_FILENAME`` so that its own lines can be told apart in a traceback.
+    """
+
+    def __call__(self, source: str, setup: JsonValue, query: Callable[[JsonValue], JsonValue]) -> GuestSession: ...
+
+
+POLICY_FILENAME = "policy.py"
+
+
+# --------------------------------------------------------------------------------------------- what a simulator offers
+
+
+class Direction(enum.Enum):
+    MAXIMIZE = "maximize"
+    MINIMIZE = "minimize"
+
+
+class Part(enum.Enum):
+    """Train scenarios steer a search; held-out ones are never shown to a backend."""
+
+    TRAIN = "train"
+    HELD_OUT = "held_out"
+
+
+class Aggregation(enum.Enum):
+    """How the scored values of a suite's scenarios become one score."""
+
+    MEDIAN_VALUE = "median_value"  # median of the metric itself, in its unit
+    MEAN_NORMALIZED = "mean_normalized"  # mean of ScenarioScore.normalized, in [0, 1], always maximised
+
+
+@dataclass(frozen=True, slots=True)
+class Objective:
+    """A metric, which way is better, its unit (``containers/s``, ``s``), and how it is made from a run."""
+
+    name: str
+    metric: str
+    unit: str
+    direction: Direction
+    description: str
+
+
+@dataclass(frozen=True, slots=True)
+class Scenario:
+    """One workload + cluster + seed. `spec` is the simulator's own; nobody else looks inside.
+
+    `digest` is the sha256 (hex) of everything the outcome depends on beside the policy and the simulator's build.
+    `cost` is a relative estimate of the work to simulate it (cheap ones run first).
+    """
+
+    name: str
+    digest: str
+    description: str
+    spec: object = field(repr=False, compare=False)
+    cost: float = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class SuiteEntry:
+    scenario: str
+    part: Part
+
+
+@dataclass(frozen=True, slots=True)
+class Suite:
+    name: str
+    description: str
+    objective: str
+    aggregation: Aggregation
+    entries: tuple[SuiteEntry, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Baseline:
+    """A policy to compare with, in the simulator's own policy language. The first one is the default and a search's seed."""
+
+    name: str
+    description: str
+    source: str
+
+
+@dataclass(frozen=True, slots=True)
+class Descriptor:
+    """A behavioural axis for quality-diversity: a metric and its bin edges (ascending; n edges make n + 1 bins)."""
+
+    metric: str
+    edges: tuple[float, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class RequiredDefinition:
+    """What a policy's source must define: a top-level function by name, or a function decorated by a name."""
+
+    kind: str  # "function" | "decorator"
+    name: str
+    description: str
+
+
+@dataclass(frozen=True, slots=True)
+class Description:
+    """What a generator, a prompt and a person need to know. Texts are Markdown and name the domain; nothing else does."""
+
+    name: str
+    title: str
+    build: str  # digest of the simulator's code and data: part of every verdict's identity
+    policy_guide: str  # the system, the policy interface, pitfalls, a minimal example
+    required_definitions: tuple[RequiredDefinition, ...]
+    objectives: tuple[Objective, ...]
+    suites: tuple[str, ...]
+    baselines: tuple[Baseline, ...]
+    descriptors: tuple[Descriptor, ...] = ()
+    grammar: str = ""  # JSON, see quintain.plugins.grammar; empty: the offline backend can only mutate
+
+
+# ----------------------------------------------------------------------------------------------------- what a run gives
+
+
+@dataclass(frozen=True, slots=True)
+class RunOptions:
+    """`calling_mode` is one of the simulator's own names; empty lets it choose. `timeline` asks for the whole timeline
+    (a picture's worth); without it only the slice around the worst moment is kept."""
+
+    calling_mode: str = ""
+    timeline: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """Metrics of one class of work (query, interactive, batch); `metrics` in a fixed order."""
+
+    name: str
+    metrics: Mapping[str, float]
+
+
+@dataclass(frozen=True, slots=True)
+class TimelineEvent:
+    time_seconds: float
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What one run of one policy on one scenario gave: a pure function of (policy, scenario, build).
+
+    `metrics` holds finite floats in a fixed order; what does not exist is absent (never NaN). With a `failure`,
+    metrics say how far it came. `decisions_digest` is the sha256 (hex) over every decision in order, `decision_log`
+    (at most a few thousand short entries) lets two runs be compared; `detail` is the simulator's own JSON document
+    (a full timeline for pictures), empty unless asked for.
+    """
+
+    scenario: str
+    metrics: Mapping[str, float]
+    groups: tuple[Group, ...]
+    decisions_digest: str
+    calling_mode: str
+    failure: PolicyFailure | None = None
+    failures_by_reason: Mapping[str, int] = field(default_factory=dict)
+    timeline: tuple[TimelineEvent, ...] = ()
+    decision_log: tuple[str, ...] = ()
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Floor:
+    """A floor that the objective demands and what was reached; `reached < required` breaks it."""
+
+    name: str
+    required: float
+    reached: float
+
+
+@dataclass(frozen=True, slots=True)
+class ScenarioScore:
+    """One scenario under one objective.
+
+    `value` is the metric after floors and failures were counted (a failed scenario has the worst value); `raw` the metric
+    as measured (None if it does not exist). `normalized` is in [0, 1]: 0 the worst, 1 the provable bound. `bound` is None
+    where no bound is known, and then `normalized` is relative to whatever the simulator documents.
+    """
+
+    value: float
+    raw: float | None
+    normalized: float
+    baseline: float
+    bound: float | None
+    floors: tuple[Floor, ...] = ()
+
+    @property
+    def broken_floors(self) -> tuple[Floor, ...]:
+        return tuple(f for f in self.floors if f.reached < f.required)
+
+
+@runtime_checkable
+class Simulator(Protocol):
+    """A simulator as the verifier sees it. All methods are thread safe and deterministic."""
+
+    @property
+    def guest_module(self) -> str:
+        """Dotted name of the guest module (``quintain_faas.guest``): imported in the untrusted process. Importing
+        it must not import the engine. Empty if `guest_source` is given instead."""
+
+    @property
+    def guest_source(self) -> str:
+        """Source of a guest module that is not installed (a remote simulator's); it is executed in the untrusted
+        process and is as hostile as the policy. Empty when `guest_module` is set."""
+
+    def describe(self) -> Description: ...
+
+    def suite(self, name: str) -> Suite:
+        """Raises InvalidInput for an unknown name, naming the known ones."""
+
+    def scenario(self, name: str) -> Scenario:
+        """Raises InvalidInput for an unknown name, naming the known ones."""
+
+    def inline_scenario(self, name: str, files: Mapping[str, bytes]) -> Scenario:
+        """A scenario from the caller's files (``scenario.toml``, ``trace.csv``). Raises InvalidInput with the file, row
+        and column."""
+
+    def run(self, scenario: Scenario, open_policy: OpenPolicy, options: RunOptions) -> Outcome:
+        """Simulate. Calls `open_policy` exactly once. A `PolicyError` never leaves: it becomes `Outcome.failure` with
+        the step and time at which it happened. Raises SimulatorFault for the simulator's own trouble."""
+
+    def score(self, objective: str, scenario: Scenario, outcome: Outcome, baseline: Outcome) -> ScenarioScore:
+        """Score `outcome` against the default baseline's outcome on the same scenario. Raises InvalidInput for an
+        unknown objective."""

@@ -1,0 +1,251 @@
+"""The interface between quintain and a backend: a source of candidates (an LLM provider, the offline evolver, a recording).
+
+A backend is found by the entry point group ``quintain.backends``; the entry point loads a subclass of `Backend`. It makes
+ONE call and says honestly what came of it. Everything else is the generator service's: retries, deadlines, rate limits,
+records, prices, prompts, extraction and the gate. Plain data only; no grpc, no protobuf.
+
+Life cycle: one object for each configured backend, made at start-up and closed once at the end (`close`). All calls come
+from one event loop; many calls may be in flight at once. Cancelling `generate` must free what the call holds (close the
+socket) and must let `asyncio.CancelledError` through.
+"""
+
+from __future__ import annotations
+
+import abc
+import enum
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import ClassVar
+
+from pydantic import BaseModel, ConfigDict
+
+from quintain.plugins.simulator import Description, Objective
+
+ENTRY_POINT_GROUP = "quintain.backends"
+
+
+# ---------------------------------------------------------------------------------------------------------- the task
+
+
+class Operator(enum.Enum):
+    """How the candidate is to be made."""
+
+    FULL = "full"  # write the whole policy anew from the parent
+    DIFF = "diff"  # change the first parent by search/replace blocks
+    CROSSOVER = "crossover"  # combine two parents
+    REPAIR = "repair"  # mend the first parent, which failed
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """An earlier candidate. `score` and `normalized` (0 the worst, 1 the bound) are None for one without a score.
+
+    `feedback` is the full feedback for a parent, a short form for an inspiration. `scenario_values`: normalised value
+    by train scenario.
+    """
+
+    candidate_id: str
+    source: str
+    score: float | None = None
+    normalized: float | None = None
+    feedback: str = ""
+    scenario_values: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """One line of the run's digest; `score` is None if the attempt has none."""
+
+    number: int
+    candidate_id: str
+    score: float | None
+    summary: str
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """Everything a backend may know; held-out results are never in it. All randomness derives from `seed` (64 bits)."""
+
+    simulator: Description
+    objective: Objective
+    suite_description: str
+    operator: Operator
+    seed: int
+    parents: tuple[Example, ...] = ()
+    inspirations: tuple[Example, ...] = ()
+    history: tuple[Attempt, ...] = ()
+    lessons: tuple[str, ...] = ()
+    best_score: float | None = None
+    bound_score: float | None = None
+
+
+# ---------------------------------------------------------------------------------------------------------- one call
+
+
+@dataclass(frozen=True, slots=True)
+class Allowance:
+    """Bounds of one request. `max_output_tokens` 0: the backend's default; `max_cost_usd` None: no bound;
+    `effort`: "low", "medium", "high", or "" for the backend's default."""
+
+    max_output_tokens: int = 0
+    max_cost_usd: float | None = None
+    effort: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One message of a prompt. `role`: "system", "user" or "assistant". With `cache_breakpoint`, the provider may cache
+    everything up to and including this message."""
+
+    role: str
+    content: str
+    cache_breakpoint: bool = False
+
+
+def _no_progress(_characters: int) -> None:
+    return None
+
+
+@dataclass(frozen=True, slots=True)
+class BackendCall:
+    """One call. `messages` is empty for a backend whose `Capabilities.prompt` is False.
+
+    `attempt` counts the calls of this request from 1. `timeout_seconds` is the time left for the whole call; the service
+    cancels the call when it is over, so a backend needs no timer of its own. `progress` may be called from the event
+    loop with the number of characters received so far.
+    """
+
+    request_id: str
+    attempt: int
+    task: Task
+    messages: tuple[Message, ...]
+    allowance: Allowance
+    timeout_seconds: float
+    progress: Callable[[int], None] = _no_progress
+
+
+class CallOutcome(enum.Enum):
+    """What came of one call."""
+
+    OK = "ok"
+    # An answer that ended before it was complete; final, and charged.
+    TRUNCATED = "truncated"  # the output budget or the context window ran out (reasoning counts)
+    REFUSAL = "refusal"
+    CONTENT_FILTER = "content_filter"
+    EMPTY = "empty"
+    # Not the last word: another call may help.
+    RATE_LIMITED = "rate_limited"
+    OVERLOADED = "overloaded"
+    TIMEOUT = "timeout"
+    SERVER_ERROR = "server_error"
+    CONNECTION = "connection"  # no connection, or it broke before the end of the answer
+    MALFORMED = "malformed"  # an answer that is not what the protocol says
+    # Final until a person acts.
+    AUTH = "auth"
+    SPEND_LIMIT = "spend_limit"
+    BAD_REQUEST = "bad_request"
+    # Nobody can say whether the provider did the work and charged for it.
+    UNKNOWN = "unknown"
+
+
+class Rejection(enum.Enum):
+    """A backend's own word that its answer holds no policy (a remote generator has a gate of its own)."""
+
+    NO_CODE = "no_code"
+    INVALID_CODE = "invalid_code"
+    DIFF_FAILED = "diff_failed"
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Tokens. `input_tokens` excludes cached and cache-written tokens; `output_tokens` includes `reasoning_tokens`."""
+
+    input_tokens: int = 0
+    cached_input_tokens: int = 0
+    cache_write_tokens: int = 0
+    output_tokens: int = 0
+    reasoning_tokens: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class BackendReply:
+    """What one call gave: `text` to extract a policy from (an LLM), or a finished policy in `source`.
+
+    `usage` is None if the provider did not say. `charged_usd` and `at_risk_usd` are for a backend that meters itself
+    (a remote generator); None lets the service price the usage. `detail` explains a failure or a rejection.
+    `retry_after_seconds`: the provider's wish.
+    """
+
+    outcome: CallOutcome
+    text: str = ""
+    source: str = ""
+    rationale: str = ""
+    usage: Usage | None = None
+    model: str = ""
+    provider_request_id: str = ""
+    detail: str = ""
+    retry_after_seconds: float | None = None
+    rejection: Rejection | None = None
+    charged_usd: float | None = None
+    at_risk_usd: float | None = None
+
+
+# ------------------------------------------------------------------------------------------------------- the backend
+
+
+@dataclass(frozen=True, slots=True)
+class Capabilities:
+    """What a backend can do.
+
+    `deterministic`: the same task gives the same reply. `priced`: calls cost money, so a price row is looked up for the
+    model. `streaming`: `progress` is called while the answer arrives. `prompt`: wants `BackendCall.messages`.
+    `repeatable`: a call may be made again after a crash without paying twice.
+    """
+
+    operators: frozenset[Operator]
+    deterministic: bool
+    priced: bool
+    streaming: bool
+    prompt: bool
+    repeatable: bool
+
+
+class BackendOptions(BaseModel):
+    """Options of a backend in the service's configuration. Unknown keys are refused."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Backend(abc.ABC):
+    """A source of candidates. Subclass it, name an `Options` model, and register the class as an entry point."""
+
+    Options: ClassVar[type[BackendOptions]] = BackendOptions
+
+    def __init__(self, model: str, options: BackendOptions) -> None:
+        """`options` is an instance of this class's `Options`. Raise ValueError for settings that cannot work; a missing
+        key is not one of them (see `unavailable_reason`)."""
+        self.model = model
+        self.options = options
+
+    @property
+    @abc.abstractmethod
+    def capabilities(self) -> Capabilities:
+        """Constant after construction."""
+
+    @abc.abstractmethod
+    async def generate(self, call: BackendCall) -> BackendReply:
+        """Make one call. Everything a provider can do is a reply; an exception that leaves is a bug of the backend."""
+
+    @property
+    def unavailable_reason(self) -> str:
+        """Why the backend cannot be used (no key, say); empty if it can. Cheap: no call is made."""
+        return ""
+
+    @property
+    def secrets(self) -> tuple[str, ...]:
+        """Strings that must never leave the process; the service cuts them out of everything it records or says."""
+        return ()
+
+    async def close(self) -> None:
+        """Free connections. Called once, after the last call."""
+        return None

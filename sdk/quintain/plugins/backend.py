@@ -1,12 +1,12 @@
-"""The interface between quintain and a backend: a source of candidates (an LLM provider, the offline evolver, a recording).
+"""The interface between quintain and a backend: a source of candidates (an LLM provider, the evolver, a recording).
 
-A backend is found by the entry point group ``quintain.backends``; the entry point loads a subclass of `Backend`. It makes
-ONE call and says honestly what came of it. Everything else is the generator service's: retries, deadlines, rate limits,
-records, prices, prompts, extraction and the gate. Plain data only; no grpc, no protobuf.
+A backend is found by the entry point group ``quintain.backends``; the entry point loads a subclass of `Backend`. It
+makes ONE call and says honestly what came of it. Everything else is the generator service's: retries, deadlines, rate
+limits, records, prices, prompts, extraction and the gate. Plain data only; no grpc, no protobuf.
 
-Life cycle: one object for each configured backend, made at start-up and closed once at the end (`close`). All calls come
-from one event loop; many calls may be in flight at once. Cancelling `generate` must free what the call holds (close the
-socket) and must let `asyncio.CancelledError` through.
+Life cycle: one object for each configured backend, made at start-up and closed once at the end (`close`). All calls
+come from one event loop; many calls may be in flight at once. Cancelling `generate` must free what the call holds
+(close the socket) and must let `asyncio.CancelledError` through.
 """
 
 from __future__ import annotations
@@ -110,9 +110,9 @@ def _no_progress(_characters: int) -> None:
 class BackendCall:
     """One call. `messages` is empty for a backend whose `Capabilities.prompt` is False.
 
-    `attempt` counts the calls of this request from 1. `timeout_seconds` is the time left for the whole call; the service
-    cancels the call when it is over, so a backend needs no timer of its own. `progress` may be called from the event
-    loop with the number of characters received so far.
+    `attempt` counts the calls of this request from 1. `timeout_seconds` is the time left for the whole call; the
+    service cancels the call when it is over, so a backend needs no timer of its own. `allowance.max_output_tokens` is
+    never 0 here. `progress` may be called from the event loop with the number of characters received so far.
     """
 
     request_id: str
@@ -173,7 +173,7 @@ class BackendReply:
 
     `usage` is None if the provider did not say. `charged_usd` and `at_risk_usd` are for a backend that meters itself
     (a remote generator); None lets the service price the usage. `detail` explains a failure or a rejection.
-    `retry_after_seconds`: the provider's wish.
+    `retry_after_seconds`: the provider's wish. `sent` is False if the request certainly never reached the provider.
     """
 
     outcome: CallOutcome
@@ -188,6 +188,7 @@ class BackendReply:
     rejection: Rejection | None = None
     charged_usd: float | None = None
     at_risk_usd: float | None = None
+    sent: bool = True
 
 
 # ------------------------------------------------------------------------------------------------------- the backend
@@ -248,4 +249,4 @@ class Backend(abc.ABC):
 
     async def close(self) -> None:
         """Free connections. Called once, after the last call."""
-        return None
+        return

@@ -12,8 +12,8 @@ Three kinds of code meet in a run:
   works with (a mirror of the observable state) and the policy's decisions into messages. The engine believes nothing
   that a guest says: every message from it is the policy's word.
 
-Life cycle: one `Simulator` object a process, made at start-up, used from several threads at once, so its methods must be
-pure functions of their arguments (caches are fine). No clock, no global random state, no environment.
+Life cycle: one `Simulator` object a process, made at start-up, used from several threads at once, so its methods must
+be pure functions of their arguments (caches are fine). No clock, no global random state, no environment.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol, TypeAlias, runtime_checkable
 
-JsonValue: TypeAlias = "None | bool | int | float | str | Sequence[JsonValue] | Mapping[str, JsonValue]"
+JsonValue: TypeAlias = "bool | int | float | str | Sequence[JsonValue] | Mapping[str, JsonValue] | None"
 
 ENTRY_POINT_GROUP = "quintain.simulators"
 
@@ -208,7 +208,8 @@ class Suite:
 
 @dataclass(frozen=True, slots=True)
 class Baseline:
-    """A policy to compare with, in the simulator's own policy language. The first one is the default and a search's seed."""
+    """A policy to compare with, in the simulator's own policy language. The first one is the default and a search's
+    seed."""
 
     name: str
     description: str
@@ -234,7 +235,8 @@ class RequiredDefinition:
 
 @dataclass(frozen=True, slots=True)
 class Description:
-    """What a generator, a prompt and a person need to know. Texts are Markdown and name the domain; nothing else does."""
+    """What a generator, a prompt and a person need to know. Texts are Markdown and name the domain; nothing else
+    does."""
 
     name: str
     title: str
@@ -246,6 +248,9 @@ class Description:
     baselines: tuple[Baseline, ...]
     descriptors: tuple[Descriptor, ...] = ()
     grammar: str = ""  # JSON, see quintain.plugins.grammar; empty: the offline backend can only mutate
+    # Names for RunOptions.calling_mode; the first is the most literal one (every step asks the policy), in which a
+    # verdict is confirmed. Empty: there is one way only.
+    calling_modes: tuple[str, ...] = ()
 
 
 # ----------------------------------------------------------------------------------------------------- what a run gives
@@ -309,9 +314,9 @@ class Floor:
 class ScenarioScore:
     """One scenario under one objective.
 
-    `value` is the metric after floors and failures were counted (a failed scenario has the worst value); `raw` the metric
-    as measured (None if it does not exist). `normalized` is in [0, 1]: 0 the worst, 1 the provable bound. `bound` is None
-    where no bound is known, and then `normalized` is relative to whatever the simulator documents.
+    `value` is the metric after floors and failures were counted (a failed scenario has the worst value); `raw` the
+    metric as measured (None if it does not exist). `normalized` is in [0, 1]: 0 the worst, 1 the provable bound.
+    `bound` is None where no bound is known, and then `normalized` is relative to whatever the simulator documents.
     """
 
     value: float

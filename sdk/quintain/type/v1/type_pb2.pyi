@@ -274,6 +274,7 @@ class SimulatorDescription(_message.Message):
     BASELINES_FIELD_NUMBER: _builtins.int
     DESCRIPTORS_FIELD_NUMBER: _builtins.int
     GRAMMAR_FIELD_NUMBER: _builtins.int
+    CALLING_MODES_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     title: _builtins.str
     build: _builtins.str
@@ -292,6 +293,10 @@ class SimulatorDescription(_message.Message):
     def baselines(self) -> _containers.RepeatedCompositeFieldContainer[Global___Baseline]: ...
     @_builtins.property
     def descriptors(self) -> _containers.RepeatedCompositeFieldContainer[Global___Descriptor]: ...
+    @_builtins.property
+    def calling_modes(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Names of the calling modes; the first is the most literal one, in which a verdict is confirmed. Empty: one way only."""
+
     def __init__(
         self,
         *,
@@ -305,10 +310,11 @@ class SimulatorDescription(_message.Message):
         baselines: _abc.Iterable[Global___Baseline] | None = ...,
         descriptors: _abc.Iterable[Global___Descriptor] | None = ...,
         grammar: _builtins.str = ...,
+        calling_modes: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["baselines", b"baselines", "build", b"build", "descriptors", b"descriptors", "grammar", b"grammar", "name", b"name", "objectives", b"objectives", "policy_guide", b"policy_guide", "required_definitions", b"required_definitions", "suites", b"suites", "title", b"title"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["baselines", b"baselines", "build", b"build", "calling_modes", b"calling_modes", "descriptors", b"descriptors", "grammar", b"grammar", "name", b"name", "objectives", b"objectives", "policy_guide", b"policy_guide", "required_definitions", b"required_definitions", "suites", b"suites", "title", b"title"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -1,7 +1,7 @@
 """The grammar of policies that a simulator may offer to the offline backend: data, not code.
 
-A grammar travels in a simulator's description as JSON, so a simulator in any language can have one and a generator needs
-no simulator installed. It has typed genes, a Jinja2 template that renders readable Python from their values, and
+A grammar travels in a simulator's description as JSON, so a simulator in any language can have one and a generator
+needs no simulator installed. It has typed genes, a Jinja2 template that renders readable Python from their values, and
 hand-written seeds (gene assignments). Genes belong to components; crossover swaps whole components.
 
 The generator renders in Jinja2's sandbox. The template sees every gene by name, plus ``genes`` (all of them) and

@@ -43,7 +43,7 @@ class InProcessPolicy:
         self._on_query: Callable[[JsonValue], JsonValue] | None = None
         try:
             self._session: GuestSession = load(source, setup, self._query)
-        except Exception as error:  # noqa: BLE001 - the boundary to the policy's code
+        except Exception as error:
             raise PolicyError(policy_failure(error, FailureKind.LOAD)) from error
 
     @property
@@ -54,7 +54,7 @@ class InProcessPolicy:
         self._on_query = on_query
         try:
             return self._session.answer(message)
-        except Exception as error:  # noqa: BLE001 - the boundary to the policy's code
+        except Exception as error:
             raise PolicyError(policy_failure(error, FailureKind.RAISED)) from error
 
     def _query(self, question: JsonValue) -> JsonValue:

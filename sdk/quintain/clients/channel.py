@@ -1,0 +1,179 @@
+"""Channels, deadlines and retries: what all clients share."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import json
+import random
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, TypeVar
+
+import grpc
+from pydantic import Field, SecretStr
+
+from quintain.errors import Aborted, DeadlineExceeded, QuintainError, ResourceExhausted, Unavailable
+from quintain.service.config import Settings
+from quintain.service.status import from_rpc_error
+
+T = TypeVar("T")
+
+_FIRST_DELAY_SECONDS = 0.1
+_MAX_DELAY_SECONDS = 5.0
+
+
+class ClientTls(Settings):
+    """Trust for the server (None: the system's roots), and a client certificate where the server asks for one."""
+
+    ca_file: Path | None = None
+    certificate_file: Path | None = None
+    key_file: Path | None = None
+
+
+class ClientSettings(Settings):
+    """How to reach a service. A host name may have many addresses (a headless service): work is spread over all."""
+
+    address: str = Field(description="host:port")
+    token: SecretStr | None = None
+    tls: ClientTls | None = None
+    timeout_seconds: float = Field(600.0, gt=0, description="default deadline of a call, retries included")
+    max_message_bytes: int = Field(32 * 1024 * 1024, gt=0)
+    caller: str = Field("", description="name for the server's fair shares")
+
+
+def channel_arguments(settings: ClientSettings) -> tuple[str, list[tuple[str, Any]], grpc.ChannelCredentials | None]:
+    """Target, options and credentials for `grpc.insecure_channel`/`secure_channel` and their asyncio twins."""
+    options: list[tuple[str, Any]] = [
+        ("grpc.max_receive_message_length", settings.max_message_bytes),
+        ("grpc.max_send_message_length", settings.max_message_bytes),
+        ("grpc.service_config", json.dumps({"loadBalancingConfig": [{"round_robin": {}}]})),
+        ("grpc.dns_min_time_between_resolutions_ms", 1000),
+        ("grpc.max_reconnect_backoff_ms", 2000),
+        ("grpc.keepalive_time_ms", 30_000),
+    ]
+    credentials = None
+    if settings.tls is not None:
+        tls = settings.tls
+        credentials = grpc.ssl_channel_credentials(_read(tls.ca_file), _read(tls.key_file), _read(tls.certificate_file))
+    target = settings.address if "://" in settings.address or settings.address.startswith("unix:") else ""
+    return target or f"dns:///{settings.address}", options, credentials
+
+
+def call_metadata(settings: ClientSettings) -> tuple[tuple[str, str], ...]:
+    metadata: list[tuple[str, str]] = []
+    if settings.token is not None:
+        metadata.append(("authorization", f"Bearer {settings.token.get_secret_value()}"))
+    if settings.caller:
+        metadata.append(("quintain-caller", settings.caller))
+    return tuple(metadata)
+
+
+def retry_delay(error: QuintainError, attempt: int, deadline: float) -> float:
+    """Seconds to wait before the next try; raises `error` if it must not or cannot be retried before `deadline`."""
+    waits_help = isinstance(error, Unavailable | Aborted) or (
+        isinstance(error, ResourceExhausted) and error.retry_after_seconds is not None
+    )
+    if not waits_help:
+        raise error
+    backoff = min(_MAX_DELAY_SECONDS, _FIRST_DELAY_SECONDS * 2**attempt) * random.uniform(0.5, 1.0)
+    delay: float = max(backoff, error.retry_after_seconds or 0.0)
+    if time.monotonic() + delay >= deadline:
+        raise error
+    return delay
+
+
+class SyncCaller:
+    """One channel and its calls. Thread safe."""
+
+    def __init__(self, settings: ClientSettings) -> None:
+        target, options, credentials = channel_arguments(settings)
+        self.channel = (
+            grpc.secure_channel(target, credentials, options) if credentials else grpc.insecure_channel(target, options)
+        )
+        self._settings = settings
+        self._metadata = call_metadata(settings)
+
+    def unary(self, method: Callable[..., T], request: Any, timeout: float | None = None) -> T:
+        deadline = time.monotonic() + (timeout or self._settings.timeout_seconds)
+        for attempt in itertools.count():
+            try:
+                return method(request, timeout=_left(deadline), metadata=self._metadata)
+            except grpc.RpcError as error:
+                time.sleep(retry_delay(from_rpc_error(error), attempt, deadline))
+        raise AssertionError("count() has no end")
+
+    def stream(
+        self, method: Callable[..., Any], request: Callable[[], Any], timeout: float | None = None
+    ) -> Iterator[Any]:
+        """A stream that begins again, with a new `request()`, when it breaks: only for calls that may be repeated."""
+        deadline = time.monotonic() + (timeout or self._settings.timeout_seconds)
+        for attempt in itertools.count():
+            call = method(request(), timeout=_left(deadline), metadata=self._metadata)
+            try:
+                yield from call
+                return
+            except grpc.RpcError as error:
+                delay = retry_delay(from_rpc_error(error), attempt, deadline)
+            finally:
+                call.cancel()
+            time.sleep(delay)
+
+    def close(self) -> None:
+        self.channel.close()
+
+
+class AsyncCaller:
+    """The asyncio twin of `SyncCaller`. Belongs to one event loop."""
+
+    def __init__(self, settings: ClientSettings) -> None:
+        target, options, credentials = channel_arguments(settings)
+        self.channel = (
+            grpc.aio.secure_channel(target, credentials, options)
+            if credentials
+            else grpc.aio.insecure_channel(target, options)
+        )
+        self._settings = settings
+        self._metadata = call_metadata(settings)
+
+    async def unary(self, method: Callable[..., Any], request: Any, timeout: float | None = None) -> Any:
+        deadline = time.monotonic() + (timeout or self._settings.timeout_seconds)
+        for attempt in itertools.count():
+            try:
+                return await method(request, timeout=_left(deadline), metadata=self._metadata)
+            except grpc.RpcError as error:
+                await asyncio.sleep(retry_delay(from_rpc_error(error), attempt, deadline))
+        raise AssertionError("count() has no end")
+
+    async def stream(
+        self, method: Callable[..., Any], request: Callable[[], Any], timeout: float | None = None
+    ) -> AsyncIterator[Any]:
+        deadline = time.monotonic() + (timeout or self._settings.timeout_seconds)
+        for attempt in itertools.count():
+            call = method(request(), timeout=_left(deadline), metadata=self._metadata)
+            try:
+                async for response in call:
+                    yield response
+                return
+            except grpc.RpcError as error:
+                delay = retry_delay(from_rpc_error(error), attempt, deadline)
+            finally:
+                with suppress(Exception):
+                    call.cancel()
+            await asyncio.sleep(delay)
+
+    async def close(self) -> None:
+        await self.channel.close()
+
+
+def _read(path: Path | None) -> bytes | None:
+    return path.read_bytes() if path else None
+
+
+def _left(deadline: float) -> float:
+    left = deadline - time.monotonic()
+    if left <= 0:
+        raise DeadlineExceeded("the call's deadline passed before it could be tried again")
+    return left

@@ -1,0 +1,137 @@
+"""What every rpc of every service gets: typed errors, RED metrics, a correlation id in the logs, the bearer token."""
+
+from __future__ import annotations
+
+import asyncio
+import hmac
+import time
+import uuid
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from contextlib import aclosing
+from typing import Any
+
+import grpc
+import structlog
+from prometheus_client import Counter, Gauge, Histogram
+
+from quintain.errors import Cancelled, Internal, InvalidArgument, QuintainError, Unauthenticated
+from quintain.plugins.simulator import InvalidInput
+from quintain.service.logs import get_logger
+from quintain.service.status import DETAILS_KEY, to_status
+
+CORRELATION_KEY = "x-correlation-id"
+_OPEN_METHODS = ("/grpc.health.v1.Health/",)
+
+HANDLED = Counter("quintain_rpc_handled", "Finished rpcs.", ["service", "method", "code"])
+SECONDS = Histogram(
+    "quintain_rpc_duration_seconds",
+    "Time from the first byte of an rpc to its end.",
+    ["service", "method"],
+    buckets=(0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1, 5, 15, 60, 300),
+)
+IN_FLIGHT = Gauge("quintain_rpc_in_flight", "Rpcs being handled.", ["service", "method"])
+
+log = get_logger("rpc")
+
+
+class Boundary(grpc.aio.ServerInterceptor):
+    """Wraps each handler, unary or streaming, so that an error is mapped wherever in the call it is raised."""
+
+    def __init__(self, service: str, token: str | None = None) -> None:
+        self._service = service
+        self._token = token
+
+    async def intercept_service(
+        self,
+        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[Any]],
+        handler_call_details: grpc.HandlerCallDetails,
+    ) -> Any:
+        handler = await continuation(handler_call_details)
+        if handler is None or handler_call_details.method.startswith(_OPEN_METHODS):
+            return handler
+        call = _Call(self._service, self._token, handler_call_details)
+        codecs = (handler.request_deserializer, handler.response_serializer)
+        if handler.unary_unary:
+            return grpc.unary_unary_rpc_method_handler(call.unary(handler.unary_unary), *codecs)
+        if handler.stream_unary:
+            return grpc.stream_unary_rpc_method_handler(call.unary(handler.stream_unary), *codecs)
+        if handler.unary_stream:
+            return grpc.unary_stream_rpc_method_handler(call.streaming(handler.unary_stream), *codecs)
+        return grpc.stream_stream_rpc_method_handler(call.streaming(handler.stream_stream), *codecs)
+
+
+class _Call:
+    def __init__(self, service: str, token: str | None, details: grpc.HandlerCallDetails) -> None:
+        self._labels = (service, details.method.rsplit("/", 1)[-1])
+        self._token = token
+        self._method = details.method
+        self._metadata = {key: value for key, value in details.invocation_metadata or () if isinstance(value, str)}
+
+    def unary(self, behavior: Callable[[Any, Any], Awaitable[Any]]) -> Callable[[Any, Any], Awaitable[Any]]:
+        async def handle(request: Any, context: grpc.aio.ServicerContext[Any, Any]) -> Any:
+            async with _Observed(self, context):
+                self._authenticate()
+                return await behavior(request, context)
+
+        return handle
+
+    def streaming(
+        self, behavior: Callable[[Any, Any], AsyncGenerator[Any, None]]
+    ) -> Callable[[Any, Any], AsyncIterator[Any]]:
+        async def handle(request: Any, context: grpc.aio.ServicerContext[Any, Any]) -> AsyncIterator[Any]:
+            async with _Observed(self, context):
+                self._authenticate()
+                # aclosing: when the caller goes away the servicer's own clean-up runs now, not at garbage collection.
+                async with aclosing(behavior(request, context)) as responses:
+                    async for response in responses:
+                        yield response
+
+        return handle
+
+    def _authenticate(self) -> None:
+        if self._token is None:
+            return
+        given = self._metadata.get("authorization", "")
+        if not hmac.compare_digest(given.encode(), f"Bearer {self._token}".encode()):
+            raise Unauthenticated("a valid bearer token is required in the authorization metadata")
+
+
+class _Observed:
+    """One rpc from begin to end: metrics, log context, errors to status."""
+
+    def __init__(self, call: _Call, context: grpc.aio.ServicerContext[Any, Any]) -> None:
+        self._call = call
+        self._context = context
+
+    async def __aenter__(self) -> None:
+        self._begin = time.monotonic()
+        self._correlation = self._call._metadata.get(CORRELATION_KEY) or uuid.uuid4().hex
+        structlog.contextvars.bind_contextvars(correlation_id=self._correlation, method=self._call._labels[1])
+        IN_FLIGHT.labels(*self._call._labels).inc()
+
+    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, _trace: Any) -> None:
+        IN_FLIGHT.labels(*self._call._labels).dec()
+        SECONDS.labels(*self._call._labels).observe(time.monotonic() - self._begin)
+        typed = self._typed(error)
+        HANDLED.labels(*self._call._labels, typed.code if typed else "OK").inc()
+        if typed is None or isinstance(error, asyncio.CancelledError | GeneratorExit):
+            return
+        status = to_status(typed)
+        await self._context.abort(
+            getattr(grpc.StatusCode, typed.code),
+            typed.message,
+            trailing_metadata=((DETAILS_KEY, status.SerializeToString()), (CORRELATION_KEY, self._correlation)),
+        )
+
+    def _typed(self, error: BaseException | None) -> QuintainError | None:
+        if error is None:
+            return None
+        if isinstance(error, QuintainError):
+            log.info("rpc failed", code=error.code, reason=error.reason, message=error.message)
+            return error
+        if isinstance(error, InvalidInput):
+            return InvalidArgument.of(error.field, error.message)
+        if isinstance(error, asyncio.CancelledError | GeneratorExit):
+            return Cancelled("the caller went away")
+        log.error("rpc crashed", exc_info=error)
+        return Internal(f"internal error; correlation id {self._correlation}")

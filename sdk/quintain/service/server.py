@@ -1,0 +1,215 @@
+"""Starts a service: gRPC with health and reflection, /metrics, signals, graceful drain. The same for all three."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import signal
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Protocol
+
+import grpc
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection
+from prometheus_client import start_http_server
+from pydantic import Field, SecretStr
+
+from quintain.service.config import Settings
+from quintain.service.interceptors import Boundary
+from quintain.service.logs import get_logger, register_secret
+
+log = get_logger("server")
+
+# Health's name for "the process answers"; the empty name and the services' own names mean "ready for work".
+LIVENESS = "liveness"
+
+
+class TlsSettings(Settings):
+    """Server certificate; with `client_ca_file`, clients must show a certificate of that CA (mTLS)."""
+
+    certificate_file: Path
+    key_file: Path
+    client_ca_file: Path | None = None
+
+
+class ServerSettings(Settings):
+    """How a service listens. Port 0 takes a free port; `address_file` then says which."""
+
+    listen: str = Field("127.0.0.1:0", description="host:port of the gRPC server")
+    metrics_listen: str = Field("127.0.0.1:0", description="host:port of the Prometheus endpoint")
+    address_file: Path | None = Field(None, description="JSON file with the bound addresses, written once serving")
+    token: SecretStr | None = Field(None, description="bearer token that callers must send")
+    token_file: Path | None = Field(None, description="file that holds the bearer token")
+    tls: TlsSettings | None = None
+    max_message_bytes: int = Field(32 * 1024 * 1024, gt=0, description="largest gRPC message, either way")
+    drain_seconds: float = Field(30.0, ge=0, description="how long a stopping service lets work in flight finish")
+    max_connection_age_seconds: float = Field(
+        30.0, gt=0, description="clients reconnect after this, so that new replicas get work"
+    )
+    log_json: bool = Field(True, description="JSON logs; false for short lines")
+    log_level: str = "INFO"
+
+
+class Service(Protocol):
+    """One service, wired. Lives on one event loop."""
+
+    name: str
+
+    async def start(self) -> None: ...
+
+    def register(self, server: grpc.aio.Server) -> Sequence[str]:
+        """Add the servicers; return the full names of the gRPC services."""
+
+    async def ready(self) -> bool:
+        """Whether work would succeed now. Called every second; must be quick."""
+
+    async def drain(self) -> None:
+        """Take no new work and return when work in flight is finished or durably recorded."""
+
+    async def close(self) -> None: ...
+
+
+class RunningServer:
+    """A service that is being served. `stop` drains, then closes."""
+
+    def __init__(
+        self,
+        service: Service,
+        settings: ServerSettings,
+        server: grpc.aio.Server,
+        address: str,
+        metrics_address: str,
+        stop_metrics: Callable[[], None],
+        watch: asyncio.Task[None],
+        set_health: Callable[[bool], Awaitable[None]],
+    ) -> None:
+        self.address = address
+        self.metrics_address = metrics_address
+        self._service, self._settings, self._server = service, settings, server
+        self._stop_metrics, self._watch, self._set_health = stop_metrics, watch, set_health
+
+    async def stop(self) -> None:
+        self._watch.cancel()
+        with suppress(asyncio.CancelledError):
+            await self._watch
+        await self._set_health(False)
+        try:
+            await asyncio.wait_for(self._service.drain(), self._settings.drain_seconds)
+        except TimeoutError:
+            log.warning("drain timed out", seconds=self._settings.drain_seconds)
+        await self._server.stop(grace=1.0)
+        await self._service.close()
+        self._stop_metrics()
+
+
+async def start_server(service: Service, settings: ServerSettings) -> RunningServer:
+    """Start `service`, bind, and return when it accepts calls. Raises OSError with the address if it is taken."""
+    token = _token(settings)
+    await service.start()
+    server = grpc.aio.server(interceptors=[Boundary(service.name, token)], options=_options(settings))
+    health_servicer = health.aio.HealthServicer()
+    names = list(service.register(server))
+    health_pb2_grpc.add_HealthServicer_to_server(health_servicer, server)
+    reflection.enable_server_reflection([*names, health.SERVICE_NAME, reflection.SERVICE_NAME], server)
+    host = settings.listen.rsplit(":", 1)[0]
+    try:
+        port = _bind(server, settings)
+    except RuntimeError as error:
+        await service.close()
+        raise OSError(f"cannot listen on {settings.listen}: the address is taken or not allowed") from error
+    metrics_host, metrics_port = settings.metrics_listen.rsplit(":", 1)
+    metrics_server, metrics_thread = start_http_server(int(metrics_port), addr=metrics_host)
+
+    async def set_health(ready: bool) -> None:
+        value = health_pb2.HealthCheckResponse.SERVING if ready else health_pb2.HealthCheckResponse.NOT_SERVING
+        for name in ("", *names):
+            await health_servicer.set(name, value)
+
+    await health_servicer.set(LIVENESS, health_pb2.HealthCheckResponse.SERVING)
+    await set_health(await service.ready())
+    await server.start()
+    watch = asyncio.create_task(_watch_readiness(service, set_health))
+
+    def stop_metrics() -> None:
+        metrics_server.shutdown()
+        metrics_server.server_close()
+        metrics_thread.join()
+
+    running = RunningServer(
+        service,
+        settings,
+        server,
+        f"{host}:{port}",
+        f"{metrics_host}:{metrics_server.server_port}",
+        stop_metrics,
+        watch,
+        set_health,
+    )
+    if settings.address_file is not None:
+        text = json.dumps({"address": running.address, "metrics_address": running.metrics_address})
+        partial = settings.address_file.with_suffix(".partial")
+        partial.write_text(text)
+        partial.replace(settings.address_file)
+    log.info("serving", address=running.address, metrics=running.metrics_address)
+    return running
+
+
+def run_service(service: Service, settings: ServerSettings) -> None:
+    """Serve until SIGTERM or SIGINT, then drain. Blocking."""
+
+    async def main() -> None:
+        stopping = asyncio.Event()
+        loop = asyncio.get_running_loop()
+        for signum in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(signum, stopping.set)
+        running = await start_server(service, settings)
+        await stopping.wait()
+        log.info("draining", seconds=settings.drain_seconds)
+        await running.stop()
+        log.info("stopped")
+
+    asyncio.run(main())
+
+
+def _token(settings: ServerSettings) -> str | None:
+    token = settings.token.get_secret_value() if settings.token else None
+    if settings.token_file is not None:
+        token = settings.token_file.read_text().strip()
+    if token is not None:
+        register_secret(token)
+    return token
+
+
+def _options(settings: ServerSettings) -> list[tuple[str, int]]:
+    age = int(settings.max_connection_age_seconds * 1000)
+    return [
+        ("grpc.so_reuseport", 0),
+        ("grpc.max_receive_message_length", settings.max_message_bytes),
+        ("grpc.max_send_message_length", settings.max_message_bytes),
+        ("grpc.max_connection_age_ms", age),
+        ("grpc.max_connection_age_grace_ms", int(settings.drain_seconds * 1000) + 600_000),
+        ("grpc.keepalive_time_ms", 30_000),
+        ("grpc.http2.min_recv_ping_interval_without_data_ms", 10_000),
+        ("grpc.keepalive_permit_without_calls", 1),
+    ]
+
+
+def _bind(server: grpc.aio.Server, settings: ServerSettings) -> int:
+    if settings.tls is None:
+        return server.add_insecure_port(settings.listen)
+    tls = settings.tls
+    ca = tls.client_ca_file.read_bytes() if tls.client_ca_file else None
+    credentials = grpc.ssl_server_credentials(
+        [(tls.key_file.read_bytes(), tls.certificate_file.read_bytes())],
+        root_certificates=ca,
+        require_client_auth=ca is not None,
+    )
+    return server.add_secure_port(settings.listen, credentials)
+
+
+async def _watch_readiness(service: Service, set_health: Callable[[bool], Awaitable[None]]) -> None:
+    while True:
+        await asyncio.sleep(1.0)
+        await set_health(await service.ready())

@@ -1,14 +1,27 @@
 #!/usr/bin/env bash
-# Regenerates the Python code of the contracts from proto/ into sdk/. Pinned tools: see grpcio-tools in pyproject.toml.
+# Regenerates the Python code of the contracts from proto/ into sdk/ with the tools pinned in the lock.
+# --check: generate elsewhere and fail if the committed code differs.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-bin=.venv/bin
-find sdk/quintain -name '*_pb2*' -delete
-PATH="$PWD/$bin:$PATH" $bin/python -m grpc_tools.protoc -I proto \
-  --python_out=sdk --grpc_python_out=sdk --mypy_out=sdk --mypy_grpc_out=sdk \
-  $(cd proto && find quintain -name '*.proto' | sort)
-for package in type generator verifier controller simulator; do
-  for folder in sdk/quintain/$package sdk/quintain/$package/v1; do
-    [ -e "$folder/__init__.py" ] || touch "$folder/__init__.py"
+out=sdk
+if [ "${1:-}" = --check ]; then
+  out=$(mktemp -d)
+  trap 'rm -rf "$out"' EXIT
+else
+  find sdk/quintain -name '*_pb2*' -delete
+fi
+mapfile -t protos < <(cd proto && find quintain -name '*.proto' | sort)
+PATH="$PWD/.venv/bin:$PATH" .venv/bin/python -m grpc_tools.protoc -I proto --python_out="$out" --grpc_python_out="$out" \
+  --mypy_out=quiet:"$out" --mypy_grpc_out=quiet:"$out" "${protos[@]}"
+if [ "$out" = sdk ]; then
+  for proto in "${protos[@]}"; do
+    folder=sdk/$(dirname "$proto")
+    touch "$folder/__init__.py" "$(dirname "$folder")/__init__.py"
   done
-done
+else
+  differing=0
+  while read -r file; do
+    cmp -s "$out/$file" "sdk/$file" || { echo "sdk/$file is not what proto/ generates: run make proto"; differing=1; }
+  done < <(cd "$out" && find . -name '*_pb2*' -type f | sort)
+  exit $differing
+fi

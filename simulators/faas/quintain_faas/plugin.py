@@ -1,0 +1,140 @@
+"""The FaaS simulator as quintain sees it: the object behind the entry point ``quintain.simulators: faas``."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import importlib
+import importlib.util
+from collections.abc import Iterator, Mapping
+from importlib import resources
+from importlib.resources.abc import Traversable
+
+from quintain.plugins.simulator import (
+    Baseline,
+    Description,
+    Descriptor,
+    InvalidInput,
+    OpenPolicy,
+    Outcome,
+    RequiredDefinition,
+    RunOptions,
+    Scenario,
+    ScenarioScore,
+    Suite,
+)
+from quintain_faas import objective as objectives
+from quintain_faas.bounds import scenario_bounds
+from quintain_faas.outcome import run_scenario
+from quintain_faas.scenario import scenario_from_files, spec_of
+from quintain_faas.scenario_suite import BUILT_IN, built_in_scenarios, built_in_suites
+
+REQUIRED = (
+    RequiredDefinition(
+        "decorator", "register_scheduler_init", "a function of the scheduler, called once before the first tick"
+    ),
+    RequiredDefinition(
+        "decorator",
+        "register_scheduler",
+        "a function (scheduler, results, pipelines) that returns (suspensions, assignments)",
+    ),
+)
+DESCRIPTORS = (
+    Descriptor("mean_memory_allocated_percent", (40.0, 70.0, 85.0, 95.0)),
+    Descriptor("mean_container_ram_percent", (5.0, 10.0, 15.0, 25.0, 50.0)),
+    Descriptor("query_completion_share", (0.25, 0.5, 0.75, 0.95)),
+    Descriptor("suspensions_per_assignment", (0.001, 0.05)),
+)
+
+
+class FaasSimulator:
+    """Satisfies `quintain.plugins.simulator.Simulator`. Holds no state beside caches; safe to use from many threads."""
+
+    guest_module = "quintain_faas.guest"
+    guest_source = ""
+
+    def describe(self) -> Description:
+        return _description()
+
+    def suite(self, name: str) -> Suite:
+        suites = built_in_suites()
+        if name not in suites:
+            raise InvalidInput("suite", f"{name!r} is unknown; known are: {', '.join(suites)}")
+        return suites[name].suite
+
+    def scenario(self, name: str) -> Scenario:
+        scenarios = built_in_scenarios()
+        if name not in scenarios:
+            raise InvalidInput("scenario", f"{name!r} is unknown; known are: {', '.join(scenarios)}")
+        return scenarios[name]
+
+    def inline_scenario(self, name: str, files: Mapping[str, bytes]) -> Scenario:
+        return scenario_from_files(name, files)
+
+    def run(self, scenario: Scenario, open_policy: OpenPolicy, options: RunOptions) -> Outcome:
+        return run_scenario(scenario, open_policy, options)
+
+    def score(self, objective: str, scenario: Scenario, outcome: Outcome, baseline: Outcome) -> ScenarioScore:
+        spec = spec_of(scenario)
+        bounds = scenario_bounds(spec)
+        return objectives.score(
+            objective,
+            outcome,
+            baseline,
+            duration=float(spec.params.duration),
+            bounds={"throughput": bounds.throughput, "penalised_latency": bounds.penalised_latency},
+        )
+
+
+@functools.cache
+def _description() -> Description:
+    package = resources.files("quintain_faas")
+    return Description(
+        name="faas",
+        title="FaaS scheduling (Eudoxia's policy interface)",
+        build=build_digest(package),
+        policy_guide=(package / "guide.md").read_text(encoding="utf-8"),
+        required_definitions=REQUIRED,
+        objectives=tuple(objectives.OBJECTIVES.values()),
+        suites=BUILT_IN,
+        baselines=tuple(_baseline(package, name) for name in ("fifo", "priority")),
+        descriptors=DESCRIPTORS,
+        grammar=_grammar(),
+        calling_modes=("every_tick", "fixed_point", "guard"),
+    )
+
+
+def _baseline(package: Traversable, name: str) -> Baseline:
+    source = (package / "baselines" / f"{name}.py").read_text(encoding="utf-8")
+    return Baseline(name=name, description=source.partition('"""')[2].partition('"""')[0], source=source)
+
+
+def _grammar() -> str:
+    """The grammar of policies for the offline backend; absent in a build that ships without one."""
+    if importlib.util.find_spec("quintain_faas.grammar") is None:
+        return ""
+    module = importlib.import_module("quintain_faas.grammar")
+    return str(module.grammar_json()) if hasattr(module, "grammar_json") else ""
+
+
+def build_digest(package: Traversable) -> str:
+    """sha256 (hex) over the names and bytes of the package's files: the same on every machine and Python version."""
+    digest = hashlib.sha256()
+    for name, file in sorted(_files(package, "")):
+        content = file.read_bytes()
+        digest.update(f"{name}\0{len(content)}\0".encode())
+        digest.update(content)
+    return digest.hexdigest()
+
+
+def _files(folder: Traversable, prefix: str) -> Iterator[tuple[str, Traversable]]:
+    for item in folder.iterdir():
+        name = prefix + item.name
+        if item.is_dir():
+            if item.name != "__pycache__" and not item.name.startswith("."):
+                yield from _files(item, f"{name}/")
+        elif not item.name.endswith((".pyc", ".pyo")) and not item.name.startswith("."):
+            yield name, item
+
+
+simulator = FaasSimulator()

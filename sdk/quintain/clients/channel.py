@@ -18,6 +18,7 @@ from pydantic import Field, SecretStr
 from quintain.errors import Aborted, DeadlineExceeded, QuintainError, ResourceExhausted, Unavailable
 from quintain.service.config import Settings
 from quintain.service.status import from_rpc_error
+from quintain.service.tracing import outgoing_metadata
 
 T = TypeVar("T")
 
@@ -100,7 +101,7 @@ class SyncCaller:
         deadline = time.monotonic() + (timeout or self._settings.timeout_seconds)
         for attempt in itertools.count():
             try:
-                return method(request, timeout=_left(deadline), metadata=self._metadata)
+                return method(request, timeout=_left(deadline), metadata=(*self._metadata, *outgoing_metadata()))
             except grpc.RpcError as error:
                 time.sleep(retry_delay(from_rpc_error(error), attempt, deadline))
         raise AssertionError("count() has no end")
@@ -111,7 +112,7 @@ class SyncCaller:
         """A stream that begins again, with a new `request()`, when it breaks: only for calls that may be repeated."""
         deadline = time.monotonic() + (timeout or self._settings.timeout_seconds)
         for attempt in itertools.count():
-            call = method(request(), timeout=_left(deadline), metadata=self._metadata)
+            call = method(request(), timeout=_left(deadline), metadata=(*self._metadata, *outgoing_metadata()))
             try:
                 yield from call
                 return
@@ -142,7 +143,7 @@ class AsyncCaller:
         deadline = time.monotonic() + (timeout or self._settings.timeout_seconds)
         for attempt in itertools.count():
             try:
-                return await method(request, timeout=_left(deadline), metadata=self._metadata)
+                return await method(request, timeout=_left(deadline), metadata=(*self._metadata, *outgoing_metadata()))
             except grpc.RpcError as error:
                 await asyncio.sleep(retry_delay(from_rpc_error(error), attempt, deadline))
         raise AssertionError("count() has no end")
@@ -152,7 +153,7 @@ class AsyncCaller:
     ) -> AsyncIterator[Any]:
         deadline = time.monotonic() + (timeout or self._settings.timeout_seconds)
         for attempt in itertools.count():
-            call = method(request(), timeout=_left(deadline), metadata=self._metadata)
+            call = method(request(), timeout=_left(deadline), metadata=(*self._metadata, *outgoing_metadata()))
             try:
                 async for response in call:
                     yield response

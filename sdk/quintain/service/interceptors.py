@@ -12,14 +12,15 @@ from typing import Any
 
 import grpc
 import structlog
+from opentelemetry import trace
 from prometheus_client import Counter, Gauge, Histogram
 
 from quintain.errors import Cancelled, Internal, InvalidArgument, QuintainError, Unauthenticated
 from quintain.plugins.simulator import InvalidInput
 from quintain.service.logs import get_logger
 from quintain.service.status import DETAILS_KEY, to_status
+from quintain.service.tracing import CORRELATION_KEY, incoming_context, tracer
 
-CORRELATION_KEY = "x-correlation-id"
 _OPEN_METHODS = ("/grpc.health.v1.Health/",)
 
 HANDLED = Counter("quintain_rpc_handled", "Finished rpcs.", ["service", "method", "code"])
@@ -108,8 +109,13 @@ class _Observed:
         self._correlation = self._call._metadata.get(CORRELATION_KEY) or uuid.uuid4().hex
         structlog.contextvars.bind_contextvars(correlation_id=self._correlation, method=self._call._labels[1])
         IN_FLIGHT.labels(*self._call._labels).inc()
+        self._span = tracer.start_as_current_span(
+            self._call._method.lstrip("/"), incoming_context(self._call._metadata), kind=trace.SpanKind.SERVER
+        )
+        self._span.__enter__()
 
-    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, _trace: Any) -> None:
+    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, stack: Any) -> None:
+        self._span.__exit__(kind, error, stack)
         IN_FLIGHT.labels(*self._call._labels).dec()
         SECONDS.labels(*self._call._labels).observe(time.monotonic() - self._begin)
         typed = self._typed(error)

@@ -19,6 +19,7 @@ from pydantic import Field, SecretStr
 from quintain.service.config import Settings
 from quintain.service.interceptors import Boundary
 from quintain.service.logs import get_logger, register_secret
+from quintain.service.tracing import configure_tracing
 
 log = get_logger("server")
 
@@ -170,6 +171,7 @@ def run_service(service: Service, settings: ServerSettings) -> None:
         await running.stop()
         log.info("stopped")
 
+    configure_tracing(service.name)
     asyncio.run(main())
 
 

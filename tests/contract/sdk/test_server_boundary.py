@@ -1,0 +1,239 @@
+"""A real server over real gRPC: typed errors unary and in mid-stream, tokens, TLS, health, metrics, drain."""
+
+import asyncio
+import socket
+import subprocess
+import urllib.request
+from collections.abc import AsyncIterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import grpc
+import pytest
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
+
+from quintain.clients import AsyncController, AsyncVerifier, ClientSettings
+from quintain.clients.channel import ClientTls
+from quintain.controller.v1 import controller_pb2, controller_pb2_grpc
+from quintain.errors import Internal, InvalidArgument, ResourceExhausted, Unauthenticated, Unavailable
+from quintain.service.server import LIVENESS, ServerSettings, TlsSettings, start_server
+from quintain.service.tracing import outgoing_metadata
+from quintain.verifier.v1 import verifier_pb2 as pb
+from quintain.verifier.v1 import verifier_pb2_grpc
+
+
+class Servicer(verifier_pb2_grpc.VerifierServicer):
+    """Misbehaves on request: the suite's name says how."""
+
+    def __init__(self) -> None:
+        self.calls = 0
+        self.finish = asyncio.Event()
+
+    async def Verify(self, request: pb.VerifyRequest, context: Any) -> AsyncIterator[pb.VerifyResponse]:
+        self.calls += 1
+        yield pb.VerifyResponse(progress=pb.VerifyProgress(scenarios_total=1))
+        if request.suite == "invalid":
+            raise InvalidArgument.of("suite", "unknown; known: smoke")
+        if request.suite == "crash":
+            raise ZeroDivisionError("a secret detail")
+        if request.suite == "busy" and self.calls < 3:
+            raise ResourceExhausted("full", retry_after_seconds=0.01)
+        if request.suite == "slow":
+            await self.finish.wait()
+        yield pb.VerifyResponse(result=pb.VerifyResult(verdict=pb.Verdict(digest="d")))
+
+    async def GetVerdict(self, request: pb.GetVerdictRequest, context: Any) -> pb.GetVerdictResponse:
+        raise InvalidArgument.of("digest", "64 hex digits are wanted")
+
+
+class Events(controller_pb2_grpc.ControllerServicer):
+    """Breaks the watch after two events, every time."""
+
+    async def WatchSearch(
+        self, request: controller_pb2.WatchSearchRequest, context: Any
+    ) -> AsyncIterator[controller_pb2.WatchSearchResponse]:
+        for sequence in range(request.after_sequence + 1, 8):
+            if sequence > request.after_sequence + 2:
+                raise Unavailable("going away")
+            yield controller_pb2.WatchSearchResponse(event=controller_pb2.Event(sequence=sequence))
+
+
+class Service:
+    name = "verifier"
+
+    def __init__(self) -> None:
+        self.servicer = Servicer()
+        self.is_ready = True
+
+    async def start(self) -> None: ...
+
+    def register(self, server: grpc.aio.Server) -> Sequence[str]:
+        verifier_pb2_grpc.add_VerifierServicer_to_server(self.servicer, server)
+        controller_pb2_grpc.add_ControllerServicer_to_server(Events(), server)
+        return ["quintain.verifier.v1.Verifier", "quintain.controller.v1.Controller"]
+
+    async def ready(self) -> bool:
+        return self.is_ready
+
+    async def drain(self) -> None: ...
+
+    async def close(self) -> None: ...
+
+
+async def test_an_error_is_typed_unary_and_in_the_middle_of_a_stream() -> None:
+    server = await start_server(Service(), ServerSettings())
+    async with AsyncVerifier(server.address) as client:
+        with pytest.raises(InvalidArgument) as unary:
+            await client.get_verdict(pb.GetVerdictRequest())
+        assert unary.value.violations[0].field == "digest"
+        with pytest.raises(InvalidArgument) as streamed:
+            await client.verify_policy("", simulator="s", suite="invalid")
+        assert streamed.value.violations[0].message == "unknown; known: smoke"
+    await server.stop()
+
+
+async def test_a_crash_is_internal_with_a_correlation_id_and_without_the_cause() -> None:
+    server = await start_server(Service(), ServerSettings())
+    async with AsyncVerifier(server.address) as client:
+        with pytest.raises(Internal, match=r"correlation id [0-9a-f]{32}") as caught:
+            await client.verify_policy("", simulator="s", suite="crash")
+    assert "secret" not in str(caught.value)
+    await server.stop()
+
+
+async def test_a_client_waits_as_told_when_the_server_is_full() -> None:
+    service = Service()
+    server = await start_server(service, ServerSettings())
+    async with AsyncVerifier(server.address) as client:
+        result = await client.verify_policy("", simulator="s", suite="busy")
+    assert (result.verdict.digest, service.servicer.calls) == ("d", 3)
+    await server.stop()
+
+
+async def test_a_watch_goes_on_over_broken_streams_without_gap_or_repeat() -> None:
+    server = await start_server(Service(), ServerSettings())
+    async with AsyncController(server.address) as client:
+        sequences = [event.sequence async for event in client.watch_search("s", timeout=20)]
+    assert sequences == [1, 2, 3, 4, 5, 6, 7]
+    await server.stop()
+
+
+async def test_a_bearer_token_is_required_but_not_for_health() -> None:
+    server = await start_server(Service(), ServerSettings.model_validate({"token": "right-token"}))
+    async with AsyncVerifier(server.address, token="right-token") as client:
+        assert (await client.verify_policy("", simulator="s", suite="ok")).verdict.digest == "d"
+    for wrong in ({}, {"token": "wrong-token"}):
+        async with AsyncVerifier(server.address, **wrong) as client:
+            with pytest.raises(Unauthenticated):
+                await client.verify_policy("", simulator="s", suite="ok")
+    async with grpc.aio.insecure_channel(server.address) as channel:
+        answer = await health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest())
+    assert answer.status == health_pb2.HealthCheckResponse.SERVING
+    await server.stop()
+
+
+def certificates(folder: Path) -> None:
+    """A CA, a server and a client certificate, made by openssl."""
+
+    def openssl(*arguments: str) -> None:
+        subprocess.run(["openssl", *arguments], cwd=folder, check=True, capture_output=True)
+
+    new = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]
+    openssl("req", "-x509", *new, "-keyout", "ca.key", "-out", "ca.crt", "-subj", "/CN=test-ca", "-days", "2")
+    (folder / "san").write_text("subjectAltName=IP:127.0.0.1,DNS:localhost")
+    for name in ("server", "client"):
+        openssl("req", *new, "-keyout", f"{name}.key", "-out", f"{name}.csr", "-subj", f"/CN={name}")
+        sign = ["-CA", "ca.crt", "-CAkey", "ca.key", "-CAcreateserial", "-days", "2", "-extfile", "san"]
+        openssl("x509", "-req", "-in", f"{name}.csr", "-out", f"{name}.crt", *sign)
+
+
+async def test_mutual_tls_lets_in_who_has_a_certificate_and_nobody_else(tmp_path: Path) -> None:
+    certificates(tmp_path)
+    tls = TlsSettings(
+        certificate_file=tmp_path / "server.crt", key_file=tmp_path / "server.key", client_ca_file=tmp_path / "ca.crt"
+    )
+    server = await start_server(Service(), ServerSettings.model_validate({"tls": tls}))
+
+    def client(**files: Path) -> AsyncVerifier:
+        trust = ClientTls(ca_file=tmp_path / "ca.crt", **files)
+        return AsyncVerifier(ClientSettings(address=server.address, tls=trust, timeout_seconds=2))
+
+    own = {"certificate_file": tmp_path / "client.crt", "key_file": tmp_path / "client.key"}
+    async with client(**own) as known:
+        assert (await known.verify_policy("", simulator="s", suite="ok")).verdict.digest == "d"
+    async with client() as unknown:
+        with pytest.raises(Unavailable):
+            await unknown.verify_policy("", simulator="s", suite="ok")
+    await server.stop()
+
+
+async def test_readiness_follows_the_service_and_liveness_does_not() -> None:
+    service = Service()
+    service.is_ready = False
+    server = await start_server(service, ServerSettings())
+    async with grpc.aio.insecure_channel(server.address) as channel:
+        stub = health_pb2_grpc.HealthStub(channel)
+        watch = stub.Watch(health_pb2.HealthCheckRequest(service="quintain.verifier.v1.Verifier"))
+        first = await watch.read()
+        alive = await stub.Check(health_pb2.HealthCheckRequest(service=LIVENESS))
+        service.is_ready = True
+        second = await watch.read()
+    serving = health_pb2.HealthCheckResponse
+    assert [first.status, alive.status, second.status] == [serving.NOT_SERVING, serving.SERVING, serving.SERVING]
+    await server.stop()
+
+
+async def test_reflection_lists_the_services() -> None:
+    server = await start_server(Service(), ServerSettings())
+    async with grpc.aio.insecure_channel(server.address) as channel:
+        stub = reflection_pb2_grpc.ServerReflectionStub(channel)
+        call = stub.ServerReflectionInfo(iter([reflection_pb2.ServerReflectionRequest(list_services="")]))
+        answer = await call.read()
+    assert "quintain.verifier.v1.Verifier" in {s.name for s in answer.list_services_response.service}
+    await server.stop()
+
+
+async def test_every_rpc_is_counted_by_method_and_code() -> None:
+    server = await start_server(Service(), ServerSettings())
+    async with AsyncVerifier(server.address) as client:
+        with pytest.raises(InvalidArgument):
+            await client.get_verdict(pb.GetVerdictRequest())
+    url = f"http://{server.metrics_address}/metrics"
+    text = await asyncio.to_thread(lambda: urllib.request.urlopen(url, timeout=5).read().decode())
+    assert 'quintain_rpc_handled_total{code="INVALID_ARGUMENT",method="GetVerdict",service="verifier"}' in text
+    await server.stop()
+
+
+async def test_a_taken_port_is_a_clear_error() -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        address = f"127.0.0.1:{taken.getsockname()[1]}"
+        with pytest.raises(OSError, match=address):
+            await start_server(Service(), ServerSettings(listen=address))
+
+
+async def test_a_correlation_id_and_a_trace_cross_from_caller_to_service() -> None:
+    """The servicer calls on: what it sends carries the id it was called with."""
+    seen: dict[str, str] = {}
+
+    class Relay(Service):
+        def register(self, server: grpc.aio.Server) -> Sequence[str]:
+            class Looking(verifier_pb2_grpc.VerifierServicer):
+                async def GetVerdict(self, request: pb.GetVerdictRequest, context: Any) -> pb.GetVerdictResponse:
+                    seen.update(outgoing_metadata())
+                    return pb.GetVerdictResponse()
+
+            verifier_pb2_grpc.add_VerifierServicer_to_server(Looking(), server)
+            return ["quintain.verifier.v1.Verifier"]
+
+    server = await start_server(Relay(), ServerSettings())
+    parent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+    async with grpc.aio.insecure_channel(server.address) as channel:
+        stub = verifier_pb2_grpc.VerifierStub(channel)
+        metadata = (("x-correlation-id", "abc"), ("traceparent", parent))
+        await stub.GetVerdict(pb.GetVerdictRequest(), metadata=metadata)
+    assert seen["x-correlation-id"] == "abc"
+    assert seen["traceparent"].split("-")[1] == parent.split("-")[1]
+    await server.stop()

@@ -1,0 +1,60 @@
+"""Configuration: file and environment, refused unknown keys, errors that name the key and never the value."""
+
+from pathlib import Path
+
+import pytest
+from pydantic import Field, SecretStr
+
+from quintain.service.config import ConfigError, Settings, load_settings
+
+
+class Inner(Settings):
+    size: int = Field(1, ge=0)
+    token: SecretStr | None = None
+
+
+class Model(Settings):
+    name: str = "x"
+    inner: Inner = Inner()
+
+
+def write(tmp_path: Path, text: str) -> str:
+    path = tmp_path / "service.toml"
+    path.write_text(text)
+    return str(path)
+
+
+def test_the_environment_overrides_the_file_key_by_key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("QT__INNER__SIZE", "7")
+    loaded = load_settings(Model, write(tmp_path, 'name = "y"\n[inner]\nsize = 3\ntoken = "abcdef"'), "QT__")
+    assert (loaded.name, loaded.inner.size) == ("y", 7)
+    assert loaded.inner.token is not None
+    assert loaded.inner.token.get_secret_value() == "abcdef"
+
+
+def test_without_file_and_environment_the_defaults_hold() -> None:
+    assert load_settings(Model, None, "QT__") == Model()
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("[inner]\nsiez = 3", "inner.siez"),
+        ("[inner]\nsize = -1", "inner.size"),
+        ("name = [", "not valid TOML"),
+    ],
+)
+def test_a_wrong_file_is_refused_with_the_place(tmp_path: Path, text: str, said: str) -> None:
+    with pytest.raises(ConfigError, match=said):
+        load_settings(Model, write(tmp_path, text), "QT__")
+
+
+def test_a_missing_file_is_an_error_and_not_the_defaults(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="does not exist"):
+        load_settings(Model, str(tmp_path / "none.toml"), "QT__")
+
+
+def test_an_error_never_repeats_the_value_since_it_may_be_a_secret(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError) as caught:
+        load_settings(Model, write(tmp_path, '[inner]\nsize = "sk-very-secret-value"'), "QT__")
+    assert "very-secret" not in str(caught.value)

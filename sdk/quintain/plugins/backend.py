@@ -172,7 +172,7 @@ class BackendReply:
     """What one call gave: `text` to extract a policy from (an LLM), or a finished policy in `source`.
 
     `usage` is None if the provider did not say. `charged_usd` and `at_risk_usd` are for a backend that meters itself
-    (a remote generator); None lets the service price the usage. `detail` explains a failure or a rejection.
+    (a remote generator). `detail` explains a failure or a rejection.
     `retry_after_seconds`: the provider's wish. `sent` is False if the request certainly never reached the provider.
     """
 
@@ -200,7 +200,8 @@ class Capabilities:
 
     `deterministic`: the same task gives the same reply. `priced`: calls cost money, so a price row is looked up for the
     model. `streaming`: `progress` is called while the answer arrives. `prompt`: wants `BackendCall.messages`.
-    `repeatable`: a call may be made again after a crash without paying twice.
+    `repeatable`: a call may be made again after a crash without paying twice. `meters_itself`: `charged_usd` of a reply
+    is the cost (None: unpriced), and the backend keeps to `Allowance.max_cost_usd` by itself.
     """
 
     operators: frozenset[Operator]
@@ -209,6 +210,7 @@ class Capabilities:
     streaming: bool
     prompt: bool
     repeatable: bool
+    meters_itself: bool = False
 
 
 class BackendOptions(BaseModel):

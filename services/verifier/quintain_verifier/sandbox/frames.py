@@ -1,0 +1,160 @@
+"""Messages to and from a policy process: a little-endian 32-bit length, then a JSON array. The trusted end.
+
+Whatever arrives is hostile. Sizes are bounded before a byte of the body is kept, every wait has a deadline (a drip of
+single bytes too), and the JSON is strict: UTF-8, finite numbers, at most MAX_DEPTH levels.
+"""
+
+from __future__ import annotations
+
+import json
+import select
+import socket
+import struct
+from time import monotonic
+from typing import Any
+
+import msgspec
+
+MAX_DEPTH = 64  # of one message, its own array included
+TICK_SECONDS = 0.05  # how often a wait looks at its deadline
+_BUFFER_BYTES = 1 << 16
+_LENGTH = struct.Struct("<I")
+
+
+class BadFrame(Exception):
+    """Not a message, or not the policy's turn."""
+
+
+class FrameTooLarge(Exception):
+    def __init__(self, size: int) -> None:
+        super().__init__(f"a message of {size} bytes")
+        self.size = size
+
+
+class ChannelClosed(Exception):
+    """The other end is gone."""
+
+
+class DeadlinePassed(Exception):
+    pass
+
+
+class Channel:
+    """One end of a socket pair, blocking, with a kernel timer. One thread."""
+
+    def __init__(self, end: socket.socket, frame_bytes: int) -> None:
+        """`frame_bytes`: the largest message to accept."""
+        tick = struct.pack("ll", 0, int(TICK_SECONDS * 1e6))
+        end.setblocking(True)
+        end.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, tick)
+        end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, tick)
+        self._end = end
+        self._frame_bytes = frame_bytes
+        self._watch = select.poll()
+        self._watch.register(end, select.POLLIN)
+        self._incoming = bytearray(_BUFFER_BYTES)
+        self._outgoing = bytearray(_BUFFER_BYTES)
+        self._encode_into = msgspec.json.Encoder().encode_into
+        self._decode = msgspec.json.Decoder().decode
+        self.bytes_received = 0
+        self.messages_received = 0
+
+    def send(self, frame: list[Any], seconds: float) -> None:
+        """Raises BadFrame if the other end spoke out of turn, ValueError or TypeError if `frame` is not JSON."""
+        if self._watch.poll(0):
+            self._hear_out_of_turn()
+        data = self._outgoing
+        self._encode_into(frame, data, 4)
+        size = len(data)
+        if b"null" in data:  # the encoder writes null for a NaN: look closely
+            json.dumps(frame, allow_nan=False)
+        _LENGTH.pack_into(data, 0, size - 4)
+        try:
+            sent = self._end.send(data)
+            if sent < size:
+                self._send_rest(memoryview(data)[sent:], seconds)
+        except BlockingIOError:
+            self._send_rest(memoryview(data), seconds)
+        except ConnectionError as error:
+            raise ChannelClosed from error
+
+    def _send_rest(self, rest: memoryview, seconds: float) -> None:
+        deadline = monotonic() + seconds
+        while rest:
+            if monotonic() >= deadline:
+                raise DeadlinePassed
+            try:
+                rest = rest[self._end.send(rest) :]
+            except BlockingIOError:
+                continue
+            except ConnectionError as error:
+                raise ChannelClosed from error
+
+    def _hear_out_of_turn(self) -> None:
+        try:
+            heard = self._end.recv(1)
+        except BlockingIOError:
+            return
+        except ConnectionError as error:
+            raise ChannelClosed from error
+        if not heard:
+            raise ChannelClosed
+        raise BadFrame("it spoke out of turn")
+
+    def receive(self, seconds: float) -> tuple[list[Any], int]:
+        """-> (message, its size in bytes). Raises BadFrame, FrameTooLarge, ChannelClosed, DeadlinePassed."""
+        deadline = monotonic() + seconds
+        incoming, filled, total = memoryview(self._incoming), 0, 4
+        while filled < total:
+            try:
+                count = self._end.recv_into(incoming[filled:])
+            except BlockingIOError:
+                count = -1
+            except ConnectionError as error:
+                raise ChannelClosed from error
+            if count == 0:
+                raise ChannelClosed
+            filled += max(count, 0)
+            if filled >= 4 and total == 4:
+                size: int = _LENGTH.unpack_from(incoming)[0]
+                if size > self._frame_bytes:
+                    raise FrameTooLarge(size)
+                total += size
+                if total > len(incoming):
+                    self._incoming = bytearray(total)
+                    self._incoming[:filled] = incoming[:filled]
+                    incoming = memoryview(self._incoming)
+            if filled < total and monotonic() >= deadline:
+                raise DeadlinePassed
+        if filled > total:
+            raise BadFrame("it spoke out of turn: more follows its message")
+        self.bytes_received += total
+        self.messages_received += 1
+        return self._parse(total), total - 4
+
+    def _parse(self, end: int) -> list[Any]:
+        data = self._incoming
+        try:
+            frame = self._decode(memoryview(data)[4:end])
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, ValueError) as error:
+            raise BadFrame(f"not strict JSON: {str(error)[:200]}") from error
+        if type(frame) is not list or not frame or type(frame[0]) is not str:
+            raise BadFrame("not an array that begins with its kind")
+        if data.count(b"[", 4, end) + data.count(b"{", 4, end) > MAX_DEPTH and _deeper_than(frame, MAX_DEPTH):
+            raise BadFrame(f"nested deeper than {MAX_DEPTH} levels")
+        return frame
+
+
+def _deeper_than(value: Any, levels: int) -> bool:
+    """Whether arrays and objects are nested in more than `levels` levels."""
+    layer: list[Any] = [value]
+    for _ in range(levels):
+        layer = [
+            inner
+            for outer in layer
+            for inner in (outer.values() if isinstance(outer, dict) else outer)
+            if isinstance(inner, (list, dict))
+        ]
+        if not layer:
+            return False
+    return True

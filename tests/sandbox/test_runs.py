@@ -1,0 +1,95 @@
+"""What a jailed run is: a fresh child, a conversation in turns, a failure of the right kind, nothing left behind."""
+
+from __future__ import annotations
+
+import pytest
+
+from quintain.plugins.simulator import FailureKind, InvalidInput, JsonValue, PolicyError, PolicyFailure
+from quintain_verifier.sandbox.jail import Jail
+from quintain_verifier.sandbox.limits import MIB, Limits
+
+SHORT = Limits(wall_seconds=3, step_seconds=3, cpu_seconds=1, memory_bytes=256 * MIB)
+
+
+def ask_once(jail: Jail, source: str, message: JsonValue = None, limits: Limits = SHORT) -> JsonValue:
+    with jail.open(source, guest_module="act_guest", limits=limits) as run:
+        return run.open_policy({}).ask(message)
+
+
+def failure(jail: Jail, source: str, limits: Limits = SHORT) -> PolicyFailure:
+    with pytest.raises(PolicyError) as caught:
+        ask_once(jail, source, limits=limits)
+    return caught.value.failure
+
+
+def test_a_policy_answers_and_asks_back(jail: Jail) -> None:
+    source = "def act(o):\n    return [setup, o, query(o + 1)]"
+    with jail.open(source, guest_module="act_guest", limits=SHORT) as run:
+        policy = run.open_policy({"cpus": 8})
+        assert policy.info == {"setup": {"cpus": 8}}
+        for n in range(50):
+            assert policy.ask(n, lambda question: [question, 0.5]) == [{"cpus": 8}, n, [n + 1, 0.5]]
+    assert run.usage.killed_by == ""
+    assert run.usage.max_rss_bytes > 5 * MIB
+    assert 0 < run.usage.cpu_seconds < 1
+
+
+def test_every_run_is_a_fresh_process(jail: Jail) -> None:
+    source = "import math\nmath.seen = getattr(math, 'seen', 0) + 1\ndef act(o):\n    return math.seen"
+    assert [ask_once(jail, source) for _ in range(3)] == [1, 1, 1]
+
+
+def test_a_guest_can_come_as_source(jail: Jail) -> None:
+    guest = (
+        "class S:\n    info = 'from source'\n    def answer(self, m): return [self.p, m]\n"
+        "def load(source, setup, query):\n    s = S(); s.p = source; return s\n"
+    )
+    with jail.open("the policy", guest_source=guest, limits=SHORT) as run:
+        policy = run.open_policy(None)
+        assert policy.info == "from source"
+        assert policy.ask(1) == ["the policy", 1]
+
+
+def test_an_exception_names_the_policys_own_lines(jail: Jail) -> None:
+    said = failure(jail, "def helper(x):\n    return 1 / x\n\ndef act(o):\n    return helper(0)\n")
+    assert said.kind is FailureKind.RAISED
+    assert said.message == "ZeroDivisionError: division by zero"
+    assert said.line == 2
+    assert said.traceback == "  line 5, in act\n  line 2, in helper\n"
+
+
+@pytest.mark.parametrize(
+    ("source", "line", "says"),
+    [
+        ("def act(o:\n    pass", 1, "SyntaxError"),
+        ("x = 1\nx.y\n", 2, "AttributeError"),
+        ("def other(o): pass", None, "KeyError: 'act'"),
+        ("def act(o): pass\0", None, "null bytes"),
+        ("import numpy", 1, "No module named 'numpy'"),
+        ("\ud800", None, "not valid Unicode"),
+        ("#" * 300_000, None, "300000 bytes; the limit is 262144"),
+    ],
+)
+def test_a_source_that_does_not_load(jail: Jail, source: str, line: int | None, says: str) -> None:
+    said = failure(jail, source)
+    assert said.kind is FailureKind.LOAD
+    assert says in said.message
+    assert said.line == line
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("cpu_seconds", 10**6),
+        ("wall_seconds", float("nan")),
+        ("wall_seconds", 0),
+        ("memory_bytes", 2**50),
+        ("decision_bytes", True),
+        ("source_bytes", "1"),
+        ("cpu_seconds", 1.5),
+    ],
+)
+def test_a_limit_out_of_range_is_named(jail: Jail, field: str, value: object) -> None:
+    with pytest.raises(InvalidInput) as caught:
+        jail.open("", guest_module="act_guest", limits=Limits(**{field: value}))
+    assert caught.value.field == f"limits.{field}"

@@ -41,6 +41,7 @@ class ClientSettings(Settings):
     token: SecretStr | None = None
     tls: ClientTls | None = None
     timeout_seconds: float = Field(600.0, gt=0, description="default deadline of a call, retries included")
+    retries: bool = Field(True, description="false: one try, errors go to the caller, who retries")
     max_message_bytes: int = Field(32 * 1024 * 1024, gt=0)
     caller: str = Field("", description="name for the server's fair shares")
 
@@ -103,7 +104,7 @@ class SyncCaller:
             try:
                 return method(request, timeout=_left(deadline), metadata=(*self._metadata, *outgoing_metadata()))
             except grpc.RpcError as error:
-                time.sleep(retry_delay(from_rpc_error(error), attempt, deadline))
+                time.sleep(self._delay(error, attempt, deadline))
         raise AssertionError("count() has no end")
 
     def stream(
@@ -117,10 +118,16 @@ class SyncCaller:
                 yield from call
                 return
             except grpc.RpcError as error:
-                delay = retry_delay(from_rpc_error(error), attempt, deadline)
+                delay = self._delay(error, attempt, deadline)
             finally:
                 call.cancel()
             time.sleep(delay)
+
+    def _delay(self, error: grpc.RpcError, attempt: int, deadline: float) -> float:
+        typed = from_rpc_error(error)
+        if not self._settings.retries:
+            raise typed from error
+        return retry_delay(typed, attempt, deadline)
 
     def close(self) -> None:
         self.channel.close()
@@ -145,7 +152,7 @@ class AsyncCaller:
             try:
                 return await method(request, timeout=_left(deadline), metadata=(*self._metadata, *outgoing_metadata()))
             except grpc.RpcError as error:
-                await asyncio.sleep(retry_delay(from_rpc_error(error), attempt, deadline))
+                await asyncio.sleep(self._delay(error, attempt, deadline))
         raise AssertionError("count() has no end")
 
     async def stream(
@@ -159,11 +166,17 @@ class AsyncCaller:
                     yield response
                 return
             except grpc.RpcError as error:
-                delay = retry_delay(from_rpc_error(error), attempt, deadline)
+                delay = self._delay(error, attempt, deadline)
             finally:
                 with suppress(Exception):
                     call.cancel()
             await asyncio.sleep(delay)
+
+    def _delay(self, error: grpc.RpcError, attempt: int, deadline: float) -> float:
+        typed = from_rpc_error(error)
+        if not self._settings.retries:
+            raise typed from error
+        return retry_delay(typed, attempt, deadline)
 
     async def close(self) -> None:
         await self.channel.close()

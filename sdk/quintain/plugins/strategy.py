@@ -1,0 +1,141 @@
+"""The interface between a search and a strategy: what to ask for next, and from which parents.
+
+A strategy is found by the entry point group ``quintain.strategies``; the entry point loads a `StrategyPlugin`. Plain
+data and pydantic for the options; no grpc, no protobuf, no clock, no store.
+
+A strategy is a state machine. The search calls `ask` and `tell` from one thread in an order that is a function of the
+recorded candidates alone: results are told strictly in order of number, and `ask(n)` comes at a point that is recorded
+with candidate n. The strategy must be a deterministic function of (problem, options, that sequence of calls): all
+randomness comes from the seed that `ask` is given. Then a search that was killed is continued, and a finished one
+replayed, by telling the stored results again. No call may take time that grows with the number of candidates.
+"""
+
+from __future__ import annotations
+
+import abc
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import ClassVar, Generic, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from quintain.plugins.backend import Operator
+from quintain.plugins.simulator import Descriptor
+
+__all__ = ["Ask", "BackendInfo", "Note", "Operator", "Options", "Problem", "Result", "Strategy", "StrategyPlugin"]
+
+ENTRY_POINT_GROUP = "quintain.strategies"
+
+
+@dataclass(frozen=True, slots=True)
+class BackendInfo:
+    """A backend that may be asked. `operators` in the backend's order; `max_cost_usd` None: unpriced."""
+
+    name: str
+    operators: tuple[Operator, ...]
+    max_cost_usd: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """What is known before the search begins, the same for its whole life.
+
+    `seeds` candidates (numbers 0..seeds-1) are given; the first `ask` is for number `seeds`, after all of them were
+    told. `scenarios` are the train scenarios in order; `Result.values` has one entry for each. `planned` is how many
+    candidates the first budget allows (None: no bound that counts candidates).
+    """
+
+    backends: tuple[BackendInfo, ...]
+    scenarios: tuple[str, ...]
+    descriptors: tuple[Descriptor, ...]
+    seeds: int
+    planned: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What came of candidate `number`. Greater `fitness` is better, whatever the objective's direction.
+
+    `fitness` is None without a verdict that finished on every train scenario: the policy `failed` (it can be repaired;
+    `values` tell how far it came), or nothing could be verified at all (`failed` is False: refused, no code, duplicate).
+    `values`: normalised value (0 worst, 1 bound) by train scenario, empty without a verdict. `metrics`: mean over the
+    train scenarios, for the descriptors. `behavior`: digest of all decisions; equal behaviour means equal values.
+    """
+
+    number: int
+    fitness: tuple[float, ...] | None
+    failed: bool = False
+    values: tuple[float, ...] = ()
+    metrics: Mapping[str, float] = field(default_factory=dict)
+    behavior: str = ""
+    cost_usd: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """One request: `parents` (at least one) and `inspirations` are candidate numbers that were told already."""
+
+    backend: str
+    operator: Operator
+    parents: tuple[int, ...]
+    inspirations: tuple[int, ...] = ()
+    island: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Note:
+    """Said by `tell`: nothing better came for a while, and what the strategy does about it."""
+
+    candidates_without_improvement: int
+    action: str
+
+
+class Options(BaseModel):
+    """Base of a strategy's options: unknown keys are refused. The field descriptions are the user's documentation."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    window: int | None = Field(
+        None,
+        ge=1,
+        le=256,
+        description="How many candidates may be under way at once; a request sees all results but the last window - 1. "
+        "Unset: 4, or as many as the search runs in parallel. Results depend on it, never on how many workers there "
+        "are.",
+    )
+    stop_after_stagnation: int | None = Field(
+        None, ge=1, description="End the search after so many candidates without improvement. Unset: never."
+    )
+    history: int = Field(40, ge=0, le=1000, description="Latest attempts in the digest that an LLM is shown.")
+
+
+class Strategy(abc.ABC):
+    """State of one search's strategy. Not thread safe."""
+
+    @abc.abstractmethod
+    def tell(self, result: Result) -> Note | None:
+        """Take the next result in order of number."""
+
+    @abc.abstractmethod
+    def ask(self, number: int, seed: int) -> Ask:
+        """Say how candidate `number` is to be made. `seed` (64 bits) is this candidate's randomness."""
+
+    @abc.abstractmethod
+    def stop(self) -> str | None:
+        """Why the search should end before its budget is used up, or None. Asked before every `ask`."""
+
+
+O = TypeVar("O", bound=Options)
+
+
+class StrategyPlugin(abc.ABC, Generic[O]):
+    """A way to search. `max_window` bounds the window (1: each request needs the result before it; None: any)."""
+
+    name: ClassVar[str]
+    description: ClassVar[str]
+    options: type[O]
+    max_window: ClassVar[int | None] = None
+
+    @abc.abstractmethod
+    def create(self, problem: Problem, options: O) -> Strategy:
+        """A fresh state. Raises ValueError if the problem cannot be searched this way."""

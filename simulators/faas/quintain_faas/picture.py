@@ -23,6 +23,7 @@ from quintain_faas.objective import CLASS_OF_PRIORITY, CLASSES
 # Okabe and Ito's palette: told apart by the colour-blind and, by lightness, in a grey print.
 COLOURS = {"query": "#D55E00", "interactive": "#0072B2", "batch": "#9AD0F5"}
 HELD, USED, LIMIT, INK = "#444444", "#009E73", "#AAAAAA", "#222222"
+KILLED = "killed (out of memory, late)"
 ROWS = ("Containers by pool", "Memory (GB)", "CPU", "Pipelines outstanding")
 HEIGHTS = (0.43, 0.19, 0.14, 0.24)
 MOST_POOLS = 16
@@ -60,17 +61,18 @@ def comparison_figure(runs: Sequence[tuple[str, str]], title: str) -> go.Figure:
         column_titles=[name for name, _ in runs] if len(runs) > 1 else None,
     )
     lanes = _lanes_by_pool(documents)
+    _legend_of_classes(figure)
+    seconds = max(float(d["duration_seconds"]) for d in documents)
     for column, document in enumerate(documents, start=1):
         _containers(figure, document, lanes, column)
         _resources(figure, document, column)
         _queues(figure, document, column)
-        seconds = max(float(d["duration_seconds"]) for d in documents)
         figure.update_xaxes(range=[0, seconds], col=column)
         figure.update_xaxes(title_text="simulated time (s)", row=len(ROWS), col=column)
     for row, name in enumerate(ROWS, start=1):
         figure.update_yaxes(title_text=name, row=row, col=1)
-    for row in range(2, len(ROWS) + 1):
-        figure.update_yaxes(rangemode="tozero", row=row)
+    for row, top in zip(range(2, len(ROWS) + 1), _tops(documents), strict=True):
+        figure.update_yaxes(range=[0, 1.06 * top], row=row)
     _label_pools(figure, lanes, len(runs))
     _style(figure, title, columns=len(runs))
     return figure
@@ -110,6 +112,14 @@ def _packed(document: dict[str, Any], pool: int) -> list[tuple[int, int]]:
     return list(zip(inside, pack_lanes([(c["start_tick"][i], c["end_tick"][i]) for i in inside]), strict=True))
 
 
+def _tops(documents: Sequence[dict[str, Any]]) -> tuple[float, float, float]:
+    """The highest memory, CPU and queue over all runs."""
+    memory = max(d["num_pools"] * d["ram_gb_per_pool"] for d in documents)
+    cpus = max(d["num_pools"] * d["cpus_per_pool"] for d in documents)
+    queue = max((max(counts) for d in documents for counts in d["samples"].get("outstanding", [])), default=0)
+    return memory, cpus, max(queue, 1)
+
+
 def _lanes_by_pool(documents: Sequence[dict[str, Any]]) -> list[int]:
     """How many lanes each drawn pool needs, over all runs."""
     pools = min(MOST_POOLS, max(d["num_pools"] for d in documents))
@@ -136,33 +146,42 @@ def _bars(document: dict[str, Any], lanes: Sequence[int]) -> list[Bar]:
 
 def _containers(figure: go.Figure, document: dict[str, Any], lanes: Sequence[int], column: int) -> None:
     bars = _bars(document, lanes)
-    for name in CLASSES:
-        for lost in (False, True):
-            chosen = [b for b in bars if b.category == name and (b.end_reason in ("OOM", "timeout")) is lost]
-            marker = {"color": COLOURS[name], "line": {"width": 0}}
-            if lost:
-                marker = {
-                    "color": "#FFFFFF",
-                    "line": {"width": 0.6, "color": COLOURS[name]},
-                    "pattern": {"shape": "/", "fgcolor": COLOURS[name], "size": 4, "solidity": 0.35},
-                }
-            figure.add_trace(
-                go.Bar(
-                    orientation="h",
-                    base=[b.start for b in chosen],
-                    x=[b.length for b in chosen],
-                    y=[b.lane for b in chosen],
-                    width=0.86,
-                    marker=marker,
-                    hovertext=[b.text for b in chosen],
-                    hoverinfo="text",
-                    name=f"{name}, killed" if lost else name,
-                    legendgroup=f"{name}{lost}",
-                    showlegend=column == 1,
-                ),
-                row=1,
-                col=column,
-            )
+    for name, colour in (*COLOURS.items(), (KILLED, INK)):
+        chosen = [b for b in bars if (KILLED if b.end_reason in ("OOM", "timeout") else b.category) == name]
+        figure.add_trace(
+            go.Bar(
+                orientation="h",
+                base=[b.start for b in chosen],
+                x=[b.length for b in chosen],
+                y=[b.lane for b in chosen],
+                width=0.86,
+                marker={"color": colour, "line": {"width": 0.4, "color": "#FFFFFF"}},
+                hovertext=[b.text for b in chosen],
+                hoverinfo="text",
+                name=name,
+                legendgroup=name,
+                showlegend=False,
+            ),
+            row=1,
+            col=column,
+        )
+
+
+def _legend_of_classes(figure: go.Figure) -> None:
+    """Entries of their own, so that a class is explained also where one run has no container of it."""
+    for name, colour in (*COLOURS.items(), (KILLED, INK)):
+        figure.add_trace(
+            go.Scatter(
+                x=[None],
+                y=[None],
+                mode="markers",
+                marker={"symbol": "square", "size": 11, "color": colour},
+                name=name,
+                legendgroup=name,
+            ),
+            row=1,
+            col=1,
+        )
 
 
 def _resources(figure: go.Figure, document: dict[str, Any], column: int) -> None:
@@ -222,7 +241,7 @@ def _queues(figure: go.Figure, document: dict[str, Any], column: int) -> None:
                 mode="lines",
                 line={"color": COLOURS[name], "width": 2.2, "shape": "hv"},
                 name=f"{name} outstanding",
-                legendgroup=f"{name}False",
+                legendgroup=name,
                 showlegend=False,
                 hovertemplate="%{y} at %{x:.0f} s<extra>" + name + "</extra>",
             ),

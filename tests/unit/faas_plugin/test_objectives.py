@@ -1,5 +1,6 @@
 """Scoring: floors, failures, and the gaming that was measured in the wild."""
 
+import itertools
 from collections.abc import Mapping
 
 import pytest
@@ -117,7 +118,7 @@ def test_below_a_floor_every_step_towards_it_pays_but_none_reaches_the_baseline(
         score(name, outcome(2.4, {"query": (n, 1.0), "interactive": (200, 1.0), "batch": (400, 1.0)}))
         for n in range(15)
     ]
-    assert all(better(name, after, before) for before, after in zip(values, values[1:], strict=False))
+    assert all(better(name, after, before) for before, after in itertools.pairwise(values))
     assert all(better(name, score(name, FIFO), value) for value in values)
 
 

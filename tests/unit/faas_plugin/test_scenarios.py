@@ -9,7 +9,8 @@ from quintain.plugins.simulator import InvalidInput
 from quintain_faas.plugin import simulator
 from quintain_faas.scenario import load_scenario, spec_of, workload_of
 
-TRACE = b"""pipeline_id,arrival_seconds,priority,operator_id,parents,baseline_cpu_seconds,cpu_scaling,memory_gb,storage_read_gb
+TRACE = b"""pipeline_id,arrival_seconds,priority,operator_id,parents,\
+baseline_cpu_seconds,cpu_scaling,memory_gb,storage_read_gb
 p1,0.5,QUERY,op1,,15,linear3,,35
 p2,1.0,BATCH_PIPELINE,op1,,1,const,,55
 p2,,,op2,op1,1,const,,55

@@ -1,0 +1,134 @@
+"""``quintain simulators``, ``suites``, ``backends``, ``strategies``: what there is to work with."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+from rich.markup import escape
+
+from quintain.controller.v1 import controller_pb2
+from quintain.generator.v1 import generator_pb2
+from quintain.type.v1 import type_pb2
+from quintain.verifier.v1 import verifier_pb2
+from quintain_controller.cli import render
+from quintain_controller.cli.connect import Connection
+from quintain_controller.cli.render import out
+from quintain_controller.cli.target import Target, command
+
+AsJson = Annotated[bool, typer.Option("--json", help="One JSON line for each.")]
+
+
+def add_commands(app: typer.Typer) -> None:
+    for name, function in (
+        ("simulators", simulators),
+        ("suites", suites),
+        ("backends", backends),
+        ("strategies", strategies),
+    ):
+        command(app, name)(function)
+
+
+def simulators(target: Target, as_json: AsJson = False) -> None:
+    """List the simulators that the verifier has, with their baselines and objectives."""
+    with Connection(target, "verifier") as connection:
+        found = [_describe(connection, name) for name in simulator_names(connection)]
+    if as_json:
+        for description in found:
+            render.print_json(description)
+        return
+    rows = render.table("simulator", "title", "baselines", "objectives", "suites", "build")
+    for d in found:
+        rows.add_row(
+            d.name,
+            escape(d.title),
+            ", ".join(b.name for b in d.baselines),
+            ", ".join(o.name for o in d.objectives),
+            ", ".join(d.suites),
+            d.build[:12],
+        )
+    out.print(rows)
+
+
+def simulator_names(connection: Connection) -> list[str]:
+    names, token = [], ""
+    while True:
+        page = connection.verifier.list_simulators(verifier_pb2.ListSimulatorsRequest(page_token=token))
+        names += [s.name for s in page.simulators]
+        token = page.next_page_token
+        if not token:
+            return names
+
+
+def _describe(connection: Connection, name: str) -> type_pb2.SimulatorDescription:
+    return connection.verifier.get_simulator(verifier_pb2.GetSimulatorRequest(name=name)).simulator
+
+
+def suites(
+    target: Target,
+    simulator: Annotated[str, typer.Argument(help="A simulator; none: all.")] = "",
+    as_json: AsJson = False,
+) -> None:
+    """List suites and their scenarios."""
+    with Connection(target, "verifier") as connection:
+        names = [simulator] if simulator else simulator_names(connection)
+        found = [(name, suite) for name in names for suite in list_suites(connection, name)]
+    for name, suite in found:
+        if as_json:
+            render.print_json(suite)
+            continue
+        rows = render.table("scenario", "part", "description", title=f"{name} / {suite.name}")
+        for entry in suite.entries:
+            part = render.enum_name(type_pb2.Part, entry.part).replace(" ", "-")
+            rows.add_row(escape(entry.scenario), part, escape(entry.description))
+        out.print(rows)
+        aggregation = render.enum_name(type_pb2.Aggregation, suite.aggregation)
+        out.print(f"{escape(suite.description)}\nobjective {suite.objective}, {aggregation}\n")
+
+
+def list_suites(connection: Connection, simulator: str) -> list[type_pb2.Suite]:
+    found: list[type_pb2.Suite] = []
+    token = ""
+    while True:
+        page = connection.verifier.list_suites(verifier_pb2.ListSuitesRequest(simulator=simulator, page_token=token))
+        found += page.suites
+        token = page.next_page_token
+        if not token:
+            return found
+
+
+def backends(target: Target, as_json: AsJson = False) -> None:
+    """List the generator's backends, whether they can be used now, and if not, why."""
+    found: list[generator_pb2.Backend] = []
+    with Connection(target, "generator") as connection:
+        token = ""
+        while True:
+            page = connection.generator.list_backends(generator_pb2.ListBackendsRequest(page_token=token))
+            found += page.backends
+            token = page.next_page_token
+            if not token:
+                break
+    if as_json:
+        for backend in found:
+            render.print_json(backend)
+        return
+    rows = render.table("backend", "kind", "model", "priced", "available")
+    for b in found:
+        available = "[green]yes[/]" if b.available else f"[yellow]no: {escape(b.unavailable_reason)}[/]"
+        name = f"{b.name} (default)" if b.is_default else b.name
+        rows.add_row(escape(name), b.kind, escape(b.model or render.NOTHING), "yes" if b.priced else "no", available)
+    out.print(rows)
+
+
+def strategies(target: Target, as_json: AsJson = False) -> None:
+    """List the controller's strategies; --json shows the schema of their options."""
+    with Connection(target, "controller") as connection:
+        found = connection.controller.list_strategies(controller_pb2.ListStrategiesRequest()).strategies
+    if as_json:
+        for strategy in found:
+            render.print_json(strategy)
+        return
+    rows = render.table("strategy", "description")
+    for strategy in found:
+        rows.add_row(strategy.name, escape(strategy.description))
+    out.print(rows)

@@ -1,0 +1,180 @@
+"""``quintain verify``: one policy on a suite, on scenarios, or on the caller's own trace."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from google.protobuf.json_format import MessageToDict
+from rich.markup import escape
+
+from quintain.errors import InvalidArgument
+from quintain.type.v1 import type_pb2
+from quintain.verifier.v1 import verifier_pb2 as pb
+from quintain_controller.cli import render
+from quintain_controller.cli.connect import Connection
+from quintain_controller.cli.render import errors, out
+from quintain_controller.cli.target import Target, command
+
+POLICY_FAILED = 1
+
+
+def add_commands(app: typer.Typer) -> None:
+    command(app, "verify")(verify)
+
+
+def verify(
+    target: Target,
+    policy: Annotated[Path, typer.Argument(help="Python file with the policy; - for standard input.")],
+    suite: Annotated[str, typer.Option(help="A suite of the simulator.")] = "",
+    scenario: Annotated[
+        list[str] | None, typer.Option(help="A scenario by name, or a scenario.toml file; may be repeated.")
+    ] = None,
+    trace: Annotated[
+        list[Path] | None, typer.Option(help="A trace file that the scenario files name; may be repeated.")
+    ] = None,
+    simulator: Annotated[str, typer.Option(help="The simulator.")] = "faas",
+    objective: Annotated[str, typer.Option(help="Empty: the suite's own.")] = "",
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the policy's own random.")] = 0,
+    check_determinism: Annotated[
+        bool, typer.Option("--check-determinism", help="Run twice with other hash seeds, compare every decision.")
+    ] = False,
+    confirm: Annotated[
+        bool, typer.Option("--confirm", help="Run in the simulator's most literal calling mode as well, compare.")
+    ] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="The verdict on the first line, how it came about on the second.")
+    ] = False,
+) -> None:
+    """Verify a policy in the sandbox. Exit code 0: the policy is fine; 1: it failed; 2: the request is wrong."""
+    request = pb.VerifyRequest(
+        simulator=simulator,
+        policy=type_pb2.Policy(source=read_policy(policy)),
+        suite=suite,
+        objective=objective,
+        seed=seed,
+        check_determinism=check_determinism,
+        confirm=confirm,
+    )
+    add_scenarios(request, scenario or [], trace or [])
+    if sum((bool(request.suite), bool(request.scenarios), bool(request.inline_scenarios))) != 1:
+        raise InvalidArgument.of("suite", "name exactly one of --suite, --scenario NAME and --scenario FILE")
+    with Connection(target, "verifier") as connection:
+        result = run_verify(connection, request)
+    if as_json:
+        render.print_json(result.verdict)
+        render.print_json({"execution": MessageToDict(result.execution, preserving_proto_field_name=True)})
+    else:
+        print_result(result)
+    if result.verdict.status != pb.VERDICT_STATUS_OK:
+        raise typer.Exit(POLICY_FAILED)
+
+
+def read_policy(path: Path) -> str:
+    """The policy's source. Raises InvalidArgument if it cannot be read as text."""
+    try:
+        return typer.get_text_stream("stdin").read() if str(path) == "-" else path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise InvalidArgument.of("policy", f"{path}: {error.strerror}") from None
+    except UnicodeDecodeError as error:
+        raise InvalidArgument.of("policy", f"{path}: not UTF-8 text at byte {error.start}") from None
+
+
+def add_scenarios(request: pb.VerifyRequest, scenarios: list[str], traces: list[Path]) -> None:
+    """Names go into the request as they are, files with the traces beside them."""
+    files = [pb.File(name=path.name, content=_read(path, "trace")) for path in traces]
+    for text in scenarios:
+        path = Path(text)
+        if path.suffix == ".toml" or path.is_file():
+            scenario_file = pb.File(name="scenario.toml", content=_read(path, "scenario"))
+            name = path.parent.resolve().name if path.name == "scenario.toml" else path.stem
+            request.inline_scenarios.add(name=name, files=[scenario_file, *files])
+        else:
+            request.scenarios.append(text)
+    if traces and not request.inline_scenarios:
+        if scenarios:
+            raise InvalidArgument.of("trace", "a trace needs a scenario file (--scenario scenario.toml) beside it")
+        request.inline_scenarios.add(name=traces[0].name.partition(".")[0], files=files)
+
+
+def _read(path: Path, field: str) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise InvalidArgument.of(field, f"{path}: {error.strerror}") from None
+
+
+def run_verify(connection: Connection, request: pb.VerifyRequest, label: str = "verifying") -> pb.VerifyResult:
+    """Verify with progress on standard error."""
+    with errors.status(label) as status:
+        for response in connection.follow(connection.verifier.verify_stream(request, VERIFY_SECONDS)):
+            if response is None:
+                continue
+            if response.WhichOneof("event") == "result":
+                return response.result
+            progress = response.progress
+            queued = f", {progress.queue_position} before it in the queue" if progress.queue_position else ""
+            status.update(f"{label}: {progress.scenarios_done} of {progress.scenarios_total} scenarios{queued}")
+    raise InvalidArgument("the verifier ended the stream without a result")
+
+
+VERIFY_SECONDS = 3600.0
+
+
+def print_result(result: pb.VerifyResult) -> None:
+    """The table for people: each scenario, the scores, what went wrong."""
+    verdict = result.verdict
+    rows = render.table(
+        "scenario", "part", "value", "baseline", "bound", "normalized", "",
+        numeric=("value", "baseline", "bound", "normalized"),
+    )  # fmt: skip
+    for scenario in verdict.scenarios:
+        rows.add_row(*scenario_row(scenario))
+    out.print(rows)
+    for name in ("train", "held_out"):
+        if verdict.HasField(name):
+            out.print(part_line(name.replace("_", "-"), getattr(verdict, name), verdict.direction))
+    checks = [text for on, text in ((verdict.determinism_checked, "deterministic"), (verdict.confirmed, "confirmed"))
+              if on and verdict.status == pb.VERDICT_STATUS_OK]  # fmt: skip
+    execution = result.execution
+    how = "from the cache" if execution.cached else f"in {execution.wall_seconds:.1f} s"
+    isolation = execution.isolation.profile or "no"
+    status = render.enum_name(pb.VerdictStatus, verdict.status)
+    color = "green" if verdict.status == pb.VERDICT_STATUS_OK else "red"
+    notes = ", ".join([*checks, how, f"{isolation} isolation"])
+    out.print(f"[{color}]{status}[/] ({notes}), verdict {verdict.digest[:16]}")
+    if verdict.HasField("failure"):
+        out.print(f"[red]{escape(render.failure_text(verdict.failure))}[/]", soft_wrap=True)
+        if verdict.failure.traceback:
+            out.print(escape(verdict.failure.traceback.rstrip()))
+
+
+def scenario_row(scenario: pb.ScenarioVerdict) -> tuple[str, ...]:
+    if not scenario.ran:
+        note = "did not run"
+    elif scenario.HasField("failure"):
+        note = f"[red]{escape(render.failure_text(scenario.failure))}[/]"
+    else:
+        floors = render.broken_floors(scenario)
+        note = f"[yellow]floor broken: {escape(floors)}[/]" if floors else ""
+    return (
+        escape(scenario.scenario),
+        render.enum_name(type_pb2.Part, scenario.part).replace(" ", "-"),
+        render.number(scenario.value),
+        render.number(scenario.baseline),
+        render.number(scenario.bound if scenario.HasField("bound") else None),
+        render.percent(scenario.normalized),
+        note,
+    )
+
+
+def part_line(name: str, part: pb.PartScore, direction: int) -> str:
+    better = render.improvement(part.score, part.baseline_score, direction)
+    bound = part.bound_score if part.HasField("bound_score") else None
+    failed = f", [red]{part.scenarios_failed} of {part.scenarios} scenarios failed[/]" if part.scenarios_failed else ""
+    return (
+        f"[bold]{name}[/] {render.number(part.score)}: {render.percent(better, signed=True)} against the baseline's "
+        f"{render.number(part.baseline_score)}, {render.percent(render.share_of_bound(part.score, bound, direction))} "
+        f"of the bound{failed}"
+    )

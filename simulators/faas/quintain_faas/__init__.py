@@ -12,9 +12,9 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from quintain_faas.library import Result, simulate
     from quintain_faas.params import Params
-    from quintain_faas.run import RunResult, Timeline, run
-    from quintain_faas.simulate import Result, simulate
+    from quintain_faas.run import RunResult, Timeline
     from quintain_faas.statistics import ClassStatistics, Statistics
     from quintain_faas.workload import OperatorSpec, PipelineSpec, Workload
 
@@ -28,7 +28,6 @@ __all__ = [
     "Statistics",
     "Timeline",
     "Workload",
-    "run",
     "simulate",
 ]
 
@@ -37,13 +36,12 @@ _HOME = {
     "OperatorSpec": "workload",
     "Params": "params",
     "PipelineSpec": "workload",
-    "Result": "simulate",
+    "Result": "library",
     "RunResult": "run",
     "Statistics": "statistics",
     "Timeline": "run",
     "Workload": "workload",
-    "run": "run",
-    "simulate": "simulate",
+    "simulate": "library",
 }
 
 

@@ -79,7 +79,9 @@ class Params:
         if self.num_segs != 1:
             raise InvalidInput("params.num_segs", f"{self.num_segs} is not supported; an operator has 1 segment")
         if self.interactive_prob + self.query_prob + self.batch_prob != 1:
-            raise InvalidInput("params.interactive_prob", "interactive_prob + query_prob + batch_prob must be exactly 1")
+            raise InvalidInput(
+                "params.interactive_prob", "interactive_prob + query_prob + batch_prob must be exactly 1"
+            )
         dag = (self.dag_linear_prob, self.dag_branch_in_prob, self.dag_branch_out_prob)
         if min(dag) < 0 or sum(dag) <= 0:
             raise InvalidInput("params.dag_linear_prob", "the dag_*_prob must be >= 0 with a positive sum")

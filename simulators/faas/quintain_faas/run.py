@@ -4,45 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from quintain.plugins.simulator import OpenPolicy, PolicyFailure
+from quintain.plugins.simulator import InvalidInput, OpenPolicy, PolicyFailure
+from quintain_faas.engine.loop import Simulation
+from quintain_faas.engine.timeline import ContainerInterval, Sample, Timeline
 from quintain_faas.params import Params
+from quintain_faas.protocol import CALLING_MODES
 from quintain_faas.statistics import Statistics
 from quintain_faas.workload import Workload
 
-
-@dataclass(frozen=True, slots=True)
-class ContainerInterval:
-    """Life of a container: ticks `start_tick` to `end_tick`, both included. `priority` is the class's name as in a
-    trace (``QUERY``, ...); `end_reason` is one of ``completed``, ``OOM``, ``timeout``, ``suspended``, ``running``."""
-
-    container_id: str
-    pool: int
-    start_tick: int
-    end_tick: int
-    cpu: float
-    ram_gb: float
-    priority: str
-    pipeline_id: str
-    end_reason: str
-
-
-@dataclass(frozen=True, slots=True)
-class Sample:
-    """The cluster after the tick that opens a simulated second. Tuples are by pool; `outstanding` counts the pipelines
-    that arrived and neither finished nor timed out, by class (query, interactive, batch)."""
-
-    tick: int
-    ram_gb_allocated: tuple[float, ...]
-    ram_gb_consumed: tuple[float, ...]
-    cpu_allocated: tuple[float, ...]
-    outstanding: tuple[int, int, int]
-
-
-@dataclass(frozen=True, slots=True)
-class Timeline:
-    ticks_per_second: int
-    containers: tuple[ContainerInterval, ...]
-    samples: tuple[Sample, ...]
+__all__ = ["ContainerInterval", "RunResult", "Sample", "Timeline", "run"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,4 +43,16 @@ def run(
     time. `calling_mode` is ``guard``, ``fixed_point``, ``every_tick`` or empty (the cheapest that is safe).
     Raises InvalidInput for an unknown mode and where the workload does not fit the parameters.
     """
-    raise NotImplementedError
+    if calling_mode and calling_mode not in CALLING_MODES:
+        raise InvalidInput("calling_mode", f"{calling_mode!r} is unknown; known: {', '.join(CALLING_MODES)}")
+    simulation = Simulation(params, workload.batches(params), record_timeline)
+    failure = simulation.run(open_policy, calling_mode)
+    return RunResult(
+        stats=simulation.collector.statistics(simulation.pools, simulation.ended_tick),
+        calling_mode=simulation.calling_mode,
+        decisions_digest=simulation.record.hexdigest(),
+        decision_log=tuple(simulation.record.log),
+        failure=failure,
+        ended_tick=simulation.ended_tick,
+        timeline=simulation.collector.timeline(simulation.pools, simulation.ended_tick),
+    )

@@ -1,0 +1,151 @@
+"""Counts, samples, and the timeline if asked for."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from quintain_faas.engine.memory import exact_sum
+from quintain_faas.engine.timeline import ContainerInterval, Sample, Timeline
+from quintain_faas.params import Params
+from quintain_faas.statistics import ClassStatistics, Statistics
+from quintain_faas.workload.model import PRIORITIES
+
+if TYPE_CHECKING:
+    from quintain_faas.engine.container import Container
+    from quintain_faas.engine.pool import Pool
+    from quintain_faas.engine.state import PipelineRun
+
+
+class Collector:
+    def __init__(self, params: Params, record_timeline: bool) -> None:
+        self._params = params
+        self._total_ram = params.num_pools * params.ram_gb_per_pool
+        self.created = 0
+        self.assignments = 0
+        self.suspensions = 0
+        self.failure_counts: dict[str, int] = {}
+        self.arrivals = dict.fromkeys(PRIORITIES, 0)
+        self.timeouts = dict.fromkeys(PRIORITIES, 0)
+        self.latencies: dict[str, list[int]] = {name: [] for name in PRIORITIES}
+        self._lives: list[list[int]] = [[] for _ in range(params.num_pools)]
+        self._completed = 0
+        self._allocated: list[float] = []
+        self._consumed: list[float] = []
+        self._cpu_ticks = 0.0
+        self._ram_ticks = 0.0
+        self._intervals: list[ContainerInterval] | None = [] if record_timeline else None
+        self._samples: list[Sample] = []
+
+    # ------------------------------------------------------------------------------------------------ containers
+
+    def exited(self, container: Container, tick: int) -> None:
+        ticks = tick - container.start_tick + 1
+        self._lives[container.pool].append(ticks)
+        if container.error is None:
+            self._completed += 1
+        else:
+            self.failure_counts[container.error] = self.failure_counts.get(container.error, 0) + 1
+        self._held(container, ticks)
+        self.interval(container, tick, container.error or "completed")
+
+    def released(self, container: Container, tick: int) -> None:
+        """A suspended container gave back what it held."""
+        self._held(container, tick - container.start_tick + 1)
+
+    def _held(self, container: Container, ticks: int) -> None:
+        self._cpu_ticks += container.cpu * ticks
+        self._ram_ticks += container.ram * ticks
+
+    def interval(self, container: Container, end_tick: int, reason: str) -> None:
+        if self._intervals is None:
+            return
+        pipelines = {pipeline.spec.id for pipeline, _ in container.operators}
+        self._intervals.append(
+            ContainerInterval(
+                f"c{container.number}",
+                container.pool,
+                container.start_tick,
+                end_tick,
+                container.cpu,
+                container.ram,
+                PRIORITIES[container.priority - 1],
+                pipelines.pop() if len(pipelines) == 1 else "multiple_pipelines",
+                reason,
+            )
+        )
+
+    # --------------------------------------------------------------------------------------------------- samples
+
+    def sample(self, tick: int, pools: list[Pool]) -> None:
+        """After the work of `tick`, which opens a second."""
+        consumed = [pool.memory.up_to(tick) for pool in pools]
+        allocated = [pool.allocated_ram for pool in pools]
+        self._allocated.append(100.0 * exact_sum(allocated) / self._total_ram)
+        self._consumed.append(100.0 * exact_sum(consumed) / self._total_ram)
+        if self._intervals is not None:
+            cpu = tuple(pool.capacity_cpu - pool.available_cpu for pool in pools)
+            outstanding = tuple(self.arrivals[p] - len(self.latencies[p]) - self.timeouts[p] for p in PRIORITIES)
+            self._samples.append(Sample(tick, tuple(allocated), tuple(consumed), cpu, outstanding))
+
+    # ---------------------------------------------------------------------------------------------------- result
+
+    def timeline(self, pools: list[Pool], ended_tick: int) -> Timeline | None:
+        if self._intervals is None:
+            return None
+        for pool in pools:
+            for container in pool.active:
+                self.interval(container, max(container.start_tick, ended_tick - 1), "running")
+        return Timeline(self._params.ticks_per_second, tuple(self._intervals), tuple(self._samples))
+
+    def finished(self, pipeline: PipelineRun, tick: int) -> None:
+        self.latencies[pipeline.spec.priority].append(tick - pipeline.arrival_tick)
+
+    def statistics(self, pools: list[Pool], ended_tick: int) -> Statistics:
+        """Final: what is still held counts up to `ended_tick` (exclusive)."""
+        for pool in pools:
+            for container in pool.active + pool.suspending:
+                self._held(container, max(0, ended_tick - container.start_tick))
+        tps = self._params.ticks_per_second
+        lives = [ticks for pool in self._lives for ticks in pool]
+        everyone = [latency for name in PRIORITIES for latency in self.latencies[name]]
+        return Statistics(
+            pipelines_created=self.created,
+            containers_completed=self._completed,
+            throughput=self._completed / self._params.duration,
+            p99_latency=float(np.percentile(lives, 99) / tps) if lives else float("nan"),
+            assignments=self.assignments,
+            suspensions=self.suspensions,
+            failures=sum(self.failure_counts.values()),
+            failure_error_counts=dict(self.failure_counts),
+            mean_memory_allocated_percent=_mean(self._allocated),
+            mean_memory_consumed_percent=_mean(self._consumed),
+            pipelines_all=self._class(sum(self.arrivals.values()), sum(self.timeouts.values()), everyone),
+            pipelines_query=self._priority("QUERY"),
+            pipelines_interactive=self._priority("INTERACTIVE"),
+            pipelines_batch=self._priority("BATCH_PIPELINE"),
+            cpu_seconds_allocated=self._cpu_ticks / tps,
+            ram_gb_seconds_allocated=self._ram_ticks / tps,
+            ram_gb_seconds_consumed=float(exact_sum(self._consumed)) * self._total_ram / 100.0,
+        )
+
+    def _priority(self, name: str) -> ClassStatistics:
+        return self._class(self.arrivals[name], self.timeouts[name], self.latencies[name])
+
+    def _class(self, arrived: int, timed_out: int, latencies: list[int]) -> ClassStatistics:
+        if not latencies:
+            return ClassStatistics(arrived, 0, timed_out, float("nan"), float("nan"))
+        tps = self._params.ticks_per_second
+        return ClassStatistics(
+            arrived,
+            len(latencies),
+            timed_out,
+            float(np.mean(latencies) / tps),
+            float(np.percentile(latencies, 99) / tps),
+            tuple(latencies),
+        )
+
+
+def _mean(values: list[float]) -> float:
+    return float(np.mean(values)) if values else float("nan")

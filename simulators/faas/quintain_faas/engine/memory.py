@@ -1,0 +1,166 @@
+"""The exact consumed memory of a pool.
+
+Eudoxia keeps the total as a running sum: on every tick, for every active container in list order, the change of its
+memory is added, each addition rounded. So the total depends on the whole history since it was last recomputed. Here it
+is brought up to date only when somebody looks, by replaying the same additions in the same order:
+`numpy.add.accumulate` over a tick-major matrix of changes is sequential, hence the same bits.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from functools import lru_cache
+from math import isfinite
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from quintain_faas.protocol import SCAN_GB_PER_SECOND
+
+if TYPE_CHECKING:
+    from quintain_faas.engine.container import Container
+
+
+def exact_sum(values: Iterable[int | float]) -> int | float:
+    """The builtin `sum` of Python 3.12 and later (compensated for floats), on every Python."""
+    total: int | float = 0
+    compensation = 0.0
+    floating = False
+    for value in values:
+        if not floating:
+            total += value
+            floating = isinstance(total, float)
+        elif isinstance(value, float):
+            new = total + value
+            if abs(total) >= abs(value):
+                compensation += (total - new) + value
+            else:
+                compensation += (value - new) + total
+            total = new
+        else:
+            total += value
+    if floating and compensation and isfinite(compensation):
+        return total + compensation
+    return total
+
+
+class ReadingCurve:
+    """Memory while an operator reads: on tick i of the reading it is ((i + 1) * tick length) * 20 GB."""
+
+    def __init__(self, tick_length_seconds: float) -> None:
+        self._tick_length = tick_length_seconds
+        self._steps = np.empty(0)
+
+    def at(self, offset: int) -> float:
+        return (offset + 1) * self._tick_length * SCAN_GB_PER_SECOND
+
+    def steps(self, size: int) -> NDArray[np.float64]:
+        """Changes from tick to tick, at least `size` of them, beginning with the rise from 0."""
+        if size > len(self._steps):
+            size = max(size, 2 * len(self._steps), 4096)
+            memory = (np.arange(1, size + 1) * self._tick_length) * SCAN_GB_PER_SECOND
+            steps = np.empty(size)
+            steps[0] = memory[0]
+            np.subtract(memory[1:], memory[:-1], out=steps[1:])
+            self._steps = steps
+        return self._steps
+
+
+@lru_cache(maxsize=16)
+def reading_curve(tick_length_seconds: float) -> ReadingCurve:
+    return ReadingCurve(tick_length_seconds)
+
+
+class ConsumedMemory:
+    """A pool's consumed total, exact at every tick, computed lazily.
+
+    `active` is the pool's list of active containers; the pool calls `up_to(t - 1)` before it takes a container off that
+    list without recomputing, and `recompute_at(t)` after exits on tick t.
+    """
+
+    def __init__(self, active: list[Container], curve: ReadingCurve) -> None:
+        self._active = active
+        self._curve = curve
+        self._total: int | float = 0.0
+        self._tick = -1  # _total holds after this tick ...
+        self._recompute = False  # ... once it has been recomputed from the containers
+
+    @property
+    def known_tick(self) -> int:
+        return self._tick
+
+    def recompute_at(self, tick: int) -> None:
+        self._tick = tick
+        if self._active:
+            self._recompute = True
+        else:
+            self._recompute = False
+            self._total = 0
+
+    def set(self, tick: int, total: int | float) -> None:
+        """The total after `tick`, followed by hand on a tick with a kill."""
+        self._tick = tick
+        self._total = total
+        self._recompute = False
+
+    def up_to(self, tick: int) -> int | float:
+        """The total after the work of `tick`. No event of the pool may lie between the last known tick and this one,
+        except starts of containers and operators on `tick` or before, all known to the containers."""
+        if self._recompute:
+            self._recompute = False
+            known = self._tick
+            self._total = exact_sum([c.memory_at(known) for c in self._active if c.start_tick <= known])
+        if tick > self._tick:
+            self._replay(tick)
+            self._tick = tick
+        return self._total
+
+    def _replay(self, tick: int) -> None:
+        known = self._tick
+        changing = [c for c in self._active if c.changes_until > known and c.operator_start <= tick]
+        if not changing:
+            return
+        last = min(tick, max(c.changes_until for c in changing))
+        if len(changing) == 1 and self._follows(changing[0], last):
+            self._total = float(changing[0].memory_at(last))
+            return
+        first = known + 1
+        changes = np.zeros((last - known, len(changing)))
+        for column, container in enumerate(changing):
+            self._fill(changes[:, column], container, first, last)
+        flat = changes.ravel()
+        flat[0] = self._total + flat[0]
+        self._total = float(np.add.accumulate(flat)[-1])
+
+    def _follows(self, container: Container, last: int) -> bool:
+        """Whether the total is this container's memory alone and stays so to the bit: a difference of neighbours within
+        a factor of two is exact."""
+        known = self._tick
+        before = container.memory_at(known) if container.start_tick <= known else 0.0
+        if self._total != before or (known < container.operator_start and before != 0):
+            return False
+        read_end = container.operator_start + container.read_ticks
+        if container.fixed_memory is None and known < read_end <= last and container.read_ticks:
+            read = self._curve.at(container.read_ticks - 1)
+            memory = container.memory_at(last)
+            return read <= 2 * memory and memory <= 2 * read
+        return True
+
+    def _fill(self, column: NDArray[np.float64], container: Container, first: int, last: int) -> None:
+        """Write the container's changes of the ticks first..last."""
+        start = container.operator_start
+        if container.fixed_memory is not None:
+            if first <= start <= last:
+                column[start - first] = container.fixed_memory - container.memory_before
+            return
+        read_end = start + container.read_ticks
+        begin, end = max(start, first), min(read_end, last + 1)
+        if begin < end:
+            steps = self._curve.steps(container.read_ticks)
+            column[begin - first : end - first] = steps[begin - start : end - start]
+            if begin == start:
+                column[start - first] = self._curve.at(0) - container.memory_before
+        if container.read_ticks < container.ticks and first <= read_end <= last:
+            before = self._curve.at(container.read_ticks - 1) if container.read_ticks else container.memory_before
+            column[read_end - first] = container.peak_memory - before

@@ -1,0 +1,40 @@
+"""A run's timeline: everything that a picture or a slice of feedback needs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class ContainerInterval:
+    """Life of a container: ticks `start_tick` to `end_tick`, both included. `priority` is the class's name as in a
+    trace (``QUERY``, ...); `end_reason` is one of ``completed``, ``OOM``, ``timeout``, ``suspended``, ``running``."""
+
+    container_id: str
+    pool: int
+    start_tick: int
+    end_tick: int
+    cpu: float
+    ram_gb: float
+    priority: str
+    pipeline_id: str
+    end_reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """The cluster after the tick that opens a simulated second. Tuples are by pool; `outstanding` counts the pipelines
+    that arrived and neither finished nor timed out, by class (query, interactive, batch)."""
+
+    tick: int
+    ram_gb_allocated: tuple[float, ...]
+    ram_gb_consumed: tuple[float, ...]
+    cpu_allocated: tuple[float, ...]
+    outstanding: tuple[int, int, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Timeline:
+    ticks_per_second: int
+    containers: tuple[ContainerInterval, ...]
+    samples: tuple[Sample, ...]

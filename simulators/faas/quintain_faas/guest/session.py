@@ -1,0 +1,268 @@
+"""One policy in one run: loads it, applies the engine's messages to the mirror, calls it, tells its decisions."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+from quintain_faas.guest.cluster import Clock, Container, Executor, Pool, Scheduler
+from quintain_faas.guest.effects import EffectCounter, NotInstrumentable, instrument
+from quintain_faas.guest.guard import is_guarded
+from quintain_faas.guest.names import Registry, namespace
+from quintain_faas.guest.objects import (
+    ASSIGNED,
+    STATES,
+    Assignment,
+    ExecutionResult,
+    Operator,
+    Pipeline,
+    Priority,
+    Suspend,
+)
+from quintain_faas.protocol import EVERY_TICK, FIXED_POINT, GUARD, NO_POOL, STATE_FACTOR
+
+POLICY_FILENAME = "policy.py"
+
+_MAX_EXACT_INT = 2**53
+_MAX_TEXT = 100
+
+
+class _Malformed(Exception):
+    """The policy returned something that is no decision."""
+
+
+def load(source: str, setup: Any, query: Callable[[Any], Any]) -> Session:
+    """Load a policy: compile it, find its functions, run its init. Whatever it raises is the policy's failure."""
+    mode, code, effects = _prepare(source, setup["calling_mode"])
+    registry = Registry()
+    scope = namespace(registry)
+    scope["__fx__"] = effects
+    exec(code, scope)
+    key, init, schedule = registry.only_pair()
+    session = Session(schedule, key, mode, effects, setup, query)
+    init(session.scheduler)
+    return session
+
+
+def _prepare(source: str, forced: str) -> tuple[str, Any, EffectCounter]:
+    """Choose the calling mode and compile. Raises ValueError if the forced mode is not safe for this policy."""
+    effects = EffectCounter()
+    code: Any = compile(source, POLICY_FILENAME, "exec", dont_inherit=True)
+    if forced in ("", GUARD) and is_guarded(source):
+        return GUARD, code, effects
+    if forced == GUARD:
+        raise ValueError("cannot be called in guard mode: it is not evident that it does nothing on idle ticks")
+    if forced in ("", FIXED_POINT):
+        try:
+            return FIXED_POINT, compile(instrument(source), POLICY_FILENAME, "exec", dont_inherit=True), effects
+        except NotInstrumentable as error:
+            if forced:
+                raise ValueError(f"cannot be called in fixed_point mode: {error}") from error
+    return EVERY_TICK, code, effects
+
+
+class Session:
+    """Satisfies quintain.plugins.simulator.GuestSession."""
+
+    def __init__(
+        self,
+        schedule: Callable[..., Any],
+        key: str,
+        mode: str,
+        effects: EffectCounter,
+        setup: Any,
+        query: Callable[[Any], Any],
+    ) -> None:
+        params = setup["params"]
+        self.info = {"calling_mode": mode, "algorithm_key": str(key)}
+        self._schedule = schedule
+        self._effects = effects
+        self._may_sleep = mode == FIXED_POINT
+        self._max_job_ticks = setup["max_job_ticks"]
+        self._query = query
+        self._clock = Clock(params["ticks_per_second"])
+        executor = Executor(self._clock, params, query)
+        self._pools: list[Pool] = list(executor.pools)
+        self._pipelines: list[Pipeline] = []
+        self._owners: list[Pipeline] = []  # by operator number
+        self._containers: dict[int, Container] = {}  # active and suspending
+        self._last_container = 0
+        self.scheduler = Scheduler()
+        self.scheduler.clock = self._clock
+        self.scheduler.executor = executor
+        self.scheduler.params = dict(params)
+        self.scheduler.algo_name = key
+        self.scheduler.algo_func = schedule
+
+    # ------------------------------------------------------------------------------------------------------- answer
+
+    def answer(self, message: Any) -> Any:
+        """One step: see `quintain_faas.protocol`."""
+        tick = message["tick"]
+        until = message.get("until", tick + 1)
+        clock = self._clock
+        clock._tick = tick
+        results = self._apply(message, tick)
+        arrivals = [self._arrive(item, tick) for item in message.get("arrivals", ())]
+        schedule, scheduler, effects = self._schedule, self.scheduler, self._effects
+        may_sleep = self._may_sleep and not results and not arrivals
+        while True:
+            reads, marks = clock.reads, effects.n
+            try:
+                decision = schedule(scheduler, results, arrivals)
+                suspensions, assignments = _unpack(decision)
+                decided = len(suspensions) or len(assignments)
+            except _Malformed as error:
+                return {"tick": tick, "malformed": str(error)}
+            except Exception:
+                self._query({"raised_at": tick})
+                raise
+            if decided:
+                return self._tell(tick, suspensions, assignments)
+            if may_sleep and clock.reads == reads and effects.n == marks:
+                return {"tick": tick, "sleep": True}
+            tick += 1
+            if tick >= until:
+                return {"tick": tick - 1}
+            clock._tick = tick
+            results, arrivals = [], []
+            may_sleep = self._may_sleep
+
+    # -------------------------------------------------------------------------------------------- engine -> mirror
+
+    def _apply(self, message: Any, tick: int) -> list[ExecutionResult]:
+        """Bring the mirror up to date; returns the results of the exits, as the policy gets them."""
+        for code in message.get("states", ()):
+            number, state = divmod(code, STATE_FACTOR)
+            pipeline = self._owners[number]
+            operator = pipeline.operator_at(number - pipeline._first_operator)
+            pipeline.runtime_status().set_state(operator, STATES[state])
+        for number, completed, boundary_tick in message.get("boundaries", ()):
+            container = self._containers[number]
+            container._current_op_idx = completed
+            container._boundary_tick = boundary_tick
+        for number in message.get("released", ()):
+            container = self._containers.pop(number)
+            container.pool.release(container)
+        results = []
+        for number, error, can_suspend in message.get("exits", ()):
+            container = self._containers.pop(number)
+            container.pool.leave(container, tick - 1, error, can_suspend)
+            a = container.assignment
+            results.append(
+                ExecutionResult(a.ops, a.cpu, a.ram, a.priority, container.pool_id, container.container_id, error)
+            )
+        for pool_number, cpu, ram in message.get("pools", ()):
+            pool = self._pools[pool_number]
+            pool.avail_cpu_pool = cpu
+            pool.avail_ram_pool = ram
+        for number, finish_tick in message.get("finished", ()):
+            self._pipelines[number].runtime_status().finish_tick = finish_tick
+        return results
+
+    def _arrive(self, item: Any, tick: int) -> Pipeline:
+        arrival = (self._clock, tick, self._max_job_ticks)
+        pipeline = Pipeline.arrived(len(self._pipelines), item, len(self._owners), arrival)
+        self._pipelines.append(pipeline)
+        self._owners.extend([pipeline] * len(item[2]))
+        return pipeline
+
+    # -------------------------------------------------------------------------------------------- policy -> engine
+
+    def _tell(self, tick: int, suspensions: Any, assignments: Any) -> Any:
+        """Encode a decision, and do to the mirror what the engine will do first with it."""
+        try:
+            told_suspensions = [self._tell_suspension(item) for item in suspensions]
+            told_assignments = [self._tell_assignment(item) for item in assignments]
+        except _Malformed as error:
+            return {"tick": tick, "malformed": str(error)}
+        for number, pool in told_suspensions:
+            container = self._containers.get(number) if isinstance(number, int) else None
+            if container is not None and pool != NO_POOL and container._end_tick is None:
+                container.pool.suspend(container, tick)
+        self._start(tick, list(assignments), told_assignments)
+        answer: dict[str, Any] = {"tick": tick}
+        if told_suspensions:
+            answer["suspensions"] = told_suspensions
+        if told_assignments:
+            answer["assignments"] = told_assignments
+        return answer
+
+    def _start(self, tick: int, assignments: list[Assignment], told: list[Any]) -> None:
+        """Number the new containers as the engine does: pool by pool, in order."""
+        by_pool: dict[int, list[Assignment]] = {}
+        for assignment, (_, _, _, _, pool) in zip(assignments, told, strict=True):
+            if pool != NO_POOL:
+                by_pool.setdefault(pool, []).append(assignment)
+        for pool_number in sorted(by_pool):
+            for assignment in by_pool[pool_number]:
+                self._last_container += 1
+                container = Container(self._last_container, assignment, self._pools[pool_number], tick)
+                self._containers[container.number] = container
+                container.pool.start(container)
+
+    def _tell_suspension(self, item: Any) -> list[Any]:
+        if not isinstance(item, Suspend):
+            raise _Malformed(f"{_short(item)} among the suspensions is no Suspend")
+        container_id = item.container_id
+        number: int | str = _short(container_id)
+        if isinstance(container_id, str) and container_id[:1] == "c" and container_id[1:].isdecimal():
+            found = self._containers.get(int(container_id[1:19]))
+            if found is not None and found.container_id == container_id:
+                number = found.number
+        return [number, self._pool_number(item.pool_id)]
+
+    def _tell_assignment(self, item: Any) -> list[Any]:
+        if not isinstance(item, Assignment):
+            raise _Malformed(f"{_short(item)} among the assignments is no Assignment")
+        pool = self._pool_number(item.pool_id)
+        operators = []
+        for operator in item.ops:
+            if not isinstance(operator, Operator):
+                raise _Malformed(f"{_short(operator)} among an assignment's operators is no Operator")
+            if operator.current_state is not ASSIGNED and pool != NO_POOL:
+                state = operator.current_state.value
+                raise _Malformed(f"operator {operator.id} of an assignment is {state}: was it returned before?")
+            operators.append(operator.number)
+        priority = item.priority.value if isinstance(item.priority, Priority) else _short(item.priority)
+        return [operators, _number(item.cpu), _number(item.ram), priority, pool]
+
+    def _pool_number(self, pool_id: Any) -> int:
+        """The number that equals `pool_id`."""
+        if type(pool_id) is int:
+            return pool_id if 0 <= pool_id < len(self._pools) else NO_POOL
+        for number in range(len(self._pools)):
+            if pool_id == number:
+                return number
+        return NO_POOL
+
+
+def _unpack(decision: Any) -> Any:
+    """Raises _Malformed unless it is a pair of sized things."""
+    if type(decision) is tuple and len(decision) == 2:
+        suspensions, assignments = decision
+    else:
+        try:
+            suspensions, assignments = decision
+        except (TypeError, ValueError):
+            raise _Malformed(f"the policy returned {_short(decision)}, not a pair (suspensions, assignments)") from None
+    for part in (suspensions, assignments):
+        if not hasattr(part, "__len__"):
+            raise _Malformed(f"the policy returned {_short(part)} where a list should be")
+    return suspensions, assignments
+
+
+def _number(value: Any) -> int | float | str:
+    """An int or float of the plain type, or text for what is none."""
+    if type(value) is int or (isinstance(value, int) and not isinstance(value, bool)):
+        return int(value) if -_MAX_EXACT_INT <= value <= _MAX_EXACT_INT else _short(value)
+    if isinstance(value, float) and math.isfinite(value):
+        return float(value)
+    if not isinstance(value, bool) and hasattr(value, "__index__"):
+        return _number(value.__index__())
+    return _short(value)
+
+
+def _short(value: Any) -> str:
+    return repr(value)[:_MAX_TEXT]

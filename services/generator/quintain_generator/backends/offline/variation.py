@@ -1,0 +1,114 @@
+"""How one genome becomes another: steps of mixed size, whole components from elsewhere, crossover.
+
+All of it works without memory between calls, so step sizes cannot adapt over generations by being remembered. They
+adapt by being mixed: each step draws its own scale from a heavy-tailed distribution, so that fine tuning and long jumps
+are always both on offer, and by the spread of the examples at hand, which shrinks as a search converges.
+"""
+
+from __future__ import annotations
+
+import math
+import random
+
+from quintain.plugins.grammar import Gene, GeneValue, Grammar
+from quintain_generator.backends.offline.genome import Genome, active, normalise
+
+_SMALLEST_STEP = 0.01  # of a gene's range, on its own scale
+_LARGEST_STEP = 0.5
+
+
+def random_value(gene: Gene, rng: random.Random) -> GeneValue:
+    if gene.kind == "choice":
+        return rng.choice(gene.choices)
+    return normalise(gene, _from_unit(gene, rng.random()))
+
+
+def random_genome(grammar: Grammar, rng: random.Random) -> Genome:
+    return {gene.name: random_value(gene, rng) for gene in grammar.genes}
+
+
+def step(gene: Gene, value: GeneValue, rng: random.Random) -> GeneValue:
+    """Another value for `gene`, more often near than far."""
+    if gene.kind == "choice":
+        others = [choice for choice in gene.choices if choice != value]
+        return rng.choice(others) if others else value
+    scale = math.exp(rng.uniform(math.log(_SMALLEST_STEP), math.log(_LARGEST_STEP)))
+    moved = normalise(gene, _from_unit(gene, _to_unit(gene, float(value)) + rng.gauss(0.0, scale)))
+    if gene.kind == "int" and moved == value:
+        moved = normalise(gene, int(value) + rng.choice((-1, 1)))
+    return moved
+
+
+def mutate(grammar: Grammar, genome: Genome, rng: random.Random) -> Genome:
+    """Change one to a few of the genes that are active in `genome`; most often one."""
+    candidates = [gene for gene in grammar.genes if gene.name in active(grammar, genome)]
+    count = 1
+    while count < len(candidates) and rng.random() < 0.4:
+        count += 1
+    child = dict(genome)
+    for gene in rng.sample(candidates, count):
+        child[gene.name] = step(gene, child[gene.name], rng)
+    return child
+
+
+def mutate_alike(grammar: Grammar, genome: Genome, rng: random.Random) -> Genome:
+    """Move a number together with its siblings, the active genes of the component that have the same range.
+
+    Sizes for each class of work are such siblings: often all are too small, and moving them one by one shows nothing.
+    """
+    numbers = [gene for gene in grammar.genes if gene.kind != "choice" and gene.name in active(grammar, genome)]
+    if not numbers:
+        return mutate(grammar, genome, rng)
+    chosen = rng.choice(numbers)
+    siblings = [
+        g
+        for g in numbers
+        if (g.component, g.kind, g.low, g.high) == (chosen.component, chosen.kind, chosen.low, chosen.high)
+    ]
+    child = dict(genome)
+    if rng.random() < 0.5:
+        value = step(chosen, child[chosen.name], rng)
+        return child | {gene.name: value for gene in siblings}
+    state = rng.getrandbits(64)
+    return child | {gene.name: step(gene, child[gene.name], random.Random(state)) for gene in siblings}
+
+
+def cross(grammar: Grammar, first: Genome, second: Genome, rng: random.Random) -> Genome:
+    """`first` with one or more whole components of `second`, but never all."""
+    components = list(dict.fromkeys(gene.component for gene in grammar.genes))
+    differing = [
+        name
+        for name in components
+        if any(first[g.name] != second[g.name] for g in grammar.genes if g.component == name)
+    ]
+    if not differing:
+        return dict(first)
+    taken = set(rng.sample(differing, rng.randint(1, max(1, len(differing) // 2))))
+    return {gene.name: (second if gene.component in taken else first)[gene.name] for gene in grammar.genes}
+
+
+def follow(grammar: Grammar, genome: Genome, towards: Genome, away: Genome, rng: random.Random) -> Genome:
+    """Move the numbers of `genome` along the way from one example to another: the examples' spread sets the step."""
+    factor = rng.uniform(0.3, 1.2)
+    child = dict(genome)
+    for gene in grammar.genes:
+        if gene.kind == "choice" or rng.random() < 0.3:
+            continue
+        here, to, fro = (_to_unit(gene, float(g[gene.name])) for g in (genome, towards, away))
+        child[gene.name] = normalise(gene, _from_unit(gene, here + factor * (to - fro)))
+    return child
+
+
+def _to_unit(gene: Gene, value: float) -> float:
+    if gene.high == gene.low:
+        return 0.0
+    if gene.log:
+        return math.log(value / gene.low) / math.log(gene.high / gene.low)
+    return (value - gene.low) / (gene.high - gene.low)
+
+
+def _from_unit(gene: Gene, unit: float) -> float:
+    unit = min(1.0, max(0.0, unit))
+    if gene.log:
+        return gene.low * math.exp(unit * math.log(gene.high / gene.low))
+    return gene.low + unit * (gene.high - gene.low)

@@ -14,5 +14,8 @@ sys.path.append(str(HERE / "guests"))  # the jail looks its guest modules up lik
 
 @pytest.fixture(scope="session")
 def jail() -> Iterator[Jail]:
-    with Jail(["act_guest"], isolation="required") as jail:
-        yield jail
+    """One jail for many tests, started beside a secret that it must not pass on."""
+    with pytest.MonkeyPatch.context() as environment:
+        environment.setenv("OPENAI_API_KEY", "sk-CANARY-ENV-42")
+        with Jail(["act_guest"], isolation="required") as jail:
+            yield jail

@@ -213,7 +213,7 @@ class JailedRun:
             self._fail(FailureKind.PROTOCOL, str(trouble))
         if isinstance(trouble, FrameTooLarge):
             if trouble.size > MAX_LIMITS.decision_bytes:
-                self._fail(FailureKind.PROTOCOL, f"a message's length says {trouble.size} bytes: not a message")
+                self._fail(FailureKind.PROTOCOL, f"a message that is {trouble.size} bytes long, or no message at all")
             self._too_large(trouble.size)
         if exit is None:
             raise SandboxFault("the fork server ended in the middle of a run") from trouble

@@ -74,18 +74,19 @@ def _patch_clocks(clock: _VirtualClock) -> None:
 
 
 def _patch_random(source: random.Random) -> None:
-    class _Random(random.Random):
+    original, original_seed = random.Random, random.seed
+
+    class _Random(original):
         """Without a seed it draws one from the run's own, not from the system."""
 
         def __new__(cls, *arguments: Any, **named: Any) -> Any:
-            return random.Random.__new__(cls, 0)  # type: ignore[call-arg]  # Python 3.11 would read the system's chance here
+            return original.__new__(cls, 0)  # type: ignore[call-arg]  # else Python 3.11 reads the system's chance
 
         def seed(self, a: Any = None, version: int = 2) -> None:
             super().seed(source.getrandbits(128) if a is None else a, version)
 
-    shared_seed = random.seed
     _Random.__name__ = _Random.__qualname__ = "Random"
     _Random.__module__ = "random"
     random.Random = _Random  # type: ignore[misc]
-    random.seed = lambda a=None, version=2: shared_seed(source.getrandbits(128) if a is None else a, version)
+    random.seed = lambda a=None, version=2: original_seed(source.getrandbits(128) if a is None else a, version)
     os.urandom = random._urandom = source.randbytes  # type: ignore[attr-defined]

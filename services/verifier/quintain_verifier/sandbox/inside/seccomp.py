@@ -24,11 +24,12 @@ _X32_BIT = 0x40000000
 
 _PROT_EXEC = 0x4
 _MAP_SHARED, _MAP_ANONYMOUS, _MAP_HUGETLB = 0x1, 0x20, 0x40000
-_FUTEX_PRIVATE_AND_CLOCK_FLAGS = 128 | 256
-_FUTEX_WAIT, _FUTEX_WAKE, _FUTEX_WAIT_BITSET, _FUTEX_WAKE_BITSET = 0, 1, 9, 10
+_FUTEX_FLAGS = 128 | 256  # private, real-time clock
+_FUTEXES = (0, 1, 9, 10)  # wait, wake, wait and wake by bitset
+_ADVICE = (4, 8, 14)  # don't need, free, huge pages: what memory allocators say
 
 ALLOWED = (
-    "brk", "munmap", "mremap", "madvise", "sched_yield", "exit", "exit_group", "rt_sigreturn", "restart_syscall",
+    "brk", "munmap", "mremap", "sched_yield", "exit", "exit_group", "rt_sigreturn", "restart_syscall",
 )  # fmt: skip
 
 KILLED = (
@@ -91,7 +92,6 @@ def _never_executable() -> bytes:
 def build_filter(machine: str) -> bytes:
     """The program for ``x86_64`` or ``aarch64``; raises KeyError for any other machine."""
     numbers = TABLES[machine]
-    futexes = (_FUTEX_WAIT, _FUTEX_WAKE, _FUTEX_WAIT_BITSET, _FUTEX_WAKE_BITSET)
     parts = [
         _instruction(_LOAD, _ARCHITECTURE),
         _instruction(_EQUAL, AUDIT_ARCHITECTURE[machine], 1, 0),
@@ -105,7 +105,8 @@ def build_filter(machine: str) -> bytes:
         _for_call(numbers["write"], _one_of(_argument(0), (CHANNEL_FD,))),
         _for_call(numbers["mmap"], _private_data_only()),
         _for_call(numbers["mprotect"], _never_executable()),
-        _for_call(numbers["futex"], _one_of(_argument(1), futexes, 0xFFFFFFFF & ~_FUTEX_PRIVATE_AND_CLOCK_FLAGS)),
+        _for_call(numbers["futex"], _one_of(_argument(1), _FUTEXES, 0xFFFFFFFF & ~_FUTEX_FLAGS)),
+        _for_call(numbers["madvise"], _one_of(_argument(2), _ADVICE)),
         *(_for_call(numbers[name], _give(_ALLOW)) for name in ALLOWED),
         _for_call(numbers["clone3"], _refuse(errno.ENOSYS)),  # so that a C library falls back to clone, and fails there
         *(_for_call(numbers[name], _give(_KILL_PROCESS)) for name in KILLED if name in numbers),

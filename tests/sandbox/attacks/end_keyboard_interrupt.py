@@ -1,0 +1,3 @@
+"""raises KeyboardInterrupt"""
+def act(obs):
+    raise KeyboardInterrupt

@@ -1,0 +1,2 @@
+"""SystemExit at module level"""
+raise SystemExit(0)

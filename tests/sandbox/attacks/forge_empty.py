@@ -1,0 +1,11 @@
+"""a frame of no bytes"""
+import os, struct, json
+def w(b):
+    while b:
+        b = b[os.write(3, b):]
+def frame(b):
+    return struct.pack('<I', len(b)) + b
+def act(obs):
+    w(frame(b''))
+    while True:
+        pass

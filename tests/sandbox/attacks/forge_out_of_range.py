@@ -1,0 +1,11 @@
+"""a number that no double holds"""
+import os, struct, json
+def w(b):
+    while b:
+        b = b[os.write(3, b):]
+def frame(b):
+    return struct.pack('<I', len(b)) + b
+def act(obs):
+    w(frame(b'["answer",1e999]'))
+    while True:
+        pass

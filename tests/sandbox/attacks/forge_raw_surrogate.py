@@ -1,0 +1,11 @@
+"""a lone surrogate as an escape"""
+import os, struct, json
+def w(b):
+    while b:
+        b = b[os.write(3, b):]
+def frame(b):
+    return struct.pack('<I', len(b)) + b
+def act(obs):
+    w(frame(b'["answer","\\ud800"]'))
+    while True:
+        pass

@@ -1,0 +1,11 @@
+"""JSON in UTF-16"""
+import os, struct, json
+def w(b):
+    while b:
+        b = b[os.write(3, b):]
+def frame(b):
+    return struct.pack('<I', len(b)) + b
+def act(obs):
+    w(frame('["answer",1]'.encode('utf-16')))
+    while True:
+        pass

@@ -1,0 +1,16 @@
+"""process_vm_writev into the parent"""
+def act(obs):
+    got = None
+    try:
+        import ctypes
+        l = ctypes.CDLL(None, use_errno=True)
+        def s(*a):
+            r = l.syscall(*a)
+            if r < 0:
+                raise OSError(ctypes.get_errno(), 'call %d' % a[0])
+            return r
+        import os
+        got = 'wrote %d' % s(311, os.getppid(), None, 0, None, 0, 0)
+    except BaseException as e:
+        return {"r": "BLOCKED: %s %s" % (type(e).__name__, str(e)[:120])}
+    return {"r": ("PWNED: %s" % (str(got)[:200],)) if got else "BLOCKED: nothing obtained"}

@@ -1,0 +1,4 @@
+"""asks the engine for ever"""
+def act(obs):
+    while True:
+        query(obs)

@@ -1,0 +1,3 @@
+"""answers with a megabyte"""
+def act(obs):
+    return 'x' * (1 << 20)

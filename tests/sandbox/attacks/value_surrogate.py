@@ -1,0 +1,3 @@
+"""answers with a lone surrogate"""
+def act(obs):
+    return {'x': '\ud800'}

@@ -1,0 +1,97 @@
+"""``quintain best``: the policy that a search found, as a file that says where it comes from."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import Annotated, TypeAlias
+
+import typer
+
+from quintain.controller.v1 import controller_pb2 as pb
+from quintain.errors import InvalidArgument
+from quintain_controller.cli import render
+from quintain_controller.cli.connect import Connection
+from quintain_controller.cli.manage import SearchId, get_candidate, get_search
+from quintain_controller.cli.render import errors
+from quintain_controller.cli.target import Target, command
+
+EXPORTS_GROUP = "quintain.exports"
+OWN_FORMAT = "quintain"
+
+# From a policy's source and the lines of its provenance to the text of a file.
+Export: TypeAlias = Callable[[str, list[str]], str]
+
+
+def add_commands(app: typer.Typer) -> None:
+    command(app, "best")(best)
+
+
+def best(
+    target: Target,
+    search_id: SearchId,
+    candidate: Annotated[str, typer.Option(help="Another candidate, by id or number.")] = "best",
+    out_file: Annotated[Path | None, typer.Option("--out", help="File to write; default: standard output.")] = None,
+    file_format: Annotated[
+        str, typer.Option("--format", help="quintain, or a format that an installed simulator exports (eudoxia).")
+    ] = OWN_FORMAT,
+) -> None:
+    """Write the promoted winner, or the best candidate so far, with its provenance."""
+    convert = exporter(file_format)
+    with Connection(target, "controller") as connection:
+        search = get_search(connection, search_id)
+        found = get_candidate(connection, search_id, candidate)
+    header = provenance(search, found)
+    text = convert(found.source, header)
+    if out_file is None:
+        print(text, end="")
+        return
+    out_file.write_text(text, encoding="utf-8")
+    errors.print(f"wrote candidate #{found.summary.number} of search {search_id} to {out_file}")
+    if not search.HasField("winner"):
+        errors.print("[yellow]it was not promoted: see the gates in `quintain show`[/]")
+
+
+def exporter(file_format: str) -> Export:
+    """The function that writes a format. Raises InvalidArgument for an unknown one."""
+    if file_format == OWN_FORMAT:
+        return with_header
+    found = {entry.name: entry for entry in entry_points(group=EXPORTS_GROUP)}
+    if file_format not in found:
+        known = ", ".join([OWN_FORMAT, *sorted(found)])
+        raise InvalidArgument.of("format", f"{file_format!r} is unknown; known are: {known}")
+    convert: Export = found[file_format].load()
+    return convert
+
+
+def provenance(search: pb.Search, candidate: pb.Candidate) -> list[str]:
+    """Where a policy comes from, in lines for a comment: all of it can be looked up again."""
+    summary, spec = candidate.summary, search.spec
+    promoted = search.HasField("winner") and search.winner.candidate_id == summary.candidate_id
+    lines = [
+        f"Found by quintain, search {search.search_id}, candidate {summary.number} ({summary.candidate_id})",
+        f"simulator {spec.simulator}, build {candidate.verdict.simulator_build}",
+        f"suite {spec.suite}, objective {search.objective.name or candidate.verdict.objective}",
+        f"verdict {summary.verdict_digest}",
+    ]
+    for name, present in (("train", "score"), ("held_out", "held_out_score")):
+        prefix = "" if name == "train" else "held_out_"
+        if not summary.HasField(present):  # type: ignore[arg-type]
+            continue
+        score, base = getattr(summary, present), getattr(summary, f"{prefix}baseline_score")
+        better = render.percent(render.improvement(score, base, search.direction), signed=True)
+        lines.append(f"{name.replace('_', '-')} {score!r} (baseline {base!r}, {better})")
+    lines.append(f"gates: {gates_text(search, promoted)}")
+    return lines
+
+
+def gates_text(search: pb.Search, promoted: bool) -> str:
+    if promoted:
+        return "all passed (" + ", ".join(g.name for g in search.gates if g.passed) + ")"
+    return "not promoted"
+
+
+def with_header(source: str, header: list[str]) -> str:
+    """The source as it was verified, under a comment: comments do not change what it does."""
+    return "".join(f"# {line}\n" for line in header) + "\n" + source.rstrip("\n") + "\n"

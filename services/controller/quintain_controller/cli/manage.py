@@ -1,0 +1,271 @@
+"""Commands on recorded searches: list, show, pause, resume, cancel, extend, fork, delete, and what was sent."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterator
+from typing import Annotated
+
+import typer
+from rich.markup import escape
+
+from quintain.controller.v1 import controller_pb2 as pb
+from quintain.errors import InvalidArgument, NotFound
+from quintain.generator.v1 import generator_pb2
+from quintain.verifier.v1 import verifier_pb2
+from quintain_controller.cli import live, render
+from quintain_controller.cli.connect import Connection
+from quintain_controller.cli.render import errors, out
+from quintain_controller.cli.search import (
+    Candidates,
+    Minutes,
+    Tokens,
+    Usd,
+    Verifications,
+    describe_spec,
+    follow_to_end,
+    make_budget,
+    print_outcome,
+    tell_detached,
+)
+from quintain_controller.cli.target import Target, command
+
+PAGE = 500
+
+SearchId = Annotated[str, typer.Argument(metavar="SEARCH", help="Id of a search (`quintain searches`).")]
+CandidateId = Annotated[str, typer.Argument(metavar="CANDIDATE", help="Id or number of a candidate.")]
+AsJson = Annotated[bool, typer.Option("--json", help="JSON lines.")]
+
+
+def add_commands(app: typer.Typer) -> None:
+    for name, function in (
+        ("searches", searches),
+        ("show", show),
+        ("prompt", prompt),
+        ("pause", pause),
+        ("resume", resume),
+        ("cancel", cancel),
+        ("extend", extend),
+        ("fork", fork),
+        ("delete", delete),
+    ):
+        command(app, name)(function)
+
+
+def get_search(connection: Connection, search_id: str) -> pb.Search:
+    return connection.controller.get_search(pb.GetSearchRequest(search_id=search_id)).search
+
+
+def list_candidates(connection: Connection, search_id: str) -> Iterator[pb.CandidateSummary]:
+    """All candidates in order of creation, page by page."""
+    token = ""
+    while True:
+        request = pb.ListCandidatesRequest(search_id=search_id, page_size=PAGE, page_token=token)
+        page = connection.controller.list_candidates(request)
+        yield from page.candidates
+        token = page.next_page_token
+        if not token:
+            return
+
+
+def get_candidate(connection: Connection, search_id: str, candidate: str) -> pb.Candidate:
+    """A candidate by its id, by its number, or ``best``. Raises NotFound if the search has no such one."""
+    candidate_id = candidate
+    if candidate == "best":
+        found = get_search(connection, search_id)
+        if not found.HasField("best"):
+            raise NotFound(f"search {search_id} has no candidate with a score yet")
+        candidate_id = (found.winner if found.HasField("winner") else found.best).candidate_id
+    elif candidate.isdigit():
+        numbered = {c.number: c.candidate_id for c in list_candidates(connection, search_id)}
+        if int(candidate) not in numbered:
+            raise NotFound(f"search {search_id} has no candidate {candidate}; it has {len(numbered)}, from 0")
+        candidate_id = numbered[int(candidate)]
+    return connection.controller.get_candidate(pb.GetCandidateRequest(candidate_id=candidate_id)).candidate
+
+
+def searches(
+    target: Target,
+    limit: Annotated[int, typer.Option(min=1, max=PAGE, help="How many, newest first.")] = 20,
+    as_json: AsJson = False,
+) -> None:
+    """List searches, newest first."""
+    with Connection(target, "controller") as connection:
+        found = connection.controller.list_searches(pb.ListSearchesRequest(page_size=limit)).searches
+    if as_json:
+        for one in found:
+            render.print_json(one)
+        return
+    numeric = ("best", "improvement", "candidates", "spent")
+    rows = render.table("search", "state", "what", *numeric, "created", numeric=numeric)
+    for one in found:
+        best = one.best if one.HasField("best") else None
+        rows.add_row(
+            one.search_id,
+            render.enum_name(pb.SearchState, one.state),
+            escape(one.spec.title or f"{one.spec.simulator} / {one.spec.suite}, {one.spec.strategy or 'evolve'}"),
+            render.number(best.score if best else None),
+            render.percent(
+                render.improvement(best.score, best.baseline_score, one.direction) if best else None, signed=True
+            ),
+            str(one.spend.candidates),
+            render.usd(one.spend.usd),
+            one.created_at.ToDatetime().strftime("%Y-%m-%d %H:%M"),
+        )
+    out.print(rows)
+
+
+def show(
+    target: Target,
+    search_id: SearchId,
+    candidates: Annotated[bool, typer.Option("--candidates", help="List every candidate as well.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Show a search: its settings, its outcome, its candidates."""
+    with Connection(target, "controller") as connection:
+        found = get_search(connection, search_id)
+        listed = list(list_candidates(connection, search_id)) if candidates else []
+        if as_json:
+            for message in (found, *listed):
+                render.print_json(message)
+            return
+        out.print(describe_spec(found.spec), soft_wrap=True)
+        print_outcome(connection, found)
+    if candidates:
+        numeric = ("#", "score", "held-out", "cost")
+        rows = render.table("#", "id", "how", "parents", "score", "held-out", "cost", "outcome", numeric=numeric)
+        numbers = {c.candidate_id: str(c.number) for c in listed}
+        for c in listed:
+            rows.add_row(*_candidate_row(c, numbers))
+        out.print(rows)
+
+
+def _candidate_row(c: pb.CandidateSummary, numbers: dict[str, str]) -> tuple[str, ...]:
+    if c.state == pb.CANDIDATE_STATE_VERIFIED:
+        outcome = render.enum_name(verifier_pb2.VerdictStatus, c.verdict_status)
+    elif c.state == pb.CANDIDATE_STATE_REJECTED:
+        outcome = render.enum_name(generator_pb2.Outcome, c.generation_outcome)
+    else:
+        outcome = render.enum_name(pb.CandidateState, c.state)
+    how = render.enum_name(generator_pb2.Operator, c.operator) if c.operator else "seed"
+    return (
+        str(c.number),
+        c.candidate_id,
+        escape(f"{how} {c.backend}".strip()),
+        ", ".join(numbers.get(parent, parent) for parent in c.parent_ids),
+        render.number(c.score if c.HasField("score") else None),
+        render.number(c.held_out_score if c.HasField("held_out_score") else None),
+        "unpriced" if c.cost.unpriced else render.usd(c.cost.usd),
+        escape(f"{outcome} {c.summary}".strip()),
+    )
+
+
+def prompt(target: Target, search_id: SearchId, candidate: CandidateId, as_json: AsJson = False) -> None:
+    """Show exactly what was sent for a candidate, what came back, and what the calls were."""
+    with Connection(target, "controller") as connection:
+        found = get_candidate(connection, search_id, candidate)
+    if not found.HasField("generation"):
+        raise InvalidArgument.of("candidate", f"{candidate} was not generated (a seed policy, or still under way)")
+    generation = found.generation
+    if as_json:
+        render.print_json(generation)
+        return
+    if not generation.prompt:
+        out.print(f"[dim]the backend {escape(generation.backend)} works without a prompt[/]")
+    for message in generation.prompt:
+        mark = " (cache breakpoint)" if message.cache_breakpoint else ""
+        out.rule(f"{escape(message.role)}{mark}", align="left")
+        print(message.content)
+    out.rule(f"answer of {escape(generation.backend)} {escape(generation.model)}", align="left")
+    print(generation.response_text or generation.source)
+    for call in generation.calls:
+        request = f" {call.provider_request_id}" if call.provider_request_id else ""
+        errors.print(f"call {call.attempt}: {call.outcome}{escape(request)}, {call.seconds:.1f} s {escape(call.error)}")
+
+
+def pause(target: Target, search_id: SearchId) -> None:
+    """Pause a running search; work in flight is settled."""
+    with Connection(target, "controller") as connection:
+        _tell_state(connection.controller.pause_search(pb.PauseSearchRequest(search_id=search_id)).search)
+
+
+def resume(target: Target, search_id: SearchId) -> None:
+    """Let a paused search go on in the running stack (`quintain search --resume` also follows it)."""
+    with Connection(target, "controller") as connection:
+        found = connection.controller.resume_search(pb.ResumeSearchRequest(search_id=search_id)).search
+        _go_on(connection, found)
+
+
+def cancel(target: Target, search_id: SearchId) -> None:
+    """Stop a search for good; work in flight is settled."""
+    with Connection(target, "controller") as connection:
+        _tell_state(connection.controller.cancel_search(pb.CancelSearchRequest(search_id=search_id)).search)
+
+
+def extend(
+    target: Target,
+    search_id: SearchId,
+    candidates: Candidates = None,
+    verifications: Verifications = None,
+    usd: Usd = None,
+    tokens: Tokens = None,
+    minutes: Minutes = None,
+) -> None:
+    """Raise bounds of a search's budget: give the new bounds, not increments."""
+    budget = make_budget(candidates, verifications, usd, tokens, minutes)
+    with Connection(target, "controller") as connection:
+        request = pb.ExtendBudgetRequest(search_id=search_id, budget=budget)
+        found = connection.controller.extend_budget(request).search
+        out.print(f"the budget is now {render.budget_text(found.spec.budget)}")
+        _go_on(connection, found)
+
+
+def fork(
+    target: Target,
+    search_id: SearchId,
+    candidate: CandidateId,
+    strategy: Annotated[str, typer.Option(help="Empty: the search's own.")] = "",
+    backend: Annotated[list[str] | None, typer.Option(help="None: the search's own; repeatable.")] = None,
+    candidates: Candidates = None,
+    verifications: Verifications = None,
+    usd: Usd = None,
+    tokens: Tokens = None,
+    minutes: Minutes = None,
+    seed: Annotated[int, typer.Option(min=0)] = 0,
+) -> None:
+    """Begin a new search with a candidate of another one."""
+    spec = pb.SearchSpec(strategy=strategy, backends=backend or [], seed=seed)
+    budget = make_budget(candidates, verifications, usd, tokens, minutes)
+    if budget.ListFields():
+        spec.budget.CopyFrom(budget)
+    with Connection(target, "controller") as connection:
+        origin = get_candidate(connection, search_id, candidate).summary.candidate_id
+        request = pb.ForkSearchRequest(request_id=uuid.uuid4().hex, candidate_id=origin, spec=spec)
+        _go_on(connection, connection.controller.fork_search(request).search)
+
+
+def delete(
+    target: Target,
+    search_id: SearchId,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+) -> None:
+    """Delete a search that has ended, with all its candidates."""
+    if not yes:
+        typer.confirm(f"delete search {search_id} and all its candidates?", abort=True)
+    with Connection(target, "controller") as connection:
+        connection.controller.delete_search(pb.DeleteSearchRequest(search_id=search_id))
+    out.print(f"search {search_id} is deleted")
+
+
+def _go_on(connection: Connection, found: pb.Search) -> None:
+    """A search that was set going: in an embedded stack it must be followed, or it would stop with the command."""
+    if found.state in live.ENDED or found.state == pb.SEARCH_STATE_PAUSED:
+        _tell_state(found)
+    elif connection.embedded:
+        follow_to_end(connection, found, as_json=False)
+    else:
+        tell_detached(found, as_json=False)
+
+
+def _tell_state(found: pb.Search) -> None:
+    out.print(f"search {found.search_id} is {render.enum_name(pb.SearchState, found.state)}")

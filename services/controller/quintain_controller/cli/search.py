@@ -1,0 +1,273 @@
+"""``quintain search`` and ``quintain watch``: start, resume and follow a search, and say what came of it."""
+
+from __future__ import annotations
+
+import json
+import uuid
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from google.protobuf import struct_pb2
+from rich.markup import escape
+
+from quintain.controller.v1 import controller_pb2 as pb
+from quintain.errors import FailedPrecondition, InvalidArgument, QuintainError
+from quintain.type.v1 import type_pb2
+from quintain.verifier.v1 import verifier_pb2
+from quintain_controller.cli import live, render
+from quintain_controller.cli.connect import Connection
+from quintain_controller.cli.render import errors, out
+from quintain_controller.cli.target import Target, command
+from quintain_controller.cli.verify import read_policy
+
+SEARCH_FAILED = 1
+INTERRUPTED = 130
+
+AsJson = Annotated[bool, typer.Option("--json", help="JSON lines: each event, then the search.")]
+Candidates = Annotated[int | None, typer.Option(min=1, help="Budget: candidates.", rich_help_panel="Budget")]
+Verifications = Annotated[int | None, typer.Option(min=1, help="Budget: verifications.", rich_help_panel="Budget")]
+Usd = Annotated[float | None, typer.Option(min=0, help="Budget: dollars.", rich_help_panel="Budget")]
+Tokens = Annotated[int | None, typer.Option(min=1, help="Budget: tokens.", rich_help_panel="Budget")]
+Minutes = Annotated[float | None, typer.Option(min=0, help="Budget: minutes.", rich_help_panel="Budget")]
+
+
+def add_commands(app: typer.Typer) -> None:
+    command(app, "search")(search)
+    command(app, "watch")(watch)
+
+
+def search(
+    target: Target,
+    simulator: Annotated[str, typer.Option(help="The simulator.")] = "faas",
+    suite: Annotated[str, typer.Option(help="The suite that scores.")] = "paper-reference",
+    objective: Annotated[str, typer.Option(help="Empty: the suite's own.")] = "",
+    strategy: Annotated[str, typer.Option(help="Empty: evolve. See `quintain strategies`.")] = "",
+    option: Annotated[list[str] | None, typer.Option(help="Option of the strategy, key=value; repeatable.")] = None,
+    backend: Annotated[list[str] | None, typer.Option(help="Backend; repeatable. See `quintain backends`.")] = None,
+    candidates: Candidates = None,
+    verifications: Verifications = None,
+    usd: Usd = None,
+    tokens: Tokens = None,
+    minutes: Minutes = None,
+    assume_usd_per_generation: Annotated[
+        float | None,
+        typer.Option(min=0, help="Count a call of an unpriced model as so much.", rich_help_panel="Budget"),
+    ] = None,
+    seed: Annotated[int, typer.Option(min=0, help="All randomness derives from it.")] = 0,
+    start: Annotated[list[Path] | None, typer.Option(help="Policy to begin with; default: the baseline.")] = None,
+    parallel_generations: Annotated[int, typer.Option(min=0, help="At once; 0: the default.")] = 0,
+    parallel_verifications: Annotated[int, typer.Option(min=0, help="At once; 0: the default.")] = 0,
+    title: Annotated[str, typer.Option(help="Your own name for the search.")] = "",
+    resume: Annotated[str, typer.Option(metavar="SEARCH", help="Go on with a search; budget options raise it.")] = "",
+    detach: Annotated[bool, typer.Option("--detach", help="Start it in the running stack and return.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Search for a better policy. Ctrl-C pauses; `--resume` goes on."""
+    budget = make_budget(candidates, verifications, usd, tokens, minutes)
+    if not resume and not budget.ListFields():
+        raise InvalidArgument.of(
+            "budget", "give at least one of --candidates, --verifications, --usd, --tokens, --minutes"
+        )
+    with Connection(target, "controller") as connection:
+        if detach and connection.embedded:
+            raise FailedPrecondition("--detach needs a running stack: `quintain up` starts one, --address names one")
+        if resume:
+            found = resume_search(connection, resume, budget)
+        else:
+            spec = pb.SearchSpec(
+                simulator=simulator,
+                suite=suite,
+                objective=objective,
+                strategy=strategy,
+                strategy_options=parse_options(option or []),
+                backends=backend or [],
+                budget=budget,
+                seed=seed,
+                seed_policies=[type_pb2.Policy(source=read_policy(path)) for path in start or []],
+                parallel_generations=parallel_generations,
+                parallel_verifications=parallel_verifications,
+                assume_usd_per_generation=assume_usd_per_generation,
+                title=title,
+            )
+            request = pb.CreateSearchRequest(request_id=uuid.uuid4().hex, spec=spec)
+            found = connection.controller.create_search(request).search
+        if detach:
+            tell_detached(found, as_json)
+            return
+        if not as_json:
+            out.print(f"search {found.search_id}: {describe_spec(found.spec)}", soft_wrap=True)
+        follow_to_end(connection, found, as_json)
+
+
+def make_budget(
+    candidates: int | None, verifications: int | None, usd: float | None, tokens: int | None, minutes: float | None
+) -> pb.Budget:
+    wall = None if minutes is None else minutes * 60
+    return pb.Budget(candidates=candidates, verifications=verifications, usd=usd, tokens=tokens, wall_seconds=wall)
+
+
+def parse_options(options: list[str]) -> struct_pb2.Struct:
+    """``key=value`` pairs; a value that is JSON is taken as such, anything else as text."""
+    values: dict[str, Any] = {}
+    for text in options:
+        key, equals, value = text.partition("=")
+        if not equals or not key:
+            raise InvalidArgument.of("option", f"{text!r} is not key=value")
+        try:
+            values[key] = json.loads(value)
+        except json.JSONDecodeError:
+            values[key] = value
+    made = struct_pb2.Struct()
+    made.update(values)
+    return made
+
+
+def resume_search(connection: Connection, search_id: str, budget: pb.Budget) -> pb.Search:
+    """Go on with a paused, interrupted or used-up search; a given budget replaces the bounds it names."""
+    controller = connection.controller
+    found = controller.get_search(pb.GetSearchRequest(search_id=search_id)).search
+    if budget.ListFields():
+        found = controller.extend_budget(pb.ExtendBudgetRequest(search_id=search_id, budget=budget)).search
+    if found.state == pb.SEARCH_STATE_PAUSED:
+        found = controller.resume_search(pb.ResumeSearchRequest(search_id=search_id)).search
+    return found
+
+
+def describe_spec(spec: pb.SearchSpec) -> str:
+    backends = ", ".join(spec.backends) or "the default backend"
+    return escape(
+        f"{spec.simulator} / {spec.suite}, {spec.strategy or 'evolve'} with {backends}, seed {spec.seed}, "
+        f"budget {render.budget_text(spec.budget)}"
+    )
+
+
+def tell_detached(found: pb.Search, as_json: bool) -> None:
+    if as_json:
+        render.print_json(found)
+        return
+    out.print(f"search {found.search_id} runs. `quintain watch {found.search_id}` follows it.")
+
+
+def follow_to_end(connection: Connection, found: pb.Search, as_json: bool) -> None:
+    """Show the search; Ctrl-C pauses it. Ends the command with the code that fits the outcome."""
+    search_id = found.search_id
+    try:
+        live.watch(connection, found, as_json, after_sequence=found.last_sequence)
+    except KeyboardInterrupt:
+        pause(connection, search_id)
+        raise typer.Exit(INTERRUPTED) from None
+    found = connection.controller.get_search(pb.GetSearchRequest(search_id=search_id)).search
+    if as_json:
+        render.print_json(found)
+    else:
+        print_outcome(connection, found)
+    if found.state != pb.SEARCH_STATE_FINISHED:
+        raise typer.Exit(SEARCH_FAILED)
+
+
+def pause(connection: Connection, search_id: str) -> None:
+    """Pause and say how to go on. A search that ended in the meantime is simply over."""
+    errors.print("\npausing: work in flight is settled (Ctrl-C again leaves at once)")
+    try:
+        connection.controller.pause_search(pb.PauseSearchRequest(search_id=search_id))
+    except FailedPrecondition:
+        errors.print(f"the search has already ended: quintain show {search_id}")
+    except QuintainError as error:
+        render.print_error(error)
+        errors.print(f"nothing is lost; go on with: quintain search --resume {search_id}")
+    else:
+        errors.print(f"paused, nothing is lost. Go on with: [bold]quintain search --resume {search_id}[/]")
+
+
+def watch(
+    target: Target,
+    search_id: Annotated[str, typer.Argument(metavar="SEARCH")],
+    after: Annotated[int, typer.Option(min=0, help="Show events after this sequence number.")] = 0,
+    as_json: AsJson = False,
+) -> None:
+    """Follow a search that runs in a stack. Ctrl-C only stops watching."""
+    with Connection(target, "controller") as connection:
+        found = connection.controller.get_search(pb.GetSearchRequest(search_id=search_id)).search
+        live.watch(connection, found, as_json, after_sequence=after)
+        found = connection.controller.get_search(pb.GetSearchRequest(search_id=search_id)).search
+        if as_json:
+            render.print_json(found)
+        else:
+            print_outcome(connection, found)
+
+
+def baseline_name(connection: Connection, simulator: str) -> str:
+    """Name of the simulator's default baseline where the verifier can be asked, else just that."""
+    if "verifier" not in connection.addresses:
+        return "baseline"
+    described = connection.verifier.get_simulator(verifier_pb2.GetSimulatorRequest(name=simulator)).simulator
+    return described.baselines[0].name if described.baselines else "baseline"
+
+
+def print_outcome(connection: Connection, found: pb.Search) -> None:
+    """The table at the end: baseline, best, winner; improvement, share of the bound, held-out, cost, gates."""
+    reason = found.error or found.stop_reason or found.pause_reason
+    state = render.enum_name(pb.SearchState, found.state)
+    out.print(f"search {found.search_id} {state}{': ' + escape(reason) if reason else ''}", soft_wrap=True)
+    if found.HasField("best"):
+        out.print(outcome_table(found, baseline_name(connection, found.spec.simulator)))
+    for gate in found.gates:
+        out.print(live.gate_line(gate), soft_wrap=True)
+    if found.HasField("winner"):
+        out.print(f"[green]winner: #{found.winner.number}[/], passed every gate")
+    elif found.state == pb.SEARCH_STATE_FINISHED:
+        out.print("[yellow]no winner: no candidate that is better than the baseline passed every gate[/]")
+    out.print(spend_text(found.spend), soft_wrap=True)
+    if found.state == pb.SEARCH_STATE_PAUSED:
+        out.print(f"go on with: quintain search --resume {found.search_id}")
+    elif found.HasField("best"):
+        out.print(f"next: quintain best {found.search_id} --out policy.py; quintain report {found.search_id}")
+
+
+def outcome_table(found: pb.Search, baseline: str) -> Any:
+    unit = f" ({found.objective.unit})" if found.objective.unit else ""
+    if found.aggregation == type_pb2.AGGREGATION_MEAN_NORMALIZED:
+        unit = " (mean normalized)"
+    score = f"{found.objective.name or 'score'}{unit}"
+    columns = (score, "improvement", "of the bound", "held-out", "held-out improvement")
+    rows = render.table("", *columns, numeric=columns)
+    best, direction = found.best, found.direction
+    base = best.baseline_score if best.HasField("baseline_score") else None
+    bound = best.bound_score if best.HasField("bound_score") else None
+    held_base = best.held_out_baseline_score if best.HasField("held_out_baseline_score") else None
+    rows.add_row(
+        f"baseline {baseline}".removeprefix("baseline " if baseline == "baseline" else ""),
+        render.number(base),
+        "",
+        render.percent(render.share_of_bound(base, bound, direction)),
+        render.number(held_base),
+        "",
+    )
+    shown = [("best found", best)]
+    if found.HasField("winner"):
+        shown.append((f"winner #{found.winner.number}", found.winner))
+    for name, c in shown:
+        held = c.held_out_score if c.HasField("held_out_score") else None
+        rows.add_row(
+            name,
+            render.number(c.score),
+            render.percent(render.improvement(c.score, base, direction), signed=True),
+            render.percent(render.share_of_bound(c.score, bound, direction)),
+            render.number(held),
+            render.percent(render.improvement(held, held_base, direction), signed=True),
+        )
+    if bound is not None:
+        rows.add_row("provable bound", render.number(bound), "", "100 %", "", "")
+    return rows
+
+
+def spend_text(spend: pb.Spend) -> str:
+    parts = [f"{spend.candidates} candidates", f"{spend.verifications} verifications", render.usd(spend.usd)]
+    if spend.tokens:
+        parts.append(f"{spend.tokens:,} tokens")
+    if spend.at_risk_usd:
+        parts.append(f"{render.usd(spend.at_risk_usd)} at risk (calls with unknown outcome)")
+    if spend.unpriced_generations:
+        parts.append(f"{spend.unpriced_generations} generations without a known price")
+    return f"spent: {', '.join(parts)}, {live.duration(spend.wall_seconds)}"

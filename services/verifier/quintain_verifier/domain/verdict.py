@@ -1,0 +1,247 @@
+"""How outcomes become a verdict: scores, aggregation, stopping early."""
+
+from __future__ import annotations
+
+import enum
+import hashlib
+import math
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from quintain.plugins.simulator import (
+    Aggregation,
+    Direction,
+    FailureKind,
+    Objective,
+    Outcome,
+    Part,
+    PolicyFailure,
+    ScenarioScore,
+)
+from quintain_verifier.domain.plan import Plan, PlannedScenario
+
+TIMELINE_EVENTS = 200
+# How far a policy came before these depends on the machine's speed, so it is no part of a verdict.
+_MACHINE_DEPENDENT = (FailureKind.CPU_LIMIT, FailureKind.WALL_LIMIT)
+_ADDRESS = re.compile(r"\b0x[0-9a-fA-F]{6,16}\b")
+
+
+class Status(enum.Enum):
+    OK = "ok"
+    POLICY_FAILED = "policy_failed"
+    NONDETERMINISTIC = "nondeterministic"
+    STOPPED_EARLY = "stopped_early"
+
+
+@dataclass(frozen=True, slots=True)
+class Reference:
+    """What a scenario's scores are measured with: the score of a policy that failed, and the default baseline's."""
+
+    worst: ScenarioScore
+    baseline_normalized: float
+
+
+@dataclass(frozen=True, slots=True)
+class ScenarioResult:
+    """One scenario, run and scored."""
+
+    outcome: Outcome
+    score: ScenarioScore
+    baseline_normalized: float
+
+
+@dataclass(frozen=True, slots=True)
+class ScenarioVerdict:
+    """`outcome` is None if the scenario did not run (stopped early); its score is then the worst."""
+
+    scenario: PlannedScenario
+    outcome: Outcome | None
+    score: ScenarioScore
+    baseline_normalized: float
+
+    @property
+    def failure(self) -> PolicyFailure | None:
+        return self.outcome.failure if self.outcome else None
+
+
+@dataclass(frozen=True, slots=True)
+class PartScore:
+    score: float
+    baseline_score: float
+    bound_score: float | None
+    scenarios: int
+    scenarios_failed: int
+    normalized: float
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    digest: str
+    policy_digest: str
+    simulator: str
+    build: str
+    status: Status
+    objective: Objective
+    aggregation: Aggregation
+    direction: Direction
+    train: PartScore | None
+    held_out: PartScore | None
+    scenarios: tuple[ScenarioVerdict, ...]
+    failure: PolicyFailure | None
+    seed: int
+    behavior_digest: str
+    determinism_checked: bool
+    confirmed: bool
+
+
+def canonical(outcome: Outcome, source: str) -> Outcome:
+    """`outcome` without what varies from run to run (memory addresses in messages, how far a policy came before its
+    time was up), and with the policy's own lines in the traceback."""
+    failure = outcome.failure
+    if failure is None:
+        return replace(outcome, timeline=outcome.timeline[:TIMELINE_EVENTS], decision_log=())
+    failure = replace(
+        failure,
+        message=_ADDRESS.sub("0x...", failure.message),
+        traceback=_ADDRESS.sub("0x...", with_source_lines(failure, source)),
+    )
+    if failure.kind in _MACHINE_DEPENDENT:
+        failure = replace(failure, step=None, time_seconds=None, line=None, traceback="")
+        return Outcome(outcome.scenario, {}, (), "", outcome.calling_mode, failure)
+    return replace(outcome, failure=failure, timeline=outcome.timeline[:TIMELINE_EVENTS], decision_log=())
+
+
+def with_source_lines(failure: PolicyFailure, source: str) -> str:
+    """The traceback with each frame's line of the policy below it."""
+    lines = source.splitlines()
+    frames = failure.traceback.splitlines() or ([f"  line {failure.line}"] if failure.line else [])
+    shown: list[str] = []
+    for frame in frames:
+        shown.append(frame)
+        found = re.search(r"\bline (\d+)\b", frame)
+        if found and 1 <= int(found[1]) <= len(lines) and lines[int(found[1]) - 1].strip():
+            shown.append(f"    {lines[int(found[1]) - 1].strip()[:200]}")
+    return "\n".join(shown)
+
+
+def assemble(plan: Plan, results: Mapping[str, ScenarioResult], references: Mapping[str, Reference]) -> Verdict:
+    """The verdict. `results` by scenario name; a scenario without a result did not run and has a reference."""
+    scenarios = tuple(_scenario_verdict(s, results, references) for s in plan.scenarios)
+    failures = [s.failure for s in scenarios if s.failure is not None]
+    status = _status(scenarios, failures)
+    scored = status is not Status.NONDETERMINISTIC
+    return Verdict(
+        digest=plan.digest,
+        policy_digest=plan.policy_digest,
+        simulator=plan.simulator,
+        build=plan.build,
+        status=status,
+        objective=plan.objective,
+        aggregation=plan.aggregation,
+        direction=plan.direction,
+        train=_part_score(plan, scenarios, Part.TRAIN) if scored else None,
+        held_out=_part_score(plan, scenarios, Part.HELD_OUT) if scored else None,
+        scenarios=scenarios,
+        failure=failures[0] if failures else None,
+        seed=plan.seed,
+        behavior_digest=_behavior_digest(scenarios),
+        determinism_checked=plan.check_determinism,
+        confirmed=plan.confirm and status is Status.OK,
+    )
+
+
+def first_stop(plan: Plan, results: Mapping[str, ScenarioResult], references: Mapping[str, Reference]) -> int | None:
+    """How many scenarios of the running order are enough to know that `stop_below_score` is out of reach.
+
+    Looks at the longest prefix of the running order that has results, and returns the shortest prefix that settles it:
+    the answer does not depend on how many scenarios ran side by side. None: not settled yet, or all are needed.
+    """
+    if plan.stop_below_score is None:
+        return None
+    order = plan.running_order
+    for count in range(1, len(order)):
+        if order[count - 1].name not in results:
+            return None
+        ran = {s.name: results[s.name] for s in order[:count]}
+        if _out_of_reach(plan, ran, references):
+            return count
+    return None
+
+
+def _out_of_reach(plan: Plan, ran: Mapping[str, ScenarioResult], references: Mapping[str, Reference]) -> bool:
+    assert plan.stop_below_score is not None
+    maximize = plan.direction is Direction.MAXIMIZE
+    hoped: list[float] = []
+    for scenario in plan.scenarios:
+        if scenario.part is not plan.deciding_part:
+            continue
+        if scenario.name in ran:
+            score = ran[scenario.name].score
+            hoped.append(score.normalized if plan.aggregation is Aggregation.MEAN_NORMALIZED else score.value)
+        elif plan.aggregation is Aggregation.MEAN_NORMALIZED:
+            hoped.append(1.0)
+        else:
+            bound = references[scenario.name].worst.bound
+            hoped.append(bound if bound is not None else math.inf if maximize else -math.inf)
+    best = aggregate(plan.aggregation, hoped)
+    return best < plan.stop_below_score if maximize else best > plan.stop_below_score
+
+
+def aggregate(aggregation: Aggregation, values: Sequence[float]) -> float:
+    """Median of the values, or their exactly rounded mean: the order never matters. `values` is not empty."""
+    if aggregation is Aggregation.MEAN_NORMALIZED:
+        return math.fsum(values) / len(values)
+    ordered = sorted(values)
+    low, high = ordered[(len(ordered) - 1) // 2], ordered[len(ordered) // 2]
+    return low if low == high else (low + high) / 2
+
+
+def _scenario_verdict(
+    scenario: PlannedScenario, results: Mapping[str, ScenarioResult], references: Mapping[str, Reference]
+) -> ScenarioVerdict:
+    result = results.get(scenario.name)
+    if result is None:
+        reference = references[scenario.name]
+        return ScenarioVerdict(scenario, None, reference.worst, reference.baseline_normalized)
+    return ScenarioVerdict(scenario, result.outcome, result.score, result.baseline_normalized)
+
+
+def _status(scenarios: Sequence[ScenarioVerdict], failures: Sequence[PolicyFailure]) -> Status:
+    if any(f.kind is FailureKind.NONDETERMINISTIC for f in failures):
+        return Status.NONDETERMINISTIC
+    if any(s.outcome is None for s in scenarios):
+        return Status.STOPPED_EARLY
+    return Status.POLICY_FAILED if failures else Status.OK
+
+
+def _part_score(plan: Plan, scenarios: Sequence[ScenarioVerdict], part: Part) -> PartScore | None:
+    members = [s for s in scenarios if s.scenario.part is part]
+    if not members:
+        return None
+    mean = plan.aggregation is Aggregation.MEAN_NORMALIZED
+    normalized = aggregate(Aggregation.MEAN_NORMALIZED, [s.score.normalized for s in members])
+    bounds = [s.score.bound for s in members if s.score.bound is not None]
+    all_bounded = len(bounds) == len(members)
+    if mean:
+        bound_score = 1.0 if all_bounded else None
+    else:
+        bound_score = aggregate(plan.aggregation, bounds) if all_bounded else None
+    return PartScore(
+        score=normalized if mean else aggregate(plan.aggregation, [s.score.value for s in members]),
+        baseline_score=aggregate(
+            plan.aggregation, [s.baseline_normalized if mean else s.score.baseline for s in members]
+        ),
+        bound_score=bound_score,
+        scenarios=len(members),
+        scenarios_failed=sum(s.failure is not None or s.outcome is None for s in members),
+        normalized=normalized,
+    )
+
+
+def _behavior_digest(scenarios: Sequence[ScenarioVerdict]) -> str:
+    digest = hashlib.sha256()
+    for verdict in scenarios:
+        if verdict.outcome is not None:
+            digest.update(f"{verdict.scenario.digest}:{verdict.outcome.decisions_digest}\n".encode())
+    return digest.hexdigest()

@@ -1,0 +1,151 @@
+"""From what a caller asks for to a plan: names resolved, defaults filled in, everything checked."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from quintain.plugins.simulator import (
+    Aggregation,
+    Description,
+    InvalidInput,
+    Objective,
+    Part,
+    Scenario,
+    Simulator,
+    Suite,
+)
+from quintain_verifier.domain.plan import Plan, PlannedScenario
+from quintain_verifier.sandbox.limits import Limits
+
+
+@dataclass(frozen=True, slots=True)
+class InlineScenario:
+    name: str
+    files: Mapping[str, bytes]
+
+
+@dataclass(frozen=True, slots=True)
+class VerifyOrder:
+    """What a caller asks for; empty means the default, as in the contract. `limits` validated by the planner."""
+
+    simulator: str
+    source: str
+    suite: str = ""
+    parts: frozenset[Part] = frozenset()
+    scenarios: Sequence[str] = ()
+    inline_scenarios: Sequence[InlineScenario] = ()
+    objective: str = ""
+    aggregation: Aggregation | None = None
+    limits: Limits = field(default_factory=Limits)
+    seed: int = 0
+    calling_mode: str = ""
+    check_determinism: bool = False
+    confirm: bool = False
+    stop_below_score: float | None = None
+    parent_digest: str = ""
+    include_detail: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedOrder:
+    """`files` by scenario name: the inline scenarios' content."""
+
+    plan: Plan
+    files: Mapping[str, Mapping[str, bytes]]
+
+
+class Planner:
+    """Thread safe. A remote simulator is asked here, so `plan` may block."""
+
+    def __init__(self, simulators: Mapping[str, Simulator], max_limits: Limits) -> None:
+        self._simulators = simulators
+        self._max_limits = max_limits
+
+    def plan(self, order: VerifyOrder) -> PlannedOrder:
+        """Raises InvalidInput, and SimulatorFault if a remote simulator cannot be reached."""
+        simulator = self.simulator(order.simulator)
+        description = simulator.describe()
+        self._check_source(order)
+        limits = order.limits.validate(self._max_limits)
+        suite, entries = self._entries(simulator, order)
+        if len(entries) > limits.scenarios:
+            raise InvalidInput("scenarios", f"found {len(entries)}; one request may have {limits.scenarios}")
+        if order.calling_mode and order.calling_mode not in description.calling_modes:
+            known = ", ".join(description.calling_modes) or "none: leave it empty"
+            raise InvalidInput("calling_mode", f"{order.calling_mode!r} is unknown; known are: {known}")
+        if order.stop_below_score is not None and not math.isfinite(order.stop_below_score):
+            raise InvalidInput("stop_below_score", f"found {order.stop_below_score}; must be a finite number")
+        plan = Plan(
+            source=order.source,
+            simulator=order.simulator,
+            build=description.build,
+            scenarios=tuple(PlannedScenario(s.name, s.digest, part, s.cost) for s, part in entries),
+            objective=_objective(description, order.objective or (suite.objective if suite else "")),
+            aggregation=order.aggregation or (suite.aggregation if suite else Aggregation.MEAN_NORMALIZED),
+            limits=limits,
+            seed=order.seed,
+            calling_mode=order.calling_mode,
+            check_determinism=order.check_determinism,
+            confirm=order.confirm,
+            stop_below_score=order.stop_below_score,
+            include_detail=order.include_detail,
+        )
+        return PlannedOrder(plan, {inline.name: inline.files for inline in order.inline_scenarios})
+
+    def simulator(self, name: str) -> Simulator:
+        if name not in self._simulators:
+            raise InvalidInput("simulator", f"{name!r} is unknown; known are: {', '.join(self._simulators)}")
+        return self._simulators[name]
+
+    def _check_source(self, order: VerifyOrder) -> None:
+        if not order.source.strip():
+            raise InvalidInput("policy.source", "is empty; must be Python source that implements the policy interface")
+        size = len(order.source.encode())
+        if size > order.limits.source_bytes:
+            raise InvalidInput(
+                "policy.source",
+                f"has {size} bytes; the limit is {order.limits.source_bytes} (limits.source_bytes, at most"
+                f" {self._max_limits.source_bytes})",
+            )
+
+    def _entries(self, simulator: Simulator, order: VerifyOrder) -> tuple[Suite | None, list[tuple[Scenario, Part]]]:
+        """Scenarios named one by one or brought along steer like train scenarios: the caller has seen them."""
+        ways = [bool(order.suite), bool(order.scenarios), bool(order.inline_scenarios)]
+        if sum(ways) != 1:
+            raise InvalidInput("suite", "give exactly one of suite, scenarios and inline_scenarios")
+        if order.parts and not order.suite:
+            raise InvalidInput("parts", "only a suite has parts")
+        suite = simulator.suite(order.suite) if order.suite else None
+        if suite is not None:
+            wanted = order.parts or frozenset(Part)
+            entries = [(simulator.scenario(e.scenario), e.part) for e in suite.entries if e.part in wanted]
+            if not entries:
+                raise InvalidInput("parts", f"suite {suite.name} has no scenario in these parts")
+        elif order.scenarios:
+            entries = [(simulator.scenario(name), Part.TRAIN) for name in order.scenarios]
+        else:
+            entries = [(_inline(simulator, inline), Part.TRAIN) for inline in order.inline_scenarios]
+        repeated = [name for name, count in Counter(s.name for s, _ in entries).items() if count > 1]
+        if repeated:
+            raise InvalidInput("scenarios", f"{repeated[0]!r} is named more than once")
+        return suite, entries
+
+
+def _inline(simulator: Simulator, inline: InlineScenario) -> Scenario:
+    if not inline.name:
+        raise InvalidInput("inline_scenarios.name", "is empty; every scenario needs a name of its own")
+    scenario = simulator.inline_scenario(inline.name, inline.files)
+    if scenario.name != inline.name:
+        raise InvalidInput("inline_scenarios.name", f"{inline.name!r} calls itself {scenario.name!r} in its files")
+    return scenario
+
+
+def _objective(description: Description, name: str) -> Objective:
+    for objective in description.objectives:
+        if objective.name == name or not name:
+            return objective
+    known = ", ".join(o.name for o in description.objectives)
+    raise InvalidInput("objective", f"{name!r} is unknown; known are: {known}")

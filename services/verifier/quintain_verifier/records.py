@@ -1,0 +1,101 @@
+"""Verdicts that are known: in memory, and in a file if one is configured, so that they outlive the process."""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+from collections import OrderedDict
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+import structlog
+
+from quintain_verifier.domain.verdict import Verdict
+from quintain_verifier.sandbox.report import IsolationReport
+
+
+@dataclass(frozen=True, slots=True)
+class Execution:
+    """How a verdict came about. `finished_at` in seconds since the epoch."""
+
+    finished_at: float
+    queue_seconds: float
+    wall_seconds: float
+    policy_cpu_seconds: float
+    policy_peak_memory_bytes: int
+    isolation: IsolationReport
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    verdict: Verdict
+    execution: Execution
+
+
+log: structlog.typing.FilteringBoundLogger = structlog.get_logger("records")
+
+_decoder = msgspec.msgpack.Decoder(Record)
+
+
+class Records:
+    """Thread safe. `most_bytes` bounds the memory; `file` (None: none) keeps the latest `most_rows`."""
+
+    def __init__(self, most_bytes: int, file: Path | None, most_rows: int) -> None:
+        self._most_bytes, self._most_rows = most_bytes, most_rows
+        self._lock = threading.Lock()
+        self._recent: OrderedDict[str, bytes] = OrderedDict()
+        self._bytes = 0
+        self._database: sqlite3.Connection | None = None
+        if file is not None:
+            self._database = sqlite3.connect(file, check_same_thread=False, isolation_level=None)
+            self._database.execute("PRAGMA journal_mode=WAL")
+            self._database.execute("PRAGMA synchronous=NORMAL")
+            self._database.execute(
+                "CREATE TABLE IF NOT EXISTS verdicts (number INTEGER PRIMARY KEY AUTOINCREMENT,"
+                " digest TEXT NOT NULL UNIQUE, record BLOB NOT NULL)"
+            )
+
+    def get(self, digest: str) -> Record | None:
+        with self._lock:
+            encoded = self._recent.get(digest)
+            if encoded is not None:
+                self._recent.move_to_end(digest)
+            elif self._database is not None:
+                with closing(self._database.execute("SELECT record FROM verdicts WHERE digest = ?", [digest])) as rows:
+                    row = rows.fetchone()
+                if row is not None:
+                    encoded = row[0]
+                    self._remember(digest, row[0])
+        return None if encoded is None else _decoder.decode(encoded)
+
+    def put(self, record: Record) -> None:
+        digest, encoded = record.verdict.digest, msgspec.msgpack.encode(record)
+        with self._lock:
+            self._remember(digest, encoded)
+            try:
+                self._write(digest, encoded)
+            except sqlite3.Error as error:  # a full disk must not cost a verdict
+                log.error("a verdict could not be written", digest=digest, error=str(error))
+
+    def _write(self, digest: str, encoded: bytes) -> None:
+        if self._database is None:
+            return
+        self._database.execute("INSERT OR REPLACE INTO verdicts (digest, record) VALUES (?, ?)", [digest, encoded])
+        self._database.execute(
+            "DELETE FROM verdicts WHERE number <= (SELECT MAX(number) FROM verdicts) - ?", [self._most_rows]
+        )
+
+    def close(self) -> None:
+        with self._lock:
+            if self._database is not None:
+                self._database.close()
+                self._database = None
+
+    def _remember(self, digest: str, encoded: bytes) -> None:
+        self._bytes += len(encoded) - len(self._recent.pop(digest, b""))
+        self._recent[digest] = encoded
+        while self._bytes > self._most_bytes and self._recent:
+            _, dropped = self._recent.popitem(last=False)
+            self._bytes -= len(dropped)

@@ -1,0 +1,119 @@
+"""The Verifier service of the contract."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from contextlib import aclosing
+from typing import Any, TypeVar
+
+import grpc
+
+from quintain.errors import InvalidArgument, NotFound
+from quintain.plugins.simulator import InvalidInput, Simulator, SimulatorFault
+from quintain.verifier.v1 import verifier_pb2 as pb
+from quintain.verifier.v1 import verifier_pb2_grpc
+from quintain_verifier.execution import Progress
+from quintain_verifier.rpc.requests import order_of
+from quintain_verifier.rpc.responses import description_message, progress_message, result_message, suite_message
+from quintain_verifier.sandbox.limits import Limits
+from quintain_verifier.verification import Verification, simulator_trouble
+
+CALLER_KEY = "quintain-caller"
+_DEFAULT_PAGE, _LARGEST_PAGE = 50, 500
+
+T = TypeVar("T")
+Context = grpc.aio.ServicerContext[Any, Any]
+
+
+class VerifierServicer(verifier_pb2_grpc.VerifierServicer):
+    """`addresses`: of the remote ones among `simulators`, by name."""
+
+    def __init__(
+        self,
+        verification: Verification,
+        simulators: Mapping[str, Simulator],
+        addresses: Mapping[str, str],
+        default_limits: Limits,
+    ) -> None:
+        self._verification = verification
+        self._simulators = simulators
+        self._addresses = addresses
+        self._default_limits = default_limits
+
+    async def Verify(self, request: pb.VerifyRequest, context: Context) -> AsyncGenerator[pb.VerifyResponse, None]:
+        order = order_of(request, self._default_limits)
+        async with aclosing(self._verification.verify(order, _caller(context))) as events:
+            async for event in events:
+                if isinstance(event, Progress):
+                    yield pb.VerifyResponse(progress=progress_message(event))
+                else:
+                    yield pb.VerifyResponse(result=result_message(event))
+
+    async def GetVerdict(self, request: pb.GetVerdictRequest, context: Context) -> pb.GetVerdictResponse:
+        if not request.digest:
+            raise InvalidArgument.of("digest", "is empty; must be a verdict's digest")
+        answer = await self._verification.find(request.digest, request.parent_digest)
+        return pb.GetVerdictResponse(result=result_message(answer))
+
+    async def ListSimulators(self, request: pb.ListSimulatorsRequest, context: Context) -> pb.ListSimulatorsResponse:
+        names, next_page = _page(tuple(self._simulators), request.page_size, request.page_token)
+        summaries = [await self._summary(name) for name in names]
+        return pb.ListSimulatorsResponse(simulators=summaries, next_page_token=next_page)
+
+    async def GetSimulator(self, request: pb.GetSimulatorRequest, context: Context) -> pb.GetSimulatorResponse:
+        simulator = self._simulator(request.name)
+        try:
+            description = await asyncio.to_thread(simulator.describe)
+        except SimulatorFault as fault:
+            raise simulator_trouble(request.name, fault) from fault
+        return pb.GetSimulatorResponse(simulator=description_message(request.name, description))
+
+    async def ListSuites(self, request: pb.ListSuitesRequest, context: Context) -> pb.ListSuitesResponse:
+        simulator = self._simulator(request.simulator)
+
+        def load() -> pb.ListSuitesResponse:
+            names, next_page = _page(simulator.describe().suites, request.page_size, request.page_token)
+            return pb.ListSuitesResponse(
+                suites=[suite_message(simulator.suite(name), simulator.scenario) for name in names],
+                next_page_token=next_page,
+            )
+
+        try:
+            return await asyncio.to_thread(load)
+        except SimulatorFault as fault:
+            raise simulator_trouble(request.simulator, fault) from fault
+
+    async def _summary(self, name: str) -> pb.SimulatorSummary:
+        """A remote simulator that does not answer is listed without a title and a build."""
+        address = self._addresses.get(name, "")
+        try:
+            description = await asyncio.to_thread(self._simulators[name].describe)
+        except SimulatorFault:
+            return pb.SimulatorSummary(name=name, address=address)
+        return pb.SimulatorSummary(name=name, title=description.title, build=description.build, address=address)
+
+    def _simulator(self, name: str) -> Simulator:
+        if name not in self._simulators:
+            raise NotFound(f"simulator {name!r} is unknown; known are: {', '.join(self._simulators)}")
+        return self._simulators[name]
+
+
+def _caller(context: Context) -> str:
+    """Who shares with whom: the name a caller gives itself, else its host. Only fairness hangs on it."""
+    for key, value in context.invocation_metadata() or ():
+        if key == CALLER_KEY and isinstance(value, str) and value:
+            return f"name:{value[:100]}"
+    peer = context.peer()
+    return peer.rpartition(":")[0] if peer.startswith("ipv") else peer
+
+
+def _page(items: Sequence[T], size: int, token: str) -> tuple[Sequence[T], str]:
+    """One page and the token of the next. The lists are short and fixed, so a token is an offset."""
+    if size < 0 or size > _LARGEST_PAGE:
+        raise InvalidInput("page_size", f"found {size}; must be between 0 (the default) and {_LARGEST_PAGE}")
+    if token and not (token.isascii() and token.isdigit() and int(token) < len(items)):
+        raise InvalidInput("page_token", "was not given by this service")
+    begin = int(token or 0)
+    end = begin + (size or _DEFAULT_PAGE)
+    return items[begin:end], str(end) if end < len(items) else ""

@@ -1,0 +1,65 @@
+"""The verifier, wired."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import grpc
+
+from quintain.verifier.v1 import verifier_pb2, verifier_pb2_grpc
+from quintain_verifier import metrics
+from quintain_verifier.config import VerifierSettings
+from quintain_verifier.execution import JobRunner
+from quintain_verifier.fairqueue import FairQueue
+from quintain_verifier.planning import Planner
+from quintain_verifier.records import Records
+from quintain_verifier.rpc.servicer import VerifierServicer
+from quintain_verifier.simulators.registry import load_simulators
+from quintain_verifier.verification import Verification
+from quintain_verifier.workers.pool import Worker, WorkerPool
+
+
+class VerifierService:
+    """What `quintain.service.server` serves. `pool` is already spawned. Raises RegistryError."""
+
+    name = "verifier"
+
+    def __init__(self, settings: VerifierSettings, pool: WorkerPool) -> None:
+        self._pool = pool
+        simulators = load_simulators(settings.simulators, settings.remote_simulators)
+        runner = JobRunner(pool, settings.engine_seconds)
+        self._queue: FairQueue[Worker] = FairQueue(settings.most_waiting, runner.retry_after)
+        records = settings.records
+        self._verification = Verification(
+            Planner(simulators, settings.limits_maximum),
+            self._queue,
+            runner,
+            Records(records.memory_bytes, records.file, records.file_rows),
+            only_strict=not settings.insecure_dev,
+        )
+        self._servicer = VerifierServicer(
+            self._verification, simulators, settings.remote_simulators, settings.limits_default
+        )
+
+    async def start(self) -> None:
+        self._pool.open(self._queue.add_idle, self._queue.drop_idle)
+
+    def register(self, server: grpc.aio.Server) -> Sequence[str]:
+        verifier_pb2_grpc.add_VerifierServicer_to_server(self._servicer, server)
+        return [verifier_pb2.DESCRIPTOR.services_by_name["Verifier"].full_name]
+
+    async def ready(self) -> bool:
+        """Whether at least one worker has a jail that held when it was last tried."""
+        workers = self._pool.ready_workers
+        metrics.SLOTS_TOTAL.set(len(workers))
+        if workers and workers[0].isolation is not None:
+            for layer, active in workers[0].isolation.layers.items():
+                metrics.JAIL_LAYERS.labels(layer).set(active)
+        return bool(workers)
+
+    async def drain(self) -> None:
+        await self._verification.drain()
+
+    async def close(self) -> None:
+        await self._verification.close()
+        await self._pool.close()

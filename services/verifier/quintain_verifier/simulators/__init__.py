@@ -1,0 +1,1 @@
+"""The simulators that this verifier knows: installed plugins and remote ones."""

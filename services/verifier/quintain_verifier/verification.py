@@ -1,0 +1,220 @@
+"""The use case: one verdict for one request, made once however many ask for it."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncGenerator, Callable
+from dataclasses import dataclass, field
+
+from quintain.errors import NotFound, QuintainError, ResourceExhausted, Unavailable
+from quintain.plugins.simulator import SimulatorFault
+from quintain_verifier import metrics
+from quintain_verifier.domain.feedback import ScenarioChange, changes, render
+from quintain_verifier.execution import JobRunner, Progress, RunTotals
+from quintain_verifier.fairqueue import FairQueue, Ticket
+from quintain_verifier.planning import PlannedOrder, Planner, VerifyOrder
+from quintain_verifier.records import Execution, Record, Records
+from quintain_verifier.sandbox.report import WEAK
+from quintain_verifier.workers.pool import Worker
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A verdict with what surrounds it."""
+
+    record: Record
+    cached: bool
+    joined: bool
+    text: str
+    changes: tuple[ScenarioChange, ...]
+
+
+@dataclass(slots=True)
+class _Flight:
+    """A run in flight and those who wait for it."""
+
+    planned: PlannedOrder
+    ticket: Ticket[Worker]
+    admitted: float
+    progress: Progress
+    waiters: int = 0
+    refused: ResourceExhausted | None = None
+    task: asyncio.Task[Record] = field(init=False)
+    changed: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def notify(self) -> None:
+        self.changed.set()
+        self.changed = asyncio.Event()
+
+
+class Verification:
+    """Lives on one event loop."""
+
+    def __init__(
+        self,
+        planner: Planner,
+        queue: FairQueue[Worker],
+        runner: JobRunner,
+        records: Records,
+        *,
+        clock: Callable[[], float] = time.time,
+        only_strict: bool,
+    ) -> None:
+        """`only_strict`: recorded verdicts of a weak jail are not believed."""
+        self._planner, self._queue, self._runner, self._records = planner, queue, runner, records
+        self._clock = clock
+        self._only_strict = only_strict
+        self._flights: dict[str, _Flight] = {}
+        self._draining = False
+        queue.changed = self._queue_changed
+
+    async def verify(self, order: VerifyOrder, caller: str) -> AsyncGenerator[Progress | Answer, None]:
+        """Progress, then the answer. Raises InvalidInput and QuintainError. Closing it gives up this caller's interest;
+        a run that nobody waits for is ended at once."""
+        try:
+            planned = await asyncio.to_thread(self._planner.plan, order)
+        except SimulatorFault as fault:
+            raise simulator_trouble(order.simulator, fault) from fault
+        digest = planned.plan.digest
+        record = await self._recorded(digest)
+        if record is not None:
+            metrics.ANSWERS.labels("cache").inc()
+            yield await self._answer(record, order.parent_digest, cached=True)
+            return
+        joined = digest in self._flights
+        flight = self._flights.get(digest) or self._launch(planned, caller)
+        flight.waiters += 1
+        try:
+            while not flight.task.done():
+                changed = flight.changed
+                yield flight.progress.at(flight.ticket.position)
+                waiting = asyncio.ensure_future(changed.wait())
+                try:
+                    await asyncio.wait({flight.task, waiting}, return_when=asyncio.FIRST_COMPLETED)
+                finally:
+                    waiting.cancel()
+            if flight.task.cancelled():
+                raise flight.refused or Unavailable("the run was given up", reason="RUN_CANCELLED")
+            metrics.ANSWERS.labels("joined" if joined else "run").inc()
+            yield await self._answer(flight.task.result(), order.parent_digest, joined=joined)
+        finally:
+            flight.waiters -= 1
+            self._abandon(flight)
+
+    async def find(self, digest: str, parent_digest: str) -> Answer:
+        """Raises NotFound."""
+        record = await self._recorded(digest)
+        if record is None:
+            raise NotFound(f"no verdict {digest!r} is known here; Verify makes it")
+        return await self._answer(record, parent_digest, cached=True)
+
+    async def drain(self) -> None:
+        """Refuse new runs and wait for those in flight; callers may still join them."""
+        self._draining = True
+        while self._flights:
+            await asyncio.wait({f.task for f in self._flights.values()})
+
+    async def close(self) -> None:
+        self._draining = True
+        tasks = [f.task for f in self._flights.values()]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        self._records.close()
+
+    # ------------------------------------------------------------------------------------------------------ flights
+
+    def _launch(self, planned: PlannedOrder, caller: str) -> _Flight:
+        if self._draining:
+            raise Unavailable("draining: another replica takes new work", reason="DRAINING", retry_after_seconds=1.0)
+        plan = planned.plan
+        self._runner.check()
+
+        def evicted(error: ResourceExhausted) -> None:
+            flight.refused = error
+            metrics.REFUSED.inc()
+            flight.task.cancel()
+
+        try:
+            ticket = self._queue.enter(caller, evicted)
+        except ResourceExhausted:
+            metrics.REFUSED.inc()
+            raise
+        progress = Progress(plan.digest, 0, 0, len(plan.scenarios), "")
+        flight = _Flight(planned, ticket, time.monotonic(), progress)
+        flight.task = asyncio.create_task(self._fly(flight))
+        flight.task.add_done_callback(lambda task: self._landed(flight))
+        self._flights[plan.digest] = flight
+        self._queue_changed()
+        return flight
+
+    async def _fly(self, flight: _Flight) -> Record:
+        plan = flight.planned.plan
+
+        def advanced(scenario: str, done: int) -> None:
+            flight.progress = Progress(plan.digest, 0, done, len(plan.scenarios), scenario)
+            flight.notify()
+
+        verdict, totals = await self._runner.run(flight.planned, flight.ticket, advanced)
+        record = Record(verdict, self._execution(flight, totals))
+        metrics.VERDICTS.labels(plan.simulator, verdict.status.value).inc()
+        if totals.repeatable:
+            await asyncio.to_thread(self._records.put, record)
+        return record
+
+    def _landed(self, flight: _Flight) -> None:
+        """Also when the run was cancelled before its first step."""
+        self._forget(flight)
+        self._queue.leave(flight.ticket)
+        if not flight.task.cancelled():
+            flight.task.exception()  # seen, even if every waiter has left
+
+    def _forget(self, flight: _Flight) -> None:
+        digest = flight.planned.plan.digest
+        if self._flights.get(digest) is flight:
+            del self._flights[digest]
+
+    def _execution(self, flight: _Flight, totals: RunTotals) -> Execution:
+        now = time.monotonic()
+        started = totals.started if totals.started is not None else now
+        assert totals.isolation is not None
+        metrics.QUEUE_SECONDS.observe(started - flight.admitted)
+        return Execution(
+            finished_at=self._clock(),
+            queue_seconds=started - flight.admitted,
+            wall_seconds=now - started,
+            policy_cpu_seconds=totals.cpu_seconds,
+            policy_peak_memory_bytes=totals.peak_memory_bytes,
+            isolation=totals.isolation,
+        )
+
+    def _abandon(self, flight: _Flight) -> None:
+        """End a run that nobody waits for; a draining service finishes it for the caller who comes back."""
+        if flight.waiters == 0 and not self._draining and not flight.task.done():
+            self._forget(flight)  # who asks from now on starts anew
+            flight.task.cancel()
+
+    def _queue_changed(self) -> None:
+        metrics.QUEUE_DEPTH.set(len(self._queue.waiting))
+        for flight in self._flights.values():
+            flight.notify()
+
+    # ------------------------------------------------------------------------------------------------------ answers
+
+    async def _recorded(self, digest: str) -> Record | None:
+        record = await asyncio.to_thread(self._records.get, digest)
+        if record is not None and self._only_strict and record.execution.isolation.profile == WEAK:
+            return None
+        return record
+
+    async def _answer(self, record: Record, parent: str, *, cached: bool = False, joined: bool = False) -> Answer:
+        parent_record = await self._recorded(parent) if parent else None
+        moved: tuple[ScenarioChange, ...] = ()
+        if parent_record is not None and parent_record.verdict.objective == record.verdict.objective:
+            moved = changes(record.verdict, {s.scenario.name: s.score.value for s in parent_record.verdict.scenarios})
+        return Answer(record, cached, joined, render(record.verdict, moved), moved)
+
+
+def simulator_trouble(name: str, fault: SimulatorFault) -> QuintainError:
+    return Unavailable(f"simulator {name} failed: {fault}", reason="SIMULATOR_FAULT", metadata={"simulator": name})

@@ -69,8 +69,9 @@ def _metrics(result: RunResult, params: Params) -> dict[str, float]:
         "mean_memory_allocated_percent": stats.mean_memory_allocated_percent,
         "mean_memory_consumed_percent": stats.mean_memory_consumed_percent,
         **_use(stats, result, params),
-        "query_completion_share": _share(query.completion_count, query.arrival_count),
-        "suspensions_per_assignment": _share(stats.suspensions, stats.assignments),
+        # behavioural descriptors exist for every run: none arrived counts as all done, none started as 0
+        "query_completion_share": query.completion_count / query.arrival_count if query.arrival_count else 1.0,
+        "suspensions_per_assignment": stats.suspensions / max(1, stats.assignments),
         "simulated_seconds": result.ended_tick / params.ticks_per_second,
     }
 
@@ -85,7 +86,7 @@ def _use(stats: Statistics, result: RunResult, params: Params) -> dict[str, floa
     return {
         "mean_cpu_allocated_percent": 100.0 * _share(stats.cpu_seconds_allocated, cpu),
         "memory_waste_percent": 100.0 * _share(max(0.0, held - stats.ram_gb_seconds_consumed), held),
-        "mean_container_ram_percent": _share(math.fsum(sizes), len(sizes)),
+        "mean_container_ram_percent": math.fsum(sizes) / max(1, len(sizes)),
     }
 
 

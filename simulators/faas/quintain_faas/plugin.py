@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import functools
 import hashlib
-import importlib
-import importlib.util
 from collections.abc import Iterator, Mapping
 from importlib import resources
 from importlib.resources.abc import Traversable
@@ -25,6 +23,7 @@ from quintain.plugins.simulator import (
 )
 from quintain_faas import objective as objectives
 from quintain_faas.bounds import scenario_bounds
+from quintain_faas.grammar import grammar_json
 from quintain_faas.outcome import run_scenario
 from quintain_faas.scenario import scenario_from_files, spec_of
 from quintain_faas.scenario_suite import BUILT_IN, built_in_scenarios, built_in_suites
@@ -40,8 +39,8 @@ REQUIRED = (
     ),
 )
 DESCRIPTORS = (
-    Descriptor("mean_memory_allocated_percent", (40.0, 70.0, 85.0, 95.0)),
-    Descriptor("mean_container_ram_percent", (5.0, 10.0, 15.0, 25.0, 50.0)),
+    Descriptor("mean_memory_consumed_percent", (15.0, 30.0, 45.0, 60.0)),
+    Descriptor("mean_container_ram_percent", (8.0, 11.5, 15.0, 25.0, 50.0)),
     Descriptor("query_completion_share", (0.25, 0.5, 0.75, 0.95)),
     Descriptor("suspensions_per_assignment", (0.001, 0.05)),
 )
@@ -99,7 +98,7 @@ def _description() -> Description:
         suites=BUILT_IN,
         baselines=tuple(_baseline(package, name) for name in ("fifo", "priority")),
         descriptors=DESCRIPTORS,
-        grammar=_grammar(),
+        grammar=grammar_json(),
         calling_modes=("every_tick", "fixed_point", "guard"),
     )
 
@@ -107,14 +106,6 @@ def _description() -> Description:
 def _baseline(package: Traversable, name: str) -> Baseline:
     source = (package / "baselines" / f"{name}.py").read_text(encoding="utf-8")
     return Baseline(name=name, description=source.partition('"""')[2].partition('"""')[0], source=source)
-
-
-def _grammar() -> str:
-    """The grammar of policies for the offline backend; absent in a build that ships without one."""
-    if importlib.util.find_spec("quintain_faas.grammar") is None:
-        return ""
-    module = importlib.import_module("quintain_faas.grammar")
-    return str(module.grammar_json()) if hasattr(module, "grammar_json") else ""
 
 
 def build_digest(package: Traversable) -> str:

@@ -42,19 +42,24 @@ def decide(scheduler, results, pipelines):
     for pipeline in scheduler.pipelines:
         if pipeline.runtime_status().has_timed_out():
             continue
-        for op in pipeline.runtime_status().get_ops(ASSIGNABLE_STATES, require_parents_complete=True):
+        ready = pipeline.runtime_status().get_ops(ASSIGNABLE_STATES, require_parents_complete=not {whole})
+        for ops in [ready] if {whole} and ready else [[op] for op in ready]:
             for pool_id, (cpu, ram) in enumerate(free):
-                if cpu >= {cpu} and ram >= {ram}:
+                if cpu >= {cpu} and (ram >= {ram} or {overcommit}):
                     free[pool_id] = [cpu - {cpu}, ram - {ram}]
-                    assignments.append(Assignment(ops=[op], cpu={cpu}, ram={ram}, priority=pipeline.priority,
+                    assignments.append(Assignment(ops=ops, cpu={cpu}, ram={ram}, priority=pipeline.priority,
                                                   pool_id=pool_id, pipeline_id=pipeline.pipeline_id))
                     break
     return [], assignments
 """
 
 
-def packs(cpu: float = 6, ram: float = 55, order: str = "p.priority.value", chosen: str = "True") -> str:
-    return PACKS.format(cpu=cpu, ram=ram, order=order, chosen=chosen)
+def packs(cpu: float = 6, ram: float = 55, order: str = "p.priority.value", **options: object) -> str:
+    """Containers of one size, as many as fit. Options: which pipelines are `chosen` (an expression of p), `overcommit`
+    of memory, `whole` pipelines in one container."""
+    return PACKS.format(
+        cpu=cpu, ram=ram, order=order, **{"chosen": True, "overcommit": False, "whole": False} | options
+    )
 
 
 def test_fifo_has_the_figures_of_the_papers_baseline(run_policy: Any) -> None:
@@ -176,7 +181,7 @@ clusters = st.fixed_dictionaries(
         "num_pools": st.integers(1, 3),
         "cpus_per_pool": st.sampled_from([4, 16, 64]),
         "ram_gb_per_pool": st.sampled_from([60, 120, 250, 500]),
-        "allow_memory_overcommit": st.sampled_from(["true", "false"]),
+        "allow_memory_overcommit": st.booleans(),
     }
 )
 OPERATORS = st.lists(
@@ -197,7 +202,9 @@ OPERATORS = st.lists(
     operators=OPERATORS,
     deadline=st.sampled_from([0, 3, 12]),
     cpu=st.sampled_from([0.25, 1, 2, 4]),
-    ram=st.sampled_from([20, 55, 60]),
+    ram=st.sampled_from([20, 55, 61]),
+    order=st.sampled_from(["p.priority.value", "len(p.values)", "-p.runtime_status().arrival_tick"]),
+    whole=st.booleans(),
 )
 def test_no_run_exceeds_the_bounds(
     run_policy: Any,
@@ -206,15 +213,18 @@ def test_no_run_exceeds_the_bounds(
     deadline: int,
     cpu: float,
     ram: float,
+    order: str,
+    whole: bool,
 ) -> None:
     rows = [",".join(TRACE_COLUMNS)]
     for i, (base, law, memory, storage) in enumerate(operators):
         head = f"p{i // 2},{i // 2 * 0.3:.1f},{('QUERY', 'INTERACTIVE', 'BATCH_PIPELINE')[i // 2 % 3]},a,"
         rows.append(f"{head if i % 2 == 0 else f'p{i // 2},,,b,a'},{base},{law},{memory},{storage}")
     toml = "[run]\nduration = 20\nticks_per_second = 10\n" + f"max_job_seconds = {deadline}\n[cluster]\n"
-    toml += "".join(f"{key} = {value}\n" for key, value in cluster.items())
+    toml += "".join(f"{key} = {str(value).lower()}\n" for key, value in cluster.items())
     scenario = scenario_from_files("s", {"scenario.toml": toml.encode(), "trace.csv": "\n".join(rows).encode()})
-    outcome = run_policy(packs(cpu=cpu, ram=ram), scenario)
+    policy = packs(cpu, ram, order, overcommit=cluster["allow_memory_overcommit"], whole=whole)
+    outcome = run_policy(policy, scenario)
     assert outcome.failure is None or any(law == "log" for _, law, _, _ in operators)  # may end before it starts
     bounds = scenario_bounds(spec_of(scenario))
     assert outcome.metrics["throughput"] <= bounds.throughput * (1 + 1e-12)

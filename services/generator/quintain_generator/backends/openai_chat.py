@@ -1,0 +1,164 @@
+"""The `openai-compatible` backend: Chat Completions at a base URL (vLLM, Ollama, llama.cpp and the like)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, ClassVar, Literal
+
+from openai import AsyncOpenAI, AsyncStream, Omit, omit
+from openai.types import CompletionUsage
+from openai.types.chat import ChatCompletion, ChatCompletionChunk, ChatCompletionMessageParam
+from pydantic import Field
+
+from quintain.plugins.backend import BackendCall, BackendOptions, BackendReply, CallOutcome, Message, Usage
+from quintain_generator.backends.llm import LLMBackend, LLMOptions, cut_off
+from quintain_generator.backends.openai_errors import CAUGHT, reply_for
+
+_FINISH = {
+    "stop": CallOutcome.OK,
+    "length": CallOutcome.TRUNCATED,
+    "content_filter": CallOutcome.CONTENT_FILTER,
+}
+
+
+class CompatibleOptions(LLMOptions):
+    """`base_url` is required; a key is not."""
+
+    base_url: str = Field(min_length=1, description="for instance http://localhost:8000/v1")
+    stream: bool = True
+    max_tokens_field: Literal["max_completion_tokens", "max_tokens"] = Field(
+        default="max_completion_tokens", description="older servers only know max_tokens"
+    )
+
+
+class OpenAICompatibleBackend(LLMBackend):
+    Options: ClassVar[type[BackendOptions]] = CompatibleOptions
+
+    def __init__(self, model: str, options: CompatibleOptions) -> None:
+        super().__init__(model, options)
+        self._stream = options.stream
+        self._max_tokens_field = options.max_tokens_field
+        self._needs_key = bool(options.api_key_env or options.api_key_file)
+        self._client = AsyncOpenAI(api_key=self._key or "none", base_url=options.base_url, max_retries=0)
+
+    @property
+    def unavailable_reason(self) -> str:
+        return super().unavailable_reason if self._needs_key else ""
+
+    async def generate(self, call: BackendCall) -> BackendReply:
+        effort: Any = self.effort(call.allowance.effort) or omit
+        limit: dict[str, int | Omit] = {self._max_tokens_field: call.allowance.max_output_tokens}
+        common: dict[str, Any] = {
+            "model": self.model,
+            "messages": chat_messages(call.messages),
+            "reasoning_effort": effort,
+            "timeout": call.timeout_seconds,
+            **limit,
+        }
+        answer = _Answer()
+        try:
+            if not self._stream:
+                answer.take_completion(await self._client.chat.completions.create(**common))
+                return answer.reply()
+            stream: AsyncStream[ChatCompletionChunk] = await self._client.chat.completions.create(
+                **common, stream=True, stream_options={"include_usage": True}
+            )
+            answer.request_id = stream.response.headers.get("x-request-id", "")
+            async with stream:
+                async for chunk in stream:
+                    answer.take_chunk(chunk)
+                    call.progress(answer.characters)
+            return answer.reply()
+        except CAUGHT as error:
+            return reply_for(error, answer.text, answer.request_id)
+
+    async def close(self) -> None:
+        await self._client.close()
+
+
+class _Answer:
+    """What has arrived so far."""
+
+    def __init__(self) -> None:
+        self.request_id = ""
+        self.characters = 0
+        self._events = 0
+        self._parts: list[str] = []
+        self._refusal: list[str] = []
+        self._finish: str | None = None
+        self._usage: Usage | None = None
+        self._model = ""
+
+    @property
+    def text(self) -> str:
+        return "".join(self._parts)
+
+    def take_chunk(self, chunk: ChatCompletionChunk) -> None:
+        self._events += 1
+        self._model = chunk.model or self._model
+        if chunk.usage is not None:
+            self._usage = usage_of(chunk.usage)
+        for choice in chunk.choices:
+            self._take(choice.delta.content, choice.delta.refusal)
+            self._finish = choice.finish_reason or self._finish
+
+    def take_completion(self, completion: ChatCompletion) -> None:
+        self._events += 1
+        self.request_id = completion._request_id or ""
+        self._model = completion.model
+        if completion.usage is not None:
+            self._usage = usage_of(completion.usage)
+        choice = completion.choices[0]
+        self._take(choice.message.content, choice.message.refusal)
+        self._finish = choice.finish_reason
+
+    def _take(self, content: str | None, refusal: str | None) -> None:
+        if content:
+            self._parts.append(content)
+            self.characters += len(content)
+        if refusal:
+            self._refusal.append(refusal)
+
+    def reply(self) -> BackendReply:
+        text = self.text
+        if self._finish is None:
+            return cut_off(self._events, text, self.request_id)
+        outcome = _FINISH.get(self._finish, CallOutcome.OK)
+        refusal = "".join(self._refusal)
+        if outcome is CallOutcome.OK and refusal:
+            outcome = CallOutcome.REFUSAL
+        if outcome is CallOutcome.OK and not text.strip():
+            outcome = CallOutcome.EMPTY
+        return BackendReply(
+            outcome,
+            text=text,
+            usage=self._usage,
+            model=self._model,
+            provider_request_id=self.request_id,
+            detail=refusal or ("" if outcome is CallOutcome.OK else f"finish_reason {self._finish}"),
+        )
+
+
+def chat_messages(messages: Sequence[Message]) -> list[ChatCompletionMessageParam]:
+    """Neighbours of the same role joined: many chat templates insist on alternating roles."""
+    joined: list[Any] = []
+    for message in messages:
+        if joined and joined[-1]["role"] == message.role:
+            joined[-1]["content"] += "\n\n" + message.content
+        else:
+            joined.append({"role": message.role, "content": message.content})
+    return joined
+
+
+def usage_of(usage: CompletionUsage) -> Usage:
+    """OpenAI's input includes cached and cache-written tokens; ours does not."""
+    details, output = usage.prompt_tokens_details, usage.completion_tokens_details
+    cached = (details.cached_tokens or 0) if details else 0
+    written = (getattr(details, "cache_write_tokens", None) or 0) if details else 0
+    return Usage(
+        input_tokens=max(0, usage.prompt_tokens - cached - written),
+        cached_input_tokens=cached,
+        cache_write_tokens=written,
+        output_tokens=usage.completion_tokens,
+        reasoning_tokens=(output.reasoning_tokens or 0) if output else 0,
+    )

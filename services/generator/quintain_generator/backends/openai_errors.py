@@ -1,0 +1,34 @@
+"""Failures of the openai SDK as replies; both OpenAI backends speak through it."""
+
+from __future__ import annotations
+
+import httpx2
+import openai
+
+from quintain.plugins.backend import BackendReply, CallOutcome
+from quintain_generator.backends.llm import MALFORMED_ERRORS, broken, classify, malformed, retry_after
+
+CAUGHT = (openai.OpenAIError, httpx2.HTTPError, *MALFORMED_ERRORS)
+
+
+def reply_for(error: Exception, text: str = "", request_id: str = "") -> BackendReply:
+    """`text` and `request_id`: what had arrived before."""
+    if isinstance(error, openai.APIStatusError):
+        return BackendReply(
+            classify(error.status_code, error.code, error.type),
+            detail=f"HTTP {error.status_code}: {error.message}",
+            provider_request_id=error.request_id or request_id,
+            retry_after_seconds=retry_after(error.response.headers),
+        )
+    if isinstance(error, openai.APIConnectionError | httpx2.HTTPError):
+        return broken(error, text)
+    if isinstance(error, openai.APIError) and not isinstance(error, openai.APIResponseValidationError):
+        return BackendReply(  # an error event inside a stream
+            classify(200, error.code, error.type),
+            text=text,
+            detail=f"error in the stream: {error.message}",
+            provider_request_id=request_id,
+        )
+    if isinstance(error, openai.OpenAIError) and not isinstance(error, openai.APIError):
+        return BackendReply(CallOutcome.BAD_REQUEST, detail=f"{type(error).__name__}: {error}", sent=False)
+    return malformed(error, request_id)

@@ -1,0 +1,360 @@
+"""The one loop of calls behind a request: retries, deadline, rates, the breaker and the ledger's entries."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import ParamSpec, TypeVar
+
+from quintain.errors import DeadlineExceeded, FailedPrecondition, QuintainError, ResourceExhausted, Unavailable
+from quintain.plugins.backend import Allowance, BackendCall, BackendReply, CallOutcome, Message, Task
+from quintain.service.logs import get_logger
+from quintain_generator import metrics
+from quintain_generator.domain.generation import FINAL_ANSWERS, CallRecord, is_uncertain
+from quintain_generator.domain.prices import estimate_prompt_tokens
+from quintain_generator.endpoint import Endpoint
+from quintain_generator.store.records import GenerationStore
+
+log = get_logger("calling")
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+# Signs that the endpoint itself is in trouble. (A rate limit is an endpoint that is up.)
+_DOWN = {
+    CallOutcome.OVERLOADED,
+    CallOutcome.SERVER_ERROR,
+    CallOutcome.CONNECTION,
+    CallOutcome.MALFORMED,
+    CallOutcome.TIMEOUT,
+}
+_FINAL_ERRORS = {
+    CallOutcome.AUTH: "AUTHENTICATION_FAILED",
+    CallOutcome.SPEND_LIMIT: "SPEND_LIMIT_REACHED",
+    CallOutcome.BAD_REQUEST: "BACKEND_REFUSED_REQUEST",
+}
+# Failures that may have been charged are worth one more call, not five.
+_MAX_UNCERTAIN = 2
+_PROGRESS_CHARACTERS = 500
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """`stage`: queued, calling, streaming, retrying, extracting."""
+
+    stage: str
+    attempt: int = 0
+    output_characters: int = 0
+    note: str = ""
+
+
+class Deadline:
+    """When a request must be over, in the loop's time. A caller that joins later may move it back."""
+
+    def __init__(self, at: float) -> None:
+        self.at = at
+        self._timeout: asyncio.Timeout | None = None
+
+    def left(self) -> float:
+        return self.at - asyncio.get_running_loop().time()
+
+    def extend(self, at: float) -> None:
+        if at > self.at:
+            self.at = at
+            if self._timeout is not None and self._timeout.when() is not None:
+                self._timeout.reschedule(at)
+
+    async def bound(self, call: Callable[[], asyncio.Future[T]]) -> T:
+        """Await `call()`; raises TimeoutError when the deadline passes."""
+        async with asyncio.timeout_at(self.at) as self._timeout:
+            try:
+                return await call()
+            finally:
+                self._timeout = None
+
+
+class Stop:
+    """Why no further call may be begun; empty while there may be one."""
+
+    def __init__(self) -> None:
+        self.reason = ""
+        self._event = asyncio.Event()
+
+    def set(self, reason: str) -> None:
+        self.reason = reason
+        self._event.set()
+
+    def clear(self) -> None:
+        self.reason = ""
+        self._event.clear()
+
+    async def pause(self, seconds: float) -> None:
+        """Wait, but not beyond the stop."""
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._event.wait(), seconds)
+
+
+async def durably(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    """Run a blocking write in a thread. Cancelling waits for it: a write is never left half-watched."""
+    work = asyncio.ensure_future(asyncio.to_thread(function, *args, **kwargs))
+    try:
+        return await asyncio.shield(work)
+    except asyncio.CancelledError:
+        await asyncio.wait([work])
+        raise
+
+
+class Calling:
+    """Makes the calls of one request. `calls` has them all, those recorded before a restart included."""
+
+    def __init__(
+        self,
+        endpoint: Endpoint,
+        store: GenerationStore,
+        request_id: str,
+        task: Task,
+        allowance: Allowance,
+        deadline: Deadline,
+        stop: Stop,
+        publish: Callable[[Progress], None],
+        calls: tuple[CallRecord, ...],
+    ) -> None:
+        self._endpoint = endpoint
+        self._store = store
+        self._request_id = request_id
+        self._task = task
+        self._allowance = endpoint.effective(allowance)
+        self._deadline = deadline
+        self._stop = stop
+        self._publish = publish
+        self.calls = list(calls)
+
+    async def ask(self, prompt: tuple[Message, ...]) -> BackendReply:
+        """Call until there is a final answer, and return it. Raises QuintainError where there will be none."""
+        failures = 0
+        while True:
+            reply = await self._admitted_call(prompt)
+            if reply.outcome in FINAL_ANSWERS:
+                return reply
+            failures += 1
+            wait = self._wait_before_retry(reply, failures)
+            metrics.RETRIES.labels(self._endpoint.name, reply.outcome.value).inc()
+            self._publish(Progress("retrying", len(self.calls), note=f"{reply.outcome.value}, again in {wait:.1f} s"))
+            await self._stop.pause(wait)
+
+    # ---------------------------------------------------------------------------------------------------- admission
+
+    async def _admitted_call(self, prompt: tuple[Message, ...]) -> BackendReply:
+        """Wait for tokens and a place, then make one call."""
+        tokens = estimate_prompt_tokens(prompt) + self._allowance.max_output_tokens
+        self._publish(Progress("queued", len(self.calls) + 1))
+        await self._take_tokens(tokens)
+        used = 0
+        try:
+            await self._take_place()
+            try:
+                self._check_open()
+                reply = await self._recorded_call(prompt)
+            finally:
+                self._endpoint.places.release()
+            usage = reply.usage
+            used = usage.input_tokens + usage.cached_input_tokens + usage.output_tokens if usage else 0
+            return reply
+        finally:
+            if self._endpoint.bucket is not None:
+                self._endpoint.bucket.give_back(tokens - used)
+
+    async def _take_tokens(self, tokens: int) -> None:
+        bucket = self._endpoint.bucket
+        while bucket is not None and (wait := bucket.wait_seconds(tokens)) > 0:
+            self._check_open()
+            if wait > self._deadline.left():
+                raise ResourceExhausted(
+                    f"backend {self._endpoint.name!r}: its tokens per minute are used up for longer than the deadline",
+                    reason="RATE_LIMITED",
+                    retry_after_seconds=wait,
+                    metadata=self._spent(),
+                )
+            await self._stop.pause(wait)
+        if bucket is not None:
+            bucket.take(tokens)
+
+    async def _take_place(self) -> None:
+        try:
+            await self._deadline.bound(lambda: asyncio.ensure_future(self._endpoint.places.acquire()))
+        except TimeoutError:
+            raise ResourceExhausted(
+                f"backend {self._endpoint.name!r}: all {self._endpoint.settings.max_concurrency} places stayed taken",
+                reason="RATE_LIMITED",
+                retry_after_seconds=self._endpoint.settings.retry_base_seconds,
+                metadata=self._spent(),
+            ) from None
+
+    def _check_open(self) -> None:
+        if self._stop.reason:
+            message = f"no further call is made: {self._stop.reason}"
+            raise Unavailable(message, reason="NO_MORE_CALLS", retry_after_seconds=1.0, metadata=self._spent())
+        wait = self._endpoint.breaker.wait_seconds()
+        if wait > 0:
+            raise Unavailable(
+                f"backend {self._endpoint.name!r} is down; the next try is in {wait:.0f} s",
+                reason="BACKEND_DOWN",
+                retry_after_seconds=wait,
+                metadata=self._spent(),
+            )
+
+    # -------------------------------------------------------------------------------------------------------- a call
+
+    async def _recorded_call(self, prompt: tuple[Message, ...]) -> BackendReply:
+        """Intent, call, outcome: each durable before the next."""
+        reserved = self._endpoint.reserve_usd(prompt, self._allowance)
+        self._check_cost(reserved)
+        attempt = len(self.calls) + 1
+        call = BackendCall(
+            request_id=self._request_id,
+            attempt=attempt,
+            task=self._task,
+            messages=prompt,
+            allowance=self._allowance,
+            timeout_seconds=min(self._endpoint.settings.call_timeout_seconds, self._deadline.left()),
+            progress=self._streaming(attempt),
+        )
+        begin, sent = time.monotonic(), False
+        self._endpoint.breaker.calling()
+        try:
+            await durably(self._store.intend, self._request_id, attempt, prompt, reserved)
+            self._publish(Progress("calling", attempt))
+            begin, sent = time.monotonic(), True
+            with metrics.IN_FLIGHT.labels(self._endpoint.name).track_inprogress():
+                reply = self._endpoint.redact_reply(await self._reply(call))
+        except asyncio.CancelledError:
+            unknown = BackendReply(CallOutcome.UNKNOWN, detail="cancelled before there was an answer", sent=sent)
+            await self._settle(attempt, prompt, reserved, unknown, time.monotonic() - begin)
+            raise
+        await self._settle(attempt, prompt, reserved, reply, time.monotonic() - begin)
+        return reply
+
+    async def _reply(self, call: BackendCall) -> BackendReply:
+        own_limit = self._endpoint.settings.call_timeout_seconds
+        try:
+            return await self._deadline.bound(
+                lambda: asyncio.ensure_future(asyncio.wait_for(self._endpoint.backend.generate(call), own_limit))
+            )
+        except TimeoutError:
+            return BackendReply(CallOutcome.TIMEOUT, detail=f"no complete answer within {call.timeout_seconds:.1f} s")
+        except Exception as error:  # noqa: BLE001 - the boundary to a plugin
+            log.error("backend crashed", backend=self._endpoint.name, error=self._endpoint.redact(repr(error)))
+            detail = f"the backend raised {type(error).__name__}: {error}"
+            return BackendReply(CallOutcome.UNKNOWN, detail=detail)
+
+    async def _settle(
+        self, attempt: int, prompt: tuple[Message, ...], reserved: float | None, reply: BackendReply, seconds: float
+    ) -> None:
+        charged, at_risk = self._endpoint.settle(reply, reserved)
+        record = CallRecord(attempt, prompt, reserved, reply, seconds, charged, at_risk)
+        self.calls.append(record)
+        await durably(self._store.settle, self._request_id, record)
+        name = self._endpoint.name
+        timed_out_by_us = (
+            reply.outcome is CallOutcome.TIMEOUT and seconds < self._endpoint.settings.call_timeout_seconds
+        )
+        if reply.outcome not in _DOWN:
+            self._endpoint.breaker.succeeded()
+        elif not timed_out_by_us:  # a caller in a hurry says nothing about the endpoint
+            self._endpoint.breaker.failed()
+        count_call(name, record)
+        metrics.BREAKER_OPEN.labels(name).set(self._endpoint.breaker.is_open)
+        log.info("call", backend=name, request_id=self._request_id, attempt=attempt, outcome=reply.outcome.value,
+                 provider_request_id=reply.provider_request_id, seconds=round(seconds, 3))  # fmt: skip
+
+    def _streaming(self, attempt: int) -> Callable[[int], None]:
+        told = 0
+
+        def progress(characters: int) -> None:
+            nonlocal told
+            if characters - told >= _PROGRESS_CHARACTERS:
+                told = characters
+                self._publish(Progress("streaming", attempt, characters))
+
+        return progress
+
+    # -------------------------------------------------------------------------------------------------------- refusals
+
+    def _check_cost(self, reserved: float | None) -> None:
+        limit = self._allowance.max_cost_usd
+        if limit is None:
+            return
+        if reserved is None:
+            raise FailedPrecondition(
+                f"model {self._endpoint.backend.model!r} has no price, so max_cost_usd cannot be kept; add it to the "
+                "price file or leave max_cost_usd unset",
+                reason="UNPRICED_MODEL",
+            )
+        spent = sum((c.charged_usd or 0.0) + c.at_risk_usd for c in self.calls)
+        if not self._endpoint.backend.capabilities.meters_itself and spent + reserved > limit:
+            raise ResourceExhausted(
+                f"the next call may cost {reserved:.6f} USD and {spent:.6f} USD are spent or at risk; "
+                f"max_cost_usd is {limit:.6f}",
+                reason="COST_LIMIT",
+                metadata=self._spent(),
+            )
+
+    def _wait_before_retry(self, reply: BackendReply, failures: int) -> float:
+        """Seconds until the next call. Raises the error to answer with if there is to be none."""
+        settings = self._endpoint.settings
+        backoff = min(settings.retry_max_seconds, settings.retry_base_seconds * 2 ** (failures - 1))
+        wait = reply.retry_after_seconds
+        if wait is None:
+            wait = backoff * random.uniform(0.5, 1.0)
+        uncertain = sum(1 for c in self.calls if c.reply is not None and is_uncertain(c.reply))
+        gives_up = (
+            reply.outcome in _FINAL_ERRORS
+            or failures >= settings.max_calls
+            or (is_uncertain(reply) and uncertain >= _MAX_UNCERTAIN)
+            or wait >= self._deadline.left()
+        )
+        if gives_up:
+            raise self._error(reply, max(wait, self._endpoint.breaker.wait_seconds()))
+        return wait
+
+    def _error(self, reply: BackendReply, retry_after: float) -> QuintainError:
+        metadata = self._spent() | {"call_outcome": reply.outcome.value}
+        if reply.provider_request_id:
+            metadata["provider_request_id"] = reply.provider_request_id
+        message = (
+            f"backend {self._endpoint.name!r}: {reply.outcome.value} after {len(self.calls)} calls: {reply.detail}"
+        )
+        if reply.outcome in _FINAL_ERRORS:
+            return FailedPrecondition(message, reason=_FINAL_ERRORS[reply.outcome], metadata=metadata)
+        if reply.outcome is CallOutcome.TIMEOUT:
+            return DeadlineExceeded(message, metadata=metadata)
+        if reply.outcome is CallOutcome.RATE_LIMITED:
+            return ResourceExhausted(message, reason="RATE_LIMITED", metadata=metadata, retry_after_seconds=retry_after)
+        return Unavailable(message, reason="BACKEND_DOWN", metadata=metadata, retry_after_seconds=retry_after)
+
+    def _spent(self) -> dict[str, str]:
+        return {
+            "calls": str(len(self.calls)),
+            "spent_usd": f"{sum(c.charged_usd or 0.0 for c in self.calls):.6f}",
+            "at_risk_usd": f"{sum(c.at_risk_usd for c in self.calls):.6f}",
+        }
+
+
+def count_call(name: str, call: CallRecord) -> None:
+    metrics.CALLS.labels(name, call.outcome.value).inc()
+    metrics.CALL_SECONDS.labels(name).observe(call.seconds)
+    metrics.COST.labels(name).inc(call.charged_usd or 0.0)
+    metrics.AT_RISK.labels(name).inc(call.at_risk_usd)
+    if call.charged_usd is None:
+        metrics.UNPRICED.labels(name).inc()
+    if call.reply is not None and call.reply.usage is not None:
+        usage = call.reply.usage
+        metrics.TOKENS.labels(name, "input").inc(usage.input_tokens)
+        metrics.TOKENS.labels(name, "cached_input").inc(usage.cached_input_tokens)
+        metrics.TOKENS.labels(name, "cache_write").inc(usage.cache_write_tokens)
+        metrics.TOKENS.labels(name, "output").inc(usage.output_tokens)
+        metrics.TOKENS.labels(name, "reasoning").inc(usage.reasoning_tokens)

@@ -1,0 +1,128 @@
+"""The cheap gate before any verification: does it parse, define the entry points, fit, and is it new?
+
+The sandbox is the boundary; nothing here is a security check, and what the sandbox forbids is only a hint.
+"""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+import warnings
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+from quintain.plugins.simulator import RequiredDefinition
+
+_USELESS_MODULES = {
+    "asyncio", "ctypes", "http", "multiprocessing", "os", "pathlib", "requests", "shutil", "signal", "socket",
+    "subprocess", "tempfile", "threading", "urllib",
+}  # fmt: skip
+_USELESS_CALLS = {"open", "input", "eval", "exec", "compile", "__import__", "breakpoint"}
+_UNSTABLE_CALLS = {
+    ("time", "time"), ("time", "monotonic"), ("time", "perf_counter"), ("time", "sleep"), ("datetime", "now"),
+    ("datetime", "utcnow"), ("random", "random"), ("random", "choice"), ("random", "shuffle"), ("uuid", "uuid4"),
+}  # fmt: skip
+_MAX_HINTS = 20
+
+
+class Unparsable(ValueError):
+    """Not Python; the message says where."""
+
+
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """`problem` is empty if the source may be verified."""
+
+    problem: str
+    ast_digest: str
+    hints: tuple[str, ...]
+
+
+def check(source: str, required: Iterable[RequiredDefinition], max_bytes: int) -> Checked:
+    size = len(source.encode())
+    if size > max_bytes:
+        return Checked(f"the policy has {size} bytes; at most {max_bytes} are allowed", "", ())
+    try:
+        tree = parse(source)
+        digest = _digest(tree)
+    except Unparsable as error:
+        return Checked(str(error), "", ())
+    missing = _missing(tree, required)
+    if missing:
+        names = "; ".join(f"a {d.kind} {d.name!r} ({d.description})" for d in missing)
+        return Checked(f"the policy does not define {names}", digest, ())
+    return Checked("", digest, tuple(_hints(tree))[:_MAX_HINTS])
+
+
+def defines_policy(source: str, required: Iterable[RequiredDefinition], max_bytes: int) -> bool:
+    return not check(source, required, max_bytes).problem
+
+
+def ast_digest(source: str) -> str:
+    """Hex sha256 of the AST without docstrings, comments and layout; empty for source that does not parse."""
+    try:
+        return _digest(parse(source))
+    except Unparsable:
+        return ""
+
+
+def parse(source: str) -> ast.Module:
+    """Raises Unparsable for whatever the parser cannot take: syntax, null bytes, nesting beyond its stack."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # doubtful escapes and comparisons are the policy's own business
+            return ast.parse(source)
+    except SyntaxError as error:
+        raise Unparsable(f"syntax error in line {error.lineno}: {error.msg}") from None
+    except (ValueError, RecursionError, MemoryError) as error:
+        raise Unparsable(f"not parsable: {error or type(error).__name__}") from None
+
+
+def _digest(tree: ast.Module) -> str:
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+            body = node.body
+            if body and isinstance(body[0], ast.Expr) and isinstance(body[0].value, ast.Constant):
+                node.body = [statement for statement in body[1:]] or [ast.Pass()]  # noqa: C416 - a new list
+    try:
+        return hashlib.sha256(ast.dump(tree).encode("utf-8", "surrogatepass")).hexdigest()
+    except RecursionError:
+        raise Unparsable("not parsable: expressions are nested too deeply") from None
+
+
+def _missing(tree: ast.Module, required: Iterable[RequiredDefinition]) -> list[RequiredDefinition]:
+    functions, decorators = set[str](), set[str]()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+            functions.add(node.name)
+            decorators.update(_name(d.func if isinstance(d, ast.Call) else d) for d in node.decorator_list)
+        elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+            functions.add(node.id)
+        elif isinstance(node, ast.Import | ast.ImportFrom):
+            functions.update(alias.asname or alias.name for alias in node.names)
+    return [d for d in required if d.name not in (decorators if d.kind == "decorator" else functions)]
+
+
+def _name(node: ast.expr) -> str:
+    """The last name of a dotted expression: ``register`` for ``policy.register``."""
+    if isinstance(node, ast.Attribute):
+        return node.attr
+    return node.id if isinstance(node, ast.Name) else ""
+
+
+def _hints(tree: ast.Module) -> Iterator[str]:
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import | ast.ImportFrom):
+            modules = [alias.name for alias in node.names] if isinstance(node, ast.Import) else [node.module or ""]
+            for module in modules:
+                if module.split(".")[0] in _USELESS_MODULES:
+                    yield f"line {node.lineno}: import of {module} does not work in the sandbox"
+        if isinstance(node, ast.Call):
+            yield from _call_hints(node)
+
+
+def _call_hints(node: ast.Call) -> Iterator[str]:
+    if isinstance(node.func, ast.Name) and node.func.id in _USELESS_CALLS:
+        yield f"line {node.lineno}: {node.func.id}() does not work in the sandbox"
+    if isinstance(node.func, ast.Attribute) and (_name(node.func.value), node.func.attr) in _UNSTABLE_CALLS:
+        yield f"line {node.lineno}: {_name(node.func.value)}.{node.func.attr}() makes the policy non-deterministic"

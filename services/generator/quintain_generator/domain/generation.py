@@ -1,0 +1,113 @@
+"""What a generation is: the recorded result of one request, with every call and every cent."""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass
+
+from quintain.plugins.backend import BackendReply, CallOutcome, Message, Usage
+
+
+class Outcome(enum.Enum):
+    """What came of a generation."""
+
+    OK = "ok"
+    TRUNCATED = "truncated"
+    REFUSED = "refused"
+    CONTENT_FILTERED = "content_filtered"
+    EMPTY = "empty"
+    NO_CODE = "no_code"
+    INVALID_CODE = "invalid_code"
+    DIFF_FAILED = "diff_failed"
+    DUPLICATE = "duplicate"
+    UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """US dollars. `usd` is settled; `at_risk_usd` the most that calls with unknown outcome may have cost."""
+
+    usd: float = 0.0
+    unpriced: bool = False
+    at_risk_usd: float = 0.0
+    price_source: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class CallRecord:
+    """One call of a provider. `reply` is None while nobody knows what came of it; `charged_usd` is None if the call
+    cost something that has no price; `reserved_usd` None if no price is known."""
+
+    attempt: int
+    prompt: tuple[Message, ...]
+    reserved_usd: float | None
+    reply: BackendReply | None = None
+    seconds: float = 0.0
+    charged_usd: float | None = None
+    at_risk_usd: float = 0.0
+
+    @property
+    def outcome(self) -> CallOutcome:
+        return self.reply.outcome if self.reply else CallOutcome.UNKNOWN
+
+
+@dataclass(frozen=True, slots=True)
+class Generation:
+    """The result of one request. `finished_at` is in seconds since the epoch."""
+
+    request_id: str
+    backend: str
+    model: str
+    outcome: Outcome
+    source: str
+    rationale: str
+    response_text: str
+    prompt: tuple[Message, ...]
+    usage: Usage
+    cost: Cost
+    calls: tuple[CallRecord, ...]
+    detail: str
+    ast_digest: str
+    hints: tuple[str, ...]
+    finished_at: float
+
+
+# An answer, or the end of a conversation that may have been paid for: no further call will be made.
+FINAL_ANSWERS = {
+    CallOutcome.OK: Outcome.OK,
+    CallOutcome.TRUNCATED: Outcome.TRUNCATED,
+    CallOutcome.REFUSAL: Outcome.REFUSED,
+    CallOutcome.CONTENT_FILTER: Outcome.CONTENT_FILTERED,
+    CallOutcome.EMPTY: Outcome.EMPTY,
+    CallOutcome.UNKNOWN: Outcome.UNKNOWN,
+}
+
+# Failures after which the provider may still have done the work and charged for it.
+_MAYBE_CHARGED = {CallOutcome.TIMEOUT, CallOutcome.CONNECTION, CallOutcome.MALFORMED, CallOutcome.UNKNOWN}
+
+
+def is_uncertain(reply: BackendReply) -> bool:
+    """Whether the provider may have charged for this failed call without telling how much."""
+    if not reply.sent or (reply.outcome in FINAL_ANSWERS and reply.outcome is not CallOutcome.UNKNOWN):
+        return False
+    return reply.outcome in _MAYBE_CHARGED or bool(reply.text) or reply.usage is not None
+
+
+def total_usage(calls: tuple[CallRecord, ...]) -> Usage:
+    used = [c.reply.usage for c in calls if c.reply and c.reply.usage]
+    return Usage(
+        input_tokens=sum(u.input_tokens for u in used),
+        cached_input_tokens=sum(u.cached_input_tokens for u in used),
+        cache_write_tokens=sum(u.cache_write_tokens for u in used),
+        output_tokens=sum(u.output_tokens for u in used),
+        reasoning_tokens=sum(u.reasoning_tokens for u in used),
+    )
+
+
+def total_cost(calls: tuple[CallRecord, ...], price_source: str) -> Cost:
+    return Cost(
+        usd=sum(c.charged_usd or 0.0 for c in calls),
+        unpriced=any(c.charged_usd is None for c in calls),
+        at_risk_usd=sum(c.at_risk_usd for c in calls),
+        price_source=price_source,
+    )

@@ -1,0 +1,69 @@
+"""What a final answer is worth: extraction, diff, gate and the search for duplicates, as one decision."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from quintain.plugins.backend import BackendReply, CallOutcome, Operator, Rejection, Task
+from quintain_generator.domain.diff import DiffError, apply_blocks, find_blocks
+from quintain_generator.domain.extract import extract
+from quintain_generator.domain.gate import ast_digest, check, defines_policy
+from quintain_generator.domain.generation import FINAL_ANSWERS, Outcome
+
+
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    """`source` is empty unless the outcome is OK or DUPLICATE."""
+
+    outcome: Outcome
+    source: str = ""
+    rationale: str = ""
+    detail: str = ""
+    ast_digest: str = ""
+    hints: tuple[str, ...] = ()
+
+
+_REJECTIONS = {
+    Rejection.NO_CODE: Outcome.NO_CODE,
+    Rejection.INVALID_CODE: Outcome.INVALID_CODE,
+    Rejection.DIFF_FAILED: Outcome.DIFF_FAILED,
+}
+
+
+def judge(task: Task, reply: BackendReply, max_bytes: int) -> Judgement:
+    """Judge a final reply (one whose outcome is in FINAL_ANSWERS)."""
+    if reply.outcome is not CallOutcome.OK:
+        return Judgement(FINAL_ANSWERS[reply.outcome], rationale=reply.rationale, detail=reply.detail)
+    if reply.rejection is not None:
+        return Judgement(_REJECTIONS[reply.rejection], rationale=reply.rationale, detail=reply.detail)
+    required = task.simulator.required_definitions
+    if reply.source:
+        source, rationale = reply.source, reply.rationale
+    else:
+        blocks = find_blocks(reply.text) if task.operator is Operator.DIFF and task.parents else []
+        if blocks:
+            rationale = reply.text.split("<<<<<", 1)[0].strip()
+            try:
+                source = apply_blocks(task.parents[0].source, blocks)
+            except DiffError as error:
+                return Judgement(Outcome.DIFF_FAILED, rationale=rationale, detail=str(error))
+        else:
+            found = extract(reply.text, lambda text: defines_policy(text, required, max_bytes))
+            source, rationale = found.source, found.rationale
+    if not source:
+        detail = "the answer holds neither a fenced block nor anything that looks like Python"
+        return Judgement(Outcome.NO_CODE, rationale=rationale, detail=detail)
+    checked = check(source, required, max_bytes)
+    if checked.problem:
+        return Judgement(Outcome.INVALID_CODE, rationale=rationale, detail=checked.problem)
+    twin = _twin(task, checked.ast_digest)
+    outcome = Outcome.DUPLICATE if twin else Outcome.OK
+    detail = f"the same program as candidate {twin}" if twin else ""
+    return Judgement(outcome, source, rationale, detail, checked.ast_digest, checked.hints)
+
+
+def _twin(task: Task, digest: str) -> str:
+    for example in (*task.parents, *task.inspirations):
+        if ast_digest(example.source) == digest:
+            return example.candidate_id or "(unnamed)"
+    return ""

@@ -1,0 +1,109 @@
+"""A configured backend: the plugin, its prices and what all its callers share."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from dataclasses import replace
+from datetime import UTC, datetime
+
+from quintain.plugins.backend import Allowance, Backend, BackendReply, Message
+from quintain_generator.config import BackendSettings
+from quintain_generator.domain.generation import FINAL_ANSWERS, is_uncertain
+from quintain_generator.domain.prices import PriceRow, PriceTable, estimate_prompt_tokens
+from quintain_generator.limits import Breaker, TokenBucket
+
+
+class Endpoint:
+    """Lives on one event loop. Made at start-up, one for each configured backend."""
+
+    def __init__(self, name: str, settings: BackendSettings, backend: Backend, prices: PriceTable) -> None:
+        self.name = name
+        self.settings = settings
+        self.backend = backend
+        self._prices = prices
+        self.places = asyncio.Semaphore(settings.max_concurrency)
+        self.breaker = Breaker(settings.breaker_failures, settings.breaker_cooldown_seconds, time.monotonic)
+        self.bucket = TokenBucket(settings.tokens_per_minute, time.monotonic) if settings.tokens_per_minute else None
+
+    def redact(self, text: str) -> str:
+        for secret in self.backend.secrets:
+            if secret:
+                text = text.replace(secret, "[redacted]")
+        return text
+
+    def redact_reply(self, reply: BackendReply) -> BackendReply:
+        """No key in anything that is kept, not even if a provider echoes it."""
+        return replace(
+            reply,
+            text=self.redact(reply.text),
+            source=self.redact(reply.source),
+            rationale=self.redact(reply.rationale),
+            detail=self.redact(reply.detail)[:2000],
+            provider_request_id=self.redact(reply.provider_request_id),
+        )
+
+    def effective(self, allowance: Allowance) -> Allowance:
+        """`allowance` with the backend's defaults filled in and its maximum kept."""
+        most = self.settings.max_output_tokens
+        return replace(
+            allowance,
+            max_output_tokens=min(allowance.max_output_tokens or most, most),
+            effort=allowance.effort or self.settings.effort,
+        )
+
+    # ------------------------------------------------------------------------------------------------------- money
+
+    @property
+    def price(self) -> PriceRow | None:
+        name = self.settings.price_model or self.backend.model
+        return self._prices.find(name, datetime.now(UTC).date())
+
+    @property
+    def is_priced(self) -> bool:
+        """Whether the cost of a call can be known beforehand."""
+        return not self.backend.capabilities.priced or self.price is not None
+
+    @property
+    def price_source(self) -> str:
+        price = self.price if self.backend.capabilities.priced else None
+        return price.describe() if price else ""
+
+    def reserve_usd(self, prompt: tuple[Message, ...], allowance: Allowance) -> float | None:
+        """The most that a call may cost; None if no price is known."""
+        if self.backend.capabilities.meters_itself:
+            return allowance.max_cost_usd or 0.0
+        if not self.backend.capabilities.priced:
+            return 0.0
+        price = self.price
+        if price is None:
+            return None
+        return price.reserve_usd(estimate_prompt_tokens(prompt), allowance.max_output_tokens)
+
+    def max_request_cost_usd(self, prompt_tokens: int, allowance: Allowance) -> float | None:
+        """The most that one call with a prompt of `prompt_tokens` may cost; None if no price is known beforehand."""
+        if self.backend.capabilities.meters_itself:
+            return None
+        if not self.backend.capabilities.priced:
+            return 0.0
+        price = self.price
+        return price.reserve_usd(prompt_tokens, self.effective(allowance).max_output_tokens) if price else None
+
+    def settle(self, reply: BackendReply, reserved_usd: float | None) -> tuple[float | None, float]:
+        """(charged, at risk) in US dollars for a finished call; charged is None if it cost something unpriced."""
+        if self.backend.capabilities.meters_itself:
+            if reply.outcome not in FINAL_ANSWERS and reply.charged_usd is None:
+                return 0.0, reply.at_risk_usd or 0.0
+            return reply.charged_usd, reply.at_risk_usd or 0.0
+        if not self.backend.capabilities.priced:
+            return 0.0, 0.0
+        if is_uncertain(reply):
+            return (None, 0.0) if reserved_usd is None else (0.0, reserved_usd)
+        if reply.outcome not in FINAL_ANSWERS or not reply.sent:
+            return 0.0, 0.0
+        price = self.price
+        if price is None or reserved_usd is None:
+            return None, 0.0
+        if reply.usage is None:  # an answer without its meter reading
+            return 0.0, reserved_usd
+        return price.cost_usd(reply.usage), 0.0

@@ -1,0 +1,22 @@
+"""The generator's metrics. Labels are bounded: configured backends, outcomes, kinds of tokens."""
+
+from __future__ import annotations
+
+from prometheus_client import Counter, Gauge, Histogram
+
+CALLS = Counter("quintain_generator_calls", "Calls of providers by what came of them.", ["backend", "outcome"])
+GENERATIONS = Counter("quintain_generator_generations", "Finished generations.", ["backend", "outcome"])
+TOKENS = Counter("quintain_generator_tokens", "Tokens used.", ["backend", "kind"])
+COST = Counter("quintain_generator_cost_usd", "Settled cost.", ["backend"])
+AT_RISK = Counter("quintain_generator_at_risk_usd", "The most that calls with unknown outcome cost.", ["backend"])
+UNPRICED = Counter("quintain_generator_unpriced_calls", "Calls whose cost is not known.", ["backend"])
+RETRIES = Counter("quintain_generator_retries", "Calls made again after a failure.", ["backend", "outcome"])
+BREAKER_OPEN = Gauge("quintain_generator_breaker_open", "1 while the circuit breaker is open.", ["backend"])
+IN_FLIGHT = Gauge("quintain_generator_calls_in_flight", "Calls being made now.", ["backend"])
+CALL_SECONDS = Histogram(
+    "quintain_generator_call_duration_seconds",
+    "Duration of one call.",
+    ["backend"],
+    buckets=(0.1, 0.5, 1, 2, 5, 10, 20, 40, 80, 160, 320, 640),
+)
+RECORDED = Counter("quintain_generator_recorded_answers", "Requests answered from the record, without a call.")

@@ -1,0 +1,1 @@
+"""What a model is asked: one bounded layout, most stable part first."""

@@ -1,0 +1,85 @@
+"""The Generator service of the contract over the use case."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping
+
+import grpc
+
+from quintain.errors import InvalidArgument
+from quintain.generator.v1 import generator_pb2 as pb
+from quintain.generator.v1 import generator_pb2_grpc as stubs
+from quintain.plugins.backend import Allowance
+from quintain_generator.endpoint import Endpoint
+from quintain_generator.generations import Finished, Generations
+from quintain_generator.rpc.mapping import (
+    OPERATORS,
+    checked_request_id,
+    command_from,
+    generation_to,
+    progress_to,
+)
+
+# Time kept back from the caller's deadline, to answer with what is known instead of just running out.
+_ANSWER_SECONDS = 0.25
+_MAX_PAGE = 100
+
+
+class GeneratorServicer(stubs.GeneratorServicer):
+    def __init__(self, generations: Generations, endpoints: Mapping[str, Endpoint]) -> None:
+        self._generations = generations
+        self._endpoints = endpoints
+
+    async def Generate(
+        self, request: pb.GenerateRequest, context: grpc.aio.ServicerContext[pb.GenerateRequest, pb.GenerateResponse]
+    ) -> AsyncIterator[pb.GenerateResponse]:
+        command = command_from(request)
+        left = context.time_remaining()
+        seconds = None if left is None else max(left - _ANSWER_SECONDS, left / 2)
+        async for event in self._generations.generate(command, seconds):
+            if isinstance(event, Finished):
+                yield pb.GenerateResponse(result=generation_to(event.generation, recorded=event.recorded))
+            else:
+                yield pb.GenerateResponse(progress=progress_to(event))
+
+    async def GetGeneration(
+        self,
+        request: pb.GetGenerationRequest,
+        context: grpc.aio.ServicerContext[pb.GetGenerationRequest, pb.GetGenerationResponse],
+    ) -> pb.GetGenerationResponse:
+        generation = await self._generations.find(checked_request_id(request.request_id))
+        return pb.GetGenerationResponse(generation=generation_to(generation, recorded=True))
+
+    async def ListBackends(
+        self,
+        request: pb.ListBackendsRequest,
+        context: grpc.aio.ServicerContext[pb.ListBackendsRequest, pb.ListBackendsResponse],
+    ) -> pb.ListBackendsResponse:
+        if request.page_size < 0:
+            raise InvalidArgument.of("page_size", "must not be negative; 0 is the default")
+        names = [name for name in sorted(self._endpoints) if name > request.page_token]
+        size = min(request.page_size or _MAX_PAGE, _MAX_PAGE)
+        page = names[:size]
+        return pb.ListBackendsResponse(
+            backends=[self._describe(self._endpoints[name]) for name in page],
+            next_page_token=page[-1] if len(names) > size else "",
+        )
+
+    def _describe(self, endpoint: Endpoint) -> pb.Backend:
+        backend, capabilities = endpoint.backend, endpoint.backend.capabilities
+        reason = backend.unavailable_reason
+        if not reason and endpoint.breaker.wait_seconds() > 0:
+            reason = f"circuit open; the next try is in {endpoint.breaker.wait_seconds():.0f} s"
+        return pb.Backend(
+            name=endpoint.name,
+            kind=endpoint.settings.kind,
+            model=backend.model,
+            is_default=endpoint.name == self._generations.default,
+            available=not reason,
+            unavailable_reason=reason,
+            operators=[OPERATORS[o] for o in OPERATORS if o in capabilities.operators],
+            deterministic=capabilities.deterministic,
+            priced=endpoint.is_priced,
+            max_concurrency=endpoint.settings.max_concurrency,
+            max_request_cost_usd=endpoint.max_request_cost_usd(self._generations.prompt_tokens, Allowance()),
+        )

@@ -1,0 +1,1 @@
+"""The durable record: every request, every call of a provider, every cent."""

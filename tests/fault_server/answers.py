@@ -1,0 +1,274 @@
+"""What the fault server says: answers as deterministic functions of the request, in each wire protocol."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+DEFAULT_POLICY = '''"""A policy of the fault server."""
+
+
+def decide(state):
+    return sorted(state)
+'''
+
+FENCES = {
+    "python": "A rationale.\n\n```python\n{code}```\n",
+    "plain": "A rationale.\n\n```\n{code}```\n",
+    "none": "{code}",
+    "prose": "Here you are:\n\n{code}",
+    "unclosed": "A rationale.\n\n```python\n{code}",
+    "tilde": "A rationale.\n\n~~~python\n{code}~~~\n",
+    "four": "A rationale.\n\n````python\n{code}````\n",
+    "think": "<think>\n```python\nthis is not the answer(\n```\n</think>\nA rationale.\n\n```python\n{code}```\n",
+    "several": "A sketch:\n\n```python\nx = (\n```\n\nand now:\n\n```python\n{code}```\n\nRun:\n\n```bash\nls\n```\n",
+    "indented": "1. The policy:\n\n   ```python\n{indented}   ```\n",
+    "crlf": "A rationale.\r\n\r\n```python\r\n{crlf}```\r\n",
+    "no_code": "I would rather talk about the weather.",
+    "broken_code": "A rationale.\n\n```python\ndef decide(state:\n    return\n```\n",
+    "wrong_name": "A rationale.\n\n```python\ndef something_else(state):\n    return state\n```\n",
+}
+
+
+@dataclass(frozen=True)
+class Answer:
+    """`finish`: stop, length, refusal, content_filter. `usage` False leaves the meter reading out."""
+
+    text: str
+    model: str
+    input_tokens: int
+    finish: str = "stop"
+    usage: bool = True
+    cached_tokens: int = 0
+    reasoning_tokens: int = 0
+
+    @property
+    def output_tokens(self) -> int:
+        return len(self.text) // 4 + self.reasoning_tokens + 1
+
+    @property
+    def identity(self) -> str:
+        return hashlib.sha256(self.text.encode()).hexdigest()[:16]
+
+
+def prompt_of(body: dict[str, Any]) -> str:
+    """All text of a request, whatever the protocol."""
+    parts: list[str] = []
+
+    def collect(value: Any) -> None:
+        if isinstance(value, str):
+            parts.append(value)
+        elif isinstance(value, list):
+            for item in value:
+                collect(item)
+        elif isinstance(value, dict):
+            for key in ("system", "instructions", "input", "messages", "content", "text"):
+                collect(value.get(key))
+
+    collect({key: body.get(key) for key in ("system", "instructions", "input", "messages")})
+    return "\n".join(parts)
+
+
+def policy_for(prompt: str, policies: Sequence[str]) -> str:
+    """The prompt's hash chooses the policy and a constant, so that different prompts give different programs."""
+    digest = int.from_bytes(hashlib.sha256(prompt.encode()).digest()[:6], "big")
+    return f"{policies[digest % len(policies)].rstrip()}\n\n_VARIANT = {digest % 1_000_000}\n"
+
+
+def fenced(code: str, kind: str) -> str:
+    indented = "".join(f"   {line}\n" for line in code.splitlines())
+    return FENCES[kind].format(code=code, indented=indented, crlf=code.replace("\n", "\r\n"))
+
+
+# ---------------------------------------------------------------------------------------------------- protocols
+
+_DIFF = "{rationale}\n\n<<<<<<< SEARCH\n    return {old}\n=======\n    return {new}\n>>>>>>> REPLACE\n"
+
+
+def diff_answer(*, applies: bool) -> str:
+    """A change of DEFAULT_POLICY, or one of something else."""
+    old = "sorted(state)" if applies else "nowhere(state)"
+    return _DIFF.format(rationale="Sort the other way.", old=old, new="sorted(state)[::-1]")
+
+
+def _pieces(text: str, count: int = 8) -> list[str]:
+    size = max(1, -(-len(text) // count))
+    return [text[at : at + size] for at in range(0, len(text), size)]
+
+
+def _sse(data: dict[str, Any], event: str = "") -> bytes:
+    name = f"event: {event}\n" if event else ""
+    return f"{name}data: {json.dumps(data)}\n\n".encode()
+
+
+class Responses:
+    """OpenAI's Responses API."""
+
+    path = "/v1/responses"
+    request_id_header = "x-request-id"
+
+    @staticmethod
+    def body(a: Answer) -> dict[str, Any]:
+        part = (
+            {"type": "refusal", "refusal": a.text}
+            if a.finish == "refusal"
+            else {"type": "output_text", "text": a.text, "annotations": []}
+        )
+        reasons = {"length": "max_output_tokens", "content_filter": "content_filter"}
+        content = [{"type": "message", "id": "msg_1", "role": "assistant", "status": "completed", "content": [part]}]
+        return {
+            "id": f"resp_{a.identity}",
+            "object": "response",
+            "created_at": 0,
+            "model": a.model,
+            "status": "incomplete" if a.finish in reasons else "completed",
+            "incomplete_details": {"reason": reasons[a.finish]} if a.finish in reasons else None,
+            "error": None,
+            "output": content if a.text else [],
+            "usage": {
+                "input_tokens": a.input_tokens,
+                "input_tokens_details": {"cached_tokens": a.cached_tokens, "cache_write_tokens": 0},
+                "output_tokens": a.output_tokens,
+                "output_tokens_details": {"reasoning_tokens": a.reasoning_tokens},
+                "total_tokens": a.input_tokens + a.output_tokens,
+            }
+            if a.usage
+            else None,
+        }
+
+    @classmethod
+    def events(cls, a: Answer) -> list[bytes]:
+        body = cls.body(a)
+        begun = {**body, "status": "in_progress", "output": [], "usage": None, "incomplete_details": None}
+        events = [("response.created", {"response": begun})]
+        kind = "response.refusal.delta" if a.finish == "refusal" else "response.output_text.delta"
+        for piece in _pieces(a.text):
+            delta = {"item_id": "msg_1", "output_index": 0, "content_index": 0, "delta": piece, "logprobs": []}
+            events.append((kind, delta))
+        events.append((f"response.{body['status']}", {"response": body}))
+        return [_sse({"type": name, "sequence_number": n, **data}, name) for n, (name, data) in enumerate(events)]
+
+    @staticmethod
+    def error_body(kind: str, code: str, message: str) -> dict[str, Any]:
+        return {"error": {"type": kind, "code": code, "message": message, "param": None}}
+
+    @staticmethod
+    def error_event(message: str) -> bytes:
+        data = {"type": "error", "code": "server_error", "message": message, "param": None, "sequence_number": 9}
+        return _sse(data, "error")
+
+
+class Chat:
+    """Chat Completions, as OpenAI-compatible servers speak it."""
+
+    path = "/v1/chat/completions"
+    request_id_header = "x-request-id"
+
+    @staticmethod
+    def _usage(a: Answer) -> dict[str, Any]:
+        return {
+            "prompt_tokens": a.input_tokens,
+            "completion_tokens": a.output_tokens,
+            "total_tokens": a.input_tokens + a.output_tokens,
+            "prompt_tokens_details": {"cached_tokens": a.cached_tokens},
+            "completion_tokens_details": {"reasoning_tokens": a.reasoning_tokens},
+        }
+
+    @classmethod
+    def body(cls, a: Answer) -> dict[str, Any]:
+        refused = a.finish == "refusal"
+        message = {
+            "role": "assistant",
+            "content": None if refused else a.text,
+            "refusal": a.text if refused else None,
+        }
+        finish = "stop" if refused else a.finish
+        return {
+            "id": f"chatcmpl-{a.identity}",
+            "object": "chat.completion",
+            "created": 0,
+            "model": a.model,
+            "choices": [{"index": 0, "message": message, "finish_reason": finish, "logprobs": None}],
+            "usage": cls._usage(a) if a.usage else None,
+        }
+
+    @classmethod
+    def events(cls, a: Answer) -> list[bytes]:
+        head = {"id": f"chatcmpl-{a.identity}", "object": "chat.completion.chunk", "created": 0, "model": a.model}
+        field = "refusal" if a.finish == "refusal" else "content"
+        finish = "stop" if a.finish == "refusal" else a.finish
+
+        def chunk(delta: dict[str, Any], reason: str | None) -> dict[str, Any]:
+            return {**head, "choices": [{"index": 0, "delta": delta, "finish_reason": reason}], "usage": None}
+
+        chunks = [chunk({"role": "assistant", "content": ""}, None)]
+        chunks += [chunk({field: piece}, None) for piece in _pieces(a.text)]
+        chunks.append(chunk({}, finish))
+        if a.usage:
+            chunks.append({**head, "choices": [], "usage": cls._usage(a)})
+        return [*(_sse(c) for c in chunks), b"data: [DONE]\n\n"]
+
+    error_body = staticmethod(Responses.error_body)
+
+    @staticmethod
+    def error_event(message: str) -> bytes:
+        return _sse(Responses.error_body("server_error", "server_error", message))
+
+
+_STOP_REASONS = {"stop": "end_turn", "length": "max_tokens", "refusal": "refusal", "content_filter": "refusal"}
+
+
+class Messages:
+    """Anthropic's Messages API."""
+
+    path = "/v1/messages"
+    request_id_header = "request-id"
+
+    @classmethod
+    def body(cls, a: Answer) -> dict[str, Any]:
+        return {
+            "id": f"msg_{a.identity}",
+            "type": "message",
+            "role": "assistant",
+            "model": a.model,
+            "content": [{"type": "text", "text": a.text}] if a.text else [],
+            "stop_reason": _STOP_REASONS[a.finish],
+            "stop_sequence": None,
+            "usage": {
+                "input_tokens": a.input_tokens - a.cached_tokens,
+                "cache_read_input_tokens": a.cached_tokens,
+                "cache_creation_input_tokens": 0,
+                "output_tokens": a.output_tokens,
+                "output_tokens_details": {"thinking_tokens": a.reasoning_tokens},
+            },
+        }
+
+    @classmethod
+    def events(cls, a: Answer) -> list[bytes]:
+        body = cls.body(a)
+        begun = {**body, "content": [], "stop_reason": None, "usage": {**body["usage"], "output_tokens": 1}}
+        events: list[tuple[str, dict[str, Any]]] = [("message_start", {"message": begun})]
+        if a.text:
+            events.append(("content_block_start", {"index": 0, "content_block": {"type": "text", "text": ""}}))
+            for piece in _pieces(a.text):
+                events.append(("content_block_delta", {"index": 0, "delta": {"type": "text_delta", "text": piece}}))
+            events.append(("content_block_stop", {"index": 0}))
+        delta = {"stop_reason": body["stop_reason"], "stop_sequence": None}
+        events.append(("message_delta", {"delta": delta, "usage": body["usage"]}))
+        events.append(("message_stop", {}))
+        return [_sse({"type": name, **data}, name) for name, data in events]
+
+    @staticmethod
+    def error_body(kind: str, code: str, message: str) -> dict[str, Any]:
+        details = {"error_code": code} if code else None
+        return {"type": "error", "error": {"type": kind, "message": message, "details": details}}
+
+    @classmethod
+    def error_event(cls, message: str) -> bytes:
+        return _sse(cls.error_body("overloaded_error", "", message), "error")
+
+
+PROTOCOLS = {protocol.path: protocol for protocol in (Responses, Chat, Messages)}

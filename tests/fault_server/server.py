@@ -1,0 +1,311 @@
+"""The fault server itself: HTTP/1.1 over asyncio, no framework, so that it can break the protocol where it likes.
+
+Each request takes the next fault of the script, or the fault named by the model (``fault-<name>``), or the default.
+Control, for a server in another process: ``GET /control/stats``, ``POST /control/faults`` with a JSON list of names.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+import socket
+import struct
+from collections import deque
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from tests.fault_server.answers import DEFAULT_POLICY, PROTOCOLS, Answer, diff_answer, fenced, policy_for, prompt_of
+
+# name -> (HTTP status, error type, error code, headers)
+ERRORS: dict[str, tuple[int, str, str, dict[str, str]]] = {
+    "rate_limited": (429, "rate_limit_error", "rate_limit_exceeded", {}),
+    "rate_limited_now": (429, "rate_limit_error", "rate_limit_exceeded", {"retry-after": "0"}),
+    "rate_limited_soon": (429, "rate_limit_error", "rate_limit_exceeded", {"retry-after-ms": "50"}),
+    "rate_limited_long": (429, "rate_limit_error", "rate_limit_exceeded", {"retry-after": "3600"}),
+    "insufficient_quota": (429, "insufficient_quota", "insufficient_quota", {}),
+    "spend_limit": (429, "rate_limit_error", "enforced_spend_limit_reached", {}),
+    "overloaded": (529, "overloaded_error", "", {}),
+    "server_error": (500, "api_error", "server_error", {}),
+    "unavailable": (503, "api_error", "", {"retry-after": "0"}),
+    "auth": (401, "authentication_error", "invalid_api_key", {}),
+    "permission": (403, "permission_error", "", {}),
+    "bad_request": (400, "invalid_request_error", "context_length_exceeded", {}),
+    "not_found": (404, "not_found_error", "model_not_found", {}),
+}
+FINISHES = {"truncated": "length", "refusal": "refusal", "content_filter": "content_filter"}
+BROKEN = ("hang", "hang_mid_stream", "drip", "reset", "reset_mid_stream", "cut_mid_stream", "clean_cut",
+          "empty_body", "malformed", "malformed_mid_stream", "error_event")  # fmt: skip
+ANSWERED = ("ok", "empty", "reasoning_only", "no_usage", "diff", "bad_diff", "cached")
+
+_MARK = re.compile(r"request-mark-(\w+)")
+
+
+@dataclass
+class Seen:
+    """One request as the server saw it. `completed`: every byte of a charged answer was handed to the kernel.
+    `gone`: the client closed the connection while the server was still at it."""
+
+    protocol: str
+    model: str
+    fault: str
+    stream: bool
+    mark: str
+    max_tokens: int
+    completed: bool = False
+    gone: bool = False
+    body: dict[str, Any] | None = None
+
+
+class FaultServer:
+    """Use as an async context manager; `url` is then its base address."""
+
+    def __init__(
+        self,
+        script: Iterable[str] = (),
+        *,
+        default: str = "ok",
+        policies: Sequence[str] = (DEFAULT_POLICY,),
+        delay_seconds: float = 0.0,
+        drip_seconds: float = 0.2,
+    ) -> None:
+        self.script = deque(script)
+        self.seen: list[Seen] = []
+        self._default = default
+        self._policies = list(policies)
+        self._delay = delay_seconds
+        self._drip = drip_seconds
+        self._server: asyncio.Server | None = None
+        self._connections: set[asyncio.Task[None]] = set()
+        self.port = 0
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    @property
+    def completed(self) -> int:
+        return sum(seen.completed for seen in self.seen)
+
+    async def start(self, port: int = 0) -> None:
+        self._server = await asyncio.start_server(self._connected, "127.0.0.1", port, limit=64 * 1024 * 1024)
+        self.port = self._server.sockets[0].getsockname()[1]
+
+    async def stop(self) -> None:
+        assert self._server is not None
+        self._server.close()
+        for task in self._connections:
+            task.cancel()
+        await asyncio.gather(*self._connections, return_exceptions=True)
+
+    async def __aenter__(self) -> FaultServer:
+        await self.start()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.stop()
+
+    # ------------------------------------------------------------------------------------------ transport
+
+    async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self._connections.add(task)
+        try:
+            while await self._one_request(reader, writer):
+                pass
+        except (ConnectionError, asyncio.IncompleteReadError, asyncio.CancelledError):
+            pass
+        finally:
+            self._connections.discard(task)
+            writer.close()
+
+    async def _one_request(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
+        """Whether the connection may be used again."""
+        head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1")
+        request_line, *header_lines = head.split("\r\n")
+        method, path, _ = request_line.split(" ", 2)
+        headers = {name.strip().lower(): value.strip() for name, _, value in (h.partition(":") for h in header_lines)}
+        raw = await reader.readexactly(int(headers.get("content-length", "0")))
+        if path.startswith("/control/"):
+            return await self._control(writer, method, path, raw)
+        body = json.loads(raw)
+        seen = self._note(path, body)
+        self.seen.append(seen)
+        gone = asyncio.create_task(self._watch_for_leaving(reader, seen))
+        try:
+            if self._delay:
+                await asyncio.wait({gone}, timeout=self._delay)
+            return await self._answer(writer, path, body, seen, headers, gone)
+        except ConnectionError:
+            seen.gone = True
+            return False
+        finally:
+            gone.cancel()
+
+    @staticmethod
+    async def _watch_for_leaving(reader: asyncio.StreamReader, seen: Seen) -> None:
+        # A client sends nothing while it waits for the answer, so an end of input is its leaving.
+        while not reader.at_eof():
+            await asyncio.sleep(0.01)
+        seen.gone = True
+
+    def _note(self, path: str, body: dict[str, Any]) -> Seen:
+        model = str(body.get("model", ""))
+        fault = self.script.popleft() if self.script else self._default
+        if model.startswith("fault-"):
+            fault = model.removeprefix("fault-")
+        mark = _MARK.search(prompt_of(body))
+        limit = body.get("max_tokens") or body.get("max_completion_tokens") or body.get("max_output_tokens") or 0
+        return Seen(path, model, fault, bool(body.get("stream")), mark[1] if mark else "", limit, body=body)
+
+    async def _control(self, writer: asyncio.StreamWriter, method: str, path: str, raw: bytes) -> bool:
+        if method == "POST" and path == "/control/faults":
+            self.script.extend(json.loads(raw))
+        seen = [{k: v for k, v in asdict(s).items() if k != "body"} for s in self.seen]
+        stats = {"received": len(self.seen), "completed": self.completed, "calls": seen}
+        await _send(writer, 200, {"content-type": "application/json"}, json.dumps(stats).encode())
+        return True
+
+    # ------------------------------------------------------------------------------------------ faults
+
+    async def _answer(
+        self,
+        writer: asyncio.StreamWriter,
+        path: str,
+        body: dict[str, Any],
+        seen: Seen,
+        headers: dict[str, str],
+        gone: asyncio.Task[None],
+    ) -> bool:
+        protocol = PROTOCOLS[path]
+        request_id = {protocol.request_id_header: f"req_{len(self.seen):06d}"}
+        fault = seen.fault
+        if fault in ERRORS or fault == "echo_key":
+            key = headers.get("authorization", headers.get("x-api-key", ""))
+            status, kind, code, extra = ERRORS.get(fault, (400, "invalid_request_error", "", {}))
+            message = f"told to fail with {fault}" + (f"; your key is {key}" if fault == "echo_key" else "")
+            text = json.dumps(protocol.error_body(kind, code, message)).encode()
+            await _send(writer, status, {"content-type": "application/json", **request_id, **extra}, text)
+            return True
+        if fault == "hang":
+            await gone
+            return False
+        if fault == "reset":
+            _reset(writer)
+            return False
+        if fault in ("empty_body", "malformed"):
+            text = b"" if fault == "empty_body" else b"<html>the proxy says hello</html>"
+            content_type = "text/event-stream" if seen.stream else "application/json"
+            await _send(writer, 200, {"content-type": content_type, **request_id}, text)
+            return True
+        answer = self._make_answer(body, seen)
+        if not seen.stream:
+            if fault in BROKEN:  # mid-stream faults without a stream: half a body
+                whole = json.dumps(protocol.body(answer)).encode()
+                await _send_head(writer, 200, {"content-length": str(len(whole)), **request_id})
+                return await self._break_off(writer, whole[: len(whole) // 2], fault, gone)
+            await _send(
+                writer, 200, {"content-type": "application/json", **request_id},
+                json.dumps(protocol.body(answer)).encode(),
+            )  # fmt: skip
+            seen.completed = True
+            return True
+        await _send_head(
+            writer, 200, {"content-type": "text/event-stream", "transfer-encoding": "chunked", **request_id}
+        )
+        events = protocol.events(answer)
+        if fault in BROKEN:
+            return await self._broken_stream(writer, events, fault, protocol, gone)
+        for event in events:
+            await _chunk(writer, event)
+        seen.completed = True
+        await _chunk(writer, b"")
+        return True
+
+    def _make_answer(self, body: dict[str, Any], seen: Seen) -> Answer:
+        prompt = prompt_of(body)
+        fault = seen.fault
+        tokens = len(prompt) // 4 + 1
+        code = policy_for(prompt, self._policies)
+        kind = fault.removeprefix("fence_") if fault.startswith("fence_") else "python"
+        text = fenced(code, kind)
+        if fault in ("diff", "bad_diff"):
+            text = diff_answer(applies=fault == "diff")
+        elif fault in ("empty", "reasoning_only"):
+            text = ""
+        elif fault == "truncated":
+            text = text[: len(text) // 2]
+        elif fault in ("refusal", "content_filter"):
+            text = "I cannot help with that."
+        finish = "length" if fault == "reasoning_only" else FINISHES.get(fault, "stop")
+        return Answer(
+            text,
+            seen.model,
+            tokens,
+            finish,
+            usage=fault != "no_usage",
+            cached_tokens=tokens // 2 if fault == "cached" else 0,
+            reasoning_tokens=seen.max_tokens if fault == "reasoning_only" else 0,
+        )
+
+    async def _broken_stream(
+        self, writer: asyncio.StreamWriter, events: list[bytes], fault: str, protocol: Any, gone: asyncio.Task[None]
+    ) -> bool:
+        half = events[: len(events) // 2]
+        if fault == "drip":
+            for byte in b"".join(events):
+                await _chunk(writer, bytes([byte]))
+                done, _ = await asyncio.wait({gone}, timeout=self._drip)
+                if done:
+                    return False
+        for event in half:
+            await _chunk(writer, event)
+        if fault == "clean_cut":
+            await _chunk(writer, b"")
+            return True
+        if fault == "malformed_mid_stream":
+            await _chunk(writer, b"event: message_delta\ndata: {not json\n\n")
+            await _chunk(writer, b"")
+            return True
+        if fault == "error_event":
+            await _chunk(writer, protocol.error_event("told to fail in the middle"))
+            await _chunk(writer, b"")
+            return True
+        return await self._break_off(writer, b"", fault, gone)
+
+    async def _break_off(
+        self, writer: asyncio.StreamWriter, first: bytes, fault: str, gone: asyncio.Task[None]
+    ) -> bool:
+        writer.write(first)
+        await writer.drain()
+        if fault in ("hang_mid_stream", "drip"):
+            await gone
+        elif fault == "reset_mid_stream":
+            _reset(writer)
+        return False
+
+
+async def _send_head(writer: asyncio.StreamWriter, status: int, headers: dict[str, str]) -> None:
+    lines = [f"HTTP/1.1 {status} told", *(f"{name}: {value}" for name, value in headers.items()), "", ""]
+    writer.write("\r\n".join(lines).encode())
+    await writer.drain()
+
+
+async def _send(writer: asyncio.StreamWriter, status: int, headers: dict[str, str], body: bytes) -> None:
+    await _send_head(writer, status, {**headers, "content-length": str(len(body))})
+    writer.write(body)
+    await writer.drain()
+
+
+async def _chunk(writer: asyncio.StreamWriter, data: bytes) -> None:
+    writer.write(f"{len(data):x}\r\n".encode() + data + b"\r\n")
+    await writer.drain()
+
+
+def _reset(writer: asyncio.StreamWriter) -> None:
+    """Close with RST instead of FIN."""
+    sock: socket.socket = writer.get_extra_info("socket")
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    writer.transport.abort()

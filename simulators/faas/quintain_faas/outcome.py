@@ -15,6 +15,10 @@ from quintain_faas.scenario import FaasScenario, spec_of, workload_of
 from quintain_faas.statistics import ClassStatistics, Statistics
 from quintain_faas.worst_moment import worst_moment
 
+# A timeline holds some numbers a pool for each second. Above this it is recorded only if the caller wants it, and
+# without one there is neither a worst moment nor a mean container size.
+MOST_POOL_SECONDS = 1_000_000
+
 
 def run_scenario(scenario: Scenario, open_policy: OpenPolicy, options: RunOptions) -> Outcome:
     spec = spec_of(scenario)
@@ -23,7 +27,7 @@ def run_scenario(scenario: Scenario, open_policy: OpenPolicy, options: RunOption
         workload_of(spec),
         open_policy,
         calling_mode=options.calling_mode,
-        record_timeline=True,  # the worst moment is looked for afterwards, so all of it is needed
+        record_timeline=options.timeline or spec.params.num_pools * spec.params.duration <= MOST_POOL_SECONDS,
     )
     return outcome_of(scenario.name, spec, result, whole_timeline=options.timeline)
 
@@ -81,12 +85,15 @@ def _use(stats: Statistics, result: RunResult, params: Params) -> dict[str, floa
     seconds = result.ended_tick / params.ticks_per_second
     cpu = params.num_pools * params.cpus_per_pool * seconds
     held = stats.ram_gb_seconds_allocated
-    containers = result.timeline.containers if result.timeline is not None else ()
-    sizes = [100.0 * c.ram_gb / params.ram_gb_per_pool for c in containers]
+    sizes = math.nan
+    if result.timeline is not None:
+        containers = result.timeline.containers
+        total = math.fsum(c.ram_gb for c in containers)
+        sizes = 100.0 * total / params.ram_gb_per_pool / max(1, len(containers))
     return {
         "mean_cpu_allocated_percent": 100.0 * _share(stats.cpu_seconds_allocated, cpu),
         "memory_waste_percent": 100.0 * _share(max(0.0, held - stats.ram_gb_seconds_consumed), held),
-        "mean_container_ram_percent": math.fsum(sizes) / max(1, len(sizes)),
+        "mean_container_ram_percent": sizes,
     }
 
 

@@ -41,6 +41,7 @@ SCENARIO_FILE = "scenario.toml"
 TRACE_FILE = "trace.csv"
 DIGEST_FORMAT = 1
 MAX_TRACE_BYTES = 256 * 2**20
+MAX_OPERATORS = 5_000_000
 
 GENERATOR_KEYS = (
     "waiting_seconds_mean",
@@ -144,6 +145,8 @@ def scenario_from_table(where: str, name: str, table: Mapping[str, Any], read_fi
         raise InvalidInput(places.get(error.field, where), error.message) from error
     trace_name, trace = _workload(where, table, read_file)
     spec = FaasScenario(params=params, trace=trace, trace_name=trace_name)
+    if spec.cost > MAX_OPERATORS:
+        raise InvalidInput(where, f"has about {spec.cost:.3g} operators; at most {MAX_OPERATORS} can be simulated")
     return Scenario(name=name, digest=spec.digest, description=description, spec=spec, cost=spec.cost)
 
 

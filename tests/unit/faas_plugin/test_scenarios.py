@@ -93,6 +93,7 @@ def test_a_description_does_not_change_the_digest() -> None:
         (TOML.replace(b"trace.csv", b"../secret"), "scenario.toml:workload.trace", "beside"),
         (TOML + b"[generator]\nnum_pipelines = 1\n", "scenario.toml", "exactly one"),
         (b"run = 3\n[generator]\n", "scenario.toml:run", "table"),
+        (b"[generator]\nnum_pipelines = 1000000000\n", "scenario.toml", "at most 5000000"),
         (b"[generator]\nquery_prob = 0.5\n", "scenario.toml:generator.interactive_prob", "exactly 1"),
     ],
 )

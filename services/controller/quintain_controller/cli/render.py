@@ -4,6 +4,7 @@ error."""
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterable
 from typing import Any
 
@@ -18,8 +19,12 @@ from quintain.errors import QuintainError
 from quintain.type.v1 import type_pb2
 from quintain.verifier.v1 import verifier_pb2
 
-out = Console(highlight=False)
+PIPE_WIDTH = 140  # where nothing says how wide the reader is
+
 errors = Console(stderr=True, highlight=False)
+out = Console(highlight=False)
+if not out.is_terminal and "COLUMNS" not in os.environ:
+    out.width = PIPE_WIDTH
 
 NOTHING = "-"
 

@@ -69,11 +69,12 @@ def service_environment(service: str, settings: Mapping[str, str]) -> dict[str, 
 
 def default_settings(service: str, data: Path, addresses: Mapping[str, str]) -> dict[str, str]:
     """Settings of a service on one machine: its database under `data`, and for the controller where the others are."""
-    settings = {
-        "server.log_json": "false",
-        "server.drain_seconds": "10",
-        "store_url": f"sqlite:///{data.resolve()}/{service}.db",
-    }
+    settings = {"server.log_json": "false", "server.drain_seconds": "10"}
+    database = data.resolve() / f"{service}.db"
+    if service == "verifier":
+        settings["records.file"] = str(database)
+    else:
+        settings["store_url"] = f"sqlite:///{database}"
     if service == "controller":
         settings |= {"generator.address": addresses["generator"], "verifier.address": addresses["verifier"]}
     return settings

@@ -1,0 +1,137 @@
+"""``quintain simulate``: a simulator as a library, in this process, for policies that you trust."""
+
+from __future__ import annotations
+
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.markup import escape
+
+from quintain.errors import FailedPrecondition, InvalidArgument
+from quintain.plugins.inprocess import in_process
+from quintain.plugins.simulator import ENTRY_POINT_GROUP, Outcome, RunOptions, Scenario, ScenarioScore, Simulator
+from quintain_controller.cli import render
+from quintain_controller.cli.render import errors, out
+from quintain_controller.cli.verify import POLICY_FAILED, read_policy
+
+PICTURES_GROUP = "quintain.pictures"
+
+
+def add_commands(app: typer.Typer) -> None:
+    app.command("simulate")(simulate)
+
+
+def simulate(
+    policy: Annotated[Path, typer.Argument(help="Python file with the policy. It runs WITHOUT a sandbox.")],
+    scenario: Annotated[str, typer.Option(help="A scenario by name, or a scenario.toml file.")],
+    trace: Annotated[list[Path] | None, typer.Option(help="A trace that the scenario file names.")] = None,
+    simulator: Annotated[str, typer.Option(help="An installed simulator.")] = "faas",
+    objective: Annotated[str, typer.Option(help="Empty: the simulator's first.")] = "",
+    calling_mode: Annotated[str, typer.Option(help="One of the simulator's; empty: it chooses.")] = "",
+    picture: Annotated[Path | None, typer.Option(help="Write a picture of the run to this HTML file.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON document.")] = False,
+    verbose: Annotated[bool, typer.Option("--verbose", help="Show the traceback of an error.")] = False,  # see app.main
+) -> None:
+    """Run a policy that you trust on one scenario, in this process, without any service or sandbox."""
+    plugin = load_simulator(simulator)
+    source = read_policy(policy)
+    chosen = find_scenario(plugin, scenario, trace or [])
+    options = RunOptions(calling_mode=calling_mode, timeline=picture is not None)
+    with errors.status(f"simulating {chosen.name}"):
+        outcome = plugin.run(chosen, in_process(plugin, source), options)
+        description = plugin.describe()
+        baseline = plugin.run(chosen, in_process(plugin, description.baselines[0].source), RunOptions())
+        score = plugin.score(objective or description.objectives[0].name, chosen, outcome, baseline)
+    if as_json:
+        render.print_json(_document(outcome, score))
+    else:
+        _print(outcome, score)
+    if picture is not None:
+        write_picture(simulator, outcome.detail, f"{policy.name} on {chosen.name}", picture)
+    if outcome.failure is not None:
+        raise typer.Exit(POLICY_FAILED)
+
+
+def load_simulator(name: str) -> Simulator:
+    """An installed simulator by name. Raises InvalidArgument naming the installed ones."""
+    found = {entry.name: entry for entry in entry_points(group=ENTRY_POINT_GROUP)}
+    if name not in found:
+        known = ", ".join(sorted(found)) or "none"
+        raise InvalidArgument.of("simulator", f"{name!r} is not installed; installed are: {known}")
+    simulator: Simulator = found[name].load()
+    return simulator
+
+
+def find_scenario(plugin: Simulator, scenario: str, traces: list[Path]) -> Scenario:
+    path = Path(scenario)
+    if path.suffix != ".toml":
+        return plugin.scenario(scenario)
+    try:
+        files = {"scenario.toml": path.read_bytes(), **{trace.name: trace.read_bytes() for trace in traces}}
+    except OSError as error:
+        raise InvalidArgument.of("scenario", f"{error.filename}: {error.strerror}") from None
+    return plugin.inline_scenario(path.stem, files)
+
+
+def load_picture(simulator: str) -> Any:
+    """The simulator's function (detail, title) -> plotly figure, or None if it has none."""
+    for entry in entry_points(group=PICTURES_GROUP, name=simulator):
+        return entry.load()
+    return None
+
+
+def write_picture(simulator: str, detail: str, title: str, path: Path) -> None:
+    draw = load_picture(simulator)
+    if draw is None:
+        raise FailedPrecondition(f"the simulator {simulator} draws no pictures (no entry point in {PICTURES_GROUP})")
+    draw(detail, title).write_html(path, include_plotlyjs=True)
+    errors.print(f"wrote {path}")
+
+
+def _document(outcome: Outcome, score: ScenarioScore) -> dict[str, Any]:
+    failure = outcome.failure
+    return {
+        "scenario": outcome.scenario,
+        "calling_mode": outcome.calling_mode,
+        "decisions_digest": outcome.decisions_digest,
+        "metrics": dict(outcome.metrics),
+        "groups": {group.name: dict(group.metrics) for group in outcome.groups},
+        "value": score.value,
+        "normalized": score.normalized,
+        "baseline": score.baseline,
+        "bound": score.bound,
+        "floors_broken": [floor.name for floor in score.broken_floors],
+        "failure": None
+        if failure is None
+        else {"kind": failure.kind.value, "message": failure.message, "rule": failure.rule, "step": failure.step,
+              "time_seconds": failure.time_seconds, "line": failure.line},
+    }  # fmt: skip
+
+
+def _print(outcome: Outcome, score: ScenarioScore) -> None:
+    names = [group.name for group in outcome.groups]
+    metrics = list(dict.fromkeys(name for group in outcome.groups for name in group.metrics))
+    rows = render.table("metric", "all", *names, numeric=("all", *names))
+    for name in dict.fromkeys([*outcome.metrics, *metrics]):
+        rows.add_row(
+            name,
+            render.number(outcome.metrics.get(name)),
+            *(render.number(group.metrics.get(name)) for group in outcome.groups),
+        )
+    out.print(rows)
+    out.print(
+        f"value {render.number(score.value)}, baseline {render.number(score.baseline)}, bound "
+        f"{render.number(score.bound)}, normalized {render.percent(score.normalized)} "
+        f"({outcome.calling_mode or 'default'} mode)"
+    )
+    for floor in score.broken_floors:
+        out.print(
+            f"[yellow]floor broken: {floor.name} {render.number(floor.reached)} < {render.number(floor.required)}[/]"
+        )
+    if outcome.failure is not None:
+        f = outcome.failure
+        where = f" at step {f.step}" if f.step is not None else ""
+        line = f", line {f.line}" if f.line is not None else ""
+        out.print(f"[red]{f.kind.value} {f.rule}{where}{line}: {escape(f.message)}[/]", soft_wrap=True)

@@ -90,7 +90,7 @@ class ServiceProcess:
         settings = {**settings, "server.address_file": str(self._address_file)}
         with self.log.open("wb") as log:
             self.process = subprocess.Popen(
-                [sys.executable, launch.__file__, str(os.getpid()), *service_command(service)],
+                [sys.executable, launch.__file__, str(os.getpid()), "-", *service_command(service)],
                 env=service_environment(service, settings),
                 stdin=subprocess.DEVNULL,
                 stdout=log,
@@ -103,7 +103,7 @@ class ServiceProcess:
         while not self._address_file.exists():
             self.check()
             self._pause(deadline, "did not say where it listens")
-        endpoint = Endpoint(**json.loads(self._address_file.read_text()))
+        endpoint = read_endpoint(self._address_file)
         while not is_serving(endpoint.address):
             self.check()
             self._pause(deadline, "did not become healthy")
@@ -134,6 +134,10 @@ class ServiceProcess:
     def _last_lines(self) -> str:
         lines = self.log.read_text(errors="replace").splitlines()[-LOG_LINES_SHOWN:]
         return ". Its last log lines:\n" + "\n".join(f"  {line}" for line in lines) if lines else " and logged nothing"
+
+
+def read_endpoint(address_file: Path) -> Endpoint:
+    return Endpoint(**json.loads(address_file.read_text()))
 
 
 def is_serving(address: str, timeout: float = 2.0) -> bool:

@@ -1,4 +1,4 @@
-"""The running local stack: a state file with the addresses and the process that started it."""
+"""The local stack's state file: its addresses and the processes that it is made of."""
 
 from __future__ import annotations
 
@@ -8,16 +8,21 @@ from pathlib import Path
 
 from quintain_controller.cli import paths
 
+SUPERVISOR = "supervisor"
+
 
 @dataclass(frozen=True, slots=True)
 class LocalStack:
-    """What `quintain up` wrote down: addresses by service and its data folder. `pid` and `start_time` name one process
-    for ever: a pid alone is reused."""
+    """What `quintain up` wrote down. `processes`: name to (pid, start time), which together name one process for
+    ever, because a pid alone is reused. `addresses` by service; `data` is the folder of the databases."""
 
-    pid: int
-    start_time: str
+    processes: dict[str, tuple[int, str]]
     data: str
     addresses: dict[str, str]
+
+    def alive(self) -> dict[str, int]:
+        """Pids of the very processes that were started and still run."""
+        return {name: pid for name, (pid, start) in self.processes.items() if process_start_time(pid) == start}
 
 
 def state_file() -> Path:
@@ -25,35 +30,35 @@ def state_file() -> Path:
 
 
 def process_start_time(pid: int) -> str | None:
-    """When the process started, in the kernel's own clock ticks since boot; None if it does not run."""
+    """When the process started, in the kernel's clock ticks since boot; None if it does not run."""
     try:
         stat = Path(f"/proc/{pid}/stat").read_text()
-    except FileNotFoundError:
+    except (FileNotFoundError, ProcessLookupError):
         return None
     fields = stat.rpartition(")")[2].split()  # the command before ')' may hold anything
     return None if fields[0] == "Z" else fields[19]
 
 
-def write(pid: int, data: Path, addresses: dict[str, str]) -> None:
-    """Say that the process `pid` is the local stack."""
-    record = LocalStack(pid, process_start_time(pid) or "", str(data.resolve()), addresses)
+def write(pids: dict[str, int], data: Path, addresses: dict[str, str]) -> None:
+    processes = {name: (pid, process_start_time(pid) or "") for name, pid in pids.items()}
     partial = state_file().with_suffix(".partial")
-    partial.write_text(json.dumps(asdict(record)))
+    partial.write_text(json.dumps(asdict(LocalStack(processes, str(data.resolve()), addresses))))
     partial.replace(state_file())
 
 
-def running() -> LocalStack | None:
-    """The local stack, if the very process that wrote the state file still runs."""
+def read() -> LocalStack | None:
+    """What the state file says, whether the stack still runs or not."""
     try:
-        record = LocalStack(**json.loads(state_file().read_text()))
+        document = json.loads(state_file().read_text())
     except FileNotFoundError:
         return None
-    return record if process_start_time(record.pid) == record.start_time else None
+    document["processes"] = {name: (pid, start) for name, (pid, start) in document["processes"].items()}
+    return LocalStack(**document)
 
 
 def running_addresses(data: Path | None) -> dict[str, str]:
     """Addresses of the running local stack; none if it keeps its data elsewhere than in `data`, when that is given."""
-    record = running()
-    if record is None or (data is not None and str(data.resolve()) != record.data):
+    record = read()
+    if record is None or SUPERVISOR not in record.alive():
         return {}
-    return record.addresses
+    return record.addresses if data is None or str(data.resolve()) == record.data else {}

@@ -1,0 +1,150 @@
+"""``quintain up`` and ``quintain down``: the local stack."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from quintain.errors import FailedPrecondition, InvalidArgument, Unavailable
+from quintain_controller.cli import paths, state, supervisor
+from quintain_controller.cli.render import errors, out
+from quintain_controller.cli.stack import LOG_LINES_SHOWN
+
+BASE_PORT = 7070
+_START_SECONDS = 60.0
+_STOP_SECONDS = 20.0
+_POLL_SECONDS = 0.1
+
+
+def add_commands(app: typer.Typer) -> None:
+    app.command("up")(up)
+    app.command("down")(down)
+
+
+def up(
+    base_port: Annotated[
+        int,
+        typer.Option(min=1024, max=60000, help="controller N, verifier N+1, generator N+2, metrics from N+2000."),
+    ] = BASE_PORT,
+    data_dir: Annotated[Path | None, typer.Option(help="Databases.", envvar="QUINTAIN_DATA")] = None,
+    foreground: Annotated[bool, typer.Option("--foreground", help="Stay, and show the logs.")] = False,
+) -> None:
+    """Start the local stack and wait until it is healthy. Other commands then use it by themselves."""
+    record = state.read()
+    if record is not None and record.alive():
+        raise FailedPrecondition(
+            f"a local stack is running (controller {record.addresses['controller']}); `quintain down` stops it"
+        )
+    for name, port in supervisor.ports(base_port).items():
+        refuse_taken(name, port)
+    run = paths.run_dir()
+    run.mkdir(parents=True, exist_ok=True)
+    state.state_file().unlink(missing_ok=True)
+    log = run / "stack.log"
+    command = [sys.executable, "-m", "quintain_controller.cli.supervisor", str(base_port)]
+    command.append(str((data_dir or paths.data_dir()).resolve()))
+    environment = {**os.environ, "PYTHONUNBUFFERED": "1"}
+    if foreground:
+        process = subprocess.Popen(command, env=environment)
+    else:
+        with log.open("wb") as output:
+            process = subprocess.Popen(
+                command, env=environment, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True
+            )
+    try:
+        with errors.status("starting the local stack"):
+            addresses = _wait_started(process, log)
+    except BaseException:
+        _stop(process)
+        raise
+    tell(base_port, addresses, log)
+    if foreground:
+        wait_in_foreground(process)
+
+
+def refuse_taken(name: str, port: int) -> None:
+    """Raise InvalidArgument if something listens on the port."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            raise InvalidArgument.of(
+                "base-port",
+                f"port {port} ({name}) is taken by another program; choose others with `quintain up --base-port N`",
+            ) from None
+
+
+def _wait_started(process: subprocess.Popen[bytes], log: Path) -> dict[str, str]:
+    deadline = time.monotonic() + _START_SECONDS
+    while not state.state_file().exists():
+        code = process.poll()
+        if code is not None or time.monotonic() > deadline:
+            lines = log.read_text(errors="replace").splitlines()[-LOG_LINES_SHOWN:] if log.exists() else []
+            problem = f"ended with exit code {code}" if code is not None else "did not become healthy in time"
+            raise Unavailable(f"the local stack {problem}\n" + "\n".join(f"  {line}" for line in lines))
+        time.sleep(_POLL_SECONDS)
+    record = state.read()
+    if record is None:
+        raise Unavailable("the local stack ended as soon as it was up")
+    return record.addresses
+
+
+def tell(base_port: int, addresses: dict[str, str], log: Path) -> None:
+    for service, address in addresses.items():
+        port = base_port + supervisor.METRICS_OFFSET + supervisor.PORT_OFFSETS[service]
+        out.print(f"{service:<11} {address}   metrics http://127.0.0.1:{port}/metrics")
+    prometheus = supervisor.ports(base_port).get(supervisor.PROMETHEUS)
+    out.print(f"prometheus  http://127.0.0.1:{prometheus}" if prometheus else "prometheus  not installed")
+    out.print(f"logs        {log}")
+    out.print("next: quintain search --suite paper-reference --backend offline --candidates 150 --minutes 4")
+
+
+def wait_in_foreground(process: subprocess.Popen[bytes]) -> None:
+    """Until the stack ends; Ctrl-C reaches it by the terminal, SIGTERM through here."""
+    try:
+        code = process.wait()
+    except KeyboardInterrupt:
+        _stop(process)
+        return
+    if code:
+        raise Unavailable(f"the local stack ended with exit code {code}; its log is above")
+
+
+def _stop(process: subprocess.Popen[bytes]) -> None:
+    if process.poll() is None:
+        process.terminate()
+    process.wait()
+
+
+def down() -> None:
+    """Stop the local stack: exactly the processes that `quintain up` started."""
+    record = state.read()
+    alive = record.alive() if record is not None else {}
+    if not alive:
+        state.state_file().unlink(missing_ok=True)
+        out.print("no local stack is running")
+        return
+    assert record is not None
+    if state.SUPERVISOR in alive:
+        os.kill(alive[state.SUPERVISOR], signal.SIGTERM)
+    else:  # it was killed: what it started is left to us
+        for pid in alive.values():
+            os.kill(pid, signal.SIGTERM)
+    deadline = time.monotonic() + _STOP_SECONDS
+    with errors.status("stopping the local stack"):
+        while (alive := record.alive()) and time.monotonic() < deadline:
+            time.sleep(_POLL_SECONDS)
+    for name, pid in alive.items():
+        errors.print(f"{name} (pid {pid}) did not stop in {_STOP_SECONDS:.0f} s and is killed")
+        os.kill(pid, signal.SIGKILL)
+    state.state_file().unlink(missing_ok=True)
+    out.print(f"stopped {', '.join(sorted(set(record.processes) - {state.SUPERVISOR}))}")

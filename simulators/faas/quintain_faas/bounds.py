@@ -214,7 +214,7 @@ def _latency(model: Model, penalty: float) -> float:
     best = 0.0
     for mix in MIXES:
         cost = (model.costs.mixed(mix) / model.params.num_pools).tolist()
-        areas = np.where(can, [sum(cost[k] for k in a.kinds) for a in model.arrivals], 0.0)
+        areas = np.where(can, [math.fsum(cost[k] for k in a.kinds) for a in model.arrivals], 0.0)
         gained = fractional_knapsack(gains, areas, model.params.max_ticks * (1 + SLACK))
         best = max(best, (float(weights.sum()) * penalty - gained) / float(weights.sum()))
     return max(0.0, best * (1 - SLACK))
@@ -226,4 +226,4 @@ def fractional_knapsack(gains: npt.NDArray[np.float64], sizes: npt.NDArray[np.fl
     gains, sizes = gains[order], sizes[order]
     before = np.cumsum(sizes) - sizes
     part = np.clip((room - before) / np.maximum(sizes, 1e-300), 0.0, 1.0)
-    return float((gains * part).sum())
+    return math.fsum((gains * part).tolist())  # the same on every machine and Python version

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from quintain.plugins.simulator import TimelineEvent
 from quintain_faas.objective import CLASSES
 from quintain_faas.params import Params
@@ -45,8 +47,8 @@ def _state(sample: Sample, params: Params) -> str:
     waiting = ", ".join(f"{n} {name}" for n, name in zip(sample.outstanding, CLASSES, strict=True))
     memory = params.num_pools * params.ram_gb_per_pool
     return (
-        f"outstanding pipelines: {waiting}; memory held {sum(sample.ram_gb_allocated):.0f} and used "
-        f"{sum(sample.ram_gb_consumed):.0f} of {memory:g} GB; CPUs held {sum(sample.cpu_allocated):.0f} of "
+        f"outstanding pipelines: {waiting}; memory held {math.fsum(sample.ram_gb_allocated):.0f} and used "
+        f"{math.fsum(sample.ram_gb_consumed):.0f} of {memory:g} GB; CPUs held {math.fsum(sample.cpu_allocated):.0f} of "
         f"{params.num_pools * params.cpus_per_pool:g}"
     )
 

@@ -72,7 +72,7 @@ class FaultServer:
     ) -> None:
         self.script = deque(script)
         self.seen: list[Seen] = []
-        self._default = default
+        self.default = default
         self._policies = list(policies)
         self._delay = delay_seconds
         self._drip = drip_seconds
@@ -153,7 +153,7 @@ class FaultServer:
 
     def _note(self, path: str, body: dict[str, Any]) -> Seen:
         model = str(body.get("model", ""))
-        fault = self.script.popleft() if self.script else self._default
+        fault = self.script.popleft() if self.script else self.default
         if model.startswith("fault-"):
             fault = model.removeprefix("fault-")
         mark = _MARK.search(prompt_of(body))

@@ -8,11 +8,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import grpc
 from tests.fault_server.server import FaultServer
 
 from quintain.clients.generator import AsyncGenerator
 from quintain.generator.v1 import generator_pb2 as pb
+from quintain.generator.v1.generator_pb2_grpc import GeneratorStub
 from quintain.service.server import start_server
+from quintain.service.status import from_rpc_error
 from quintain.type.v1 import type_pb2
 from quintain_generator.config import GeneratorSettings
 from quintain_generator.main import GeneratorService
@@ -95,8 +98,20 @@ class Stack:
     service: GeneratorService
     client: AsyncGenerator
     server: FaultServer
+    address: str
     metrics_address: str
     store: Path
+
+    async def generate_once(self, message: pb.GenerateRequest, timeout: float = 8.0) -> pb.Generation:
+        """One rpc, without the client's own retries."""
+        async with grpc.aio.insecure_channel(self.address) as channel:
+            try:
+                async for response in GeneratorStub(channel).Generate(message, timeout=timeout):
+                    if response.HasField("result"):
+                        return response.result
+            except grpc.RpcError as error:
+                raise from_rpc_error(error) from None
+        raise AssertionError("no result")
 
 
 @asynccontextmanager
@@ -125,6 +140,6 @@ async def stack(
         running = await start_server(service, parsed.server)
         try:
             async with AsyncGenerator(running.address) as client:
-                yield Stack(service, client, server, running.metrics_address, store)
+                yield Stack(service, client, server, running.address, running.metrics_address, store)
         finally:
             await running.stop()

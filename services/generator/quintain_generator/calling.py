@@ -334,7 +334,8 @@ class Calling:
             return DeadlineExceeded(message, metadata=metadata)
         if reply.outcome is CallOutcome.RATE_LIMITED:
             return ResourceExhausted(message, reason="RATE_LIMITED", metadata=metadata, retry_after_seconds=retry_after)
-        return Unavailable(message, reason="BACKEND_DOWN", metadata=metadata, retry_after_seconds=retry_after)
+        rest = max(retry_after, self._endpoint.settings.breaker_cooldown_seconds)  # we have tried; now let it rest
+        return Unavailable(message, reason="BACKEND_DOWN", metadata=metadata, retry_after_seconds=rest)
 
     def _spent(self) -> dict[str, str]:
         return {

@@ -5,7 +5,7 @@ from __future__ import annotations
 import httpx2
 import openai
 
-from quintain.plugins.backend import BackendReply, CallOutcome
+from quintain.plugins.backend import BackendReply, CallOutcome, Usage
 from quintain_generator.backends.llm import MALFORMED_ERRORS, broken, classify, malformed, retry_after
 
 CAUGHT = (openai.OpenAIError, httpx2.HTTPError, *MALFORMED_ERRORS)
@@ -14,8 +14,10 @@ CAUGHT = (openai.OpenAIError, httpx2.HTTPError, *MALFORMED_ERRORS)
 def reply_for(error: Exception, text: str = "", request_id: str = "") -> BackendReply:
     """`text` and `request_id`: what had arrived before."""
     if isinstance(error, openai.APIStatusError):
+        outcome = classify(error.status_code, error.code, error.type)
         return BackendReply(
-            classify(error.status_code, error.code, error.type),
+            outcome,
+            usage=Usage() if outcome is CallOutcome.CONTENT_FILTER else None,  # refused before any work
             detail=f"HTTP {error.status_code}: {error.message}",
             provider_request_id=error.request_id or request_id,
             retry_after_seconds=retry_after(error.response.headers),

@@ -1,0 +1,115 @@
+"""Fault -> what the caller gets, calls made, what the ledger says: the generator's promise for every wire protocol.
+
+Run by a test, and printed by ``python -m benchmarks.faults``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.support.generator import Stack, request, stack
+
+from quintain.errors import QuintainError
+from quintain.generator.v1 import generator_pb2 as pb
+
+MAX_CALLS = 3
+CALL_TIMEOUT_SECONDS = 0.4
+
+
+@dataclass(frozen=True)
+class Row:
+    """`outcome`: the generation's, or the error's reason. `money`: charged, at risk, or nothing."""
+
+    outcome: str
+    calls: int
+    money: str
+
+
+CHARGED, AT_RISK, NOTHING = "charged", "at risk", "nothing"
+
+EXPECTED: dict[str, Row] = {
+    "ok": Row("OK", 1, CHARGED),
+    "cached": Row("OK", 1, CHARGED),
+    "no_usage": Row("OK", 1, AT_RISK),
+    "truncated": Row("TRUNCATED", 1, CHARGED),
+    "reasoning_only": Row("TRUNCATED", 1, CHARGED),
+    "refusal": Row("REFUSED", 1, CHARGED),
+    "content_filter": Row("CONTENT_FILTERED", 1, CHARGED),
+    "empty": Row("EMPTY", 1, CHARGED),
+    "rate_limited": Row("RATE_LIMITED", MAX_CALLS, NOTHING),
+    "rate_limited_now": Row("RATE_LIMITED", MAX_CALLS, NOTHING),
+    "rate_limited_soon": Row("RATE_LIMITED", MAX_CALLS, NOTHING),
+    "rate_limited_long": Row("RATE_LIMITED", 1, NOTHING),
+    "insufficient_quota": Row("SPEND_LIMIT_REACHED", 1, NOTHING),
+    "spend_limit": Row("SPEND_LIMIT_REACHED", 1, NOTHING),
+    "overloaded": Row("BACKEND_DOWN", MAX_CALLS, NOTHING),
+    "server_error": Row("BACKEND_DOWN", MAX_CALLS, NOTHING),
+    "unavailable": Row("BACKEND_DOWN", MAX_CALLS, NOTHING),
+    "auth": Row("AUTHENTICATION_FAILED", 1, NOTHING),
+    "permission": Row("AUTHENTICATION_FAILED", 1, NOTHING),
+    "bad_request": Row("BACKEND_REFUSED_REQUEST", 1, NOTHING),
+    "not_found": Row("BACKEND_REFUSED_REQUEST", 1, NOTHING),
+    "echo_key": Row("BACKEND_REFUSED_REQUEST", 1, NOTHING),
+    # May have been charged: one more try, then no more.
+    "hang": Row("DEADLINE_EXCEEDED", 2, AT_RISK),
+    "hang_mid_stream": Row("DEADLINE_EXCEEDED", 2, AT_RISK),
+    "drip": Row("DEADLINE_EXCEEDED", 2, AT_RISK),
+    "reset": Row("BACKEND_DOWN", 2, AT_RISK),
+    "reset_mid_stream": Row("BACKEND_DOWN", 2, AT_RISK),
+    "cut_mid_stream": Row("BACKEND_DOWN", 2, AT_RISK),
+    "clean_cut": Row("BACKEND_DOWN", 2, AT_RISK),
+    "empty_body": Row("BACKEND_DOWN", 2, AT_RISK),
+    "malformed": Row("BACKEND_DOWN", 2, AT_RISK),
+    "malformed_mid_stream": Row("BACKEND_DOWN", 2, AT_RISK),
+    "error_event": Row("BACKEND_DOWN", 2, AT_RISK),
+    # A fault, then an answer.
+    "rate_limited_soon, ok": Row("OK", 2, CHARGED),
+    "overloaded, server_error, ok": Row("OK", 3, CHARGED),
+    "clean_cut, ok": Row("OK", 2, f"{CHARGED} + {AT_RISK}"),
+    # Fences of every kind.
+    **{f"fence_{kind}": Row("OK", 1, CHARGED) for kind in (
+        "python", "plain", "none", "prose", "unclosed", "tilde", "four", "think", "several", "indented", "crlf",
+    )},
+    "fence_no_code": Row("NO_CODE", 1, CHARGED),
+    "fence_broken_code": Row("INVALID_CODE", 1, CHARGED),
+    "fence_wrong_name": Row("INVALID_CODE", 1, CHARGED),
+}  # fmt: skip
+
+# Where a wire protocol says it differently.
+DIFFERENT = {
+    # Anthropic's word for a content filter is a refusal, and its stream always tells the usage.
+    ("anthropic", "content_filter"): Row("REFUSED", 1, CHARGED),
+    ("anthropic", "no_usage"): Row("OK", 1, CHARGED),
+}
+
+
+def expected(wire: str) -> dict[str, Row]:
+    return {fault: DIFFERENT.get((wire, fault), row) for fault, row in EXPECTED.items()}
+
+
+async def measure(folder: Path, wire: str, faults: Iterable[str]) -> dict[str, Row]:
+    """Provoke each fault over a real generator, SDK and socket, and say what came of it."""
+    backend = {
+        "max_calls": MAX_CALLS,
+        "call_timeout_seconds": CALL_TIMEOUT_SECONDS,
+        "breaker_failures": 1_000_000,
+    }
+    async with stack(folder, wire, backend=backend) as s:
+        return {fault: await _provoke(s, fault) for fault in faults}
+
+
+async def _provoke(s: Stack, fault: str) -> Row:
+    *first, s.server.default = fault.split(", ")
+    s.server.script.extend(first)
+    before = len(s.server.seen)
+    try:
+        generation = await s.generate_once(request(fault.replace(", ", "/"), "llm"))
+        outcome = pb.Outcome.Name(generation.outcome).removeprefix("OUTCOME_")
+        usd, at_risk = generation.cost.usd, generation.cost.at_risk_usd
+    except QuintainError as error:
+        outcome = error.reason
+        usd, at_risk = float(error.metadata["spent_usd"]), float(error.metadata["at_risk_usd"])
+    money = " + ".join(name for name, amount in ((CHARGED, usd), (AT_RISK, at_risk)) if amount > 0)
+    return Row(outcome, len(s.server.seen) - before, money or NOTHING)

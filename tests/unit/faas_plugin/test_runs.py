@@ -4,6 +4,7 @@ import json
 import math
 import re
 import statistics
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -15,6 +16,7 @@ from quintain_faas.bounds import scenario_bounds
 from quintain_faas.plugin import simulator
 from quintain_faas.scenario import scenario_from_files, spec_of
 from quintain_faas.workload.model import TRACE_COLUMNS
+from quintain_faas.worst_moment import MOST_EVENTS, WINDOW_SECONDS
 
 NOTHING = """
 @register_scheduler_init(key="idle")
@@ -40,6 +42,8 @@ def decide(scheduler, results, pipelines):
     assignments = []
     free = [[pool.avail_cpu_pool, pool.avail_ram_pool] for pool in scheduler.executor.pools]
     for pipeline in scheduler.pipelines:
+        if not any(cpu >= {cpu} and (ram >= {ram} or {overcommit}) for cpu, ram in free):
+            break
         if pipeline.runtime_status().has_timed_out():
             continue
         ready = pipeline.runtime_status().get_ops(ASSIGNABLE_STATES, require_parents_complete=not {whole})
@@ -79,12 +83,14 @@ def median_on_the_reference(run_policy: Any, source: str) -> float:
     return statistics.median(score.value for score in scores)
 
 
-def test_the_guides_figures_for_the_reference_experiment(run_policy: Any) -> None:
+def test_the_guides_figures_are_measured(run_policy: Any) -> None:
     guide = simulator.describe().policy_guide
     priority = median_on_the_reference(run_policy, run_policy.baselines["priority"])
     one_size = median_on_the_reference(run_policy, packs(cpu=6, ram=55))
     assert f"`priority` baseline) {priority:.2f};" in guide
     assert f"the one size that every operator fits into {one_size:.2f};" in guide
+    one, four = (run_policy(packs(cpu, 45), "T6_deadlines_101").metrics["throughput"] for cpu in (1, 4))
+    assert f"`T6_deadlines_101` {one:.2f} with one CPU each, {four:.2f} with four" in guide
 
 
 def test_an_outcome_has_what_objectives_and_descriptors_need(run_policy: Any) -> None:
@@ -144,6 +150,36 @@ def test_a_policy_that_raises_fails_with_place_and_time_and_scores_the_worst(run
     fifo = run_policy.fifo(scenario)
     assert simulator.score("throughput", scenario, outcome, fifo).value == 0.0
     assert simulator.score("penalised_latency", scenario, outcome, fifo).value == 60.0
+
+
+def test_a_broken_rule_is_shown_with_what_happened_around_it(run_policy: Any) -> None:
+    greedy = packs().replace("    return [], assignments", "    return [], assignments + too_much(scheduler)")
+    greedy += """
+def too_much(scheduler):
+    late = scheduler.clock.now_seconds() > 10
+    for pipeline in scheduler.pipelines if late else []:
+        for op in pipeline.runtime_status().get_ops(ASSIGNABLE_STATES, require_parents_complete=True):
+            return [Assignment(ops=[op], cpu=1, ram=10_000, priority=pipeline.priority, pool_id=0,
+                               pipeline_id=pipeline.pipeline_id)]
+    return []
+"""
+    outcome = run_policy(greedy, "smoke_steady")
+    assert outcome.failure is not None
+    assert (outcome.failure.kind, outcome.failure.rule) == (FailureKind.REJECTED, "over_allocated_ram")
+    failed_at = outcome.failure.time_seconds
+    assert failed_at is not None
+    assert failed_at > 10
+    assert 2 < len(outcome.timeline) <= MOST_EVENTS + 1
+    assert all(abs(event.time_seconds - failed_at) <= WINDOW_SECONDS for event in outcome.timeline)
+    assert any("completed after" in event.text for event in outcome.timeline)
+
+
+def test_runs_in_several_threads_do_not_disturb_each_other(run_policy: Any) -> None:
+    jobs = [(source, name) for source in run_policy.baselines.values() for name in ("smoke_steady", "smoke_deadline")]
+    alone = [run_policy(*job) for job in jobs]
+    with ThreadPoolExecutor(4) as pool:
+        together = list(pool.map(lambda job: run_policy(*job), jobs * 4))
+    assert together == alone * 4
 
 
 def test_the_guides_example_is_a_valid_policy_that_beats_fifo(run_policy: Any) -> None:

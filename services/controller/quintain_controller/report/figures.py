@@ -1,0 +1,167 @@
+"""The report's figures, with plotly. Everything that a policy's author wrote is escaped: plotly reads simple HTML."""
+
+from __future__ import annotations
+
+import html
+
+import plotly.graph_objects as go
+
+from quintain.controller.v1 import controller_pb2 as pb
+from quintain.generator.v1 import generator_pb2
+from quintain.verifier.v1 import verifier_pb2
+from quintain_controller.cli.render import enum_name, number
+from quintain_controller.report.data import ReportData, ancestors, best_so_far
+
+# Okabe and Ito's palette: told apart by the colour-blind.
+BEST, OTHER, BASELINE, BOUND, FAILED, HELD_OUT = "#0072B2", "#9AA5B1", "#555555", "#009E73", "#D55E00", "#CC79A7"
+OPERATOR_COLOURS = {
+    "seed": "#222222",
+    "full": "#E69F00",
+    "diff": "#0072B2",
+    "crossover": "#009E73",
+    "repair": "#D55E00",
+}
+
+
+def score_over_candidates(data: ReportData) -> go.Figure:
+    """Every score, the best so far, and between what it can move: baseline and bound."""
+    figure = go.Figure()
+    scored, best = data.scored, best_so_far(data)
+    figure.add_scatter(
+        x=[c.number for c in scored],
+        y=[c.score for c in scored],
+        mode="markers",
+        name="candidate",
+        marker={"color": OTHER, "size": 6},
+        text=[_hover(c) for c in scored],
+        hovertemplate="%{text}<extra></extra>",
+    )
+    figure.add_scatter(
+        x=best.numbers, y=best.scores, mode="lines", name="best so far", line={"color": BEST, "width": 2, "shape": "hv"}
+    )
+    _failures(figure, data)
+    _scale(figure, data)
+    return _styled(figure, data, "candidate")
+
+
+def score_over_usd(data: ReportData) -> go.Figure | None:
+    """The best so far over the dollars spent; None if nothing was paid."""
+    best = best_so_far(data)
+    if not best.usd or best.usd[-1] <= 0:
+        return None
+    figure = go.Figure()
+    figure.add_scatter(
+        x=best.usd, y=best.scores, mode="lines", name="best so far", line={"color": BEST, "width": 2, "shape": "hv"}
+    )
+    _scale(figure, data)
+    styled = _styled(figure, data, "US dollars")
+    styled.update_xaxes(tickprefix="$")
+    return styled
+
+
+def lineage(data: ReportData) -> go.Figure:
+    """Who descends from whom; the line of the shown policy is drawn strong."""
+    figure = go.Figure()
+    at = {c.candidate_id: (c.number, c.score) for c in data.scored}
+    family = ancestors(data, data.shown.summary.candidate_id) if data.shown else set()
+    for strong in (False, True):
+        xs: list[float | None] = []
+        ys: list[float | None] = []
+        for child in data.scored:
+            for parent in child.parent_ids:
+                if parent in at and (child.candidate_id in family and parent in family) == strong:
+                    xs += [at[parent][0], child.number, None]
+                    ys += [at[parent][1], child.score, None]
+        name = "line of the shown policy" if strong else "other descent"
+        line = {"color": BEST, "width": 2} if strong else {"color": "#D5DAE0", "width": 1}
+        figure.add_scatter(x=xs, y=ys, mode="lines", name=name, line=line, hoverinfo="skip")
+    for operator, colour in OPERATOR_COLOURS.items():
+        made = [c for c in data.scored if _operator(c) == operator]
+        if made:
+            figure.add_scatter(
+                x=[c.number for c in made],
+                y=[c.score for c in made],
+                mode="markers",
+                name=operator,
+                marker={"color": colour, "size": [10 if c.candidate_id in family else 6 for c in made]},
+                text=[_hover(c) for c in made],
+                hovertemplate="%{text}<extra></extra>",
+            )
+    return _styled(figure, data, "candidate")
+
+
+def held_out(data: ReportData) -> go.Figure | None:
+    """Train and held-out, normalised, of every new best; None if nothing was scored on held-out scenarios."""
+    numbers = {c.candidate_id: c.number for c in data.candidates}
+    scores = [e.held_out_scored for e in data.events if e.WhichOneof("event") == "held_out_scored"]
+    points = sorted((numbers[s.candidate_id], s) for s in scores if s.candidate_id in numbers)
+    if not points:
+        return None
+    figure = go.Figure()
+    for name, colour, values in (
+        ("train", BEST, [s.train_normalized for _, s in points]),
+        ("held-out", HELD_OUT, [s.held_out_normalized for _, s in points]),
+    ):
+        figure.add_scatter(
+            x=[n for n, _ in points], y=values, mode="lines+markers", name=name, line={"color": colour, "width": 2}
+        )
+    styled = _styled(figure, data, "candidate")
+    styled.update_yaxes(title_text="normalized (1 = bound)", tickformat=".0%", rangemode="tozero")
+    return styled
+
+
+def _failures(figure: go.Figure, data: ReportData) -> None:
+    """Candidates without a score, on the edge where the worst scores are."""
+    known = [c.score for c in data.scored]
+    if not data.unscored or not known:
+        return
+    edge = max(known) if data.minimize else min(known)
+    figure.add_scatter(
+        x=[c.number for c in data.unscored],
+        y=[edge] * len(data.unscored),
+        mode="markers",
+        name="no score",
+        marker={"color": FAILED, "symbol": "x", "size": 6},
+        text=[_hover(c) for c in data.unscored],
+        hovertemplate="%{text}<extra></extra>",
+    )
+
+
+def _scale(figure: go.Figure, data: ReportData) -> None:
+    for value, name, colour in ((data.baseline, "baseline", BASELINE), (data.bound, "provable bound", BOUND)):
+        if value is not None:
+            figure.add_hline(y=value, line={"color": colour, "dash": "dash", "width": 1.5},
+                             annotation={"text": f"{name} {number(value)}", "font": {"color": colour}})  # fmt: skip
+
+
+def _operator(c: pb.CandidateSummary) -> str:
+    return enum_name(generator_pb2.Operator, c.operator) if c.operator else "seed"
+
+
+def _hover(c: pb.CandidateSummary) -> str:
+    lines = [f"<b>#{c.number}</b> {_operator(c)} {html.escape(c.backend)}"]
+    if c.HasField("score"):
+        lines.append(f"score {number(c.score)}")
+    elif c.state == pb.CANDIDATE_STATE_REJECTED:
+        lines.append(enum_name(generator_pb2.Outcome, c.generation_outcome))
+    else:
+        lines.append(enum_name(verifier_pb2.VerdictStatus, c.verdict_status))
+    if c.summary:
+        lines.append(html.escape(c.summary[:120]))
+    return "<br>".join(lines)
+
+
+def _styled(figure: go.Figure, data: ReportData, x_title: str) -> go.Figure:
+    objective = data.search.objective
+    unit = f" ({objective.unit})" if objective.unit else ""
+    figure.update_layout(
+        template="plotly_white",
+        height=380,
+        margin={"l": 10, "r": 10, "t": 30, "b": 10},
+        font={"family": "system-ui, sans-serif", "size": 13},
+        legend={"orientation": "h", "y": -0.22, "yanchor": "top", "x": 0},
+        hoverlabel={"align": "left"},
+    )
+    figure.update_xaxes(title_text=x_title, automargin=True)
+    figure.update_yaxes(title_text=f"{objective.name or 'score'}{unit}", automargin=True)
+    return figure

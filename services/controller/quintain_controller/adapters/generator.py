@@ -1,0 +1,140 @@
+"""The generator service as the use cases see it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from quintain.clients.channel import ClientSettings
+from quintain.clients.generator import AsyncGenerator
+from quintain.errors import NotFound
+from quintain.generator.v1 import generator_pb2 as pb
+from quintain_controller.domain.model import (
+    NANO,
+    BackendFacts,
+    Charge,
+    Example,
+    Generation,
+    Order,
+    Outcome,
+    SearchContext,
+)
+
+OPERATORS = {
+    "full": pb.OPERATOR_FULL,
+    "diff": pb.OPERATOR_DIFF,
+    "crossover": pb.OPERATOR_CROSSOVER,
+    "repair": pb.OPERATOR_REPAIR,
+}
+_OPERATOR_NAMES = {number: name for name, number in OPERATORS.items()}
+_PAGE = 100
+
+
+class GrpcGenerator:
+    """Belongs to one event loop."""
+
+    def __init__(self, settings: ClientSettings, generate_seconds: float) -> None:
+        self._client = AsyncGenerator(settings.model_copy(update={"retries": False}))
+        self._generate_seconds = generate_seconds
+
+    async def close(self) -> None:
+        await self._client.close()
+
+    async def backends(self, names: Sequence[str]) -> tuple[BackendFacts, ...]:
+        known: dict[str, pb.Backend] = {}
+        token = ""
+        while True:
+            page = await self._client.list_backends(pb.ListBackendsRequest(page_size=_PAGE, page_token=token))
+            known |= {backend.name: backend for backend in page.backends}
+            token = page.next_page_token
+            if not token:
+                break
+        wanted = list(names) or [b.name for b in known.values() if b.is_default] or list(known)[:1]
+        unknown = [name for name in wanted if name not in known]
+        if unknown or not wanted:
+            raise NotFound(
+                f"no backend {', '.join(map(repr, unknown))}; the generator has {', '.join(sorted(known)) or 'none'}",
+                reason="UNKNOWN_BACKEND",
+            )
+        return tuple(_facts(known[name]) for name in wanted)
+
+    def encode(self, context: SearchContext, order: Order) -> bytes:
+        task = pb.Task(
+            suite_description=context.suite_description,
+            operator=OPERATORS[order.operator],
+            parents=[_example(example) for example in order.parents],
+            inspirations=[_example(example) for example in order.inspirations],
+            history=[
+                pb.Attempt(number=a.number, candidate_id=_name(a.number), score=a.score, summary=a.summary)
+                for a in order.history
+            ],
+            lessons=order.lessons,
+            seed=order.seed,
+            best_score=order.best_score,
+            bound_score=order.bound_score,
+        )
+        task.simulator.MergeFromString(context.simulator)
+        task.objective.MergeFromString(context.objective)
+        request = pb.GenerateRequest(
+            request_id=order.request_id,
+            backend=order.backend,
+            task=task,
+            allowance=pb.Allowance(
+                max_output_tokens=order.allowance.max_output_tokens,
+                max_cost_usd=order.allowance.max_cost_usd,
+                effort=order.allowance.effort,
+            ),
+        )
+        return request.SerializeToString(deterministic=True)
+
+    async def generate(self, request: bytes) -> Generation:
+        message = pb.GenerateRequest.FromString(request)
+        return decode_generation(await self._client.generate(message, timeout=self._generate_seconds))
+
+    async def recorded(self, request_id: str) -> Generation:
+        request = pb.GetGenerationRequest(request_id=request_id)
+        return decode_generation((await self._client.get_generation(request)).generation)
+
+
+def decode_generation(generation: pb.Generation) -> Generation:
+    usage, cost = generation.usage, generation.cost
+    tokens = usage.input_tokens + usage.cached_input_tokens + usage.cache_write_tokens + usage.output_tokens
+    return Generation(
+        outcome=Outcome(generation.outcome),
+        source=generation.source,
+        charge=Charge(
+            usd_nano=0 if cost.unpriced else round(cost.usd * NANO),
+            tokens=tokens,
+            at_risk_usd_nano=round(cost.at_risk_usd * NANO),
+            unpriced=cost.unpriced,
+        ),
+        detail=generation.detail,
+        record=generation.SerializeToString(deterministic=True),
+    )
+
+
+def _facts(backend: pb.Backend) -> BackendFacts:
+    priced = backend.priced and backend.HasField("max_request_cost_usd")
+    return BackendFacts(
+        name=backend.name,
+        operators=tuple(_OPERATOR_NAMES[op] for op in backend.operators if op in _OPERATOR_NAMES) or ("full",),
+        priced=priced,
+        max_request_cost_usd_nano=round(backend.max_request_cost_usd * NANO) if priced else None,
+    )
+
+
+def _example(example: Example) -> pb.Example:
+    message = pb.Example(
+        candidate_id=_name(example.number),
+        source=example.source,
+        score=example.score,
+        normalized=example.normalized,
+        feedback=example.feedback,
+    )
+    for name, value in example.values.items():
+        message.scenario_values.add(name=name, value=value)
+    return message
+
+
+def _name(number: int) -> str:
+    """A candidate's name within a task: the same in every search with the same seed, so that tasks can be compared."""
+    return f"c{number}"

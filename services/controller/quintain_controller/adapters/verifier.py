@@ -1,0 +1,169 @@
+"""The verifier service as the use cases see it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from quintain.clients.channel import ClientSettings
+from quintain.clients.verifier import AsyncVerifier
+from quintain.errors import InvalidArgument
+from quintain.type.v1 import type_pb2
+from quintain.verifier.v1 import verifier_pb2 as pb
+from quintain_controller.domain.model import (
+    Aggregation,
+    BackendFacts,
+    Direction,
+    Limits,
+    PartScore,
+    SearchContext,
+    SearchSpec,
+    VerdictStatus,
+    Verification,
+)
+from quintain_controller.ports import HELD_OUT, TRAIN
+
+_PARTS = {TRAIN: type_pb2.PART_TRAIN, HELD_OUT: type_pb2.PART_HELD_OUT}
+_PAGE = 100
+# The policy's own randomness is the same in every search, so that verdicts are shared and comparable.
+_POLICY_SEED = 0
+
+
+class GrpcVerifier:
+    """Belongs to one event loop."""
+
+    def __init__(self, settings: ClientSettings, verify_seconds: float) -> None:
+        self._client = AsyncVerifier(settings.model_copy(update={"retries": False}))
+        self._verify_seconds = verify_seconds
+
+    async def close(self) -> None:
+        await self._client.close()
+
+    async def context(
+        self, simulator: str, suite: str, objective: str, backends: tuple[BackendFacts, ...]
+    ) -> tuple[str, SearchContext]:
+        described = (await self._client.get_simulator(pb.GetSimulatorRequest(name=simulator))).simulator
+        chosen = await self._suite(simulator, suite)
+        objective = objective or chosen.objective or (described.objectives[0].name if described.objectives else "")
+        known = {o.name: o for o in described.objectives}
+        if objective not in known:
+            raise InvalidArgument.of("spec.objective", f"{objective!r} is unknown; {simulator} has {', '.join(known)}")
+        if not described.baselines:
+            raise InvalidArgument.of("spec.simulator", f"{simulator} offers no baseline policy to begin with")
+        train = [e for e in chosen.entries if e.part == type_pb2.PART_TRAIN]
+        if not train:
+            raise InvalidArgument.of("spec.suite", f"{suite} has no train scenarios to steer a search by")
+        lines = [f"{chosen.name}: {chosen.description}", *(f"- {e.scenario}: {e.description}" for e in train)]
+        return objective, SearchContext(
+            simulator=described.SerializeToString(deterministic=True),
+            objective=known[objective].SerializeToString(deterministic=True),
+            simulator_build=described.build,
+            suite_description="\n".join(lines),
+            direction=Direction(known[objective].direction),
+            aggregation=Aggregation(chosen.aggregation),
+            train=tuple(e.scenario for e in train),
+            held_out=tuple(e.scenario for e in chosen.entries if e.part == type_pb2.PART_HELD_OUT),
+            descriptors=tuple((d.metric, tuple(d.edges)) for d in described.descriptors),
+            backends=backends,
+            default_policy=described.baselines[0].source,
+        )
+
+    async def verify(
+        self,
+        spec: SearchSpec,
+        source: str,
+        parts: Sequence[str],
+        *,
+        parent_digest: str = "",
+        check_determinism: bool = False,
+        confirm: bool = False,
+    ) -> Verification:
+        result = await self._client.verify(
+            pb.VerifyRequest(
+                simulator=spec.simulator,
+                policy=type_pb2.Policy(source=source),
+                suite=spec.suite,
+                parts=[_PARTS[part] for part in parts],
+                objective=spec.objective,
+                limits=encode_limits(spec.limits),
+                seed=_POLICY_SEED,
+                parent_digest=parent_digest,
+                check_determinism=check_determinism,
+                confirm=confirm,
+            ),
+            timeout=self._verify_seconds,
+        )
+        return decode_verification(result)
+
+    async def _suite(self, simulator: str, name: str) -> type_pb2.Suite:
+        token, known = "", []
+        while True:
+            page = await self._client.list_suites(
+                pb.ListSuitesRequest(simulator=simulator, page_size=_PAGE, page_token=token)
+            )
+            for suite in page.suites:
+                if suite.name == name:
+                    return suite
+                known.append(suite.name)
+            token = page.next_page_token
+            if not token:
+                raise InvalidArgument.of("spec.suite", f"{name!r} is unknown; {simulator} has {', '.join(known)}")
+
+
+def encode_limits(limits: Limits) -> pb.Limits:
+    return pb.Limits(
+        wall_seconds=limits.wall_seconds,
+        cpu_seconds=limits.cpu_seconds,
+        memory_bytes=limits.memory_bytes,
+        decision_bytes=limits.decision_bytes,
+        output_bytes=limits.output_bytes,
+        source_bytes=limits.source_bytes,
+    )
+
+
+def decode_verification(result: pb.VerifyResult) -> Verification:
+    verdict = result.verdict
+    train = [s for s in verdict.scenarios if s.part == type_pb2.PART_TRAIN]
+    held_out = [s for s in verdict.scenarios if s.part == type_pb2.PART_HELD_OUT]
+    failure = verdict.failure
+    return Verification(
+        digest=verdict.digest,
+        status=VerdictStatus(verdict.status),
+        train=_part(verdict.train, train) if verdict.HasField("train") else None,
+        held_out=_part(verdict.held_out, held_out) if verdict.HasField("held_out") else None,
+        metrics=_means(train),
+        behavior=verdict.behavior_digest,
+        failure=_failure(failure) if verdict.HasField("failure") else "",
+        rule=failure.rule,
+        determinism_checked=verdict.determinism_checked,
+        confirmed=verdict.confirmed,
+        feedback=result.feedback.text,
+        record=result.SerializeToString(deterministic=True),
+        identity=verdict.SerializeToString(deterministic=True),
+    )
+
+
+def _part(score: pb.PartScore, scenarios: Sequence[pb.ScenarioVerdict]) -> PartScore:
+    return PartScore(
+        score=score.score,
+        baseline_score=score.baseline_score,
+        bound_score=score.bound_score if score.HasField("bound_score") else None,
+        normalized=score.normalized,
+        values={s.scenario: s.normalized for s in scenarios},
+    )
+
+
+def _means(scenarios: Iterable[pb.ScenarioVerdict]) -> dict[str, float]:
+    """Mean of each metric over the scenarios that have it."""
+    sums: dict[str, tuple[float, int]] = {}
+    for scenario in scenarios:
+        for metric in scenario.metrics:
+            total, count = sums.get(metric.name, (0.0, 0))
+            sums[metric.name] = (total + metric.value, count + 1)
+    return {name: total / count for name, (total, count) in sums.items()}
+
+
+def _failure(failure: pb.Failure) -> str:
+    kind = pb.FailureKind.Name(failure.kind).removeprefix("FAILURE_KIND_").lower()
+    where = f" at line {failure.line}" if failure.HasField("line") else ""
+    lines = failure.message.splitlines()
+    return f"{kind}{where}: {lines[0] if lines else ''}"[:300]

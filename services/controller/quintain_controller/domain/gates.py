@@ -1,0 +1,126 @@
+"""What a candidate must show before it is promoted, and the arithmetic of honest improvement."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from quintain_controller.domain.model import Candidate, Gate, PartScore, SearchContext, VerdictStatus, Verification
+
+_RESAMPLES = 2000
+_CONFIDENCE = 0.95
+# A gap beyond this share of the train improvement is said out loud even if held-out improved a little.
+_TOLERATED_GAP_SHARE = 0.5
+_TOLERATED_GAP = 0.02
+
+
+@dataclass(frozen=True, slots=True)
+class Gap:
+    """Improvement over the seed on train and on held-out scenarios, normalised."""
+
+    train: float
+    held_out: float
+
+    @property
+    def gap(self) -> float:
+        return self.train - self.held_out
+
+    def overfitting(self) -> str:
+        """What is wrong, or empty."""
+        if self.train <= 0.0:
+            return ""
+        if self.held_out <= 0.0:
+            return f"train improved by {self.train:+.4f}, held-out did not ({self.held_out:+.4f})"
+        if self.gap > _TOLERATED_GAP and self.gap > _TOLERATED_GAP_SHARE * self.train:
+            return f"train improved by {self.train:+.4f}, held-out only by {self.held_out:+.4f}"
+        return ""
+
+
+def gap(candidate: Candidate, reference: Candidate) -> Gap | None:
+    """None unless both have train and held-out scores."""
+    if not (candidate.train and candidate.held_out and reference.train and reference.held_out):
+        return None
+    return Gap(
+        candidate.train.normalized - reference.train.normalized,
+        candidate.held_out.normalized - reference.held_out.normalized,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Interval:
+    """Mean paired difference and its bootstrap percentile interval."""
+
+    mean: float
+    low: float
+    high: float
+    count: int
+
+
+def paired_bootstrap(differences: Sequence[float], seed: int) -> Interval:
+    """Deterministic: the same differences and seed give the same interval. Needs at least one difference."""
+    rng = random.Random(seed)
+    count = len(differences)
+    means = sorted(sum(rng.choices(differences, k=count)) / count for _ in range(_RESAMPLES))
+    tail = round((1.0 - _CONFIDENCE) / 2.0 * _RESAMPLES)
+    return Interval(sum(differences) / count, means[tail], means[-1 - tail], count)
+
+
+def held_out_gate(candidate: Candidate, reference: Candidate, context: SearchContext) -> Gate:
+    if not context.held_out:
+        return Gate(
+            "held_out", True, "the suite has no held-out scenarios: nothing says it generalises", candidate.number
+        )
+    if candidate.held_out is None or reference.held_out is None:
+        return Gate("held_out", False, "there is no held-out score", candidate.number)
+    own, other = candidate.held_out, reference.held_out
+    baseline = context.greater_is_better(own.baseline_score)
+    passed = own.normalized >= other.normalized and context.greater_is_better(own.score) >= baseline
+    detail = (
+        f"held-out score {own.score:.6g}, baseline {own.baseline_score:.6g}; "
+        f"normalised {own.normalized:.4f}, seed {other.normalized:.4f}"
+    )
+    return Gate("held_out", passed, detail, candidate.number)
+
+
+def bootstrap_gate(candidate: Candidate, reference: Candidate, seed: int) -> Gate:
+    """On the held-out scenarios, which did not choose the candidate; on train where there are fewer than two."""
+    part, own, other = "held-out", candidate.held_out, reference.held_out
+    if own is None or other is None or len(own.values) < 2:
+        part, own, other = "train", candidate.train, reference.train
+    differences = paired_differences(own, other) if own and other else []
+    if not differences:
+        return Gate("bootstrap", False, "no scenario has a value for both the candidate and the seed", candidate.number)
+    interval = paired_bootstrap(differences, seed)
+    detail = (
+        f"improvement over the seed {interval.mean:+.4f}, 95 % interval [{interval.low:+.4f}, {interval.high:+.4f}] "
+        f"over {interval.count} {part} scenarios"
+    )
+    return Gate("bootstrap", interval.low > 0.0, detail, candidate.number)
+
+
+def paired_differences(own: PartScore, other: PartScore) -> list[float]:
+    """Normalised value minus the other's, scenario by scenario."""
+    return [value - other.values[name] for name, value in own.values.items() if name in other.values]
+
+
+def determinism_gate(candidate: Candidate, again: Verification) -> Gate:
+    recorded = candidate.train.score if candidate.train else None
+    repeated = again.train.score if again.train else None
+    if again.status is not VerdictStatus.OK:
+        return Gate("determinism", False, f"{again.status.name}: {again.failure}", candidate.number)
+    if not again.determinism_checked:
+        return Gate("determinism", False, "the verifier did not check determinism", candidate.number)
+    same = recorded == repeated
+    detail = f"decided the same twice; train score {repeated!r}" + ("" if same else f", recorded was {recorded!r}")
+    return Gate("determinism", same, detail, candidate.number)
+
+
+def confirmation_gate(candidate: Candidate, confirmed: Verification) -> Gate:
+    passed = confirmed.status is VerdictStatus.OK and confirmed.confirmed
+    detail = (
+        "decided the same in the most literal calling mode"
+        if passed
+        else (f"{confirmed.status.name}: {confirmed.failure or 'not confirmed in the most literal calling mode'}")
+    )
+    return Gate("confirmation", passed, detail, candidate.number)

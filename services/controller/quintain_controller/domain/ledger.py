@@ -1,0 +1,102 @@
+"""The budget ledger: reserved before, settled after, a hard stop that is exact and repeatable.
+
+There are two views of the same entries. `spend` is what people see: settled as soon as a response is recorded. `fits`
+decides, and it counts every candidate whose result has not been told at its full reservation, so that its answer is a
+function of the told results alone: a search stops at the same candidate however its work was timed or interrupted.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from quintain_controller.domain.model import Budget, Candidate, CandidateState, Charge, Outcome, Spend
+
+
+@dataclass(frozen=True, slots=True)
+class Shortage:
+    """Which bound of the budget has no room for one more candidate."""
+
+    bound: str
+    detail: str
+
+
+class Ledger:
+    """All entries of one search. Not thread safe."""
+
+    def __init__(self) -> None:
+        self._open: dict[int, Candidate] = {}  # requested, not told
+        self._told = Spend()
+        self._requested = 0  # generations: seeds do not count
+        self._known = 0  # candidates come in order of number
+        self.wall_seconds = 0.0
+
+    def record(self, candidate: Candidate) -> None:
+        """A candidate was requested, or came further on its way."""
+        if candidate.number not in self._open:
+            if candidate.number < self._known:
+                raise ValueError(f"candidate {candidate.number} was told and cannot change any more")
+            self._known = candidate.number + 1
+            self._requested += candidate.plan is not None
+        self._open[candidate.number] = candidate
+
+    def tell(self, number: int) -> None:
+        """The candidate's result is final and told."""
+        candidate = self._open.pop(number)
+        if not candidate.state.settled:
+            raise ValueError(f"candidate {number} is {candidate.state.name}, not settled")
+        self._told = _add(self._told, candidate)
+
+    def fits(self, charge: Charge, budget: Budget) -> Shortage | None:
+        """None if one more candidate with this reservation surely stays within `budget`."""
+        held = self._open.values()
+        # A reservation is a promise: what a response really cost counts from the moment it is told.
+        usd = self._told.usd_nano + self._told.at_risk_usd_nano + sum(c.reserved.usd_nano for c in held)
+        tokens = self._told.tokens + sum(c.reserved.tokens for c in held)
+        verifications = self._told.verifications + len(held)
+        for bound, used, wanted, limit in (
+            ("usd", usd, charge.usd_nano, budget.usd_nano),
+            ("tokens", tokens, charge.tokens, budget.tokens),
+            ("candidates", self._requested, 1, budget.candidates),
+            ("verifications", verifications, 1, budget.verifications),
+        ):
+            if limit is not None and used + wanted > limit:
+                unit = 1e-9 if bound == "usd" else 1
+                return Shortage(
+                    bound, f"{used * unit:g} used or reserved, {wanted * unit:g} needed, {limit * unit:g} allowed"
+                )
+        if budget.wall_seconds is not None and self.wall_seconds >= budget.wall_seconds:
+            return Shortage("wall_seconds", f"{self.wall_seconds:.1f} s of {budget.wall_seconds:g} s used")
+        return None
+
+    @property
+    def pending(self) -> bool:
+        """Whether a candidate is under way whose result was not told."""
+        return bool(self._open)
+
+    def spend(self) -> Spend:
+        total = self._told
+        reserved_usd = reserved_tokens = 0
+        for candidate in self._open.values():
+            total = _add(total, candidate)
+            if candidate.state is CandidateState.REQUESTED and candidate.plan is not None:
+                reserved_usd += candidate.reserved.usd_nano
+                reserved_tokens += candidate.reserved.tokens
+        return replace(
+            total,
+            reserved_usd_nano=reserved_usd,
+            reserved_tokens=reserved_tokens,
+            candidates=self._requested,
+            wall_seconds=self.wall_seconds,
+        )
+
+
+def _add(spend: Spend, candidate: Candidate) -> Spend:
+    charge = candidate.charge
+    return replace(
+        spend,
+        usd_nano=spend.usd_nano + charge.usd_nano,
+        at_risk_usd_nano=spend.at_risk_usd_nano + charge.at_risk_usd_nano,
+        tokens=spend.tokens + charge.tokens,
+        verifications=spend.verifications + (candidate.state is CandidateState.VERIFIED),
+        unpriced_generations=spend.unpriced_generations + (charge.unpriced and candidate.outcome is not Outcome.NONE),
+    )

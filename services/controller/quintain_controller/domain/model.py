@@ -1,0 +1,352 @@
+"""The words of a search as plain data. Enum values equal the contract's numbers (a contract test compares them)."""
+
+from __future__ import annotations
+
+import enum
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import ClassVar
+
+NANO = 1_000_000_000
+
+
+class SearchState(enum.IntEnum):
+    RUNNING = 1
+    PAUSED = 2
+    FINISHED = 3
+    CANCELLED = 4
+    FAILED = 5
+
+    @property
+    def ended(self) -> bool:
+        return self in (SearchState.FINISHED, SearchState.CANCELLED, SearchState.FAILED)
+
+
+class CandidateState(enum.IntEnum):
+    REQUESTED = 1
+    GENERATED = 2
+    VERIFIED = 3
+    REJECTED = 4
+
+    @property
+    def settled(self) -> bool:
+        return self in (CandidateState.VERIFIED, CandidateState.REJECTED)
+
+
+class Outcome(enum.IntEnum):
+    """Of a generation; NONE for a seed policy, which nobody generated."""
+
+    NONE = 0
+    OK = 1
+    TRUNCATED = 2
+    REFUSED = 3
+    CONTENT_FILTERED = 4
+    EMPTY = 5
+    NO_CODE = 6
+    INVALID_CODE = 7
+    DIFF_FAILED = 8
+    DUPLICATE = 9
+    UNKNOWN = 10
+
+
+class VerdictStatus(enum.IntEnum):
+    NONE = 0
+    OK = 1
+    POLICY_FAILED = 2
+    NONDETERMINISTIC = 3
+    STOPPED_EARLY = 4
+
+
+class Direction(enum.IntEnum):
+    MAXIMIZE = 1
+    MINIMIZE = 2
+
+
+class Aggregation(enum.IntEnum):
+    MEDIAN_VALUE = 1
+    MEAN_NORMALIZED = 2
+
+
+# ------------------------------------------------------------------------------------------------------------- money
+
+
+@dataclass(frozen=True, slots=True)
+class Budget:
+    """Bounds of a search; None is no bound. Dollars in billionths, so that sums are exact."""
+
+    usd_nano: int | None = None
+    tokens: int | None = None
+    candidates: int | None = None
+    verifications: int | None = None
+    wall_seconds: float | None = None
+
+    @property
+    def bounded(self) -> bool:
+        bounds = (self.usd_nano, self.tokens, self.candidates, self.verifications, self.wall_seconds)
+        return any(bound is not None for bound in bounds)
+
+
+@dataclass(frozen=True, slots=True)
+class Spend:
+    """What a search has used; `reserved_*` is in flight, `at_risk` the most that calls with unknown outcome cost."""
+
+    usd_nano: int = 0
+    reserved_usd_nano: int = 0
+    at_risk_usd_nano: int = 0
+    tokens: int = 0
+    reserved_tokens: int = 0
+    candidates: int = 0
+    verifications: int = 0
+    wall_seconds: float = 0.0
+    unpriced_generations: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Charge:
+    """Money and tokens of one generation: reserved before, actual after."""
+
+    usd_nano: int = 0
+    tokens: int = 0
+    at_risk_usd_nano: int = 0
+    unpriced: bool = False
+
+
+# -------------------------------------------------------------------------------------------------------- the search
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Limits of one run of a policy; zero is the verifier's default."""
+
+    wall_seconds: float = 0.0
+    cpu_seconds: float = 0.0
+    memory_bytes: int = 0
+    decision_bytes: int = 0
+    output_bytes: int = 0
+    source_bytes: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Allowance:
+    """Bounds of one generation; zero, None and empty are the backend's defaults."""
+
+    max_output_tokens: int = 0
+    max_cost_usd: float | None = None
+    effort: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class SearchSpec:
+    """What to search for and how, with every default filled in. `window` is how many candidates may be under way."""
+
+    simulator: str
+    suite: str
+    objective: str
+    strategy: str
+    strategy_options: Mapping[str, object]
+    backends: tuple[str, ...]
+    budget: Budget
+    seed: int
+    seed_policies: tuple[str, ...]
+    parallel_generations: int
+    parallel_verifications: int
+    window: int
+    limits: Limits = Limits()
+    allowance: Allowance = Allowance()
+    assume_usd_nano: int | None = None
+    title: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class BackendFacts:
+    """What was known of a backend when the search began."""
+
+    name: str
+    operators: tuple[str, ...]
+    priced: bool
+    max_request_cost_usd_nano: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class SearchContext:
+    """What a search was created against, frozen for its life: candidates must not change because a guide was edited.
+
+    `simulator` and `objective` are the contract's messages as they go into every task, opaque here.
+    """
+
+    # Bytes in JSON, for whoever stores this.
+    __pydantic_config__: ClassVar[Mapping[str, str]] = {"ser_json_bytes": "base64", "val_json_bytes": "base64"}
+
+    simulator: bytes
+    objective: bytes
+    simulator_build: str
+    suite_description: str
+    direction: Direction
+    aggregation: Aggregation
+    train: tuple[str, ...]
+    held_out: tuple[str, ...]
+    descriptors: tuple[tuple[str, tuple[float, ...]], ...]
+    backends: tuple[BackendFacts, ...]
+    default_policy: str
+
+    def greater_is_better(self, score: float) -> float:
+        """The score turned so that greater is better."""
+        maximised = self.aggregation is Aggregation.MEAN_NORMALIZED or self.direction is Direction.MAXIMIZE
+        return score if maximised else -score
+
+
+@dataclass(frozen=True, slots=True)
+class Gate:
+    name: str
+    passed: bool
+    detail: str
+    number: int
+
+
+# ----------------------------------------------------------------------------------------------------- the candidate
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What the strategy asked for, with all that the request is made of. `after`: how many results it had been told.
+
+    `history` and `lessons` as they stand in the request, so that it can be rebuilt byte for byte.
+    """
+
+    backend: str
+    operator: str
+    parents: tuple[int, ...]
+    inspirations: tuple[int, ...]
+    island: int
+    seed: int
+    after: int
+    history: tuple[int, ...]
+    lessons: tuple[str, ...]
+    best: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Generation:
+    """A recorded response. `record` is the contract's message, opaque here."""
+
+    outcome: Outcome
+    source: str
+    charge: Charge
+    detail: str
+    record: bytes = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class PartScore:
+    """`normalized` and `values` in [0, 1], 0 the worst, 1 the bound; values by scenario in the order of the suite."""
+
+    score: float
+    baseline_score: float
+    bound_score: float | None
+    normalized: float
+    values: Mapping[str, float]
+
+
+@dataclass(frozen=True, slots=True)
+class Verification:
+    """A recorded verdict. `failure` is one line for people, `metrics` means over the train scenarios.
+
+    `record` is the contract's VerifyResult and `identity` its verdict alone (a function of the digest), opaque here.
+    """
+
+    digest: str
+    status: VerdictStatus
+    train: PartScore | None
+    held_out: PartScore | None
+    metrics: Mapping[str, float]
+    behavior: str
+    failure: str
+    rule: str
+    determinism_checked: bool
+    confirmed: bool
+    feedback: str
+    record: bytes = field(repr=False)
+    identity: bytes = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A candidate as far as it has come; texts and records stay in the store."""
+
+    number: int
+    state: CandidateState
+    plan: Plan | None  # None: a seed policy
+    request_digest: str = ""
+    outcome: Outcome = Outcome.NONE
+    reserved: Charge = Charge()
+    charge: Charge = Charge()
+    status: VerdictStatus = VerdictStatus.NONE
+    train: PartScore | None = None
+    held_out: PartScore | None = None
+    verdict_digest: str = ""
+    metrics: Mapping[str, float] = field(default_factory=dict)
+    behavior: str = ""
+    summary: str = ""
+    rule: str = ""
+    has_source: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """An earlier candidate as shown to a backend."""
+
+    number: int
+    source: str
+    score: float | None
+    normalized: float | None
+    feedback: str
+    values: Mapping[str, float]
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """One line of the run's digest."""
+
+    number: int
+    score: float | None
+    summary: str
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """Everything that one generation request says."""
+
+    request_id: str
+    backend: str
+    operator: str
+    parents: tuple[Example, ...]
+    inspirations: tuple[Example, ...]
+    history: tuple[Attempt, ...]
+    lessons: tuple[str, ...]
+    seed: int
+    best_score: float | None
+    bound_score: float | None
+    allowance: Allowance
+
+
+def candidate_seed(search_seed: int, number: int) -> int:
+    """64 bits for candidate `number`: a function of the search's seed alone."""
+    return int.from_bytes(hashlib.sha256(f"{search_seed}:{number}".encode()).digest()[:8], "big")
+
+
+def request_id(search_id: str, number: int) -> str:
+    """The generation's name for ever: a restart repeats it and gets the recorded response."""
+    return f"{search_id}/{number}"
+
+
+def candidate_id(search_id: str, number: int) -> str:
+    return f"{search_id}.{number}"
+
+
+def parse_candidate_id(text: str) -> tuple[str, int]:
+    """Raises ValueError for anything that `candidate_id` does not make."""
+    search, _, number = text.rpartition(".")
+    if not search or not number.isdecimal():
+        raise ValueError(f"{text!r} is not a candidate id (SEARCH.NUMBER)")
+    return search, int(number)

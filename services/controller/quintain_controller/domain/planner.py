@@ -1,0 +1,255 @@
+"""The one order in which results are told and candidates are asked for, whatever the order work finishes in.
+
+Candidate n is asked for as soon as it may be under way: when all but the last ``window - 1`` results before it were
+told. Asking comes before telling wherever both are possible, so the sequence of calls is a function of the results, and
+each plan records after how many results it was made. Restoring a search repeats that sequence from the stored
+candidates.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, deque
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from quintain.plugins.strategy import Note, Result, Strategy
+from quintain_controller.domain.events import Fact, NewBest, Stagnation
+from quintain_controller.domain.ledger import Ledger
+from quintain_controller.domain.model import (
+    NANO,
+    Attempt,
+    BackendFacts,
+    Budget,
+    Candidate,
+    CandidateState,
+    Charge,
+    Plan,
+    SearchContext,
+    SearchSpec,
+    VerdictStatus,
+    candidate_seed,
+)
+
+# Before anything is known of a model's habits: an input of the bounded prompt's size, and an answer.
+_FIRST_INPUT_TOKENS = 16_000
+_FIRST_OUTPUT_TOKENS = 16_000
+_IMPROVERS_IN_HISTORY = 20
+_LESSONS = 5
+_LESSONS_COUNTED = 200
+
+
+class NotReproduced(Exception):
+    """The strategy does not repeat a recorded plan: the installed version differs from the one that made it."""
+
+    def __init__(self, number: int, recorded: Plan, made: Plan) -> None:
+        super().__init__(f"candidate {number}: recorded {recorded}, the installed strategy makes {made}")
+        self.number = number
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    candidate: Candidate
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    candidate: Candidate
+    facts: tuple[Fact, ...]
+    new_best: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    pass
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    reason: str
+
+
+class Planner:
+    """State of one search between the store and the strategy. Not thread safe."""
+
+    def __init__(self, spec: SearchSpec, context: SearchContext, strategy: Strategy, history: int) -> None:
+        self._spec, self._context, self._strategy = spec, context, strategy
+        self._backends = {backend.name: backend for backend in context.backends}
+        self._settled: dict[int, Candidate] = {}
+        self._recent: deque[int] = deque(maxlen=history)
+        self._improvers: deque[int] = deque(maxlen=_IMPROVERS_IN_HISTORY)
+        self._lessons: Counter[str] = Counter()
+        self._most_tokens = 0
+        self._attempts: dict[int, Attempt] = {}
+        self.ledger = Ledger()
+        self.asked = 0
+        self.told = 0
+        self.best: Candidate | None = None
+        self.new_bests: list[int] = []
+        self.bound_score: float | None = None
+        self.ranking: list[tuple[tuple[float, ...], int]] = []  # of candidates that a gate may look at
+
+    def begin(self) -> list[Candidate]:
+        """The seed policies as candidates, ready to be verified."""
+        seeds = [
+            Candidate(number, CandidateState.GENERATED, None, summary="seed policy", has_source=True)
+            for number in range(len(self._spec.seed_policies))
+        ]
+        for seed in seeds:
+            self.record(seed)
+        self.asked = len(seeds)
+        return seeds
+
+    def record(self, candidate: Candidate) -> None:
+        """A candidate came further on its way (or got its request's digest)."""
+        self.ledger.record(candidate)
+        if candidate.state.settled:
+            self._settled[candidate.number] = candidate
+
+    def next(self, budget: Budget) -> Asked | Told | Waiting | Done:
+        """The next step; call again until it is `Waiting` or `Done`."""
+        refusal = ""
+        if self.told >= len(self._spec.seed_policies) and self.asked < self.told + self._spec.window:
+            asked = self._ask(budget)
+            if isinstance(asked, Asked):
+                return asked
+            refusal = asked
+        return self.tell_next() or (Waiting() if self.told < self.asked else Done(refusal))
+
+    def tell_next(self) -> Told | None:
+        """Tell the next result if it is there, without asking for more."""
+        candidate = self._settled.pop(self.told, None)
+        return self._tell(candidate) if candidate is not None else None
+
+    def restore(self, candidates: Iterable[Candidate]) -> None:
+        """Repeat what was recorded, in order of number. Raises NotReproduced."""
+        for candidate in candidates:
+            if candidate.plan is not None:
+                self.tell_up_to(candidate.plan.after)
+                made = self._plan(candidate.number)
+                if made != candidate.plan:
+                    raise NotReproduced(candidate.number, candidate.plan, made)
+            self.asked = candidate.number + 1
+            self.record(candidate)
+
+    def tell_up_to(self, count: int) -> None:
+        """Tell recorded results until `count` are told."""
+        while self.told < count:
+            if self.tell_next() is None:
+                raise ValueError(f"candidate {self.told} is not settled, but its result was told")
+
+    def attempts(self, plan: Plan) -> tuple[Attempt, ...]:
+        return tuple(self._attempts[number] for number in plan.history)
+
+    def rank(self) -> list[int]:
+        """Candidates with a finished train verdict that were not seeds, best first."""
+        return [number for fitness, number in sorted(self.ranking, key=lambda r: (r[0], -r[1]), reverse=True)]
+
+    def result(self, candidate: Candidate) -> Result:
+        """What the strategy is told of a candidate."""
+        train = candidate.train
+        finished = candidate.status is VerdictStatus.OK and train is not None
+        return Result(
+            number=candidate.number,
+            fitness=(self._context.greater_is_better(train.score), train.normalized) if finished and train else None,
+            failed=candidate.state is CandidateState.VERIFIED and not finished,
+            values=tuple(train.values.get(name, 0.0) for name in self._context.train) if train else (),
+            metrics=candidate.metrics,
+            behavior=candidate.behavior,
+            cost_usd=candidate.charge.usd_nano / NANO,
+        )
+
+    # ------------------------------------------------------------------------------------------------------- asking
+
+    def _ask(self, budget: Budget) -> Asked | str:
+        stop = self._strategy.stop()
+        if stop is not None:
+            return f"the strategy stopped: {stop}"
+        # The dearest backend that the strategy may choose must fit: the stop must not depend on its choice.
+        charges = [self._reservation(backend) for backend in self._context.backends]
+        charge = Charge(max(c.usd_nano for c in charges), max(c.tokens for c in charges))
+        shortage = self.ledger.fits(charge, budget)
+        if shortage is not None:
+            return f"budget used up: {shortage.bound}: {shortage.detail}"
+        number = self.asked
+        plan = self._plan(number)
+        self.asked += 1
+        reserved = self._reservation(self._backends[plan.backend])
+        candidate = Candidate(number, CandidateState.REQUESTED, plan, reserved=reserved)
+        self.record(candidate)
+        return Asked(candidate)
+
+    def _plan(self, number: int) -> Plan:
+        seed = candidate_seed(self._spec.seed, number)
+        ask = self._strategy.ask(number, seed)
+        unknown = [n for n in (*ask.parents, *ask.inspirations) if not 0 <= n < self.told]
+        if unknown or not ask.parents or ask.backend not in self._backends:
+            raise ValueError(f"strategy {self._spec.strategy} asked for candidate {number} in a way nobody can: {ask}")
+        lessons = sorted(self._lessons.items(), key=lambda item: (-item[1], item[0]))[:_LESSONS]
+        history = tuple(sorted({*self._recent, *self._improvers}))
+        return Plan(
+            backend=ask.backend,
+            operator=ask.operator.value,
+            parents=ask.parents,
+            inspirations=ask.inspirations,
+            island=ask.island,
+            seed=seed,
+            after=self.told,
+            history=history,
+            lessons=tuple(f"{count} failed: {what}" if count > 1 else f"failed: {what}" for what, count in lessons),
+            best=self.best.number if self.best else None,
+        )
+
+    def _reservation(self, backend: BackendFacts) -> Charge:
+        """The most that one request may cost; tokens are an estimate until the model's habits are known."""
+        allowance = self._spec.allowance
+        usd = backend.max_request_cost_usd_nano if backend.priced else self._spec.assume_usd_nano
+        if usd is not None and backend.priced and allowance.max_cost_usd is not None:
+            usd = min(usd, round(allowance.max_cost_usd * NANO))
+        if usd == 0 and backend.priced:
+            return Charge()  # free, so not a model that counts tokens
+        first = _FIRST_INPUT_TOKENS + (allowance.max_output_tokens or _FIRST_OUTPUT_TOKENS)
+        return Charge(usd_nano=usd or 0, tokens=self._most_tokens * 5 // 4 if self._most_tokens else first)
+
+    # ------------------------------------------------------------------------------------------------------ telling
+
+    def _tell(self, candidate: Candidate) -> Told:
+        self.told += 1
+        self.ledger.tell(candidate.number)
+        self._most_tokens = max(self._most_tokens, candidate.charge.tokens)
+        result = self.result(candidate)
+        if candidate.number == 0 and candidate.train is not None:
+            self.bound_score = candidate.train.bound_score
+        facts: list[Fact] = []
+        new_best = result.fitness is not None and (
+            self.best is None or result.fitness > (self.result(self.best).fitness or ())
+        )
+        if new_best:
+            previous = self.best.train.score if self.best and self.best.train else None
+            self.best = candidate
+            self.new_bests.append(candidate.number)
+            self._improvers.append(candidate.number)
+            facts.append(NewBest(candidate, previous))
+        if result.fitness is not None and candidate.plan is not None:
+            self.ranking.append((result.fitness, candidate.number))
+        if result.failed:
+            what = candidate.rule or candidate.summary[:120]
+            if what in self._lessons or len(self._lessons) < _LESSONS_COUNTED:
+                self._lessons[what] += 1
+        self._remember(candidate)
+        note: Note | None = self._strategy.tell(result)
+        if note is not None:
+            facts.append(Stagnation(note.candidates_without_improvement, note.action))
+        return Told(candidate, tuple(facts), new_best)
+
+    def _remember(self, candidate: Candidate) -> None:
+        self._attempts[candidate.number] = attempt(candidate)
+        self._recent.append(candidate.number)
+        if len(self._attempts) > 2 * (_IMPROVERS_IN_HISTORY + (self._recent.maxlen or 0) + 1):
+            kept = {*self._recent, *self._improvers}
+            self._attempts = {number: a for number, a in self._attempts.items() if number in kept}
+
+
+def attempt(candidate: Candidate) -> Attempt:
+    """The candidate's line in the run's digest."""
+    score = candidate.train.score if candidate.train and candidate.status is VerdictStatus.OK else None
+    return Attempt(candidate.number, score, candidate.summary)

@@ -1,0 +1,151 @@
+"""Evolution: (mu + lambda) on islands, a quality-diversity archive, parents from the per-scenario Pareto front."""
+
+from __future__ import annotations
+
+import random
+
+from pydantic import Field
+
+from quintain.plugins.strategy import Ask, Note, Operator, Options, Problem, Result, Strategy, StrategyPlugin
+from quintain_controller.domain.strategies.archive import Grid, Island, ScenarioBests
+from quintain_controller.domain.strategies.bandit import Bandit
+from quintain_controller.domain.strategies.common import Progress, fitness
+
+_OPERATORS = frozenset({Operator.FULL, Operator.DIFF, Operator.CROSSOVER})
+
+
+class EvolveOptions(Options):
+    islands: int = Field(0, ge=0, le=16, description="Separate populations; 0: one for each 300 candidates planned.")
+    population: int = Field(8, ge=1, le=64, description="Survivors (mu) of each island.")
+    exploit: float = Field(0.6, ge=0, le=1, description="Share of requests that improve on the island's best.")
+    pareto: float = Field(0.2, ge=0, le=1, description="Share that start from the best on some scenario.")
+    migrate_every: int = Field(40, ge=1, description="Results between migrations of each island's best to the next.")
+    patience: int = Field(30, ge=1, description="Candidates without improvement before the search spreads out.")
+    inspirations: int = Field(3, ge=0, le=5, description="Further candidates shown beside the parents.")
+    repair: float = Field(0.3, ge=0, le=1, description="Chance that a failed candidate is sent back for repair.")
+
+
+class Evolve(Strategy):
+    def __init__(self, problem: Problem, options: EvolveOptions) -> None:
+        self._problem, self._options = problem, options
+        self._progress = Progress(options.patience, options.stop_after_stagnation)
+        self._bandit = Bandit(problem.backends, _OPERATORS)
+        count = options.islands or max(1, min(4, (problem.planned or 0) // 300))
+        self._islands = [Island(options.population) for _ in range(count)]
+        self._grid = Grid(problem.descriptors)
+        self._scenarios = ScenarioBests(len(problem.scenarios))
+        self._failed: Result | None = None
+        self._asked: dict[int, tuple[int, Result | None]] = {}  # under way -> island, parent
+        self._told = 0
+
+    def tell(self, result: Result) -> Note | None:
+        island, parent = self._asked.pop(result.number, (None, None))
+        self._told += 1
+        if result.failed:
+            self._failed = result
+        if result.fitness is not None:
+            homes = self._islands if island is None else [self._islands[island]]
+            for home in homes:
+                home.add(result)
+            self._grid.add(result)
+            self._scenarios.add(result)
+        better = result.fitness is not None and (parent is None or result.fitness > fitness(parent))
+        self._bandit.tell(result.number, 1.0 if better else 0.0, result.cost_usd)
+        if self._told % self._options.migrate_every == 0:
+            self._migrate()
+        note = self._progress.tell(result, "spread out: parents from the whole archive")
+        if note is not None and note.candidates_without_improvement >= 3 * self._options.patience:
+            self._restart_worst()
+        return note
+
+    def ask(self, number: int, seed: int) -> Ask:
+        rng = random.Random(seed)
+        island = number % len(self._islands)
+        members = self._islands[island].members
+        if self._failed is not None and rng.random() < self._options.repair:
+            return self._mend(number, island)
+        if not members:
+            self._asked[number] = (island, None)
+            backend, operator = self._bandit.pull(number, lambda op: op is not Operator.CROSSOVER)
+            return Ask(backend, operator, (0,), (), island)
+        parent = self._parent(rng, members)
+        mate = self._mate(rng, parent, members)
+        backend, operator = self._bandit.pull(number, lambda op: op is not Operator.CROSSOVER or mate is not None)
+        self._asked[number] = (island, parent)
+        parents = [parent, mate] if operator is Operator.CROSSOVER and mate is not None else [parent]
+        return Ask(
+            backend, operator, tuple(p.number for p in parents), self._inspirations(rng, parents, members), island
+        )
+
+    def stop(self) -> str | None:
+        return self._progress.stop()
+
+    def _parent(self, rng: random.Random, members: list[Result]) -> Result:
+        # While nothing better comes, exploitation gives way to the archive by half.
+        exploit = self._options.exploit * (0.5 if self._progress.stagnant else 1.0)
+        draw = rng.random()
+        if draw < exploit:
+            return members[0]
+        if draw < exploit + self._options.pareto:
+            return self._scenarios.sample(rng) or members[0]
+        if self._progress.stagnant and rng.random() < 0.5:
+            return self._grid.sample(rng)
+        return members[min(rng.randrange(len(members)), rng.randrange(len(members)))]
+
+    def _mate(self, rng: random.Random, parent: Result, members: list[Result]) -> Result | None:
+        complement = self._scenarios.complement(parent)
+        if complement is not None and rng.random() < 0.5:
+            return complement
+        others = [m for m in members if m.number != parent.number]
+        if others:
+            return others[rng.randrange(len(others))]
+        elite = self._grid.sample(rng)
+        return elite if elite.number != parent.number else None
+
+    def _inspirations(self, rng: random.Random, parents: list[Result], members: list[Result]) -> tuple[int, ...]:
+        """The best, who is strong where the parent is weak, then diverse elites."""
+        shown = {p.number for p in parents}
+        wanted: list[int] = []
+        offers: list[Result | None] = [self._progress.best, self._scenarios.complement(parents[0]), *members[:2]]
+        offers += [self._grid.sample(rng) for _ in range(self._options.inspirations)]
+        for offer in offers:
+            if offer is not None and offer.number not in shown and len(wanted) < self._options.inspirations:
+                shown.add(offer.number)
+                wanted.append(offer.number)
+        return tuple(wanted)
+
+    def _mend(self, number: int, island: int) -> Ask:
+        failed, self._failed = self._failed, None
+        assert failed is not None
+        self._asked[number] = (island, failed)
+        backend = self._problem.backends[number % len(self._problem.backends)]
+        operator = Operator.REPAIR if Operator.REPAIR in backend.operators else backend.operators[0]
+        best = self._progress.best
+        return Ask(backend.name, operator, (failed.number,), (best.number,) if best else (), island)
+
+    def _migrate(self) -> None:
+        bests = [island.members[0] if island.members else None for island in self._islands]
+        for index, best in enumerate(bests):
+            if best is not None:
+                self._islands[(index + 1) % len(self._islands)].add(best)
+
+    def _restart_worst(self) -> None:
+        """Give the island with the least best a new start from a diverse elite; the archive keeps what it had."""
+        if len(self._islands) == 1:
+            return
+        worst = min(self._islands, key=lambda i: fitness(i.members[0]) if i.members else ())
+        worst.clear()
+        elite = self._grid.sample(random.Random(self._told))
+        worst.add(elite)
+
+
+class EvolvePlugin(StrategyPlugin[EvolveOptions]):
+    name = "evolve"
+    description = "(mu + lambda) evolution on islands with a quality-diversity archive and per-scenario Pareto parents."
+    options = EvolveOptions
+
+    def create(self, problem: Problem, options: EvolveOptions) -> Evolve:
+        return Evolve(problem, options)
+
+
+plugin = EvolvePlugin()

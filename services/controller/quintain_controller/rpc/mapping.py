@@ -1,0 +1,301 @@
+"""Between the contract's messages and the domain, both ways."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from typing import Literal
+
+from google.protobuf import json_format, struct_pb2, timestamp_pb2
+
+from quintain.controller.v1 import controller_pb2 as pb
+from quintain.errors import InvalidArgument
+from quintain.generator.v1 import generator_pb2
+from quintain.type.v1 import type_pb2
+from quintain.verifier.v1 import verifier_pb2
+from quintain_controller.adapters.generator import OPERATORS
+from quintain_controller.adapters.verifier import encode_limits
+from quintain_controller.domain import events as facts
+from quintain_controller.domain.model import (
+    NANO,
+    Allowance,
+    Budget,
+    Candidate,
+    Gate,
+    Limits,
+    SearchSpec,
+    SearchState,
+    Spend,
+    candidate_id,
+)
+from quintain_controller.store.records import CandidateRecord, SearchRecord
+
+# Fields of a fork's spec that are taken whole, not merged into the original's.
+_GIVEN_WHOLE: tuple[Literal["budget", "strategy_options", "limits", "allowance"], ...] = (
+    "budget",
+    "strategy_options",
+    "limits",
+    "allowance",
+)
+_DEFAULT_PAGE = 50
+_LARGEST_PAGE = 500
+
+
+# ------------------------------------------------------------------------------------------------------------- inwards
+
+
+def decode_budget(budget: pb.Budget) -> Budget:
+    return Budget(
+        usd_nano=round(budget.usd * NANO) if budget.HasField("usd") else None,
+        tokens=budget.tokens if budget.HasField("tokens") else None,
+        candidates=budget.candidates if budget.HasField("candidates") else None,
+        verifications=budget.verifications if budget.HasField("verifications") else None,
+        wall_seconds=budget.wall_seconds if budget.HasField("wall_seconds") else None,
+    )
+
+
+def decode_spec(spec: pb.SearchSpec) -> SearchSpec:
+    """As given: what is empty is filled in by the use case. `window` is 0."""
+    limits, allowance = spec.limits, spec.allowance
+    return SearchSpec(
+        simulator=spec.simulator,
+        suite=spec.suite,
+        objective=spec.objective,
+        strategy=spec.strategy,
+        strategy_options=json_format.MessageToDict(spec.strategy_options),
+        backends=tuple(spec.backends),
+        budget=decode_budget(spec.budget),
+        seed=spec.seed,
+        seed_policies=tuple(policy.source for policy in spec.seed_policies),
+        parallel_generations=spec.parallel_generations,
+        parallel_verifications=spec.parallel_verifications,
+        window=0,
+        limits=Limits(
+            limits.wall_seconds,
+            limits.cpu_seconds,
+            limits.memory_bytes,
+            limits.decision_bytes,
+            limits.output_bytes,
+            limits.source_bytes,
+        ),
+        allowance=Allowance(
+            allowance.max_output_tokens,
+            allowance.max_cost_usd if allowance.HasField("max_cost_usd") else None,
+            allowance.effort,
+        ),
+        assume_usd_nano=round(spec.assume_usd_per_generation * NANO)
+        if spec.HasField("assume_usd_per_generation")
+        else None,
+        title=spec.title,
+    )
+
+
+def merge_spec(original: SearchSpec, given: pb.SearchSpec) -> pb.SearchSpec:
+    """`given` with its empty fields taken from `original`; seed policies are not."""
+    merged = encode_spec(original)
+    del merged.seed_policies[:]
+    if given.backends:
+        del merged.backends[:]
+    for field in _GIVEN_WHOLE:
+        if given.HasField(field):
+            merged.ClearField(field)
+    if given.strategy and given.strategy != original.strategy:
+        merged.ClearField("strategy_options")
+    merged.MergeFrom(given)
+    return merged
+
+
+def page_size(requested: int) -> int:
+    if requested < 0:
+        raise InvalidArgument.of("page_size", "must not be negative")
+    return min(requested or _DEFAULT_PAGE, _LARGEST_PAGE)
+
+
+def encode_token(position: str) -> str:
+    return base64.urlsafe_b64encode(position.encode()).decode()
+
+
+def decode_token(token: str) -> str:
+    try:
+        return base64.urlsafe_b64decode(token.encode()).decode()
+    except (binascii.Error, UnicodeError):
+        raise InvalidArgument.of("page_token", "is not a token that this service gave") from None
+
+
+# ------------------------------------------------------------------------------------------------------------ outwards
+
+
+def encode_budget(budget: Budget) -> pb.Budget:
+    return pb.Budget(
+        usd=None if budget.usd_nano is None else budget.usd_nano / NANO,
+        tokens=budget.tokens,
+        candidates=budget.candidates,
+        verifications=budget.verifications,
+        wall_seconds=budget.wall_seconds,
+    )
+
+
+def encode_spend(spend: Spend) -> pb.Spend:
+    return pb.Spend(
+        usd=spend.usd_nano / NANO,
+        reserved_usd=spend.reserved_usd_nano / NANO,
+        at_risk_usd=spend.at_risk_usd_nano / NANO,
+        tokens=spend.tokens,
+        reserved_tokens=spend.reserved_tokens,
+        candidates=spend.candidates,
+        verifications=spend.verifications,
+        wall_seconds=spend.wall_seconds,
+        unpriced_generations=spend.unpriced_generations,
+    )
+
+
+def encode_spec(spec: SearchSpec) -> pb.SearchSpec:
+    options = struct_pb2.Struct()
+    json_format.ParseDict(dict(spec.strategy_options), options)
+    return pb.SearchSpec(
+        simulator=spec.simulator,
+        suite=spec.suite,
+        objective=spec.objective,
+        strategy=spec.strategy,
+        strategy_options=options,
+        backends=spec.backends,
+        budget=encode_budget(spec.budget),
+        seed=spec.seed,
+        seed_policies=[type_pb2.Policy(source=source) for source in spec.seed_policies],
+        parallel_generations=spec.parallel_generations,
+        parallel_verifications=spec.parallel_verifications,
+        limits=encode_limits(spec.limits),
+        assume_usd_per_generation=None if spec.assume_usd_nano is None else spec.assume_usd_nano / NANO,
+        title=spec.title,
+        allowance=generator_pb2.Allowance(
+            max_output_tokens=spec.allowance.max_output_tokens,
+            max_cost_usd=spec.allowance.max_cost_usd,
+            effort=spec.allowance.effort,
+        ),
+    )
+
+
+def encode_summary(search_id: str, candidate: Candidate) -> pb.CandidateSummary:
+    plan, train, held_out, charge = candidate.plan, candidate.train, candidate.held_out, candidate.charge
+    return pb.CandidateSummary(
+        candidate_id=candidate_id(search_id, candidate.number),
+        search_id=search_id,
+        number=candidate.number,
+        state=pb.CandidateState.ValueType(candidate.state),
+        parent_ids=[candidate_id(search_id, parent) for parent in plan.parents] if plan else [],
+        backend=plan.backend if plan else "",
+        operator=OPERATORS[plan.operator] if plan else generator_pb2.OPERATOR_UNSPECIFIED,
+        generation_outcome=generator_pb2.Outcome.ValueType(candidate.outcome),
+        verdict_status=verifier_pb2.VerdictStatus.ValueType(candidate.status),
+        score=train.score if train else None,
+        baseline_score=train.baseline_score if train else None,
+        bound_score=train.bound_score if train else None,
+        normalized=train.normalized if train else None,
+        held_out_score=held_out.score if held_out else None,
+        held_out_baseline_score=held_out.baseline_score if held_out else None,
+        verdict_digest=candidate.verdict_digest,
+        cost=generator_pb2.Cost(
+            usd=charge.usd_nano / NANO, unpriced=charge.unpriced, at_risk_usd=charge.at_risk_usd_nano / NANO
+        ),
+        summary=candidate.summary,
+        island=plan.island if plan else 0,
+    )
+
+
+def encode_gate(search_id: str, gate: Gate) -> pb.Gate:
+    return pb.Gate(
+        name=gate.name, passed=gate.passed, detail=gate.detail, candidate_id=candidate_id(search_id, gate.number)
+    )
+
+
+def encode_search(record: SearchRecord, best: Candidate | None, winner: Candidate | None) -> pb.Search:
+    objective = type_pb2.Objective.FromString(record.context.objective)
+    state = record.state
+    spec = encode_spec(record.spec)
+    spec.budget.CopyFrom(encode_budget(record.budget))
+    return pb.Search(
+        search_id=record.search_id,
+        spec=spec,
+        state=pb.SearchState.ValueType(state),
+        pause_reason=record.reason if state is SearchState.PAUSED else "",
+        error=record.reason if state is SearchState.FAILED else "",
+        stop_reason=record.reason if state in (SearchState.FINISHED, SearchState.CANCELLED) else "",
+        spend=encode_spend(record.spend),
+        best=encode_summary(record.search_id, best) if best else None,
+        winner=encode_summary(record.search_id, winner) if winner else None,
+        gates=[encode_gate(record.search_id, gate) for gate in record.gates],
+        objective=objective,
+        aggregation=type_pb2.Aggregation.ValueType(record.context.aggregation),
+        direction=type_pb2.Direction.ValueType(record.context.direction),
+        created_at=_timestamp(record.created_at),
+        ended_at=_timestamp(record.ended_at) if record.ended_at is not None else None,
+        last_sequence=record.last_sequence,
+        forked_from_candidate_id=record.forked_from,
+    )
+
+
+def encode_candidate(search_id: str, record: CandidateRecord, request: bytes | None) -> pb.Candidate:
+    message = pb.Candidate(
+        summary=encode_summary(search_id, record.candidate),
+        source=record.source or "",
+        created_at=_timestamp(record.created_at),
+    )
+    if request is not None:
+        message.request.MergeFromString(request)
+    if record.generation is not None:
+        message.generation.MergeFromString(record.generation)
+        message.summary.cost.CopyFrom(message.generation.cost)
+        message.summary.usage.CopyFrom(message.generation.usage)
+    if record.verdict is not None:
+        result = verifier_pb2.VerifyResult.FromString(record.verdict)
+        message.verdict.CopyFrom(result.verdict)
+        message.feedback.CopyFrom(result.feedback)
+    return message
+
+
+def encode_event(search_id: str, event: facts.Event) -> pb.Event:
+    message = pb.Event(
+        sequence=event.sequence, search_id=search_id, at=_timestamp(event.at), spend=encode_spend(event.spend)
+    )
+    match event.fact:
+        case facts.StateChanged(state, reason):
+            message.state_changed.state = pb.SearchState.ValueType(state)
+            message.state_changed.reason = reason
+        case facts.CandidateChanged(candidate):
+            message.candidate_changed.candidate.CopyFrom(encode_summary(search_id, candidate))
+        case facts.NewBest(candidate, previous):
+            message.new_best.candidate.CopyFrom(encode_summary(search_id, candidate))
+            if previous is not None:
+                message.new_best.previous_score = previous
+        case facts.HeldOutScored() as scored:
+            message.held_out_scored.CopyFrom(
+                pb.HeldOutScored(
+                    candidate_id=candidate_id(search_id, scored.number),
+                    train_normalized=scored.train_normalized,
+                    held_out_normalized=scored.held_out_normalized,
+                    gap=scored.gap,
+                    held_out_score=scored.held_out_score,
+                    held_out_baseline_score=scored.held_out_baseline_score,
+                )
+            )
+        case facts.Overfitting(number, gap, detail):
+            message.overfitting.CopyFrom(
+                pb.Overfitting(candidate_id=candidate_id(search_id, number), gap=gap, detail=detail)
+            )
+        case facts.Stagnation(count, action):
+            message.stagnation.CopyFrom(pb.Stagnation(candidates_without_improvement=count, action=action))
+        case facts.GateDecided(gate):
+            message.gate_decided.gate.CopyFrom(encode_gate(search_id, gate))
+        case facts.Promoted(candidate):
+            message.promoted.candidate.CopyFrom(encode_summary(search_id, candidate))
+        case facts.BackendTrouble(backend, reason, paused):
+            message.backend_trouble.CopyFrom(pb.BackendTrouble(backend=backend, reason=reason, search_paused=paused))
+        case facts.BudgetExtended(budget):
+            message.budget_extended.budget.CopyFrom(encode_budget(budget))
+    return message
+
+
+def _timestamp(seconds: float) -> timestamp_pb2.Timestamp:
+    stamp = timestamp_pb2.Timestamp()
+    stamp.FromNanoseconds(round(seconds * 1e6) * 1000)
+    return stamp

@@ -1,0 +1,177 @@
+"""The Controller contract over the use cases."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import AsyncIterator
+from typing import Any, TypeVar
+
+import grpc
+
+from quintain.controller.v1 import controller_pb2 as pb
+from quintain.controller.v1 import controller_pb2_grpc as stubs
+from quintain.errors import InvalidArgument
+from quintain_controller.domain.model import candidate_id, parse_candidate_id
+from quintain_controller.ports import Generator
+from quintain_controller.rpc import mapping
+from quintain_controller.store.records import SearchRecord
+from quintain_controller.usecases.access import Access, Notifier
+from quintain_controller.usecases.manage import Manager
+from quintain_controller.usecases.requests import remake_order
+from quintain_controller.usecases.strategies import installed
+
+_EVENTS_AT_ONCE = 200
+
+N = TypeVar("N", int, float)
+Context = grpc.aio.ServicerContext[Any, Any]
+
+
+class ControllerServicer(stubs.ControllerServicer):
+    def __init__(
+        self, access: Access, manager: Manager, generator: Generator, notifier: Notifier, watch_poll_seconds: float
+    ) -> None:
+        self._access, self._manager, self._generator, self._notifier = access, manager, generator, notifier
+        self._watch_poll_seconds = watch_poll_seconds
+
+    async def CreateSearch(self, request: pb.CreateSearchRequest, context: Context) -> pb.CreateSearchResponse:
+        record = await self._manager.create(
+            request.request_id,
+            _digest(request.spec.SerializeToString(deterministic=True)),
+            mapping.decode_spec(request.spec),
+        )
+        return pb.CreateSearchResponse(search=await self._search(record))
+
+    async def GetSearch(self, request: pb.GetSearchRequest, context: Context) -> pb.GetSearchResponse:
+        record = await self._access(self._access.store.search, request.search_id)
+        return pb.GetSearchResponse(search=await self._search(record))
+
+    async def ListSearches(self, request: pb.ListSearchesRequest, context: Context) -> pb.ListSearchesResponse:
+        size, after = mapping.page_size(request.page_size), None
+        if request.page_token:
+            at, _, search_id = mapping.decode_token(request.page_token).partition(" ")
+            after = (_number(float, at), search_id)
+        records = await self._access(self._access.store.search_page, size + 1, after)
+        page = records[:size]
+        more = len(records) > size
+        return pb.ListSearchesResponse(
+            searches=[await self._search(record) for record in page],
+            next_page_token=mapping.encode_token(f"{page[-1].created_at!r} {page[-1].search_id}") if more else "",
+        )
+
+    async def CancelSearch(self, request: pb.CancelSearchRequest, context: Context) -> pb.CancelSearchResponse:
+        return pb.CancelSearchResponse(search=await self._search(await self._manager.cancel(request.search_id)))
+
+    async def PauseSearch(self, request: pb.PauseSearchRequest, context: Context) -> pb.PauseSearchResponse:
+        return pb.PauseSearchResponse(search=await self._search(await self._manager.pause(request.search_id)))
+
+    async def ResumeSearch(self, request: pb.ResumeSearchRequest, context: Context) -> pb.ResumeSearchResponse:
+        return pb.ResumeSearchResponse(search=await self._search(await self._manager.resume(request.search_id)))
+
+    async def ExtendBudget(self, request: pb.ExtendBudgetRequest, context: Context) -> pb.ExtendBudgetResponse:
+        record = await self._manager.extend(request.search_id, mapping.decode_budget(request.budget))
+        return pb.ExtendBudgetResponse(search=await self._search(record))
+
+    async def ForkSearch(self, request: pb.ForkSearchRequest, context: Context) -> pb.ForkSearchResponse:
+        search_id, number = _candidate_id(request.candidate_id)
+        original = await self._access(self._access.store.search, search_id)
+        candidate = await self._access(self._access.store.candidate, search_id, number)
+        if not candidate.source:
+            raise InvalidArgument.of("candidate_id", f"{request.candidate_id} has no source to begin with")
+        spec = mapping.merge_spec(original.spec, request.spec)
+        record = await self._manager.create(
+            request.request_id,
+            _digest(request.candidate_id.encode() + b"\n" + spec.SerializeToString(deterministic=True)),
+            mapping.decode_spec(spec),
+            forked_from=candidate_id(search_id, number),
+            first_policy=candidate.source,
+        )
+        return pb.ForkSearchResponse(search=await self._search(record))
+
+    async def DeleteSearch(self, request: pb.DeleteSearchRequest, context: Context) -> pb.DeleteSearchResponse:
+        await self._manager.delete(request.search_id)
+        return pb.DeleteSearchResponse()
+
+    async def WatchSearch(
+        self, request: pb.WatchSearchRequest, context: Context
+    ) -> AsyncIterator[pb.WatchSearchResponse]:
+        if request.after_sequence < 0:
+            raise InvalidArgument.of("after_sequence", "must not be negative")
+        last = request.after_sequence
+        changed = self._notifier.subscribe(request.search_id)
+        try:
+            while True:
+                found, ended = await self._access(
+                    self._access.store.events_after, request.search_id, last, _EVENTS_AT_ONCE
+                )
+                for event in found:
+                    last = event.sequence
+                    yield pb.WatchSearchResponse(event=mapping.encode_event(request.search_id, event))
+                if ended:
+                    return
+                if len(found) < _EVENTS_AT_ONCE:
+                    await self._notifier.wait(request.search_id, changed, self._watch_poll_seconds)
+        finally:
+            self._notifier.unsubscribe(request.search_id, changed)
+
+    async def ListCandidates(self, request: pb.ListCandidatesRequest, context: Context) -> pb.ListCandidatesResponse:
+        size = mapping.page_size(request.page_size)
+        after = _number(int, mapping.decode_token(request.page_token)) if request.page_token else -1
+        found = await self._access(self._access.store.candidate_page, request.search_id, after, size + 1)
+        page = found[:size]
+        return pb.ListCandidatesResponse(
+            candidates=[mapping.encode_summary(request.search_id, candidate) for candidate in page],
+            next_page_token=mapping.encode_token(str(page[-1].number)) if len(found) > size else "",
+        )
+
+    async def GetCandidate(self, request: pb.GetCandidateRequest, context: Context) -> pb.GetCandidateResponse:
+        search_id, number = _candidate_id(request.candidate_id)
+        record = await self._access(self._access.store.search, search_id)
+        candidate = await self._access(self._access.store.candidate, search_id, number)
+        sent: bytes | None = None
+        if candidate.candidate.plan is not None:
+            order = await self._access(remake_order, self._access.store, record, candidate.candidate)
+            sent = self._generator.encode(record.context, order)
+        return pb.GetCandidateResponse(candidate=mapping.encode_candidate(search_id, candidate, sent))
+
+    async def ListStrategies(self, request: pb.ListStrategiesRequest, context: Context) -> pb.ListStrategiesResponse:
+        size = mapping.page_size(request.page_size)
+        after = mapping.decode_token(request.page_token) if request.page_token else ""
+        names = [name for name in installed() if name > after]
+        page = names[:size]
+        return pb.ListStrategiesResponse(
+            strategies=[
+                pb.Strategy(
+                    name=name,
+                    description=installed()[name].description,
+                    options_schema=json.dumps(installed()[name].options.model_json_schema(), sort_keys=True),
+                )
+                for name in page
+            ],
+            next_page_token=mapping.encode_token(page[-1]) if len(names) > size else "",
+        )
+
+    async def _search(self, record: SearchRecord) -> pb.Search:
+        numbers = [n for n in (record.best_number, record.winner_number) if n is not None]
+        known = await self._access(self._access.store.candidates, record.search_id, numbers) if numbers else {}
+        best = known.get(record.best_number) if record.best_number is not None else None
+        winner = known.get(record.winner_number) if record.winner_number is not None else None
+        return mapping.encode_search(record, best, winner)
+
+
+def _digest(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
+
+
+def _number(kind: type[N], text: str) -> N:
+    try:
+        return kind(text)
+    except ValueError:
+        raise InvalidArgument.of("page_token", "is not a token that this service gave") from None
+
+
+def _candidate_id(text: str) -> tuple[str, int]:
+    try:
+        return parse_candidate_id(text)
+    except ValueError as error:
+        raise InvalidArgument.of("candidate_id", str(error)) from None

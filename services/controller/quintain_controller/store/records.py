@@ -1,0 +1,115 @@
+"""What goes into the store and comes out, as plain data."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from quintain_controller.domain.events import Fact
+from quintain_controller.domain.model import Budget, Candidate, Gate, SearchContext, SearchSpec, SearchState, Spend
+
+
+@dataclass(frozen=True, slots=True)
+class Lease:
+    """The right to write a search's progress. `token` grows with every owner: a late one is refused."""
+
+    search_id: str
+    owner: str
+    token: int
+
+
+@dataclass(frozen=True, slots=True)
+class Control:
+    """What others may have changed while an owner works: told with every commit and heartbeat."""
+
+    state: SearchState
+    budget: Budget
+    paused_by_person: bool
+
+
+@dataclass(frozen=True, slots=True)
+class SearchRecord:
+    search_id: str
+    spec: SearchSpec
+    context: SearchContext
+    budget: Budget
+    spend: Spend
+    state: SearchState
+    reason: str
+    paused_by_person: bool
+    best_number: int | None
+    winner_number: int | None
+    gates: tuple[Gate, ...]
+    created_at: float
+    ended_at: float | None
+    last_sequence: int
+    forked_from: str
+    needs_owner: bool
+    told: int
+
+    @property
+    def control(self) -> Control:
+        return Control(self.state, self.budget, self.paused_by_person)
+
+
+@dataclass(frozen=True, slots=True)
+class CandidateRecord:
+    """A candidate with its texts and records; None where it has not come so far."""
+
+    candidate: Candidate
+    created_at: float
+    source: str | None
+    feedback: str | None
+    generation: bytes | None
+    verdict: bytes | None
+    held_out: bytes | None
+
+
+@dataclass(frozen=True, slots=True)
+class CandidateWrite:
+    """A candidate's new state. None leaves a text or record as it is."""
+
+    candidate: Candidate
+    new: bool = False
+    source: str | None = None
+    feedback: str | None = None
+    generation: bytes | None = None
+    verdict: bytes | None = None
+    held_out: bytes | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Transition:
+    """A change of state that the owner wants; it does not happen if the state is no longer one of `expected`."""
+
+    expected: tuple[SearchState, ...]
+    state: SearchState
+    reason: str
+    paused_by_person: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Changes:
+    """One transaction of a search's owner."""
+
+    spend: Spend
+    candidates: Sequence[CandidateWrite] = ()
+    facts: Sequence[Fact] = ()
+    transition: Transition | None = None
+    best_number: int | None = None
+    told: int | None = None
+    winner_number: int | None = None
+    gates: tuple[Gate, ...] | None = None
+    # False: nothing is left to do until somebody changes the search.
+    needs_owner: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class NewSearch:
+    search_id: str
+    request_id: str
+    request_digest: str
+    spec: SearchSpec
+    context: SearchContext
+    forked_from: str = ""
+    facts: Sequence[Fact] = field(default=())

@@ -1,0 +1,463 @@
+"""The store: SQLAlchemy Core on SQLite or PostgreSQL. Blocking; thread safe. One method is one transaction.
+
+The owner of a search writes under a lease: owner, expiry and fencing token in the search's row. The token grows with
+each owner and is compared in every transaction, so an owner that lost its lease unawares is refused (`Aborted`).
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+
+from pydantic import TypeAdapter
+from sqlalchemy import Connection, RowMapping, and_, bindparam, delete, func, insert, or_, select, update
+from sqlalchemy.exc import IntegrityError, OperationalError
+
+from quintain.errors import Aborted, AlreadyExists, FailedPrecondition, NotFound, Unavailable
+from quintain_controller.domain.events import BudgetExtended, Event, Fact, StateChanged
+from quintain_controller.domain.model import Budget, Candidate, Gate, SearchContext, SearchSpec, SearchState, Spend
+from quintain_controller.store.engine import open_engine, reading
+from quintain_controller.store.records import (
+    CandidateRecord,
+    CandidateWrite,
+    Changes,
+    Control,
+    Lease,
+    NewSearch,
+    SearchRecord,
+)
+from quintain_controller.store.schema import candidates, events, searches
+
+_SPEC = TypeAdapter(SearchSpec)
+_CONTEXT = TypeAdapter(SearchContext)
+_BUDGET = TypeAdapter(Budget)
+_SPEND = TypeAdapter(Spend)
+_GATES = TypeAdapter(tuple[Gate, ...])
+_CANDIDATE = TypeAdapter(Candidate)
+_FACT: TypeAdapter[Fact] = TypeAdapter(Fact)
+
+_COMPLETE_KEYS = ("source", "feedback", "generation", "verdict", "held_out")
+
+
+class SqlStore:
+    """`observe(seconds)` is called with the duration of every transaction."""
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        clock: Callable[[], float] = time.time,
+        observe: Callable[[float], None] = lambda _seconds: None,
+    ) -> None:
+        self._engine = open_engine(url)
+        self._reader = reading(self._engine)
+        self._clock = clock
+        self._observe = observe
+        self.shared = self._engine.dialect.name == "postgresql"
+
+    def close(self) -> None:
+        self._engine.dispose()
+
+    def ping(self) -> None:
+        """Raises Unavailable if the database cannot be reached."""
+        with self._transaction(write=False) as connection:
+            connection.execute(select(1))
+
+    # ------------------------------------------------------------------------------------------------- for everybody
+
+    def create(self, new: NewSearch) -> SearchRecord:
+        """Record a search. The same request id gives the search it made; raises AlreadyExists if it was another
+        request."""
+        try:
+            with self._transaction() as connection:
+                connection.execute(insert(searches).values(self._new_row(new)))
+                self._append(connection, new.search_id, 0, Spend(), new.facts)
+        except IntegrityError:
+            known = self.find_request(new.request_id)
+            if known is None or known[1] != new.request_digest:
+                raise AlreadyExists(
+                    f"request_id {new.request_id!r} was used to create another search; choose a new id"
+                ) from None
+            return self.search(known[0])
+        return self.search(new.search_id)
+
+    def find_request(self, request_id: str) -> tuple[str, str] | None:
+        """The search made by a request, and the request's digest."""
+        with self._transaction(write=False) as connection:
+            row = connection.execute(
+                select(searches.c.search_id, searches.c.request_digest).where(searches.c.request_id == request_id)
+            ).first()
+        return (row[0], row[1]) if row else None
+
+    def search(self, search_id: str) -> SearchRecord:
+        """Raises NotFound."""
+        with self._transaction(write=False) as connection:
+            return self._read(connection, search_id)
+
+    def search_page(self, limit: int, after: tuple[float, str] | None) -> list[SearchRecord]:
+        """Newest first, after (created_at, search_id) of the last one seen."""
+        query = select(searches).order_by(searches.c.created_at.desc(), searches.c.search_id).limit(limit)
+        if after is not None:
+            at, search_id = after
+            query = query.where(
+                or_(
+                    searches.c.created_at < at,
+                    and_(searches.c.created_at == at, searches.c.search_id > search_id),
+                )
+            )
+        with self._transaction(write=False) as connection:
+            return [_search(row) for row in connection.execute(query).mappings()]
+
+    def counts(self) -> dict[SearchState, int]:
+        """How many searches are in each state."""
+        with self._transaction(write=False) as connection:
+            rows = connection.execute(select(searches.c.state, func.count()).group_by(searches.c.state))
+            return {SearchState(state): count for state, count in rows}
+
+    def events_after(self, search_id: str, sequence: int, limit: int) -> tuple[list[Event], bool]:
+        """The next events, and whether there will be no more after them. Raises NotFound."""
+        with self._transaction(write=False) as connection:
+            head = connection.execute(
+                select(searches.c.state, searches.c.needs_owner, searches.c.last_sequence).where(
+                    searches.c.search_id == search_id
+                )
+            ).first()
+            if head is None:
+                raise _no_search(search_id)
+            rows = connection.execute(
+                select(events)
+                .where(events.c.search_id == search_id, events.c.sequence > sequence)
+                .order_by(events.c.sequence)
+                .limit(limit)
+            ).mappings()
+            found = [
+                Event(r["sequence"], r["at"], _SPEND.validate_json(r["spend"]), _FACT.validate_json(r["fact"]))
+                for r in rows
+            ]
+        seen = found[-1].sequence if found else sequence
+        return found, SearchState(head.state).ended and not head.needs_owner and seen >= head.last_sequence
+
+    def candidate_page(self, search_id: str, after: int, limit: int) -> list[Candidate]:
+        """Candidates with a greater number, in order. Raises NotFound for an unknown search."""
+        with self._transaction(write=False) as connection:
+            self._exists(connection, search_id)
+            query = (
+                select(candidates.c.data)
+                .where(candidates.c.search_id == search_id, candidates.c.number > after)
+                .order_by(candidates.c.number)
+                .limit(limit)
+            )
+            return [_CANDIDATE.validate_json(row.data) for row in connection.execute(query)]
+
+    def candidates(self, search_id: str, numbers: Sequence[int]) -> dict[int, Candidate]:
+        with self._transaction(write=False) as connection:
+            query = select(candidates.c.number, candidates.c.data).where(
+                candidates.c.search_id == search_id, candidates.c.number.in_(numbers)
+            )
+            return {row.number: _CANDIDATE.validate_json(row.data) for row in connection.execute(query)}
+
+    def candidate(self, search_id: str, number: int) -> CandidateRecord:
+        """Everything recorded of one candidate. Raises NotFound."""
+        with self._transaction(write=False) as connection:
+            row = (
+                connection.execute(
+                    select(candidates).where(candidates.c.search_id == search_id, candidates.c.number == number)
+                )
+                .mappings()
+                .first()
+            )
+        if row is None:
+            raise NotFound(f"search {search_id} has no candidate {number}")
+        texts = {key: row[key] for key in _COMPLETE_KEYS}
+        return CandidateRecord(_CANDIDATE.validate_json(row["data"]), row["created_at"], **texts)
+
+    def texts(self, search_id: str, numbers: Sequence[int]) -> dict[int, tuple[Candidate, str, str]]:
+        """Candidate, source and feedback of the numbers that have a source."""
+        with self._transaction(write=False) as connection:
+            query = select(candidates.c.number, candidates.c.data, candidates.c.source, candidates.c.feedback).where(
+                candidates.c.search_id == search_id, candidates.c.number.in_(numbers)
+            )
+            return {
+                row.number: (_CANDIDATE.validate_json(row.data), row.source, row.feedback or "")
+                for row in connection.execute(query)
+                if row.source is not None
+            }
+
+    def change_state(
+        self, search_id: str, state: SearchState, reason: str, *, needs_owner: bool | None = None
+    ) -> SearchRecord:
+        """A person's pause, resume or cancel. Raises NotFound, FailedPrecondition if the search has ended another way.
+        Repeating it is harmless."""
+        with self._transaction() as connection:
+            record = self._read(connection, search_id, lock=True)
+            paused = state is SearchState.PAUSED
+            if record.state is state and (not paused or record.paused_by_person):
+                return record
+            if record.state.ended:
+                raise FailedPrecondition(
+                    f"search {search_id} has ended ({record.state.name}: {record.reason})", reason="SEARCH_ENDED"
+                )
+            values = {"state": state, "reason": reason, "paused_by_person": paused}
+            if state.ended:
+                values["ended_at"] = self._clock()
+            if needs_owner is not None:
+                values["needs_owner"] = needs_owner
+            self._update(connection, record, values, [StateChanged(state, reason)])
+            return self._read(connection, search_id)
+
+    def extend_budget(self, search_id: str, budget: Budget, *, resume: bool) -> SearchRecord:
+        """Put a new budget in force; with `resume`, a finished search goes on. Raises NotFound."""
+        with self._transaction() as connection:
+            record = self._read(connection, search_id, lock=True)
+            values: dict[str, object] = {"budget": _BUDGET.dump_json(budget).decode()}
+            facts: list[Fact] = [BudgetExtended(budget)]
+            if resume and record.state is SearchState.FINISHED:
+                values |= {
+                    "state": SearchState.RUNNING,
+                    "reason": "",
+                    "ended_at": None,
+                    "needs_owner": True,
+                    "winner_number": None,
+                    "gates": "[]",
+                }
+                facts.append(StateChanged(SearchState.RUNNING, "the budget was extended"))
+            self._update(connection, record, values, facts)
+            return self._read(connection, search_id)
+
+    def delete(self, search_id: str) -> None:
+        """Raises NotFound, FailedPrecondition if somebody still works on it."""
+        with self._transaction() as connection:
+            record = self._read(connection, search_id, lock=True)
+            if not record.state.ended or record.needs_owner:
+                raise FailedPrecondition(
+                    f"search {search_id} is {record.state.name}; cancel it first", reason="SEARCH_NOT_ENDED"
+                )
+            for table in (events, candidates, searches):
+                connection.execute(delete(table).where(table.c.search_id == search_id))
+
+    # ----------------------------------------------------------------------------------------------------- for owners
+
+    def acquire(self, owner: str, limit: int, seconds: float) -> list[Lease]:
+        """Take over at most `limit` searches that need an owner and have none."""
+        with self._transaction() as connection:
+            now = self._now(connection)
+            free = (
+                select(searches.c.search_id, searches.c.lease_token)
+                .where(searches.c.needs_owner.is_(True), searches.c.lease_until <= now)
+                .order_by(searches.c.created_at)
+                .limit(limit)
+                .with_for_update(skip_locked=True)
+            )
+            leases = [Lease(row.search_id, owner, row.lease_token + 1) for row in connection.execute(free).all()]
+            for lease in leases:
+                connection.execute(
+                    update(searches)
+                    .where(searches.c.search_id == lease.search_id)
+                    .values(lease_owner=owner, lease_token=lease.token, lease_until=now + seconds)
+                )
+        return leases
+
+    def renew(self, lease: Lease, seconds: float) -> Control:
+        """The heartbeat. Raises Aborted if the lease was lost."""
+        with self._transaction() as connection:
+            record = self._owned(connection, lease)
+            connection.execute(
+                update(searches)
+                .where(searches.c.search_id == lease.search_id)
+                .values(lease_until=self._now(connection) + seconds)
+            )
+            return record
+
+    def release(self, lease: Lease) -> None:
+        """Let others take the search at once. A lost lease is nothing to release."""
+        with self._transaction() as connection:
+            connection.execute(
+                update(searches)
+                .where(searches.c.search_id == lease.search_id, searches.c.lease_token == lease.token)
+                .values(lease_owner="", lease_until=0.0)
+            )
+
+    def commit(self, lease: Lease, changes: Changes) -> Control:
+        """Write what belongs together. Raises Aborted if the lease was lost; then nothing is written."""
+        with self._transaction() as connection:
+            control, sequence = self._owned_head(connection, lease)
+            facts = list(changes.facts)
+            values: dict[str, object] = {"spend": _SPEND.dump_json(changes.spend).decode()}
+            for key in ("best_number", "winner_number", "told"):
+                if (number := getattr(changes, key)) is not None:
+                    values[key] = number
+            if changes.gates is not None:
+                values["gates"] = _GATES.dump_json(changes.gates).decode()
+            wanted = changes.transition
+            moved = wanted is not None and control.state in wanted.expected
+            if wanted is not None and moved:
+                values |= {
+                    "state": wanted.state,
+                    "reason": wanted.reason,
+                    "paused_by_person": wanted.paused_by_person,
+                    "ended_at": self._clock() if wanted.state.ended else None,
+                }
+                facts.append(StateChanged(wanted.state, wanted.reason))
+                control = Control(wanted.state, control.budget, wanted.paused_by_person)
+            if wanted is None or moved:
+                # A search that somebody resumed meanwhile needs its owner still.
+                values["needs_owner"] = changes.needs_owner or control.state is SearchState.RUNNING
+            self._write_candidates(connection, lease.search_id, changes.candidates)
+            values["last_sequence"] = self._append(connection, lease.search_id, sequence, changes.spend, facts)
+            connection.execute(update(searches).where(searches.c.search_id == lease.search_id).values(values))
+        return control
+
+    # --------------------------------------------------------------------------------------------------------- inside
+
+    @contextmanager
+    def _transaction(self, write: bool = True) -> Iterator[Connection]:
+        begin = time.perf_counter()
+        try:
+            with (self._engine if write else self._reader).begin() as connection:
+                yield connection
+        except OperationalError as error:
+            raise Unavailable(f"the store cannot be used: {error.orig}", reason="STORE_UNAVAILABLE") from error
+        finally:
+            self._observe(time.perf_counter() - begin)
+
+    def _now(self, connection: Connection) -> float:
+        """Leases of several machines are measured by one clock: the database's, where it has one."""
+        if not self.shared:
+            return self._clock()
+        return float(connection.execute(select(func.extract("epoch", func.clock_timestamp()))).scalar_one())
+
+    def _new_row(self, new: NewSearch) -> dict[str, object]:
+        return {
+            "search_id": new.search_id,
+            "request_id": new.request_id,
+            "request_digest": new.request_digest,
+            "created_at": self._clock(),
+            "ended_at": None,
+            "spec": _SPEC.dump_json(new.spec).decode(),
+            "context": _CONTEXT.dump_json(new.context).decode(),
+            "budget": _BUDGET.dump_json(new.spec.budget).decode(),
+            "spend": _SPEND.dump_json(Spend()).decode(),
+            "state": SearchState.RUNNING,
+            "reason": "",
+            "paused_by_person": False,
+            "gates": "[]",
+            "last_sequence": len(new.facts),
+            "forked_from": new.forked_from,
+            "needs_owner": True,
+            "told": 0,
+            "lease_owner": "",
+            "lease_token": 0,
+            "lease_until": 0.0,
+        }
+
+    def _exists(self, connection: Connection, search_id: str) -> None:
+        if connection.execute(select(searches.c.search_id).where(searches.c.search_id == search_id)).first() is None:
+            raise _no_search(search_id)
+
+    def _read(self, connection: Connection, search_id: str, lock: bool = False) -> SearchRecord:
+        query = select(searches).where(searches.c.search_id == search_id)
+        row = connection.execute(query.with_for_update() if lock else query).mappings().first()
+        if row is None:
+            raise _no_search(search_id)
+        return _search(row)
+
+    def _owned(self, connection: Connection, lease: Lease) -> Control:
+        return self._owned_head(connection, lease)[0]
+
+    def _owned_head(self, connection: Connection, lease: Lease) -> tuple[Control, int]:
+        row = connection.execute(
+            select(
+                searches.c.state,
+                searches.c.budget,
+                searches.c.paused_by_person,
+                searches.c.last_sequence,
+                searches.c.lease_token,
+            )
+            .where(searches.c.search_id == lease.search_id)
+            .with_for_update()
+        ).first()
+        if row is None or row.lease_token != lease.token:
+            raise Aborted(f"search {lease.search_id} has another owner now")
+        return Control(
+            SearchState(row.state), _BUDGET.validate_json(row.budget), row.paused_by_person
+        ), row.last_sequence
+
+    def _update(
+        self, connection: Connection, record: SearchRecord, values: dict[str, object], facts: Sequence[Fact]
+    ) -> None:
+        last = self._append(connection, record.search_id, record.last_sequence, record.spend, facts)
+        connection.execute(
+            update(searches).where(searches.c.search_id == record.search_id).values(values | {"last_sequence": last})
+        )
+
+    def _append(self, connection: Connection, search_id: str, last: int, spend: Spend, facts: Sequence[Fact]) -> int:
+        if facts:
+            at, spent = self._clock(), _SPEND.dump_json(spend).decode()
+            connection.execute(
+                insert(events),
+                [
+                    {
+                        "search_id": search_id,
+                        "sequence": last + position,
+                        "at": at,
+                        "spend": spent,
+                        "fact": _FACT.dump_json(fact).decode(),
+                    }
+                    for position, fact in enumerate(facts, 1)
+                ],
+            )
+        return last + len(facts)
+
+    def _write_candidates(self, connection: Connection, search_id: str, writes: Sequence[CandidateWrite]) -> None:
+        new = [
+            {"search_id": search_id, "created_at": self._clock()} | _columns(write, _COMPLETE_KEYS)
+            for write in writes
+            if write.new
+        ]
+        if new:
+            connection.execute(insert(candidates), new)
+        for write in writes:
+            if write.new:
+                continue
+            given = tuple(key for key in _COMPLETE_KEYS if getattr(write, key) is not None)
+            connection.execute(
+                update(candidates).where(
+                    candidates.c.search_id == bindparam("of_search"), candidates.c.number == bindparam("of_number")
+                ),
+                {"of_search": search_id, "of_number": write.candidate.number} | _columns(write, given),
+            )
+
+
+def _columns(write: CandidateWrite, keys: Sequence[str]) -> dict[str, object]:
+    candidate = write.candidate
+    columns: dict[str, object] = {"state": candidate.state, "data": _CANDIDATE.dump_json(candidate).decode()}
+    if write.new:
+        columns["number"] = candidate.number
+    return columns | {key: getattr(write, key) for key in keys}
+
+
+def _search(row: RowMapping) -> SearchRecord:
+    return SearchRecord(
+        search_id=row["search_id"],
+        spec=_SPEC.validate_json(row["spec"]),
+        context=_CONTEXT.validate_json(row["context"]),
+        budget=_BUDGET.validate_json(row["budget"]),
+        spend=_SPEND.validate_json(row["spend"]),
+        state=SearchState(row["state"]),
+        reason=row["reason"],
+        paused_by_person=row["paused_by_person"],
+        best_number=row["best_number"],
+        winner_number=row["winner_number"],
+        gates=_GATES.validate_json(row["gates"]),
+        created_at=row["created_at"],
+        ended_at=row["ended_at"],
+        last_sequence=row["last_sequence"],
+        forked_from=row["forked_from"],
+        needs_owner=row["needs_owner"],
+        told=row["told"],
+    )
+
+
+def _no_search(search_id: str) -> NotFound:
+    return NotFound(f"no search {search_id!r}; ListSearches shows the known ones")

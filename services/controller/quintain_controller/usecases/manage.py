@@ -1,0 +1,150 @@
+"""Creating searches and changing them from outside."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+from quintain.errors import AlreadyExists, FailedPrecondition, InvalidArgument
+from quintain_controller.domain.events import StateChanged
+from quintain_controller.domain.model import BackendFacts, Budget, SearchSpec, SearchState
+from quintain_controller.ports import Generator, Verifier
+from quintain_controller.store.records import NewSearch, SearchRecord
+from quintain_controller.usecases.access import Access
+from quintain_controller.usecases.strategies import DEFAULT_STRATEGY, make_planner, parse_options, window
+
+_DEFAULT_PARALLEL = 4
+_MOST_PARALLEL = 256
+_BOUNDS = ("usd_nano", "tokens", "candidates", "verifications", "wall_seconds")
+BUDGET_USED_UP = "budget used up"
+
+
+@dataclass(frozen=True, slots=True)
+class Manager:
+    """`changed(search_id)` is called after every change."""
+
+    access: Access
+    generator: Generator
+    verifier: Verifier
+    changed: Callable[[str], None]
+
+    async def create(
+        self, request_id: str, digest: str, draft: SearchSpec, forked_from: str = "", first_policy: str = ""
+    ) -> SearchRecord:
+        """Record a search and let it start. `draft` may leave empty what has a default. Repeating a request id with
+        the same digest gives the search it made."""
+        if request_id:
+            known = await self.access(self.access.store.find_request, request_id)
+            if known is not None:
+                if known[1] != digest:
+                    raise AlreadyExists(f"request_id {request_id!r} was used to create another search; choose a new id")
+                return await self.access(self.access.store.search, known[0])
+        _check(draft)
+        strategy = draft.strategy or DEFAULT_STRATEGY
+        options = parse_options(strategy, draft.strategy_options)
+        backends = await self.generator.backends(draft.backends)
+        _check_money(draft, backends)
+        objective, context = await self.verifier.context(draft.simulator, draft.suite, draft.objective, backends)
+        generations = draft.parallel_generations or _DEFAULT_PARALLEL
+        verifications = draft.parallel_verifications or _DEFAULT_PARALLEL
+        seeds = tuple(policy for policy in (first_policy, *draft.seed_policies) if policy)
+        spec = replace(
+            draft,
+            objective=objective,
+            strategy=strategy,
+            backends=tuple(backend.name for backend in backends),
+            seed_policies=seeds or (context.default_policy,),
+            parallel_generations=generations,
+            parallel_verifications=verifications,
+            window=window(strategy, options, max(generations, verifications)),
+        )
+        if spec.budget.verifications is not None and spec.budget.verifications < len(spec.seed_policies):
+            raise InvalidArgument.of(
+                "spec.budget.verifications", f"at least {len(spec.seed_policies)}: the seed policies are verified first"
+            )
+        make_planner(spec, context)  # refuses a problem that the strategy cannot search
+        new = NewSearch(
+            search_id=f"s{uuid.uuid4().hex[:12]}",
+            request_id=request_id or uuid.uuid4().hex,
+            request_digest=digest,
+            spec=spec,
+            context=context,
+            forked_from=forked_from,
+            facts=[StateChanged(SearchState.RUNNING, "created")],
+        )
+        record = await self.access(self.access.store.create, new)
+        self.changed(record.search_id)
+        return record
+
+    async def pause(self, search_id: str) -> SearchRecord:
+        return await self._change(search_id, SearchState.PAUSED, "paused by a person")
+
+    async def resume(self, search_id: str) -> SearchRecord:
+        return await self._change(search_id, SearchState.RUNNING, "", needs_owner=True)
+
+    async def cancel(self, search_id: str) -> SearchRecord:
+        return await self._change(search_id, SearchState.CANCELLED, "cancelled by a person")
+
+    async def extend(self, search_id: str, wanted: Budget) -> SearchRecord:
+        """Raise bounds. Raises InvalidArgument for a bound that would shrink, FailedPrecondition for a search that
+        was cancelled or failed."""
+        record = await self.access(self.access.store.search, search_id)
+        if record.state in (SearchState.CANCELLED, SearchState.FAILED):
+            raise FailedPrecondition(f"search {search_id} has ended ({record.state.name})", reason="SEARCH_ENDED")
+        budget = record.budget
+        for bound in _BOUNDS:
+            new, old = getattr(wanted, bound), getattr(budget, bound)
+            if new is None:
+                continue
+            if old is None or new < old:
+                allowed = "it has no such bound" if old is None else f"it is {old:g} now"
+                raise InvalidArgument.of(f"budget.{bound}", f"a bound may only be raised, and {allowed}")
+            budget = replace(budget, **{bound: new})
+        goes_on = record.reason.startswith(BUDGET_USED_UP)
+        record = await self.access(self.access.store.extend_budget, search_id, budget, resume=goes_on)
+        self.changed(search_id)
+        return record
+
+    async def delete(self, search_id: str) -> None:
+        await self.access(self.access.store.delete, search_id)
+
+    async def _change(
+        self, search_id: str, state: SearchState, reason: str, needs_owner: bool | None = None
+    ) -> SearchRecord:
+        record = await self.access(self.access.store.change_state, search_id, state, reason, needs_owner=needs_owner)
+        self.changed(search_id)
+        return record
+
+
+def _check(draft: SearchSpec) -> None:
+    for field, text in (("simulator", draft.simulator), ("suite", draft.suite)):
+        if not text:
+            raise InvalidArgument.of(f"spec.{field}", "must be given")
+    if not draft.budget.bounded:
+        raise InvalidArgument.of(
+            "spec.budget", "at least one of candidates, verifications, usd, tokens, wall_seconds must be set"
+        )
+    for bound in _BOUNDS:
+        value = getattr(draft.budget, bound)
+        if value is not None and value < 0:
+            raise InvalidArgument.of(f"spec.budget.{bound.removesuffix('_nano')}", "must not be negative")
+    for field in ("parallel_generations", "parallel_verifications"):
+        if not 0 <= getattr(draft, field) <= _MOST_PARALLEL:
+            raise InvalidArgument.of(f"spec.{field}", f"must be in 0..{_MOST_PARALLEL} (0: the default)")
+
+
+def _check_money(draft: SearchSpec, backends: tuple[BackendFacts, ...]) -> None:
+    budget = draft.budget
+    unpriced = [backend.name for backend in backends if not backend.priced]
+    if budget.usd_nano is not None and unpriced and draft.assume_usd_nano is None:
+        raise FailedPrecondition(
+            f"no price is known for {', '.join(unpriced)}, so a budget in dollars cannot be kept; "
+            "set assume_usd_per_generation, or bound the search another way",
+            reason="UNPRICED_MODEL",
+        )
+    free = not any(backend.max_request_cost_usd_nano or not backend.priced for backend in backends)
+    if free and budget.candidates is None and budget.verifications is None and budget.wall_seconds is None:
+        raise InvalidArgument.of(
+            "spec.budget", "the backends cost nothing: bound candidates, verifications or wall_seconds"
+        )

@@ -1,0 +1,100 @@
+"""Promotion of a winner: walk down the ranking until a candidate passes every gate."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import Protocol
+
+from quintain_controller.domain.gates import (
+    bootstrap_gate,
+    confirmation_gate,
+    determinism_gate,
+    held_out_gate,
+)
+from quintain_controller.domain.model import Candidate, Gate, Verification
+from quintain_controller.store.records import CandidateWrite, SearchRecord
+from quintain_controller.usecases.access import Access
+
+# A ranking whose first so many fail is one of overfitters; the rest of them is not tried.
+_MOST_TRIES = 20
+_PAGE = 50
+
+
+class Verify(Protocol):
+    async def __call__(
+        self, number: int, *, check_determinism: bool = False, confirm: bool = False
+    ) -> Verification | None:
+        """Verify a candidate on all parts; None if the search is stopped."""
+
+
+@dataclass(slots=True)
+class Promotion:
+    winner: Candidate | None = None
+    gates: tuple[Gate, ...] = ()
+    writes: list[CandidateWrite] = field(default_factory=list)
+
+
+async def promote(
+    access: Access, record: SearchRecord, ranking: Sequence[int], reference: Candidate, verify: Verify
+) -> Promotion | None:
+    """`reference` is candidate 0 with its held-out score. None if the search was stopped meanwhile."""
+    promotion = Promotion()
+    tried: set[str] = set()
+    for start in range(0, len(ranking), _PAGE):
+        numbers = ranking[start : start + _PAGE]
+        page = await access(access.store.candidates, record.search_id, numbers)
+        for number in numbers:
+            candidate = page[number]
+            if not _better(candidate, reference, record) or len(tried) >= _MOST_TRIES:
+                return promotion
+            if candidate.behavior in tried:
+                continue
+            tried.add(candidate.behavior)
+            passed = await _try(candidate, reference, record, verify, promotion)
+            if passed is None:
+                return None
+            if passed:
+                return promotion
+    return promotion
+
+
+async def _try(
+    candidate: Candidate, reference: Candidate, record: SearchRecord, verify: Verify, promotion: Promotion
+) -> bool | None:
+    """Ask the gates one after the other; the first that says no ends it."""
+
+    def decided(gate: Gate) -> bool:
+        promotion.gates += (gate,)
+        return gate.passed
+
+    again: Verification | None = None
+    if candidate.held_out is None and record.context.held_out:
+        again = await verify(candidate.number, check_determinism=True)
+        if again is None:
+            return None
+        candidate = replace(candidate, held_out=again.held_out)
+        promotion.writes.append(CandidateWrite(candidate, held_out=again.record))
+    if not decided(held_out_gate(candidate, reference, record.context)):
+        return False
+    if not decided(bootstrap_gate(candidate, reference, record.spec.seed)):
+        return False
+    again = again or await verify(candidate.number, check_determinism=True)
+    if again is None:
+        return None
+    if not decided(determinism_gate(candidate, again)):
+        return False
+    confirmed = await verify(candidate.number, confirm=True)
+    if confirmed is None:
+        return None
+    if not decided(confirmation_gate(candidate, confirmed)):
+        return False
+    promotion.winner = candidate
+    return True
+
+
+def _better(candidate: Candidate, reference: Candidate, record: SearchRecord) -> bool:
+    if reference.train is None or candidate.train is None:
+        return candidate.train is not None
+    turned = record.context.greater_is_better
+    return turned(candidate.train.score) > turned(reference.train.score)

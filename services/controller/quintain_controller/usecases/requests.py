@@ -1,0 +1,82 @@
+"""Making a generation request from a plan: live, and again later from the stored candidates, byte for byte."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from quintain_controller.domain.model import (
+    Attempt,
+    Candidate,
+    Example,
+    Order,
+    Plan,
+    SearchSpec,
+    VerdictStatus,
+    request_id,
+)
+from quintain_controller.domain.planner import attempt
+from quintain_controller.store.records import SearchRecord
+from quintain_controller.store.sql import SqlStore
+
+Texts = Mapping[int, tuple[Candidate, str, str]]
+
+
+def make_order(
+    search_id: str,
+    spec: SearchSpec,
+    number: int,
+    plan: Plan,
+    texts: Texts,
+    history: tuple[Attempt, ...],
+    best_score: float | None,
+    bound_score: float | None,
+) -> Order:
+    """`texts` holds candidate, source and feedback of every parent and inspiration."""
+    return Order(
+        request_id=request_id(search_id, number),
+        backend=plan.backend,
+        operator=plan.operator,
+        parents=tuple(_example(*texts[n], full=True) for n in plan.parents if n in texts),
+        inspirations=tuple(_example(*texts[n], full=False) for n in plan.inspirations if n in texts),
+        history=history,
+        lessons=plan.lessons,
+        seed=plan.seed,
+        best_score=best_score,
+        bound_score=bound_score,
+        allowance=spec.allowance,
+    )
+
+
+def remake_order(store: SqlStore, record: SearchRecord, candidate: Candidate) -> Order:
+    """The order of a stored candidate. Blocking."""
+    plan = candidate.plan
+    if plan is None:
+        raise ValueError(f"candidate {candidate.number} is a seed policy: nobody was asked for it")
+    texts = store.texts(record.search_id, [*plan.parents, *plan.inspirations])
+    numbers = {*plan.history, 0} | ({plan.best} if plan.best is not None else set())
+    known = store.candidates(record.search_id, sorted(numbers))
+    best = known[plan.best].train if plan.best is not None else None
+    first = known[0].train
+    return make_order(
+        record.search_id,
+        record.spec,
+        candidate.number,
+        plan,
+        texts,
+        tuple(attempt(known[number]) for number in plan.history),
+        best.score if best else None,
+        first.bound_score if first else None,
+    )
+
+
+def _example(candidate: Candidate, source: str, feedback: str, *, full: bool) -> Example:
+    finished = candidate.status is VerdictStatus.OK and candidate.train is not None
+    train = candidate.train
+    return Example(
+        number=candidate.number,
+        source=source,
+        score=train.score if train and finished else None,
+        normalized=train.normalized if train and finished else None,
+        feedback=feedback if full else candidate.summary,
+        values=train.values if train else {},
+    )

@@ -1,0 +1,106 @@
+"""Runs searches in this process: takes those that need an owner, and gives them back on the way out."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import suppress
+
+from quintain.errors import Aborted, QuintainError, Unavailable
+from quintain.service.logs import get_logger
+from quintain_controller import metrics
+from quintain_controller.domain.model import SearchState
+from quintain_controller.store.records import Changes, Lease, Transition
+from quintain_controller.usecases.search_run import SearchRun, Surroundings
+
+log = get_logger("runner")
+
+
+class Runner:
+    """One for a process; belongs to one event loop."""
+
+    def __init__(self, around: Surroundings, owner: str) -> None:
+        self._around, self._owner = around, owner
+        self._runs: dict[str, SearchRun] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._poke = asyncio.Event()
+        self._loop_task: asyncio.Task[None] | None = None
+        self.store_error: str = ""
+
+    def start(self) -> None:
+        self._loop_task = asyncio.create_task(self._loop())
+
+    def poke(self, search_id: str) -> None:
+        """A search was created or changed through this process: look at once."""
+        run = self._runs.get(search_id)
+        if run is not None:
+            run.poke()
+        self._poke.set()
+
+    async def drain(self) -> None:
+        """Take no more searches; return when the generations in flight are recorded and the leases released."""
+        if self._loop_task is not None:
+            self._loop_task.cancel()
+            with suppress(asyncio.CancelledError):
+                await self._loop_task
+        for run in self._runs.values():
+            run.drain()
+        while self._tasks:
+            await asyncio.wait(self._tasks)
+
+    async def close(self) -> None:
+        """Stop at once; leases run out by themselves."""
+        tasks = [*self._tasks, *([self._loop_task] if self._loop_task else [])]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _loop(self) -> None:
+        settings, access = self._around.settings, self._around.access
+        while True:
+            try:
+                room = settings.max_searches - len(self._tasks)
+                if room > 0:
+                    for lease in await access(access.store.acquire, self._owner, room, settings.lease_seconds):
+                        task = asyncio.create_task(self._own(lease))
+                        self._tasks.add(task)
+                        task.add_done_callback(self._tasks.discard)
+                metrics.show_counts(await access(access.store.counts))
+                self.store_error = ""
+            except Unavailable as error:
+                self.store_error = error.message
+                log.error("store unavailable", error=error.message)
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._poke.wait(), settings.poll_seconds)
+            self._poke.clear()
+
+    async def _own(self, lease: Lease) -> None:
+        """Work on one search until it needs nobody, the lease is lost, or the store fails."""
+        access, search_id = self._around.access, lease.search_id
+        try:
+            run = SearchRun(self._around, lease, await access(access.store.search, search_id))
+            self._runs[search_id] = run
+            await run.run()
+            await access(access.store.release, lease)
+        except Aborted:
+            metrics.LEASES_LOST.inc()
+            log.warning("lease lost", search=search_id)
+        except Unavailable as error:
+            log.error("search interrupted", search=search_id, error=error.message)
+        except Exception as error:
+            log.error("search crashed", search=search_id, exc_info=error)
+            await self._park(lease, error)
+        finally:
+            self._runs.pop(search_id, None)
+            self._around.notifier.notify(search_id)
+
+    async def _park(self, lease: Lease, error: Exception) -> None:
+        """Pause a search that crashes its owner, instead of letting every controller crash on it in turn."""
+        detail = error.message if isinstance(error, QuintainError) else f"{type(error).__name__}: {error}"
+        access = self._around.access
+        paused = Transition(
+            (SearchState.RUNNING,), SearchState.PAUSED, f"internal error, see the log: {detail}"[:500], True
+        )
+        with suppress(Aborted, Unavailable):
+            record = await access(access.store.search, lease.search_id)
+            await access(access.store.commit, lease, Changes(spend=record.spend, transition=paused, needs_owner=False))
+            await access(access.store.release, lease)

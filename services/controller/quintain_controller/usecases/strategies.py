@@ -1,0 +1,86 @@
+"""The installed strategies, and a planner for a search."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import cache
+from importlib.metadata import entry_points
+from typing import Any
+
+from pydantic import ValidationError
+
+from quintain.errors import FieldViolation, InvalidArgument
+from quintain.plugins.simulator import Descriptor
+from quintain.plugins.strategy import ENTRY_POINT_GROUP, BackendInfo, Operator, Options, Problem, StrategyPlugin
+from quintain_controller.domain.model import NANO, BackendFacts, Budget, SearchContext, SearchSpec
+from quintain_controller.domain.planner import Planner
+
+DEFAULT_STRATEGY = "evolve"
+DEFAULT_WINDOW = 4
+
+
+@cache
+def installed() -> Mapping[str, StrategyPlugin[Any]]:
+    """By name, in order of name."""
+    plugins = (entry.load() for entry in entry_points(group=ENTRY_POINT_GROUP))
+    return {plugin.name: plugin for plugin in sorted(plugins, key=lambda p: p.name)}
+
+
+def plugin(name: str) -> StrategyPlugin[Any]:
+    """Raises InvalidArgument naming the installed ones."""
+    known = installed()
+    if name not in known:
+        raise InvalidArgument.of("spec.strategy", f"{name!r} is not installed; there are {', '.join(known)}")
+    return known[name]
+
+
+def parse_options(name: str, raw: Mapping[str, object]) -> Options:
+    """Raises InvalidArgument with a violation for each wrong or unknown option."""
+    try:
+        options: Options = plugin(name).options.model_validate(raw)
+    except ValidationError as error:
+        violations = [
+            FieldViolation(".".join(["spec.strategy_options", *map(str, e["loc"])]), e["msg"]) for e in error.errors()
+        ]
+        message = "; ".join(f"{v.field}: {v.message}" for v in violations)
+        raise InvalidArgument(message, violations=violations) from None
+    return options
+
+
+def window(name: str, options: Options, parallel: int) -> int:
+    """How many candidates may be under way: the option, else 4 or the parallelism, within what the strategy can."""
+    wanted = options.window or max(DEFAULT_WINDOW, parallel)
+    limit = plugin(name).max_window
+    return min(wanted, limit) if limit is not None else wanted
+
+
+def make_planner(spec: SearchSpec, context: SearchContext) -> Planner:
+    """Raises InvalidArgument if the strategy cannot search this problem."""
+    options = parse_options(spec.strategy, spec.strategy_options)
+    problem = Problem(
+        backends=tuple(_backend(facts) for facts in context.backends),
+        scenarios=context.train,
+        descriptors=tuple(Descriptor(metric, edges) for metric, edges in context.descriptors),
+        seeds=len(spec.seed_policies),
+        planned=_planned(spec.budget, len(spec.seed_policies)),
+    )
+    try:
+        strategy = plugin(spec.strategy).create(problem, options)
+    except ValueError as error:
+        raise InvalidArgument.of("spec.strategy", f"{spec.strategy}: {error}") from error
+    return Planner(spec, context, strategy, options.history)
+
+
+def _backend(facts: BackendFacts) -> BackendInfo:
+    usd = facts.max_request_cost_usd_nano
+    return BackendInfo(
+        facts.name,
+        tuple(Operator(op) for op in facts.operators),
+        None if usd is None or not facts.priced else usd / NANO,
+    )
+
+
+def _planned(budget: Budget, seeds: int) -> int | None:
+    bounds = [budget.candidates, None if budget.verifications is None else max(0, budget.verifications - seeds)]
+    given = [bound for bound in bounds if bound is not None]
+    return min(given) if given else None

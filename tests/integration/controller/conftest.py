@@ -1,0 +1,105 @@
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest_asyncio
+
+from quintain.clients.channel import ClientSettings
+from quintain.clients.controller import AsyncController
+from quintain.controller.v1 import controller_pb2 as pb
+from quintain.generator.v1 import generator_pb2_grpc
+from quintain.service.server import RunningServer, ServerSettings, start_server
+from quintain.verifier.v1 import verifier_pb2_grpc
+from quintain_controller.config import ControllerSettings, RunnerSettings
+from quintain_controller.main import ControllerService
+from tests.integration.controller.fakes import FakeGenerator, FakeVerifier, serving
+
+
+@dataclass
+class Stack:
+    """A controller in this process, with the fakes behind it, all over real gRPC."""
+
+    folder: Path
+    generator: FakeGenerator = field(default_factory=FakeGenerator)
+    verifier: FakeVerifier = field(default_factory=FakeVerifier)
+    store_url: str = ""
+    runner: dict[str, Any] = field(default_factory=dict)
+    _exit: AsyncExitStack = field(default_factory=AsyncExitStack)
+    _addresses: dict[str, str] = field(default_factory=dict)
+
+    async def start(self) -> AsyncController:
+        """Start another controller on the same store; the fakes are started once."""
+        if not self._addresses:
+            self._addresses = {
+                "generator": await self._exit.enter_async_context(
+                    serving(generator_pb2_grpc.add_GeneratorServicer_to_server, self.generator)
+                ),
+                "verifier": await self._exit.enter_async_context(
+                    serving(verifier_pb2_grpc.add_VerifierServicer_to_server, self.verifier)
+                ),
+            }
+        self.server = await self.start_controller()
+        self._exit.push_async_callback(self.server.stop)
+        client = AsyncController(self.server.address)
+        self._exit.push_async_callback(client.close)
+        return client
+
+    async def start_controller(self) -> RunningServer:
+        settings = ControllerSettings(
+            server=ServerSettings(drain_seconds=5.0),
+            store_url=self.store_url or f"sqlite:///{self.folder}/controller.db",
+            generator=ClientSettings(address=self._addresses["generator"]),
+            verifier=ClientSettings(address=self._addresses["verifier"]),
+            runner=RunnerSettings(
+                **({"lease_seconds": 3.0, "poll_seconds": 0.05, "first_retry_seconds": 0.01} | self.runner)
+            ),
+            watch_poll_seconds=0.05,
+        )
+        return await start_server(ControllerService(settings), settings.server)
+
+    async def close(self) -> None:
+        await self._exit.aclose()
+
+
+@pytest_asyncio.fixture
+async def stack(tmp_path: Path) -> AsyncIterator[Stack]:
+    made = Stack(tmp_path)
+    yield made
+    await made.close()
+
+
+def spec(**fields: Any) -> pb.SearchSpec:
+    fields.setdefault("budget", pb.Budget(candidates=20))
+    fields.setdefault("seed", 7)
+    return pb.SearchSpec(simulator="toy", suite="toy", **fields)
+
+
+async def create(client: AsyncController, **fields: Any) -> str:
+    made = await client.create_search(pb.CreateSearchRequest(spec=spec(**fields)))
+    return made.search.search_id
+
+
+async def watch(client: AsyncController, search_id: str, after: int = 0) -> list[pb.Event]:
+    """All events to the end of the search."""
+    return [event async for event in client.watch_search(search_id, after, timeout=30.0)]
+
+
+async def get(client: AsyncController, search_id: str) -> pb.Search:
+    return (await client.get_search(pb.GetSearchRequest(search_id=search_id))).search
+
+
+async def candidates(client: AsyncController, search_id: str) -> list[pb.CandidateSummary]:
+    found: list[pb.CandidateSummary] = []
+    token = ""
+    while True:
+        page = await client.list_candidates(
+            pb.ListCandidatesRequest(search_id=search_id, page_size=7, page_token=token)
+        )
+        found.extend(page.candidates)
+        token = page.next_page_token
+        if not token:
+            return found

@@ -1,0 +1,266 @@
+"""A generator and a verifier for a toy problem, over real gRPC, with counters and switches for trouble.
+
+A policy is one line, ``x = 0.25``. On a scenario with target t it scores 1 - |x - t|; the text ``overfit`` in it makes
+the train scenarios perfect and the held-out ones worthless, ``raise`` makes it fail.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import random
+import re
+from collections import Counter
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import grpc
+
+from quintain.errors import NotFound, QuintainError
+from quintain.generator.v1 import generator_pb2, generator_pb2_grpc
+from quintain.service.interceptors import Boundary
+from quintain.type.v1 import type_pb2
+from quintain.verifier.v1 import verifier_pb2, verifier_pb2_grpc
+
+BASELINE = "x = 0.0\n"
+TRAIN = {"t1": 0.70, "t2": 0.75, "t3": 0.80}
+HELD_OUT = {"h1": 0.72, "h2": 0.78, "h3": 0.74}
+
+
+@dataclass
+class Backend:
+    """One configured backend of the fake generator. `usd` is what every generation costs."""
+
+    name: str = "toy"
+    usd: float = 0.0
+    tokens: int = 0
+    priced: bool = True
+    max_request_usd: float = 0.0
+    # (number of the candidate) -> outcome instead of OK
+    outcomes: dict[int, int] = field(default_factory=dict)
+    # (number of the candidate) -> source instead of the toy's mutation
+    sources: dict[int, str] = field(default_factory=dict)
+
+
+class FakeGenerator(generator_pb2_grpc.GeneratorServicer):
+    def __init__(self, *backends: Backend) -> None:
+        self.backends = {b.name: b for b in (backends or (Backend(),))}
+        self.records: dict[str, generator_pb2.Generation] = {}
+        self.calls: Counter[str] = Counter()  # by request id: calls of the "provider"
+        self.requests: dict[str, generator_pb2.GenerateRequest] = {}
+        self.failures: list[QuintainError] = []  # raised first, one for each rpc
+        self.gate = asyncio.Event()  # generations wait for it
+        self.gate.set()
+        self.in_flight = self.most_in_flight = 0
+
+    async def Generate(
+        self, request: generator_pb2.GenerateRequest, context: Any
+    ) -> AsyncIterator[generator_pb2.GenerateResponse]:
+        if self.failures:
+            raise self.failures.pop(0)
+        self.in_flight += 1
+        self.most_in_flight = max(self.most_in_flight, self.in_flight)
+        try:
+            await self.gate.wait()
+        finally:
+            self.in_flight -= 1
+        if request.request_id not in self.records:
+            self.calls[request.request_id] += 1
+            self.requests[request.request_id] = request
+            self.records[request.request_id] = self._make(request)
+        yield generator_pb2.GenerateResponse(progress=generator_pb2.GenerateProgress(stage="calling"))
+        yield generator_pb2.GenerateResponse(result=self.records[request.request_id])
+
+    async def GetGeneration(
+        self, request: generator_pb2.GetGenerationRequest, context: Any
+    ) -> generator_pb2.GetGenerationResponse:
+        if request.request_id not in self.records:
+            raise NotFound(f"no generation {request.request_id}")
+        return generator_pb2.GetGenerationResponse(generation=self.records[request.request_id])
+
+    async def ListBackends(
+        self, request: generator_pb2.ListBackendsRequest, context: Any
+    ) -> generator_pb2.ListBackendsResponse:
+        rows = [
+            generator_pb2.Backend(
+                name=b.name,
+                kind="toy",
+                is_default=i == 0,
+                available=True,
+                operators=[
+                    generator_pb2.OPERATOR_FULL,
+                    generator_pb2.OPERATOR_CROSSOVER,
+                    generator_pb2.OPERATOR_REPAIR,
+                ],
+                deterministic=True,
+                priced=b.priced,
+                max_request_cost_usd=b.max_request_usd if b.priced else None,
+            )
+            for i, b in enumerate(self.backends.values())
+        ]
+        return generator_pb2.ListBackendsResponse(backends=rows)
+
+    def _make(self, request: generator_pb2.GenerateRequest) -> generator_pb2.Generation:
+        backend = self.backends[request.backend]
+        number = int(request.request_id.rpartition("/")[2])
+        outcome = backend.outcomes.get(number, generator_pb2.OUTCOME_OK)
+        rng = random.Random(request.task.seed)
+        parents = [_x(example.source) for example in request.task.parents]
+        value = min(1.0, max(0.0, sum(parents) / len(parents) + rng.gauss(0.0, 0.15)))
+        source = backend.sources.get(number, f"x = {value!r}\n")
+        return generator_pb2.Generation(
+            request_id=request.request_id,
+            backend=request.backend,
+            model="toy-1",
+            outcome=generator_pb2.Outcome.ValueType(outcome),
+            source=source if outcome == generator_pb2.OUTCOME_OK else "",
+            detail="" if outcome == generator_pb2.OUTCOME_OK else "the toy said no",
+            usage=generator_pb2.Usage(output_tokens=backend.tokens),
+            cost=generator_pb2.Cost(usd=backend.usd, unpriced=not backend.priced),
+        )
+
+
+class FakeVerifier(verifier_pb2_grpc.VerifierServicer):
+    def __init__(self) -> None:
+        self.verified: Counter[tuple[str, tuple[int, ...]]] = Counter()
+        self.failures: list[QuintainError] = []
+        self.in_flight = self.most_in_flight = 0
+        self.delays: dict[str, asyncio.Event] = {}  # source -> waits until set
+        self.held_out = dict(HELD_OUT)
+
+    async def Verify(
+        self, request: verifier_pb2.VerifyRequest, context: Any
+    ) -> AsyncIterator[verifier_pb2.VerifyResponse]:
+        if self.failures:
+            raise self.failures.pop(0)
+        self.in_flight += 1
+        self.most_in_flight = max(self.most_in_flight, self.in_flight)
+        try:
+            if request.policy.source in self.delays:
+                await self.delays[request.policy.source].wait()
+            else:
+                await asyncio.sleep(0)
+        finally:
+            self.in_flight -= 1
+        self.verified[request.policy.source, tuple(request.parts)] += 1
+        yield verifier_pb2.VerifyResponse(progress=verifier_pb2.VerifyProgress(scenarios_total=3))
+        yield verifier_pb2.VerifyResponse(result=self.result(request))
+
+    async def GetSimulator(
+        self, request: verifier_pb2.GetSimulatorRequest, context: Any
+    ) -> verifier_pb2.GetSimulatorResponse:
+        if request.name != "toy":
+            raise NotFound(f"no simulator {request.name!r}; there is toy")
+        return verifier_pb2.GetSimulatorResponse(
+            simulator=type_pb2.SimulatorDescription(
+                name="toy",
+                title="A toy",
+                build="build-1",
+                policy_guide="Write x = NUMBER.",
+                objectives=[
+                    type_pb2.Objective(
+                        name="closeness", metric="closeness", direction=type_pb2.DIRECTION_MAXIMIZE, unit=""
+                    )
+                ],
+                suites=["toy"],
+                baselines=[type_pb2.Baseline(name="zero", source=BASELINE)],
+                descriptors=[type_pb2.Descriptor(metric="x", edges=[0.25, 0.5, 0.75])],
+            )
+        )
+
+    async def ListSuites(
+        self, request: verifier_pb2.ListSuitesRequest, context: Any
+    ) -> verifier_pb2.ListSuitesResponse:
+        entries = [
+            type_pb2.SuiteEntry(scenario=name, part=part, description=f"target of {name}")
+            for part, names in ((type_pb2.PART_TRAIN, TRAIN), (type_pb2.PART_HELD_OUT, self.held_out))
+            for name in names
+        ]
+        suite = type_pb2.Suite(
+            name="toy",
+            description="three and three",
+            objective="closeness",
+            aggregation=type_pb2.AGGREGATION_MEAN_NORMALIZED,
+            entries=entries,
+        )
+        return verifier_pb2.ListSuitesResponse(suites=[suite])
+
+    def result(self, request: verifier_pb2.VerifyRequest) -> verifier_pb2.VerifyResult:
+        source, failed = request.policy.source, "raise" in request.policy.source
+        parts = list(request.parts) or [type_pb2.PART_TRAIN, type_pb2.PART_HELD_OUT]
+        name = f"{source}|{parts}|{request.check_determinism}|{request.confirm}"
+        verdict = verifier_pb2.Verdict(
+            digest=hashlib.sha256(name.encode()).hexdigest(),
+            policy_digest=hashlib.sha256(source.encode()).hexdigest(),
+            simulator="toy",
+            simulator_build="build-1",
+            status=verifier_pb2.VERDICT_STATUS_POLICY_FAILED if failed else verifier_pb2.VERDICT_STATUS_OK,
+            objective="closeness",
+            aggregation=type_pb2.AGGREGATION_MEAN_NORMALIZED,
+            direction=type_pb2.DIRECTION_MAXIMIZE,
+            behavior_digest=hashlib.sha256(f"{source}|{parts}".encode()).hexdigest(),
+            determinism_checked=request.check_determinism,
+            confirmed=request.confirm,
+        )
+        for part, targets, score in (
+            (type_pb2.PART_TRAIN, TRAIN, verdict.train),
+            (type_pb2.PART_HELD_OUT, self.held_out, verdict.held_out),
+        ):
+            if part in parts and targets:
+                _score(verdict, part, targets, score, source, failed)
+        if failed:
+            verdict.failure.kind = verifier_pb2.FAILURE_KIND_RAISED
+            verdict.failure.message = "ValueError: the policy raised"
+            verdict.failure.line = 1
+        feedback = verifier_pb2.Feedback(text=f"against {request.parent_digest[:8] or 'nobody'}")
+        return verifier_pb2.VerifyResult(verdict=verdict, feedback=feedback)
+
+
+def _score(
+    verdict: verifier_pb2.Verdict,
+    part: type_pb2.Part.ValueType,
+    targets: dict[str, float],
+    score: verifier_pb2.PartScore,
+    source: str,
+    failed: bool,
+) -> None:
+    x = _x(source)
+    values = {name: 0.0 if failed else 1.0 - abs(x - target) for name, target in targets.items()}
+    if "overfit" in source:
+        values = dict.fromkeys(values, 1.0 if part == type_pb2.PART_TRAIN else 0.0)
+    baselines = {name: 1.0 - abs(_x(BASELINE) - target) for name, target in targets.items()}
+    for name, value in values.items():
+        verdict.scenarios.add(
+            scenario=name,
+            part=part,
+            ran=True,
+            value=value,
+            normalized=value,
+            baseline=baselines[name],
+            bound=1.0,
+            metrics=[type_pb2.Metric(name="x", value=x)],
+        )
+    mean = sum(values.values()) / len(values)
+    score.score = score.normalized = mean
+    score.baseline_score = sum(baselines.values()) / len(baselines)
+    score.bound_score = 1.0
+    score.scenarios = len(values)
+
+
+def _x(source: str) -> float:
+    found = re.search(r"x = ([0-9.e-]+)", source)
+    return float(found[1]) if found else 0.0
+
+
+@asynccontextmanager
+async def serving(add: Any, servicer: Any, address: str = "127.0.0.1:0") -> AsyncIterator[str]:
+    server = grpc.aio.server(interceptors=[Boundary("fake")])
+    add(servicer, server)
+    port = server.add_insecure_port(address)
+    await server.start()
+    try:
+        yield f"127.0.0.1:{port}"
+    finally:
+        await server.stop(0)

@@ -1,0 +1,27 @@
+"""Whole searches over real gRPC against a toy generator and verifier."""
+
+from __future__ import annotations
+
+import pytest
+
+from quintain.controller.v1 import controller_pb2 as pb
+from tests.integration.controller.conftest import Stack, candidates, create, get, watch
+
+
+@pytest.mark.parametrize("strategy", ["chain", "best-of-n", "evolve", "tree"])
+async def test_every_strategy_finds_a_better_policy_and_promotes_it(stack: Stack, strategy: str) -> None:
+    client = await stack.start()
+    search_id = await create(client, strategy=strategy, budget=pb.Budget(candidates=30))
+    events = await watch(client, search_id)
+    search = await get(client, search_id)
+    assert search.state == pb.SEARCH_STATE_FINISHED
+    assert search.stop_reason.startswith("budget used up: candidates")
+    assert [event.sequence for event in events] == list(range(1, search.last_sequence + 1))
+    found = await candidates(client, search_id)
+    assert [c.number for c in found] == list(range(31))
+    assert search.spend.candidates == 30
+    assert search.spend.verifications == 31
+    assert search.best.score == max(c.score for c in found)
+    assert search.best.score > found[0].score
+    assert search.winner.candidate_id
+    assert [gate.passed for gate in search.gates][-4:] == [True] * 4

@@ -111,9 +111,12 @@ def spec_of(scenario: Scenario) -> FaasScenario:
     return scenario.spec
 
 
-@functools.lru_cache(maxsize=64)
 def workload_of(spec: FaasScenario) -> Workload:
-    """Parsed once; shared between threads. Raises InvalidInput with the trace's file, row and column."""
+    """Parsed once while in use; shared between threads. Raises InvalidInput with the trace's file, row and column."""
+    return _workload_of_small(spec) if spec.cost <= SMALL_WORKLOAD else _workload_of_large(spec)
+
+
+def _read_workload(spec: FaasScenario) -> Workload:
     if spec.trace is None:
         return Workload.generated(spec.params)
     try:
@@ -121,6 +124,12 @@ def workload_of(spec: FaasScenario) -> Workload:
     except UnicodeDecodeError as error:
         raise InvalidInput(spec.trace_name, f"is not UTF-8 (byte {error.start})") from error
     return Workload.from_trace_text(text, spec.trace_name)
+
+
+# A service sees many callers' traces: few large ones are kept, so that memory stays bounded.
+SMALL_WORKLOAD = 20_000  # operators; every built-in scenario is smaller
+_workload_of_small = functools.lru_cache(maxsize=64)(_read_workload)
+_workload_of_large = functools.lru_cache(maxsize=2)(_read_workload)
 
 
 def scenario_from_table(where: str, name: str, table: Mapping[str, Any], read_file: ReadFile) -> Scenario:

@@ -172,7 +172,7 @@ class BackendReply:
     """What one call gave: `text` to extract a policy from (an LLM), or a finished policy in `source`.
 
     `usage` is None if the provider did not say. `charged_usd` and `at_risk_usd` are for a backend that meters itself
-    (a remote generator). `detail` explains a failure or a rejection.
+    (a remote generator): the sum over all calls of this request id so far. `detail` explains a failure or a rejection.
     `retry_after_seconds`: the provider's wish. `sent` is False if the request certainly never reached the provider.
     """
 

@@ -254,7 +254,7 @@ class Calling:
     async def _settle(
         self, attempt: int, prompt: tuple[Message, ...], reserved: float | None, reply: BackendReply, seconds: float
     ) -> None:
-        charged, at_risk = self._endpoint.settle(reply, reserved)
+        charged, at_risk = self._endpoint.settle(reply, reserved, self.calls)
         record = CallRecord(attempt, prompt, reserved, reply, seconds, charged, at_risk)
         self.calls.append(record)
         await durably(self._store.settle, self._request_id, record)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 
 from quintain.plugins.backend import Allowance, Backend, BackendReply, Message
 from quintain_generator.config import BackendSettings
-from quintain_generator.domain.generation import FINAL_ANSWERS, is_uncertain
+from quintain_generator.domain.generation import FINAL_ANSWERS, CallRecord, is_uncertain
 from quintain_generator.domain.prices import PriceRow, PriceTable, estimate_prompt_tokens
 from quintain_generator.limits import Breaker, TokenBucket
 
@@ -89,12 +90,18 @@ class Endpoint:
         price = self.price
         return price.reserve_usd(prompt_tokens, self.effective(allowance).max_output_tokens) if price else None
 
-    def settle(self, reply: BackendReply, reserved_usd: float | None) -> tuple[float | None, float]:
-        """(charged, at risk) in US dollars for a finished call; charged is None if it cost something unpriced."""
+    def settle(
+        self, reply: BackendReply, reserved_usd: float | None, earlier: Sequence[CallRecord] = ()
+    ) -> tuple[float | None, float]:
+        """(charged, at risk) in US dollars for a finished call; charged is None if it cost something unpriced.
+
+        `earlier`: the request's calls before it. A backend that meters itself tells the sum over all of them.
+        """
         if self.backend.capabilities.meters_itself:
-            if reply.outcome not in FINAL_ANSWERS and reply.charged_usd is None:
-                return 0.0, reply.at_risk_usd or 0.0
-            return reply.charged_usd, reply.at_risk_usd or 0.0
+            known = sum(call.charged_usd or 0.0 for call in earlier)
+            known_at_risk = sum(call.at_risk_usd for call in earlier)
+            charged = None if reply.charged_usd is None else max(0.0, reply.charged_usd - known)
+            return charged, max(0.0, (reply.at_risk_usd or 0.0) - known_at_risk)
         if not self.backend.capabilities.priced:
             return 0.0, 0.0
         if is_uncertain(reply):

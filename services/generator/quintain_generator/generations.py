@@ -291,13 +291,13 @@ class Generations:
         self, request: Request, endpoint: Endpoint, calls: tuple[CallRecord, ...]
     ) -> tuple[CallRecord, ...]:
         """Settle the calls that a crash cut off: at risk, or (where repeating costs nothing) as a lost connection."""
-        settled = []
+        settled: list[CallRecord] = []
         for call in calls:
             if call.reply is None:
                 again = endpoint.backend.capabilities.repeatable
                 outcome = CallOutcome.CONNECTION if again else CallOutcome.UNKNOWN
                 reply = BackendReply(outcome, detail="the generator died during the call")
-                charged, at_risk = endpoint.settle(reply, call.reserved_usd)
+                charged, at_risk = endpoint.settle(reply, call.reserved_usd, settled)
                 call = replace(call, reply=reply, charged_usd=charged, at_risk_usd=at_risk)
                 await durably(self._store.settle, request.request_id, call)
                 count_call(endpoint.name, call)

@@ -13,8 +13,8 @@ from quintain.service.config import ConfigError, load_settings
 from quintain.service.logs import configure_logging
 from quintain.service.server import run_service
 from quintain_generator.config import ENV_PREFIX, GeneratorSettings
-from quintain_generator.domain.prices import PriceFileError, PriceTable
 from quintain_generator.generations import Generations
+from quintain_generator.price_file import PriceFileError, load_prices
 from quintain_generator.registry import default_name, make_endpoints
 from quintain_generator.rpc.servicer import GeneratorServicer
 from quintain_generator.store.records import GenerationStore, StoreError
@@ -27,7 +27,7 @@ class GeneratorService:
 
     def __init__(self, settings: GeneratorSettings) -> None:
         """Raises ConfigError or PriceFileError."""
-        self._endpoints = make_endpoints(settings, PriceTable.load(settings.price_file))
+        self._endpoints = make_endpoints(settings, load_prices(settings.price_file))
         self._generations = Generations(
             GenerationStore(settings.store_url),
             self._endpoints,

@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import math
-import tomllib
 from collections.abc import Iterable
 from datetime import date
-from importlib import resources
-from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
 from quintain.plugins.backend import Message, Usage
 
@@ -18,10 +15,6 @@ CHARACTERS_PER_TOKEN = 3.5
 for prose; it is used for reserves and prompt budgets, never for settling."""
 
 _MESSAGE_TOKENS = 8  # role and separators of one message
-
-
-class PriceFileError(ValueError):
-    """A price file is wrong; the message says which row and what would be right."""
 
 
 class _Strict(BaseModel):
@@ -75,47 +68,23 @@ class PriceRow(_Strict):
 
 
 class PriceTable:
-    """Price rows by model. Rows of a later file override those of an earlier one for the same model."""
+    """Price rows by model."""
 
     def __init__(self, rows: Iterable[PriceRow]) -> None:
         self._rows: dict[str, list[PriceRow]] = {}
         for row in rows:
             self._rows.setdefault(row.model, []).append(row)
 
-    @classmethod
-    def load(cls, user_file: Path | None = None) -> PriceTable:
-        """The packaged table, overridden by the user's. Raises PriceFileError."""
-        packaged = resources.files("quintain_generator").joinpath("prices.toml").read_text()
-        table = cls(_parse(packaged, "prices.toml"))
-        if user_file is not None:
-            try:
-                overriding = _parse(user_file.read_text(), str(user_file))
-            except OSError as error:
-                raise PriceFileError(f"{user_file}: {error.strerror}") from None
-            table._rows.update(cls(overriding)._rows)
+    def overridden_by(self, other: PriceTable) -> PriceTable:
+        """This table, with all rows of a model replaced where `other` has rows of it."""
+        table = PriceTable(())
+        table._rows = {**self._rows, **other._rows}
         return table
 
     def find(self, model: str, on: date) -> PriceRow | None:
         """The row of exactly this model in force on a day; None: unpriced. A dated snapshot needs a row of its own."""
         rows = [row for row in self._rows.get(model, ()) if row.effective <= on]
         return max(rows, key=lambda row: row.effective) if rows else None
-
-
-def _parse(text: str, where: str) -> list[PriceRow]:
-    try:
-        document = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        raise PriceFileError(f"{where}: not valid TOML: {error}") from None
-    if set(document) - {"price"}:
-        raise PriceFileError(f"{where}: unknown tables {sorted(set(document) - {'price'})}; only [[price]] is known")
-    rows = []
-    for number, raw in enumerate(document.get("price", ()), start=1):
-        try:
-            rows.append(PriceRow.model_validate(raw))
-        except ValidationError as error:
-            problems = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
-            raise PriceFileError(f"{where}: price {number} ({raw.get('model', 'no model')}): {problems}") from None
-    return rows
 
 
 def estimate_tokens(text: str) -> int:

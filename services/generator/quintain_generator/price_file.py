@@ -1,0 +1,46 @@
+"""Reads price tables: the packaged one, and the user's that overrides it."""
+
+from __future__ import annotations
+
+import tomllib
+from importlib import resources
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from quintain_generator.domain.prices import PriceRow, PriceTable
+
+
+class PriceFileError(ValueError):
+    """A price file is wrong; the message says which row and what would be right."""
+
+
+def load_prices(user_file: Path | None = None) -> PriceTable:
+    """The packaged table, overridden model by model by the user's. Raises PriceFileError."""
+    packaged = resources.files("quintain_generator").joinpath("prices.toml").read_text()
+    table = parse_prices(packaged, "prices.toml")
+    if user_file is None:
+        return table
+    try:
+        text = user_file.read_text()
+    except OSError as error:
+        raise PriceFileError(f"{user_file}: {error.strerror}") from None
+    return table.overridden_by(parse_prices(text, str(user_file)))
+
+
+def parse_prices(text: str, where: str) -> PriceTable:
+    """`where` is named in errors. Raises PriceFileError."""
+    try:
+        document = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise PriceFileError(f"{where}: not valid TOML: {error}") from None
+    if set(document) - {"price"}:
+        raise PriceFileError(f"{where}: unknown tables {sorted(set(document) - {'price'})}; only [[price]] is known")
+    rows = []
+    for number, raw in enumerate(document.get("price", ()), start=1):
+        try:
+            rows.append(PriceRow.model_validate(raw))
+        except ValidationError as error:
+            problems = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
+            raise PriceFileError(f"{where}: price {number} ({raw.get('model', 'no model')}): {problems}") from None
+    return PriceTable(rows)

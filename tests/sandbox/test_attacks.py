@@ -14,6 +14,7 @@ import os
 import socket
 from collections.abc import Iterator
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -24,8 +25,9 @@ from quintain_verifier.sandbox.limits import MIB, Limits
 
 ATTACKS = Path(__file__).parent / "attacks"
 LIMITS = Limits(
-    wall_seconds=2.5, step_seconds=2, cpu_seconds=1, memory_bytes=256 * MIB, messages=20_000, output_bytes=16 * MIB
+    wall_seconds=30, step_seconds=30, cpu_seconds=1, memory_bytes=256 * MIB, messages=20_000, output_bytes=16 * MIB
 )
+IMPATIENT = replace(LIMITS, step_seconds=1.5)  # for those that only a wall deadline ends
 ROUNDS = 3
 HONEST = "def act(obs):\n    return {'x': obs['t'] * 2 + query(1)}"
 
@@ -95,9 +97,10 @@ def tripwires() -> Iterator[Tripwires]:
 def _attack(jail: Jail, name: str) -> tuple[str, list[str]]:
     """-> (how it ended, all that it said)"""
     engine_state = [ENGINE_SECRET]
+    limits = IMPATIENT if "wall_limit" in ENDS[name] else LIMITS
     said: list[str] = []
     try:
-        with jail.open((ATTACKS / f"{name}.py").read_text(), guest_module="act_guest", limits=LIMITS) as run:
+        with jail.open((ATTACKS / f"{name}.py").read_text(), guest_module="act_guest", limits=limits) as run:
             policy = run.open_policy({"step": 0})
             for t in range(ROUNDS):
                 said.append(json.dumps(policy.ask({"t": t}, lambda question: question)))

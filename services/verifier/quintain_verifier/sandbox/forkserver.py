@@ -155,6 +155,7 @@ class ForkServer:
 
     def _condemn_locked(self, why: str) -> None:
         self._problem = why
+        self._control = None  # nobody asks it again
         if self._process is not None:
             self._process.kill()
 
@@ -187,12 +188,13 @@ class ForkServer:
                         return
                     self._control, self._problem, self._failed_starts = ours, "", 0
                     self._changed.notify_all()
-                self._listen(ours)
             except (OSError, SandboxFault) as error:
                 with self._changed:
-                    self._problem = self._problem or str(error)
+                    self._problem = str(error)
                     self._failed_starts += 1
                     self._changed.notify_all()
+            else:
+                self._listen(ours)
             finally:
                 self._bury(ours)
 
@@ -225,10 +227,13 @@ class ForkServer:
 
     def _listen(self, control: socket.socket) -> None:
         while True:
-            data, descriptors, _, _ = socket.recv_fds(control, NOTICE.size, 1)
-            while 0 < len(data) < NOTICE.size:
-                more = control.recv(NOTICE.size - len(data))
-                data = data + more if more else b""
+            try:
+                data, descriptors, _, _ = socket.recv_fds(control, NOTICE.size, 1)
+                while 0 < len(data) < NOTICE.size:
+                    more = control.recv(NOTICE.size - len(data))
+                    data = data + more if more else b""
+            except ConnectionError:
+                return
             if not data:
                 return
             kind, run, pid, status, cpu_seconds, max_rss_bytes = NOTICE.unpack(data)
@@ -267,8 +272,18 @@ class ForkServer:
             children, self._children = list(self._children.values()), {}
         for child in children:
             _await_death(child.pidfd)
+            _reap_orphan(child.pid)
             with self._lock:
                 self._end_locked(child, None)
+
+
+def _reap_orphan(pid: int) -> None:
+    """A dead server's child falls to the first process of the container, which may be this one."""
+    try:
+        if pid:
+            os.waitpid(pid, os.WNOHANG)
+    except ChildProcessError:
+        pass  # somebody else's
 
 
 def _await_death(pidfd: int) -> None:

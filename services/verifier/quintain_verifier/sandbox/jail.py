@@ -20,6 +20,7 @@ from quintain_verifier.sandbox.run import JailedRun, Program, Usage
 __all__ = ["IsolationReport", "Jail", "JailedRun", "RunCancelled", "SandboxFault", "Usage"]
 
 RESTART_WAIT_SECONDS = 5.0  # how long a run waits for a fork server that is being restarted
+OPEN_ATTEMPTS = 3  # how often a child is asked for before that is a fault
 
 
 class Jail:
@@ -124,14 +125,15 @@ class Jail:
             raise ValueError(f"guest module {guest_module!r} is not preloaded; there are {list(self._guest_modules)}")
         limits.validate(self._max_limits)
         program = Program(source, guest_module, guest_source, seed)
-        try:
-            return self._open(self._by_load()[0], program, limits)
-        except SandboxFault:
-            server = self._by_load()[0]
-            server.wait_ready(RESTART_WAIT_SECONDS)
-            return self._open(server, program, limits)
+        for _ in range(OPEN_ATTEMPTS - 1):
+            try:
+                return self._open(self._by_load()[0], program, limits)
+            except SandboxFault:
+                pass  # its server is being replaced; the policy has not been sent
+        return self._open(self._by_load()[0], program, limits)
 
     def _open(self, server: ForkServer, program: Program, limits: Limits) -> JailedRun:
+        server.wait_ready(RESTART_WAIT_SECONDS)
         run = JailedRun(server, program, limits, strict=self._strict)
         self._report = run.isolation
         return run

@@ -68,19 +68,20 @@ def _patch_clocks(clock: _VirtualClock) -> None:
         def today(cls) -> Any:
             return cls.now()
 
-    _DateTime.__name__ = _DateTime.__qualname__ = "datetime"
+    _DateTime.__name__ = "datetime.datetime"  # its repr shows this
+    _DateTime.__qualname__ = "datetime"
     _DateTime.__module__ = "datetime"
     datetime.datetime = _DateTime  # type: ignore[misc]
 
 
 def _patch_random(source: random.Random) -> None:
-    original, original_seed = random.Random, random.seed
+    original_new, original_seed = random.Random.__new__, random.seed
 
-    class _Random(original):
+    class _Random(random.Random):
         """Without a seed it draws one from the run's own, not from the system."""
 
         def __new__(cls, *arguments: Any, **named: Any) -> Any:
-            return original.__new__(cls, 0)  # type: ignore[call-arg]  # else Python 3.11 reads the system's chance
+            return original_new(cls, 0)  # type: ignore[call-arg]  # else Python 3.11 reads the system's chance
 
         def seed(self, a: Any = None, version: int = 2) -> None:
             super().seed(source.getrandbits(128) if a is None else a, version)

@@ -11,7 +11,7 @@ from jinja2 import StrictUndefined, Template, TemplateError
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from quintain.plugins.grammar import Gene, Grammar
-from quintain_generator.backends.offline.genome import Genome, active, header
+from quintain_generator.backends.offline.genome import Genome, active, complete, header
 
 _WIDTH = 112
 
@@ -22,12 +22,14 @@ class GrammarError(ValueError):
 
 def render(grammar: Grammar, genome: Genome) -> str:
     """The policy's source. Raises GrammarError for a template that fails or gives something that is not Python."""
+    # what is not written into the header must not decide anything either
+    values = complete(grammar, active(grammar, genome))
     try:
-        text = _template(grammar.template).render(**genome, genes=genome, doc=describe(grammar, genome))
+        text = _template(grammar.template).render(**values, genes=values, doc=describe(grammar, genome))
     except (TemplateError, TypeError, ValueError, ArithmeticError) as error:
         raise GrammarError(f"the grammar's template failed: {type(error).__name__}: {error}") from error
     body = "\n".join(line.rstrip() for line in text.strip().splitlines())
-    source = header(grammar, genome) + body + "\n"
+    source = header(grammar, genome) + re.sub(r"\n{4,}", "\n\n\n", body) + "\n"
     try:
         ast.parse(source)
     except SyntaxError as error:

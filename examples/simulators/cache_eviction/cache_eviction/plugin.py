@@ -1,0 +1,168 @@
+"""The simulator as quintain sees it: the object behind the entry point."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+from collections import Counter
+from collections.abc import Mapping
+from importlib import resources
+
+from cache_eviction import scenarios
+from cache_eviction.engine import CALLING_MODES, CacheRun, Engine
+from cache_eviction.grammar import grammar
+from cache_eviction.scenarios import SUITES, CacheScenario, spec_of
+from quintain.plugins.simulator import (
+    Baseline,
+    Description,
+    Descriptor,
+    Direction,
+    Group,
+    InvalidInput,
+    Objective,
+    OpenPolicy,
+    Outcome,
+    RequiredDefinition,
+    RunOptions,
+    Scenario,
+    ScenarioScore,
+    Suite,
+    TimelineEvent,
+)
+
+HIT_RATE = Objective(
+    name="hit_rate",
+    metric="hit_rate",
+    unit="",
+    direction=Direction.MAXIMIZE,
+    description="Hits / requests. The bound is the hit rate of Belady's rule, which knows the future.",
+)
+WINDOWS = 20  # into which a trace is cut to find where it went worst
+
+
+class CacheEviction:
+    """Satisfies `quintain.plugins.simulator.Simulator`. No state beside caches."""
+
+    guest_module = "cache_eviction.guest"
+    guest_source = ""
+
+    def describe(self) -> Description:
+        return _description()
+
+    def suite(self, name: str) -> Suite:
+        if name not in SUITES:
+            raise InvalidInput("suite", f"{name!r} is unknown; known are: {', '.join(SUITES)}")
+        return SUITES[name]
+
+    def scenario(self, name: str) -> Scenario:
+        return scenarios.built_in(name)
+
+    def inline_scenario(self, name: str, files: Mapping[str, bytes]) -> Scenario:
+        return scenarios.from_files(name, files)
+
+    def run(self, scenario: Scenario, open_policy: OpenPolicy, options: RunOptions) -> Outcome:
+        spec = spec_of(scenario)
+        run = Engine(spec.trace, spec.capacity, options.calling_mode).run(open_policy)
+        return Outcome(
+            scenario=scenario.name,
+            metrics=_metrics(run, spec),
+            groups=_groups(run),
+            decisions_digest=run.digest,
+            calling_mode=run.calling_mode,
+            failure=run.failure,
+            timeline=_worst_windows(run, spec),
+            decision_log=tuple(run.log),
+        )
+
+    def score(self, objective: str, scenario: Scenario, outcome: Outcome, baseline: Outcome) -> ScenarioScore:
+        if objective != HIT_RATE.name:
+            raise InvalidInput("objective", f"{objective!r} is unknown; known is: {HIT_RATE.name}")
+        spec = spec_of(scenario)
+        bound = spec.most_hits / len(spec.trace.keys)
+        raw = outcome.metrics["hit_rate"]
+        value = 0.0 if outcome.failure is not None else raw
+        normalized = value / bound if bound else 1.0
+        return ScenarioScore(value, raw, normalized, baseline.metrics["hit_rate"], bound)
+
+
+def _metrics(run: CacheRun, spec: CacheScenario) -> dict[str, float]:
+    misses = run.misses_by_source.total()
+    return {
+        "hit_rate": len(run.hits) / len(spec.trace.keys),
+        "hits": float(len(run.hits)),
+        "misses": float(misses),
+        "requests_served": float(run.served),
+        "admitted_share": run.admitted / misses if misses else 1.0,
+        "evictions": float(run.evicted),
+        "evicted_unused_share": run.evicted_unused / run.evicted if run.evicted else 0.0,
+        "mean_stay_in_capacities": run.resident_time / run.evicted / spec.capacity if run.evicted else 0.0,
+    }
+
+
+def _groups(run: CacheRun) -> tuple[Group, ...]:
+    """By source of the requests."""
+    return tuple(
+        Group(
+            source,
+            {
+                "requests": float(run.hits_by_source[source] + run.misses_by_source[source]),
+                "hit_rate": run.hits_by_source[source] / (run.hits_by_source[source] + run.misses_by_source[source]),
+            },
+        )
+        for source in sorted(run.hits_by_source | run.misses_by_source)
+    )
+
+
+def _worst_windows(run: CacheRun, spec: CacheScenario) -> tuple[TimelineEvent, ...]:
+    """The three windows with the fewest hits, after the first, in which every cache is cold. Time is the request's
+    number."""
+    size = max(1, -(-len(spec.trace.keys) // WINDOWS))
+    hits = Counter((number - 1) // size for number in run.hits)
+    whole = range(1, run.served // size)
+    worst = sorted(sorted(whole, key=lambda window: (hits[window], window))[:3])
+    return tuple(
+        TimelineEvent(
+            float(window * size + 1),
+            f"requests {window * size + 1}..{(window + 1) * size}: {hits[window] / size:.1%} hits, mostly asked for by "
+            + Counter(spec.trace.sources[window * size : (window + 1) * size]).most_common(1)[0][0],
+        )
+        for window in worst
+    )
+
+
+@functools.cache
+def _description() -> Description:
+    package = resources.files("cache_eviction")
+    read = {name: package.joinpath("baselines", f"{name}.py").read_text(encoding="utf-8") for name in ("lru", "fifo")}
+    return Description(
+        name="cache_eviction",
+        title="Cache eviction",
+        build=_build(),
+        policy_guide=package.joinpath("guide.md").read_text(encoding="utf-8"),
+        required_definitions=(RequiredDefinition("function", "evict", "evict(cache, key): the key that leaves"),),
+        objectives=(HIT_RATE,),
+        suites=tuple(SUITES),
+        baselines=(
+            Baseline("lru", "Least recently used", read["lru"]),
+            Baseline("fifo", "First in, first out", read["fifo"]),
+        ),
+        descriptors=(
+            Descriptor("admitted_share", (0.3, 0.6, 0.95)),
+            Descriptor("evicted_unused_share", (0.3, 0.5, 0.7)),
+            Descriptor("mean_stay_in_capacities", (1.5, 3.0)),
+        ),
+        grammar=grammar().to_json(),
+        calling_modes=CALLING_MODES,
+    )
+
+
+def _build() -> str:
+    """sha256 over the files that a verdict depends on, by name."""
+    sha = hashlib.sha256()
+    package = resources.files("cache_eviction")
+    for name in ("engine.py", "guest.py", "plugin.py", "scenarios.py", "traces.py", "baselines/lru.py"):
+        sha.update(name.encode() + b"\0" + package.joinpath(name).read_bytes())
+    return sha.hexdigest()
+
+
+simulator = CacheEviction()

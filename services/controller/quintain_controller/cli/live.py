@@ -219,7 +219,7 @@ class PlainDisplay:
     def __exit__(self, *exception: object) -> None: ...
 
     def event(self, event: pb.Event, line: str | None) -> None:
-        if line and event.WhichOneof("event") != "candidate_changed":
+        if line and event.WhichOneof("event") not in ("candidate_changed", "gate_decided"):  # the end shows the gates
             out.print(line, soft_wrap=True)
 
     def tick(self) -> None:

@@ -244,9 +244,9 @@ def outcome_table(found: pb.Search, baseline: str) -> Any:
         render.number(held_base),
         "",
     )
-    shown = [("best found", best)]
-    if found.HasField("winner"):
-        shown.append((f"winner #{found.winner.number}", found.winner))
+    shown = [(f"best found, #{best.number}", best)]
+    if found.HasField("winner") and found.winner.candidate_id != best.candidate_id:
+        shown.append((f"winner, #{found.winner.number}", found.winner))
     for name, c in shown:
         held = c.held_out_score if c.HasField("held_out_score") else None
         rows.add_row(

@@ -63,7 +63,7 @@ def render_report(data: ReportData) -> str:
         usd=render.usd,
         duration=live.duration,
         plotly_js=Markup(get_plotlyjs()),
-        code_css=Markup(formatter.get_style_defs(".code")),
+        code_css=Markup(formatter.get_style_defs(".code")),  # type: ignore[no-untyped-call]
     )
 
 

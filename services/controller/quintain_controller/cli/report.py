@@ -1,0 +1,107 @@
+"""``quintain report``: gathers what a search recorded, has the runs' pictures drawn, and writes the HTML file."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from quintain.controller.v1 import controller_pb2 as pb
+from quintain.errors import QuintainError
+from quintain.type.v1 import type_pb2
+from quintain.verifier.v1 import verifier_pb2
+from quintain_controller.cli import render
+from quintain_controller.cli.connect import Connection
+from quintain_controller.cli.manage import SearchId, get_candidate, get_search, list_candidates
+from quintain_controller.cli.render import errors, out
+from quintain_controller.cli.simulate import load_picture
+from quintain_controller.cli.target import Target, command
+from quintain_controller.cli.verify import run_verify
+from quintain_controller.report.data import ReportData, Timeline
+
+Draw = Callable[[str, str], Any]
+
+
+def add_commands(app: typer.Typer) -> None:
+    command(app, "report")(report)
+
+
+def report(
+    target: Target,
+    search_id: SearchId,
+    out_file: Annotated[Path | None, typer.Option("--out", help="Default: quintain-SEARCH.html.")] = None,
+    timelines: Annotated[
+        bool, typer.Option("--timelines/--no-timelines", help="Run baseline and best once more to draw them.")
+    ] = True,
+) -> None:
+    """Write a search's report: one HTML file that opens anywhere, also offline."""
+    from quintain_controller.report.page import render_report  # plotly takes a second to import
+
+    needs = ("controller", "verifier") if timelines else ("controller",)
+    with Connection(target, *needs) as connection:
+        data = gather(connection, search_id, timelines)
+    path = out_file or Path(f"quintain-{search_id}.html")
+    path.write_text(render_report(data), encoding="utf-8")
+    out.print(f"wrote {path}", soft_wrap=True)
+
+
+def gather(connection: Connection, search_id: str, timelines: bool) -> ReportData:
+    search = get_search(connection, search_id)
+    candidates = list(list_candidates(connection, search_id))
+    shown = get_candidate(connection, search_id, "best") if search.HasField("best") else None
+    seed = connection.controller.get_candidate(
+        pb.GetCandidateRequest(candidate_id=candidates[0].candidate_id)
+    ).candidate
+    scenario, pictures = "", list[Timeline]()
+    if timelines and shown is not None:
+        scenario, pictures = draw_timelines(connection, search, seed, shown)
+    return ReportData(search, candidates, events_so_far(connection, search), shown, seed, pictures, scenario)
+
+
+def events_so_far(connection: Connection, search: pb.Search) -> list[pb.Event]:
+    """The events up to now; the stream of a running search would go on."""
+    events: list[pb.Event] = []
+    if search.last_sequence == 0:
+        return events
+    for event in connection.controller.watch_search(search.search_id):
+        events.append(event)
+        if event.sequence >= search.last_sequence:
+            break
+    return events
+
+
+def draw_timelines(
+    connection: Connection, search: pb.Search, seed: pb.Candidate, shown: pb.Candidate
+) -> tuple[str, list[Timeline]]:
+    """Pictures of the seed and the shown policy on the scenario where the shown one gained most. Without a drawing
+    simulator, or when its scenario cannot be run any more, there are none, and that is said."""
+    draw: Draw | None = load_picture(search.spec.simulator)
+    ran = [s for s in shown.verdict.scenarios if s.ran and not s.HasField("failure")]
+    if draw is None or not ran:
+        return "", []
+    most = max(ran, key=lambda s: abs(s.value - s.baseline) / (abs(s.baseline) or 1.0))
+    pictures = []
+    try:
+        for name, candidate in (("baseline (seed)", seed), (f"best found (#{shown.summary.number})", shown)):
+            request = verifier_pb2.VerifyRequest(
+                simulator=search.spec.simulator,
+                policy=type_pb2.Policy(source=candidate.source),
+                scenarios=[most.scenario],
+                objective=search.objective.name,
+                limits=search.spec.limits,
+                include_detail=True,
+            )
+            verdict = run_verify(connection, request, f"drawing {name}").verdict
+            detail = verdict.scenarios[0].detail
+            if detail:
+                figure = draw(detail, "")
+                figure.update_layout(width=None, autosize=True)  # the page gives the width
+                pictures.append(Timeline(name, figure))
+    except QuintainError as error:
+        errors.print("[yellow]no timelines:[/] ", end="")
+        render.print_error(error)
+        return "", []
+    gain = render.percent(render.improvement(most.value, most.baseline, search.direction), signed=True)
+    return f"{most.scenario}, the scenario with the greatest change ({gain} against the baseline).", pictures

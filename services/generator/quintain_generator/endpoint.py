@@ -14,6 +14,9 @@ from quintain_generator.domain.generation import FINAL_ANSWERS, CallRecord, is_u
 from quintain_generator.domain.prices import PriceRow, PriceTable, estimate_prompt_tokens
 from quintain_generator.limits import Breaker, TokenBucket
 
+# Of one request: an answer, the second try of a diff, and one call that broke off and may have been charged.
+MAX_PAID_CALLS = 3
+
 
 class Endpoint:
     """Lives on one event loop. Made at start-up, one for each configured backend."""
@@ -82,13 +85,15 @@ class Endpoint:
         return price.reserve_usd(estimate_prompt_tokens(prompt), allowance.max_output_tokens)
 
     def max_request_cost_usd(self, prompt_tokens: int, allowance: Allowance) -> float | None:
-        """The most that one call with a prompt of `prompt_tokens` may cost; None if no price is known beforehand."""
+        """The most that one request with a prompt of `prompt_tokens` may cost; None if no price is known beforehand."""
         if self.backend.capabilities.meters_itself:
             return None
         if not self.backend.capabilities.priced:
             return 0.0
         price = self.price
-        return price.reserve_usd(prompt_tokens, self.effective(allowance).max_output_tokens) if price else None
+        if price is None:
+            return None
+        return MAX_PAID_CALLS * price.reserve_usd(prompt_tokens, self.effective(allowance).max_output_tokens)
 
     def settle(
         self, reply: BackendReply, reserved_usd: float | None, earlier: Sequence[CallRecord] = ()

@@ -1,0 +1,230 @@
+"""What every backend must do, as checks that run on an installed one.
+
+    for result in await check_backend(MyBackend, "model", {"option": 1}, task):
+        print(result.name, "ok" if result.passed else result.message)
+
+The backend must be able to answer: give it an endpoint that does (a fake provider). Each check makes a few calls.
+"""
+
+from __future__ import annotations
+
+import ast
+import asyncio
+import pickle
+import uuid
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from pydantic import ValidationError
+
+from quintain.conformance.simulator import CheckResult, Nonconformance
+from quintain.plugins.backend import (
+    Allowance,
+    Backend,
+    BackendCall,
+    BackendReply,
+    CallOutcome,
+    Message,
+    Operator,
+    Task,
+)
+
+TIMEOUT_SECONDS = 20.0
+CANCEL_SECONDS = 2.0
+CONCURRENT_CALLS = 8
+
+_PARENTS_NEEDED = {Operator.FULL: 0, Operator.DIFF: 1, Operator.REPAIR: 1, Operator.CROSSOVER: 2}
+
+
+async def check_backend(
+    kind: type[Backend],
+    model: str,
+    options: Mapping[str, Any],
+    task: Task,
+    dead_options: Mapping[str, Any] | None = None,
+) -> list[CheckResult]:
+    """Run all checks on backends of class `kind`; never raises for what a backend does.
+
+    `task` is one that it can answer, with at least two parents. `dead_options`: options with which no provider can be
+    reached (None for a backend that has none), so that failing is checked, too.
+    """
+    subject = _Subject(kind, model, options, dead_options, task)
+    results = []
+    for check in CHECKS:
+        name = check.__name__.replace("_", " ")
+        try:
+            await asyncio.wait_for(check(subject), TIMEOUT_SECONDS)
+        except Nonconformance as finding:
+            results.append(CheckResult(name, False, str(finding)))
+        except Exception as error:  # noqa: BLE001 - the boundary to the backend's code
+            results.append(CheckResult(name, False, f"{type(error).__name__}: {error}"))
+        else:
+            results.append(CheckResult(name, True))
+    return results
+
+
+@dataclass(frozen=True)
+class _Subject:
+    kind: type[Backend]
+    model: str
+    options: Mapping[str, Any]
+    dead_options: Mapping[str, Any] | None
+    task: Task
+
+    def make(self, options: Mapping[str, Any] | None = None) -> Backend:
+        return self.kind(
+            self.model, self.kind.Options.model_validate(dict(self.options if options is None else options))
+        )
+
+    def call(self, backend: Backend, **changes: Any) -> BackendCall:
+        prompt = (Message("system", "Write a policy.", cache_breakpoint=True), Message("user", "Now."))
+        return replace(
+            BackendCall(
+                request_id=f"conformance-{uuid.uuid4()}",
+                attempt=1,
+                task=self.task,
+                messages=prompt if backend.capabilities.prompt else (),
+                allowance=Allowance(max_output_tokens=2000),
+                timeout_seconds=TIMEOUT_SECONDS,
+            ),
+            **changes,
+        )
+
+
+def _demand(condition: bool, message: str) -> None:
+    if not condition:
+        raise Nonconformance(message)
+
+
+# ---------------------------------------------------------------------------------------------------------- the checks
+
+
+async def unknown_options_are_refused(subject: _Subject) -> None:
+    try:
+        subject.kind.Options.model_validate({**subject.options, "no_such_option": 1})
+    except ValidationError:
+        return
+    raise Nonconformance("Options took the key 'no_such_option'; set extra='forbid' (BackendOptions does)")
+
+
+async def capabilities_are_constant(subject: _Subject) -> None:
+    backend = subject.make()
+    first = backend.capabilities
+    _demand(bool(first.operators), "capabilities.operators is empty; name at least one operator")
+    await backend.generate(subject.call(backend))
+    _demand(backend.capabilities == first, "capabilities changed after a call; they are read once")
+    await backend.close()
+
+
+async def it_says_that_it_can_be_used(subject: _Subject) -> None:
+    backend = subject.make()
+    reason = backend.unavailable_reason
+    _demand(reason == "", f"unavailable_reason is {reason!r} although the backend was given everything it needs")
+    await backend.close()
+
+
+async def every_operator_gets_an_answer(subject: _Subject) -> None:
+    backend = subject.make()
+    for operator in sorted(backend.capabilities.operators, key=lambda o: o.value):
+        needed = _PARENTS_NEEDED[operator]
+        task = replace(subject.task, operator=operator, parents=subject.task.parents[: max(needed, 1)])
+        reply = await backend.generate(subject.call(backend, task=task))
+        _demand(
+            reply.outcome is CallOutcome.OK and reply.rejection is None,
+            f"operator {operator.value}: {reply.outcome.value} ({reply.detail}) where an answer was expected",
+        )
+        _demand(bool(reply.text or reply.source), f"operator {operator.value}: OK without text or source")
+        if reply.source:
+            ast.parse(reply.source)
+    await backend.close()
+
+
+async def usage_is_never_negative(subject: _Subject) -> None:
+    backend = subject.make()
+    usage = (await backend.generate(subject.call(backend))).usage
+    if usage is not None:
+        counts = (usage.input_tokens, usage.cached_input_tokens, usage.cache_write_tokens, usage.output_tokens)
+        _demand(min(counts) >= 0, f"negative counts in {usage}")
+        _demand(
+            0 <= usage.reasoning_tokens <= usage.output_tokens,
+            f"reasoning ({usage.reasoning_tokens}) must be part of the output ({usage.output_tokens})",
+        )
+    await backend.close()
+
+
+async def calls_may_run_at_the_same_time(subject: _Subject) -> None:
+    backend = subject.make()
+    calls = [subject.call(backend, task=replace(subject.task, seed=n)) for n in range(CONCURRENT_CALLS)]
+    replies = await asyncio.gather(*(backend.generate(call) for call in calls))
+    bad = [r.outcome.value for r in replies if r.outcome is not CallOutcome.OK]
+    _demand(not bad, f"{len(bad)} of {CONCURRENT_CALLS} concurrent calls ended as {sorted(set(bad))}")
+    await backend.close()
+
+
+async def the_same_task_gives_the_same_reply_if_it_says_so(subject: _Subject) -> None:
+    backend, again = subject.make(), subject.make()
+    if backend.capabilities.deterministic:
+        first, second = [_content(await b.generate(subject.call(b))) for b in (backend, again)]
+        _demand(first == second, "capabilities.deterministic, but two calls with the same task differ")
+    await backend.close()
+    await again.close()
+
+
+async def a_call_can_be_cancelled(subject: _Subject) -> None:
+    backend = subject.make()
+    work = asyncio.create_task(backend.generate(subject.call(backend)))
+    await asyncio.sleep(0)  # let it begin
+    work.cancel()
+    done, _ = await asyncio.wait([work], timeout=CANCEL_SECONDS)
+    _demand(bool(done), f"a cancelled call went on for more than {CANCEL_SECONDS} s")
+    _demand(work.cancelled() or work.exception() is None, "a cancelled call must let CancelledError through")
+    reply = await backend.generate(subject.call(backend))
+    _demand(reply.outcome is CallOutcome.OK, f"after a cancelled call, the next one ended as {reply.outcome.value}")
+    await backend.close()
+
+
+async def secrets_are_in_no_text(subject: _Subject) -> None:
+    backend = subject.make()
+    reply = await backend.generate(subject.call(backend))
+    shown = f"{backend!r} {backend.options!r} {backend.options.model_dump_json()} {reply!r}"
+    for secret in backend.secrets:
+        _demand(secret not in shown, "a secret is in repr(backend), its options or a reply")
+    await backend.close()
+
+
+async def replies_are_plain_data(subject: _Subject) -> None:
+    backend = subject.make()
+    reply = await backend.generate(subject.call(backend))
+    _demand(pickle.loads(pickle.dumps(reply)) == reply, "a reply must be plain data that can be stored and compared")
+    await backend.close()
+
+
+async def a_dead_endpoint_is_a_reply(subject: _Subject) -> None:
+    if subject.dead_options is None:
+        return
+    backend = subject.make(subject.dead_options)
+    reply = await backend.generate(subject.call(backend, timeout_seconds=2.0))
+    expected = {CallOutcome.CONNECTION, CallOutcome.TIMEOUT, CallOutcome.OVERLOADED, CallOutcome.BAD_REQUEST}
+    _demand(reply.outcome in expected, f"with nobody there, the outcome was {reply.outcome.value}")
+    _demand(bool(reply.detail), "a failure without detail; say what happened")
+    await backend.close()
+
+
+def _content(reply: BackendReply) -> tuple[object, ...]:
+    return reply.outcome, reply.text, reply.source, reply.rationale, reply.usage
+
+
+CHECKS: tuple[Callable[[_Subject], Any], ...] = (
+    unknown_options_are_refused,
+    capabilities_are_constant,
+    it_says_that_it_can_be_used,
+    every_operator_gets_an_answer,
+    usage_is_never_negative,
+    calls_may_run_at_the_same_time,
+    the_same_task_gives_the_same_reply_if_it_says_so,
+    a_call_can_be_cancelled,
+    secrets_are_in_no_text,
+    replies_are_plain_data,
+    a_dead_endpoint_is_a_reply,
+)

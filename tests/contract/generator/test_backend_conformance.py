@@ -1,0 +1,115 @@
+"""The conformance suite that ships in the wheel holds for every built-in backend, and finds out a careless one."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.fault_server.server import FaultServer
+from tests.support import generator as support
+
+from quintain.conformance.backend import check_backend
+from quintain.plugins.backend import (
+    ENTRY_POINT_GROUP,
+    Backend,
+    BackendCall,
+    BackendReply,
+    CallOutcome,
+    Capabilities,
+    Operator,
+    Task,
+    Usage,
+)
+from quintain_generator.registry import load_kind
+from quintain_generator.rpc.mapping import task_from
+
+DEAD = "127.0.0.1:9"  # the discard port: nobody listens
+
+
+def _task() -> Task:
+    message = support.task()
+    message.simulator.baselines.add(name="first", source=support.PARENT)
+    message.parents.add(candidate_id="c2", source=support.PARENT.replace("sorted", "list"), score=0.5)
+    return task_from(message)
+
+
+@asynccontextmanager
+async def _llm(kind: str, folder: Path) -> AsyncIterator[tuple[dict[str, Any], dict[str, Any] | None]]:
+    key = folder / "key"
+    key.write_text(support.KEY)
+    async with FaultServer() as server:
+        suffix = "" if kind == "anthropic" else "/v1"
+        yield (
+            {"base_url": f"{server.url}{suffix}", "api_key_file": str(key)},
+            {"base_url": f"http://{DEAD}{suffix}", "api_key_file": str(key)},
+        )
+
+
+@asynccontextmanager
+async def _options(kind: str, folder: Path) -> AsyncIterator[tuple[dict[str, Any], dict[str, Any] | None]]:
+    """Options with which a built-in backend can answer, and some with which it cannot."""
+    if kind in ("openai", "anthropic", "openai-compatible"):
+        async with _llm(kind, folder) as options:
+            yield options
+    elif kind == "replay":
+        async with _llm("openai", folder) as (options, dead):
+            inner = {"kind": "openai", "model": support.MODEL, "options": options}
+            gone = {"kind": "openai", "model": support.MODEL, "options": dead}
+            recording = str(folder / "recording")
+            yield (
+                {"mode": "record", "folder": recording, "inner": inner},
+                {"mode": "record", "folder": recording, "inner": gone},
+            )
+    elif kind == "remote":
+        async with support.stack(folder) as s:
+            yield {"address": s.address, "backend": "llm"}, {"address": DEAD}
+    else:
+        yield {}, None
+
+
+@pytest.mark.parametrize("kind", sorted(e.name for e in entry_points(group=ENTRY_POINT_GROUP)))
+async def test_every_built_in_backend_conforms(tmp_path: Path, kind: str) -> None:
+    plugin = load_kind("test", kind)
+    async with _options(kind, tmp_path) as (options, dead):
+        results = await check_backend(plugin, support.MODEL, options, _task(), dead)
+    assert [f"{r.name}: {r.message}" for r in results if not r.passed] == []
+
+
+class Careless(Backend):
+    """Does everything wrong that a backend can do wrong."""
+
+    @property
+    def capabilities(self) -> Capabilities:
+        return Capabilities(
+            frozenset({Operator.FULL}), deterministic=True, priced=True, streaming=False, prompt=True, repeatable=False
+        )
+
+    @property
+    def secrets(self) -> tuple[str, ...]:
+        return ("hunter22",)
+
+    count = 0
+
+    async def generate(self, call: BackendCall) -> BackendReply:
+        Careless.count += 1
+        try:
+            await asyncio.sleep(0.001)
+        except asyncio.CancelledError:
+            raise RuntimeError("no") from None
+        usage = Usage(input_tokens=-1)
+        return BackendReply(CallOutcome.OK, text=f"answer {self.count} with hunter22", usage=usage)
+
+
+async def test_the_suite_finds_what_a_careless_backend_does_wrong() -> None:
+    results = await check_backend(Careless, "m", {}, _task())
+    assert {r.name for r in results if not r.passed} == {
+        "usage is never negative",
+        "the same task gives the same reply if it says so",
+        "a call can be cancelled",
+        "secrets are in no text",
+    }

@@ -1,0 +1,84 @@
+"""The extractor finds the policy in whatever a model says, and never raises."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tests.fault_server.answers import FENCES, fenced
+
+from quintain.plugins.simulator import RequiredDefinition
+from quintain_generator.domain.extract import extract
+from quintain_generator.domain.gate import defines_policy
+
+POLICY = '"""Sorts."""\n\n\ndef decide(state):\n    return sorted(state)\n'
+REQUIRED = (RequiredDefinition("function", "decide", "decides"),)
+
+
+def is_policy(source: str) -> bool:
+    return defines_policy(source, REQUIRED, 100_000)
+
+
+@pytest.mark.parametrize("kind", sorted(set(FENCES) - {"no_code", "broken_code", "wrong_name"}))
+def test_a_policy_is_found_behind_every_kind_of_fence(kind: str) -> None:
+    assert extract(fenced(POLICY, kind), is_policy).source == POLICY
+
+
+def test_of_several_policies_the_last_one_counts() -> None:
+    second = POLICY.replace("sorted", "list")
+    text = f"```python\n{POLICY}```\nWait, better:\n```python\n{second}```\n"
+    assert extract(text, is_policy).source == second
+
+
+def test_a_fence_inside_the_policys_docstring_does_not_cut_it() -> None:
+    policy = '"""Example:\n```\ndecide([])\n```\n"""\ndef decide(state):\n    return state\n'
+    assert extract(f"Here:\n```python\n{policy}```\nDone.", is_policy).source == policy
+
+
+def test_thinking_without_its_opening_tag_is_left_out() -> None:
+    text = f"```python\ndef decide(state): return 0\n```\n</think>\nSo:\n```python\n{POLICY}```\n"
+    assert extract(text, is_policy).source == POLICY
+
+
+def test_thinking_that_never_ends_is_searched_as_a_last_resort() -> None:
+    assert extract(f"<think>\nIt is:\n```python\n{POLICY}```\n", is_policy).source == POLICY
+
+
+def test_the_rationale_is_the_prose_before_the_code() -> None:
+    assert extract(fenced(POLICY, "python"), is_policy).rationale == "A rationale."
+
+
+def test_without_a_policy_the_largest_block_is_left_for_the_gate_to_explain() -> None:
+    text = "```python\nx\n```\n```python\ndef other(state):\n    return 1\n```\n"
+    assert extract(text, is_policy).source == "def other(state):\n    return 1\n"
+
+
+@pytest.mark.parametrize("text", ["", "   \n", "I would rather not.", "\x00", "```", "~~~~\n", "<think>"])
+def test_an_answer_without_code_gives_no_source(text: str) -> None:
+    assert extract(text, is_policy).source.strip() in ("", "\x00")
+
+
+_pieces = st.sampled_from(
+    ["```", "```python", "~~~", "````", "\n", "\r\n", "\r", "<think>", "</think>", "<THINKING>", " ", "\t", POLICY,
+     "def decide(state):", "    return 1", "'''", '"""', "\x00", "\ufeff", "\ud800", "@x", "(((((", "\\", "#"]
+)  # fmt: skip
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.lists(st.one_of(_pieces, st.text(max_size=20)), max_size=40).map("".join))
+def test_it_never_raises_and_gives_text_that_can_be_stored(text: str) -> None:
+    found = extract(text, is_policy)
+    found.source.encode()
+    found.rationale.encode()
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    before=st.text(alphabet=st.characters(blacklist_characters="`~<>@#", blacklist_categories=["Cs"]), max_size=200),
+    after=st.text(alphabet=st.characters(blacklist_characters="`~<>", blacklist_categories=["Cs"]), max_size=200),
+    fence=st.sampled_from(["```", "````", "~~~"]),
+    newline=st.sampled_from(["\n", "\r\n"]),
+)
+def test_prose_around_a_fenced_policy_does_not_matter(before: str, after: str, fence: str, newline: str) -> None:
+    text = f"{before}\n{fence}python\n{POLICY}{fence}\n{after}".replace("\n", newline)
+    assert extract(text, is_policy).source == POLICY

@@ -54,10 +54,17 @@ def gather(connection: Connection, search_id: str, timelines: bool) -> ReportDat
     seed = connection.controller.get_candidate(
         pb.GetCandidateRequest(candidate_id=candidates[0].candidate_id)
     ).candidate
+    verdict = shown.verdict if shown is not None else None
     scenario, pictures = "", list[Timeline]()
     if timelines and shown is not None:
-        scenario, pictures = draw_timelines(connection, search, seed, shown)
-    return ReportData(search, candidates, events_so_far(connection, search), shown, seed, pictures, scenario)
+        try:
+            verdict = verify_whole_suite(connection, search, shown)
+            scenario, pictures = draw_timelines(connection, search, verdict, seed, shown)
+        except QuintainError as error:
+            errors.print("[yellow]without timelines and held-out scenarios:[/] ", end="")
+            render.print_error(error)
+    events = events_so_far(connection, search)
+    return ReportData(search, candidates, events, shown, verdict, seed, pictures, scenario)
 
 
 def events_so_far(connection: Connection, search: pb.Search) -> list[pb.Event]:
@@ -72,36 +79,39 @@ def events_so_far(connection: Connection, search: pb.Search) -> list[pb.Event]:
     return events
 
 
+def _request(search: pb.Search, candidate: pb.Candidate, **fields: Any) -> verifier_pb2.VerifyRequest:
+    return verifier_pb2.VerifyRequest(
+        simulator=search.spec.simulator,
+        policy=type_pb2.Policy(source=candidate.source),
+        objective=search.objective.name,
+        limits=search.spec.limits,
+        seed=candidate.verdict.seed,
+        **fields,
+    )
+
+
+def verify_whole_suite(connection: Connection, search: pb.Search, shown: pb.Candidate) -> verifier_pb2.Verdict:
+    """The verdict on train and held-out scenarios; the recorded one is on train alone."""
+    request = _request(search, shown, suite=search.spec.suite)
+    return run_verify(connection, request, f"verifying #{shown.summary.number} on the whole suite").verdict
+
+
 def draw_timelines(
-    connection: Connection, search: pb.Search, seed: pb.Candidate, shown: pb.Candidate
+    connection: Connection, search: pb.Search, verdict: verifier_pb2.Verdict, seed: pb.Candidate, shown: pb.Candidate
 ) -> tuple[str, list[Timeline]]:
-    """Pictures of the seed and the shown policy on the scenario where the shown one gained most. Without a drawing
-    simulator, or when its scenario cannot be run any more, there are none, and that is said."""
+    """Pictures of the seed and the shown policy on the scenario that changed most; none if the simulator draws none."""
     draw: Draw | None = load_picture(search.spec.simulator)
-    ran = [s for s in shown.verdict.scenarios if s.ran and not s.HasField("failure")]
+    ran = [s for s in verdict.scenarios if s.ran and not s.HasField("failure")]
     if draw is None or not ran:
         return "", []
     most = max(ran, key=lambda s: abs(s.value - s.baseline) / (abs(s.baseline) or 1.0))
     pictures = []
-    try:
-        for name, candidate in (("baseline (seed)", seed), (f"best found (#{shown.summary.number})", shown)):
-            request = verifier_pb2.VerifyRequest(
-                simulator=search.spec.simulator,
-                policy=type_pb2.Policy(source=candidate.source),
-                scenarios=[most.scenario],
-                objective=search.objective.name,
-                limits=search.spec.limits,
-                include_detail=True,
-            )
-            verdict = run_verify(connection, request, f"drawing {name}").verdict
-            detail = verdict.scenarios[0].detail
-            if detail:
-                figure = draw(detail, "")
-                figure.update_layout(width=None, autosize=True)  # the page gives the width
-                pictures.append(Timeline(name, figure))
-    except QuintainError as error:
-        errors.print("[yellow]no timelines:[/] ", end="")
-        render.print_error(error)
-        return "", []
+    for name, candidate in (("baseline (seed)", seed), (f"best found (#{shown.summary.number})", shown)):
+        request = _request(search, candidate, scenarios=[most.scenario], include_detail=True)
+        detail = run_verify(connection, request, f"drawing {name}").verdict.scenarios[0].detail
+        if detail:
+            figure = draw(detail, "")
+            figure.update_layout(width=None, autosize=True, margin={"t": 20})  # the page gives the width
+            pictures.append(Timeline(name, figure))
     gain = render.percent(render.improvement(most.value, most.baseline, search.direction), signed=True)
     return f"{most.scenario}, the scenario with the greatest change ({gain} against the baseline).", pictures

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from quintain.controller.v1 import controller_pb2 as pb
 from quintain.type.v1 import type_pb2
+from quintain.verifier.v1 import verifier_pb2
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,12 +21,14 @@ class Timeline:
 @dataclass(frozen=True, slots=True)
 class ReportData:
     """A search with its candidates in order of number. `shown` is the promoted winner or else the best candidate; None
-    if nothing was scored. `seed` is the policy that `shown` is compared with."""
+    if nothing was scored. `verdict` is that of `shown`, on held-out scenarios as well where it could be had. `seed` is
+    the policy that `shown` is compared with."""
 
     search: pb.Search
     candidates: Sequence[pb.CandidateSummary]
     events: Sequence[pb.Event]
     shown: pb.Candidate | None = None
+    verdict: verifier_pb2.Verdict | None = None
     seed: pb.Candidate | None = None
     timelines: Sequence[Timeline] = field(default_factory=tuple)
     timelines_scenario: str = ""

@@ -8,6 +8,7 @@ import plotly.graph_objects as go
 
 from quintain.controller.v1 import controller_pb2 as pb
 from quintain.generator.v1 import generator_pb2
+from quintain.type.v1 import type_pb2
 from quintain.verifier.v1 import verifier_pb2
 from quintain_controller.cli.render import enum_name, number
 from quintain_controller.report.data import ReportData, ancestors, best_so_far
@@ -153,7 +154,8 @@ def _hover(c: pb.CandidateSummary) -> str:
 
 def _styled(figure: go.Figure, data: ReportData, x_title: str) -> go.Figure:
     objective = data.search.objective
-    unit = f" ({objective.unit})" if objective.unit else ""
+    normalized = data.search.aggregation == type_pb2.AGGREGATION_MEAN_NORMALIZED
+    unit = " (mean normalized)" if normalized else f" ({objective.unit})" if objective.unit else ""
     figure.update_layout(
         template="plotly_white",
         height=380,

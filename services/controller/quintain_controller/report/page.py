@@ -50,7 +50,7 @@ def render_report(data: ReportData) -> str:
         facts=_facts(data),
         settings=_settings(data.search),
         sections=_sections(data),
-        scenarios=_scenario_rows(shown.verdict) if shown else [],
+        scenarios=_scenario_rows(data.verdict) if data.verdict else [],
         gates=data.search.gates,
         costs=costs_by_backend(data),
         spend=data.search.spend,

@@ -38,7 +38,7 @@ def serve(path: str | None, pool: WorkerPool) -> None:
     from quintain.service.logs import configure_logging
     from quintain.service.server import ServerSettings, run_service
     from quintain_verifier.service import VerifierService
-    from quintain_verifier.simulators.registry import RegistryError
+    from quintain_verifier.registry import RegistryError
 
     class Configuration(VerifierSettings):
         server: ServerSettings = ServerSettings()

@@ -14,7 +14,7 @@ from quintain_verifier.fairqueue import FairQueue
 from quintain_verifier.planning import Planner
 from quintain_verifier.records import Records
 from quintain_verifier.rpc.servicer import VerifierServicer
-from quintain_verifier.simulators.registry import load_simulators
+from quintain_verifier.registry import load_simulators
 from quintain_verifier.verification import Verification
 from quintain_verifier.workers.pool import Worker, WorkerPool
 

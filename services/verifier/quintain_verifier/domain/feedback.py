@@ -39,7 +39,7 @@ def render(verdict: Verdict, moved: Sequence[ScenarioChange], limit: int = TEXT_
     parents = {c.scenario: c.parent_value for c in moved}
     sections = [_summary(verdict, train), _first_failure(train), _table(verdict, train, parents)]
     ranked = sorted((s for s in train if s.outcome is not None), key=lambda s: s.score.normalized)
-    sections += [_scenario(s) for s in ranked]
+    sections += [_scenario(s, timeline=number == 0) for number, s in enumerate(ranked)]
     text = ""
     for section in sections:
         if not section:
@@ -145,7 +145,7 @@ def _row(verdict: ScenarioVerdict, parent: float | None) -> str:
     return f"- {verdict.scenario.name}: " + ", ".join(cells)
 
 
-def _scenario(verdict: ScenarioVerdict) -> str:
+def _scenario(verdict: ScenarioVerdict, *, timeline: bool) -> str:
     assert verdict.outcome is not None
     outcome = verdict.outcome
     lines = [f"{verdict.scenario.name} in detail:"]
@@ -157,7 +157,7 @@ def _scenario(verdict: ScenarioVerdict) -> str:
     if outcome.failures_by_reason:
         reasons = ", ".join(f"{reason} {count}" for reason, count in outcome.failures_by_reason.items())
         lines.append(f"  failures in the system: {reasons}")
-    if outcome.timeline:
+    if timeline and outcome.timeline:
         lines.append("  around the worst moment:")
         lines += [f"    {_number(e.time_seconds)} s: {_cut(e.text, 200)}" for e in outcome.timeline[:_TIMELINE_SHOWN]]
     return "\n".join(lines) if len(lines) > 1 else ""

@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from quintain.plugins.simulator import (
-    Aggregation,
-    Description,
-    Direction,
-    FailureKind,
-    Part,
-    PolicyFailure,
-    Scenario,
-    Suite,
+from quintain.service.simulator_messages import (
+    AGGREGATIONS,
+    DIRECTIONS,
+    PARTS,
+    failure_message,
+    floors_message,
+    groups_message,
+    metrics_message,
+    reasons_message,
+    timeline_message,
 )
-from quintain.type.v1 import type_pb2
 from quintain.verifier.v1 import verifier_pb2 as pb
 from quintain_verifier.domain.verdict import PartScore, ScenarioVerdict, Status, Verdict
 from quintain_verifier.execution import Progress
@@ -30,16 +28,6 @@ STATUSES = {
     Status.POLICY_FAILED: pb.VERDICT_STATUS_POLICY_FAILED,
     Status.NONDETERMINISTIC: pb.VERDICT_STATUS_NONDETERMINISTIC,
     Status.STOPPED_EARLY: pb.VERDICT_STATUS_STOPPED_EARLY,
-}
-KINDS = {kind: pb.FailureKind.Value(f"FAILURE_KIND_{kind.name}") for kind in FailureKind}
-PARTS = {Part.TRAIN: type_pb2.PART_TRAIN, Part.HELD_OUT: type_pb2.PART_HELD_OUT}
-DIRECTIONS = {
-    Direction.MAXIMIZE: type_pb2.DIRECTION_MAXIMIZE,
-    Direction.MINIMIZE: type_pb2.DIRECTION_MINIMIZE,
-}
-AGGREGATIONS = {
-    Aggregation.MEDIAN_VALUE: type_pb2.AGGREGATION_MEDIAN_VALUE,
-    Aggregation.MEAN_NORMALIZED: type_pb2.AGGREGATION_MEAN_NORMALIZED,
 }
 
 
@@ -77,7 +65,7 @@ def verdict_message(verdict: Verdict) -> pb.Verdict:
         train=_part(verdict.train),
         held_out=_part(verdict.held_out),
         scenarios=[_scenario(s) for s in verdict.scenarios],
-        failure=_failure(verdict.failure),
+        failure=failure_message(verdict.failure),
         seed=verdict.seed,
         behavior_digest=verdict.behavior_digest,
         determinism_checked=verdict.determinism_checked,
@@ -104,43 +92,24 @@ def _scenario(verdict: ScenarioVerdict) -> pb.ScenarioVerdict:
         scenario=verdict.scenario.name,
         scenario_digest=verdict.scenario.digest,
         part=PARTS[verdict.scenario.part],
-        failure=_failure(verdict.failure),
+        failure=failure_message(verdict.failure),
         ran=outcome is not None,
         value=score.value,
         raw=score.raw,
         normalized=score.normalized,
         baseline=score.baseline,
         bound=score.bound,
-        floors=[pb.Floor(name=f.name, required=f.required, reached=f.reached) for f in score.floors],
+        floors=floors_message(score.floors),
     )
     if outcome is not None:
-        message.metrics.extend(_metrics(outcome.metrics))
-        message.groups.extend(pb.Group(name=g.name, metrics=_metrics(g.metrics)) for g in outcome.groups)
-        reasons = outcome.failures_by_reason.items()
-        message.failures_by_reason.extend(pb.ReasonCount(reason=reason, count=count) for reason, count in reasons)
+        message.metrics.extend(metrics_message(outcome.metrics))
+        message.groups.extend(groups_message(outcome.groups))
+        message.failures_by_reason.extend(reasons_message(outcome.failures_by_reason))
         message.calling_mode = outcome.calling_mode
         message.decisions_digest = outcome.decisions_digest
-        message.timeline.extend(pb.TimelineEvent(time_seconds=e.time_seconds, text=e.text) for e in outcome.timeline)
+        message.timeline.extend(timeline_message(outcome.timeline))
         message.detail = outcome.detail
     return message
-
-
-def _metrics(metrics: Mapping[str, float]) -> list[type_pb2.Metric]:
-    return [type_pb2.Metric(name=name, value=value) for name, value in metrics.items()]
-
-
-def _failure(failure: PolicyFailure | None) -> pb.Failure | None:
-    if failure is None:
-        return None
-    return pb.Failure(
-        kind=KINDS[failure.kind],
-        message=failure.message,
-        rule=failure.rule,
-        step=failure.step,
-        time_seconds=failure.time_seconds,
-        line=failure.line,
-        traceback=failure.traceback,
-    )
 
 
 def _execution(execution: Execution, *, cached: bool, joined: bool) -> pb.Execution:
@@ -168,48 +137,4 @@ def _isolation(report: IsolationReport) -> pb.Isolation:
         layers=layers,
         landlock_abi=report.landlock_abi,
         probes=[pb.Probe(name=name, result=result) for name, result in report.probes.items()],
-    )
-
-
-def description_message(name: str, description: Description) -> type_pb2.SimulatorDescription:
-    return type_pb2.SimulatorDescription(
-        name=name,
-        title=description.title,
-        build=description.build,
-        policy_guide=description.policy_guide,
-        required_definitions=[
-            type_pb2.RequiredDefinition(kind=d.kind, name=d.name, description=d.description)
-            for d in description.required_definitions
-        ],
-        objectives=[
-            type_pb2.Objective(
-                name=o.name, metric=o.metric, unit=o.unit, direction=DIRECTIONS[o.direction], description=o.description
-            )
-            for o in description.objectives
-        ],
-        suites=description.suites,
-        baselines=[
-            type_pb2.Baseline(name=b.name, description=b.description, source=b.source) for b in description.baselines
-        ],
-        descriptors=[type_pb2.Descriptor(metric=d.metric, edges=d.edges) for d in description.descriptors],
-        grammar=description.grammar,
-        calling_modes=description.calling_modes,
-    )
-
-
-def suite_message(suite: Suite, scenario: Callable[[str], Scenario]) -> type_pb2.Suite:
-    return type_pb2.Suite(
-        name=suite.name,
-        description=suite.description,
-        objective=suite.objective,
-        aggregation=AGGREGATIONS[suite.aggregation],
-        entries=[
-            type_pb2.SuiteEntry(
-                scenario=e.scenario,
-                part=PARTS[e.part],
-                digest=scenario(e.scenario).digest,
-                description=scenario(e.scenario).description,
-            )
-            for e in suite.entries
-        ],
     )

@@ -5,17 +5,19 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
+from dataclasses import replace
 from typing import Any, TypeVar
 
 import grpc
 
 from quintain.errors import InvalidArgument, NotFound
 from quintain.plugins.simulator import InvalidInput, Simulator, SimulatorFault
+from quintain.service.simulator_messages import description_message, suite_message
 from quintain.verifier.v1 import verifier_pb2 as pb
 from quintain.verifier.v1 import verifier_pb2_grpc
 from quintain_verifier.execution import Progress
 from quintain_verifier.rpc.requests import order_of
-from quintain_verifier.rpc.responses import description_message, progress_message, result_message, suite_message
+from quintain_verifier.rpc.responses import progress_message, result_message
 from quintain_verifier.sandbox.limits import Limits
 from quintain_verifier.verification import Verification, simulator_trouble
 
@@ -67,7 +69,7 @@ class VerifierServicer(verifier_pb2_grpc.VerifierServicer):
             description = await asyncio.to_thread(simulator.describe)
         except SimulatorFault as fault:
             raise simulator_trouble(request.name, fault) from fault
-        return pb.GetSimulatorResponse(simulator=description_message(request.name, description))
+        return pb.GetSimulatorResponse(simulator=description_message(replace(description, name=request.name)))
 
     async def ListSuites(self, request: pb.ListSuitesRequest, context: Context) -> pb.ListSuitesResponse:
         simulator = self._simulator(request.simulator)

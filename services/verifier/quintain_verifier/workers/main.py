@@ -15,7 +15,7 @@ import threading
 
 from quintain.plugins.simulator import InvalidInput, Simulator, SimulatorFault
 from quintain_verifier.sandbox.faults import RunCancelled, SandboxFault
-from quintain_verifier.simulators.registry import load_simulators
+from quintain_verifier.registry import load_simulators
 from quintain_verifier.workers.messages import (
     HEADER,
     MAX_FRAME_BYTES,

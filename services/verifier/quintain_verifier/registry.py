@@ -32,7 +32,7 @@ def load_simulators(names: Sequence[str], remote: Mapping[str, str]) -> dict[str
         if name in loaded:
             raise RegistryError(f"simulator {name} is both installed and remote ({address}); rename the remote one")
         # gRPC is wanted only where a remote simulator is.
-        from quintain_verifier.simulators.remote import RemoteSimulator
+        from quintain.clients.simulator import RemoteSimulator
 
-        loaded[name] = RemoteSimulator(name, address)
+        loaded[name] = RemoteSimulator(address)
     return dict(sorted(loaded.items()))

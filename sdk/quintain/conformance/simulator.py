@@ -1,0 +1,414 @@
+"""What every simulator must do, as checks that run on an installed one and on a remote one alike.
+
+    for result in check_simulator(simulator):
+        print(result.name, "ok" if result.passed else result.message)
+
+Checks run on the cheapest scenarios of each suite, so that they take seconds.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass, replace
+from typing import TypeAlias
+
+from quintain.plugins.inprocess import in_process
+from quintain.plugins.simulator import (
+    Direction,
+    FailureKind,
+    InvalidInput,
+    JsonValue,
+    OpenPolicy,
+    Outcome,
+    Part,
+    Policy,
+    PolicyError,
+    PolicyFailure,
+    RunOptions,
+    Scenario,
+    ScenarioScore,
+    Simulator,
+)
+
+SCENARIOS_PER_SUITE = 2
+UNKNOWN = "no-such-thing"
+_HEX_DIGEST = re.compile(r"[0-9a-f]{64}")
+
+# Opens one policy of a simulator for one run; on leaving the context it is gone.
+OpenPolicyFactory: TypeAlias = Callable[[Simulator, str], AbstractContextManager[OpenPolicy]]
+
+# Sources that no policy language takes, and what they must end as.
+BAD_SOURCES = {
+    "a syntax error": "def (:\n",
+    "an exception at import": "raise RuntimeError('at import')\n",
+    "nothing defined": "x = 1\n",
+}
+# Answers that a policy process may send instead of its guest's.
+GARBAGE: tuple[JsonValue, ...] = (
+    "not an answer at all",
+    None,
+    -1,
+    1e308,
+    [],
+    {},
+    [[[[]]]],
+    {"a": {"b": [None, True, "c"]}},
+    [None] * 1000,
+    {"assignments": "many", "0": -(10**30)},
+)
+
+
+@dataclass(frozen=True, slots=True)
+class CheckResult:
+    """`message` says what was found and what would be right; empty if the check passed."""
+
+    name: str
+    passed: bool
+    message: str = ""
+
+
+class Nonconformance(AssertionError):
+    """A check found something."""
+
+
+def check_simulator(simulator: Simulator, open_policy_factory: OpenPolicyFactory | None = None) -> list[CheckResult]:
+    """Run all checks; never raises for what the simulator does. `open_policy_factory`: where policies run, by default
+    in this process (see `quintain.plugins.inprocess`)."""
+    subject = _Subject(simulator, open_policy_factory or _in_this_process)
+    results = []
+    for check in CHECKS:
+        name = check.__name__.replace("_", " ")
+        try:
+            check(subject)
+        except Nonconformance as finding:
+            results.append(CheckResult(name, False, str(finding)))
+        except Exception as error:  # noqa: BLE001 - the boundary to the simulator's code
+            results.append(CheckResult(name, False, f"{type(error).__name__}: {error}"))
+        else:
+            results.append(CheckResult(name, True))
+    return results
+
+
+@contextmanager
+def _in_this_process(simulator: Simulator, source: str) -> Iterator[OpenPolicy]:
+    yield in_process(simulator, source)
+
+
+class _Subject:
+    def __init__(self, simulator: Simulator, factory: OpenPolicyFactory) -> None:
+        self.simulator = simulator
+        self._factory = factory
+
+    def run(self, scenario: Scenario, source: str, options: RunOptions | None = None) -> Outcome:
+        with self._factory(self.simulator, source) as open_policy:
+            return self.simulator.run(scenario, open_policy, options or RunOptions())
+
+    def run_altered(self, scenario: Scenario, alter: Callable[[Policy], Policy]) -> Outcome:
+        """A run of the default baseline, whose messages `alter` may replace."""
+        with self._factory(self.simulator, self.baseline_source) as open_policy:
+            return self.simulator.run(scenario, lambda setup: alter(open_policy(setup)), RunOptions())
+
+    @property
+    def baseline_source(self) -> str:
+        return self.simulator.describe().baselines[0].source
+
+    @property
+    def scenarios(self) -> list[Scenario]:
+        """The cheapest of each suite."""
+        chosen: dict[str, Scenario] = {}
+        for name in self.simulator.describe().suites:
+            entries = [self.simulator.scenario(e.scenario) for e in self.simulator.suite(name).entries]
+            for scenario in sorted(entries, key=lambda s: (s.cost, s.name))[:SCENARIOS_PER_SUITE]:
+                chosen[scenario.name] = scenario
+        return list(chosen.values())
+
+    @property
+    def cheapest(self) -> Scenario:
+        return min(self.scenarios, key=lambda s: (s.cost, s.name))
+
+
+def _demand(condition: bool, message: str) -> None:
+    if not condition:
+        raise Nonconformance(message)
+
+
+# ---------------------------------------------------------------------------------------------------------- the checks
+
+
+def description_is_complete(subject: _Subject) -> None:
+    description = subject.simulator.describe()
+    for name in ("name", "title", "build", "policy_guide"):
+        _demand(bool(getattr(description, name)), f"describe().{name} is empty")
+    for name in ("required_definitions", "objectives", "suites", "baselines"):
+        _demand(bool(getattr(description, name)), f"describe().{name} is empty; at least one is needed")
+    for kind, names in (
+        ("objective", [o.name for o in description.objectives]),
+        ("baseline", [b.name for b in description.baselines]),
+        ("suite", list(description.suites)),
+        ("calling mode", list(description.calling_modes)),
+    ):
+        _demand(len(set(names)) == len(names), f"two {kind}s have one name: {names}")
+    for descriptor in description.descriptors:
+        edges = descriptor.edges
+        _demand(list(edges) == sorted(set(edges)), f"descriptor {descriptor.metric}: edges {edges} do not ascend")
+
+
+def there_is_exactly_one_guest(subject: _Subject) -> None:
+    module, source = subject.simulator.guest_module, subject.simulator.guest_source
+    _demand(bool(module) != bool(source), "exactly one of guest_module and guest_source must be set")
+
+
+def suites_and_scenarios_resolve(subject: _Subject) -> None:
+    simulator = subject.simulator
+    objectives = {o.name for o in simulator.describe().objectives}
+    for name in simulator.describe().suites:
+        suite = simulator.suite(name)
+        _demand(suite.name == name, f"suite {name} calls itself {suite.name}")
+        _demand(suite.objective in objectives, f"suite {name}: objective {suite.objective!r} is none of {objectives}")
+        names = [e.scenario for e in suite.entries]
+        _demand(len(set(names)) == len(names), f"suite {name} names a scenario twice")
+        _demand(any(e.part is Part.TRAIN for e in suite.entries), f"suite {name} has no train scenario")
+        for entry in suite.entries:
+            scenario = simulator.scenario(entry.scenario)
+            _demand(scenario.name == entry.scenario, f"scenario {entry.scenario} calls itself {scenario.name}")
+            _demand(scenario.cost > 0, f"scenario {scenario.name}: cost {scenario.cost} is not positive")
+
+
+def digests_are_stable(subject: _Subject) -> None:
+    simulator = subject.simulator
+    _demand(simulator.describe().build == simulator.describe().build, "describe().build changes from call to call")
+    digests: dict[str, str] = {}
+    for scenario in subject.scenarios:
+        again = simulator.scenario(scenario.name)
+        _demand(bool(_HEX_DIGEST.fullmatch(scenario.digest)), f"{scenario.name}: {scenario.digest!r} is no hex sha256")
+        _demand(scenario.digest == again.digest, f"{scenario.name}: the digest changes from call to call")
+        other = digests.setdefault(scenario.digest, scenario.name)
+        _demand(other == scenario.name, f"{scenario.name} and {other} have one digest")
+
+
+def unknown_names_are_invalid_input(subject: _Subject) -> None:
+    simulator, scenario = subject.simulator, subject.cheapest
+    baseline = subject.run(scenario, subject.baseline_source)
+    attempts: dict[str, Callable[[], object]] = {
+        "suite": lambda: simulator.suite(UNKNOWN),
+        "scenario": lambda: simulator.scenario(UNKNOWN),
+        "objective": lambda: simulator.score(UNKNOWN, scenario, baseline, baseline),
+        "inline scenario": lambda: simulator.inline_scenario(UNKNOWN, {"nonsense.bin": b"\xff\x00"}),
+    }
+    for what, attempt in attempts.items():
+        _must_be_invalid(what, attempt)
+
+
+def _must_be_invalid(what: str, attempt: Callable[[], object]) -> None:
+    try:
+        attempt()
+    except InvalidInput:
+        return
+    except Exception as error:
+        raise Nonconformance(f"a wrong {what} raises {type(error).__name__}, must be InvalidInput") from error
+    raise Nonconformance(f"a wrong {what} is accepted; must raise InvalidInput")
+
+
+def baselines_run_to_the_end(subject: _Subject) -> None:
+    for scenario in subject.scenarios:
+        for baseline in subject.simulator.describe().baselines:
+            outcome = subject.run(scenario, baseline.source)
+            _demand(outcome.failure is None, f"{baseline.name} fails on {scenario.name}: {outcome.failure}")
+            _demand(outcome.scenario == scenario.name, f"the outcome of {scenario.name} names {outcome.scenario!r}")
+            _demand(
+                bool(_HEX_DIGEST.fullmatch(outcome.decisions_digest)),
+                f"{scenario.name}: decisions_digest {outcome.decisions_digest!r} is no hex sha256",
+            )
+            metrics = dict(outcome.metrics) | {f"{g.name}.{n}": v for g in outcome.groups for n, v in g.metrics.items()}
+            odd = [name for name, value in metrics.items() if not math.isfinite(value)]
+            _demand(not odd, f"{scenario.name}: metrics {odd} are not finite; what does not exist must be absent")
+
+
+def runs_are_deterministic(subject: _Subject) -> None:
+    for scenario in subject.scenarios:
+        for baseline in subject.simulator.describe().baselines:
+            first, second = (subject.run(scenario, baseline.source) for _ in range(2))
+            _demand(first == second, f"{baseline.name} on {scenario.name}: two runs differ{_difference(first, second)}")
+
+
+def _difference(first: Outcome, second: Outcome) -> str:
+    for a, b in zip(first.decision_log, second.decision_log, strict=False):
+        if a != b:
+            return f", first where one decides {a!r} and the other {b!r}"
+    return f" in their metrics: {dict(first.metrics)} against {dict(second.metrics)}"
+
+
+def calling_modes_decide_the_same(subject: _Subject) -> None:
+    scenario = subject.cheapest
+    modes = subject.simulator.describe().calling_modes
+    outcomes = {mode: subject.run(scenario, subject.baseline_source, RunOptions(calling_mode=mode)) for mode in modes}
+    for mode, outcome in outcomes.items():
+        _demand(outcome.calling_mode == mode, f"asked for mode {mode}, ran in {outcome.calling_mode!r}")
+    digests = {o.decisions_digest for o in outcomes.values()}
+    _demand(len(digests) <= 1, f"the default baseline decides differently in the modes {', '.join(modes)}")
+
+
+def the_whole_timeline_changes_nothing(subject: _Subject) -> None:
+    scenario = subject.cheapest
+    plain = subject.run(scenario, subject.baseline_source)
+    whole = subject.run(scenario, subject.baseline_source, RunOptions(timeline=True))
+    same = plain.decisions_digest == whole.decisions_digest and plain.metrics == whole.metrics
+    _demand(same, "asking for the whole timeline changes the outcome")
+
+
+def sources_that_do_not_load_fail(subject: _Subject) -> None:
+    for what, source in BAD_SOURCES.items():
+        outcome = subject.run(subject.cheapest, source)
+        _demand(outcome.failure is not None, f"a policy with {what} ends without a failure")
+        assert outcome.failure is not None
+        kind = outcome.failure.kind
+        _demand(kind is FailureKind.LOAD, f"a policy with {what} fails as {kind.value}, must be load")
+
+
+def failures_of_the_policy_are_reported(subject: _Subject) -> None:
+    """Whatever ends the policy, at whatever message, is the outcome's failure: the same kind, no exception."""
+    for kind in (FailureKind.RAISED, FailureKind.CPU_LIMIT, FailureKind.DIED):
+        for after in (0, 1, 3):
+            deaths: list[int] = []
+
+            def alter(policy: Policy, k: FailureKind = kind, a: int = after, d: list[int] = deaths) -> Policy:
+                return _Dying(policy, a, k, d)
+
+            outcome = subject.run_altered(subject.cheapest, alter)
+            if not deaths:
+                continue  # the run has fewer messages
+            found = outcome.failure.kind if outcome.failure else None
+            _demand(found is kind, f"a policy that ends as {kind.value} at message {after + 1} is reported as {found}")
+
+
+def garbage_from_the_policy_is_a_failure(subject: _Subject) -> None:
+    """The policy process may say anything. The engine must not believe it, and must not fall over it."""
+    for garbage in GARBAGE:
+        for in_query in (False, True):
+            outcome = subject.run_altered(
+                subject.cheapest,
+                lambda policy, g=garbage, q=in_query: _Garbling(policy, g, in_query=q),  # type: ignore[misc]
+            )
+            if garbage == GARBAGE[0] and not in_query:
+                _demand(outcome.failure is not None, f"the answer {garbage!r} is accepted; must be a failure")
+
+
+def an_abandoned_run_leaves_nothing_behind(subject: _Subject) -> None:
+    before = subject.run(subject.cheapest, subject.baseline_source)
+    for after in (0, 1):
+        try:
+            subject.run_altered(subject.cheapest, lambda policy, a=after: _Dying(policy, a, None, []))  # type: ignore[misc]
+        except _Abandoned:
+            pass
+    _demand(subject.run(subject.cheapest, subject.baseline_source) == before, "a run that was cut off changes the next")
+
+
+def scores_are_reproducible_and_within_bounds(subject: _Subject) -> None:
+    description = subject.simulator.describe()
+    for scenario in subject.scenarios:
+        reference = subject.run(scenario, description.baselines[0].source)
+        for baseline in description.baselines:
+            outcome = subject.run(scenario, baseline.source)
+            for objective in description.objectives:
+                where = f"{baseline.name} on {scenario.name}, {objective.name}"
+                score = subject.simulator.score(objective.name, scenario, outcome, reference)
+                again = subject.simulator.score(objective.name, scenario, outcome, reference)
+                _demand(score == again, f"{where}: scored {score} and then {again}")
+                _check_score(where, score, objective.direction)
+
+
+def _check_score(where: str, score: ScenarioScore, direction: Direction) -> None:
+    _demand(math.isfinite(score.value), f"{where}: the value {score.value} is not finite")
+    _demand(0.0 <= score.normalized <= 1.0, f"{where}: normalised {score.normalized} is outside 0..1")
+    for what, reached in (("value", score.value), ("raw", score.raw), ("baseline", score.baseline)):
+        if score.bound is None or reached is None:
+            continue
+        beyond = reached > score.bound if direction is Direction.MAXIMIZE else reached < score.bound
+        _demand(not beyond, f"{where}: {what} {reached} is better than the bound {score.bound}, so it is none")
+
+
+def a_failed_run_has_the_worst_score(subject: _Subject) -> None:
+    description, scenario = subject.simulator.describe(), subject.cheapest
+    reference = subject.run(scenario, description.baselines[0].source)
+    failure = PolicyFailure(FailureKind.RAISED, "failed at the very end")
+    early = Outcome(scenario.name, {}, (), "", "", PolicyFailure(FailureKind.LOAD, "failed before the first step"))
+    for objective in description.objectives:
+        for baseline in description.baselines:
+            finished = subject.run(scenario, baseline.source)
+            good = subject.simulator.score(objective.name, scenario, finished, reference)
+            for failed in (replace(finished, failure=failure), early):
+                bad = subject.simulator.score(objective.name, scenario, failed, reference)
+                _check_score(f"a failed run, {objective.name}", bad, objective.direction)
+                _demand(
+                    bad.normalized == 0.0, f"{objective.name}: a failed run has normalised {bad.normalized}, must be 0"
+                )
+                better = bad.value > good.value if objective.direction is Direction.MAXIMIZE else bad.value < good.value
+                _demand(
+                    not better, f"{objective.name}: a failed run ({bad.value}) beats {baseline.name} ({good.value})"
+                )
+
+
+CHECKS: tuple[Callable[[_Subject], None], ...] = (
+    description_is_complete,
+    there_is_exactly_one_guest,
+    suites_and_scenarios_resolve,
+    digests_are_stable,
+    unknown_names_are_invalid_input,
+    baselines_run_to_the_end,
+    runs_are_deterministic,
+    calling_modes_decide_the_same,
+    the_whole_timeline_changes_nothing,
+    sources_that_do_not_load_fail,
+    failures_of_the_policy_are_reported,
+    garbage_from_the_policy_is_a_failure,
+    an_abandoned_run_leaves_nothing_behind,
+    scores_are_reproducible_and_within_bounds,
+    a_failed_run_has_the_worst_score,
+)
+
+
+# ---------------------------------------------------------------------------------------------- policies that misbehave
+
+
+class _Abandoned(Exception):
+    """The caller of a run gave it up."""
+
+
+class _Dying:
+    """Ends with a failure of `kind` after `after` answers, noted in `deaths`; without a kind the whole run is given
+    up."""
+
+    def __init__(self, policy: Policy, after: int, kind: FailureKind | None, deaths: list[int]) -> None:
+        self.info = policy.info
+        self._policy, self._left, self._kind, self._deaths = policy, after, kind, deaths
+
+    def ask(self, message: JsonValue, on_query: Callable[[JsonValue], JsonValue] | None = None) -> JsonValue:
+        if self._left == 0:
+            self._deaths.append(1)
+            if self._kind is None:
+                raise _Abandoned
+            raise PolicyError(PolicyFailure(self._kind, "ended by the conformance suite"))
+        self._left -= 1
+        return self._policy.ask(message, on_query)
+
+
+class _Garbling:
+    """Says `garbage` instead of its first answer, or asks it where queries are taken."""
+
+    def __init__(self, policy: Policy, garbage: JsonValue, *, in_query: bool) -> None:
+        self.info = policy.info
+        self._policy, self._garbage, self._in_query = policy, garbage, in_query
+        self._said = False
+
+    def ask(self, message: JsonValue, on_query: Callable[[JsonValue], JsonValue] | None = None) -> JsonValue:
+        if self._said:
+            return self._policy.ask(message, on_query)
+        self._said = True
+        if not self._in_query:
+            return self._garbage
+        if on_query is not None:
+            on_query(self._garbage)
+        return self._policy.ask(message, on_query)

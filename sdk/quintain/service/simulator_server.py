@@ -1,0 +1,252 @@
+"""Serves an installed simulator to verifiers elsewhere: `quintain-simulator --name faas --listen 0.0.0.0:50054`."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import queue
+import sys
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from importlib.metadata import entry_points
+from typing import Any, TypeVar, cast
+
+import grpc
+
+from quintain.errors import Internal, InvalidArgument, NotFound
+from quintain.plugins.simulator import (
+    ENTRY_POINT_GROUP,
+    FailureKind,
+    InvalidInput,
+    JsonValue,
+    Outcome,
+    Policy,
+    PolicyError,
+    PolicyFailure,
+    RunOptions,
+    Scenario,
+    Simulator,
+    SimulatorFault,
+)
+from quintain.service.guest_bundle import bundle_guest
+from quintain.service.logs import configure_logging
+from quintain.service.server import ServerSettings, run_service
+from quintain.service.simulator_messages import (
+    description_message,
+    failure_from,
+    outcome_from,
+    outcome_message,
+    score_message,
+    suite_message,
+)
+from quintain.simulator.v1 import simulator_pb2 as pb
+from quintain.simulator.v1 import simulator_pb2_grpc
+from quintain.verifier.v1 import verifier_pb2
+
+CONCURRENT_RUNS = 32
+
+T = TypeVar("T")
+Context = grpc.aio.ServicerContext[Any, Any]
+
+
+class _CallerGone(Exception):
+    """The stream ended in the middle of a run; the engine is unwound."""
+
+
+class SimulatorService:
+    """What `quintain.service.server` serves. The engine runs in threads of this process, one for each run."""
+
+    name = "simulator"
+
+    def __init__(self, simulator: Simulator) -> None:
+        self._servicer = SimulatorServicer(simulator)
+
+    async def start(self) -> None:
+        await self._servicer.prepare()
+
+    def register(self, server: grpc.aio.Server) -> Sequence[str]:
+        simulator_pb2_grpc.add_SimulatorServicer_to_server(self._servicer, server)
+        return [pb.DESCRIPTOR.services_by_name["Simulator"].full_name]
+
+    async def ready(self) -> bool:
+        return True
+
+    async def drain(self) -> None:
+        await self._servicer.idle()
+
+    async def close(self) -> None:
+        self._servicer.close()
+
+
+class SimulatorServicer(simulator_pb2_grpc.SimulatorServicer):
+    """The Simulator service of the contract over a plugin."""
+
+    def __init__(self, simulator: Simulator) -> None:
+        self._simulator = simulator
+        self._threads = ThreadPoolExecutor(CONCURRENT_RUNS, thread_name_prefix="engine")
+        self._guest_source = ""
+        self._runs: set[asyncio.Future[Any]] = set()
+
+    async def prepare(self) -> None:
+        simulator = self._simulator
+        self._guest_source = simulator.guest_source or await asyncio.to_thread(bundle_guest, simulator.guest_module)
+
+    async def idle(self) -> None:
+        while self._runs:
+            await asyncio.wait(set(self._runs))
+
+    def close(self) -> None:
+        self._threads.shutdown(wait=False, cancel_futures=True)
+
+    async def Describe(self, request: pb.DescribeRequest, context: Context) -> pb.DescribeResponse:
+        def describe() -> pb.DescribeResponse:
+            simulator, description = self._simulator, self._simulator.describe()
+            return pb.DescribeResponse(
+                simulator=description_message(description),
+                suites=[suite_message(simulator.suite(name), simulator.scenario) for name in description.suites],
+                guest_source=self._guest_source,
+            )
+
+        return await self._engine(describe)
+
+    async def GetScenario(self, request: pb.GetScenarioRequest, context: Context) -> pb.GetScenarioResponse:
+        found = await self._engine(lambda: self._scenario(request.name, request.files))
+        scenario = pb.Scenario(name=found.name, digest=found.digest, description=found.description, cost=found.cost)
+        return pb.GetScenarioResponse(scenario=scenario)
+
+    async def Score(self, request: pb.ScoreRequest, context: Context) -> pb.ScoreResponse:
+        def score() -> pb.ScoreResponse:
+            scenario = self._scenario(request.scenario, request.files)
+            try:
+                outcome, baseline = outcome_from(request.outcome), outcome_from(request.baseline)
+            except ValueError as error:
+                raise InvalidInput("outcome", str(error)) from error
+            return score_message(self._simulator.score(request.objective, scenario, outcome, baseline))
+
+        return await self._engine(score)
+
+    async def Simulate(
+        self, request_iterator: AsyncIterator[pb.SimulateRequest], context: Context
+    ) -> AsyncIterator[pb.SimulateResponse]:
+        first = await anext(request_iterator, None)
+        if first is None or first.WhichOneof("event") != "start":
+            raise InvalidArgument.of("start", "the first message of a run must be start")
+        start = first.start
+        policy = _RemotePolicy(asyncio.get_running_loop())
+        options = RunOptions(start.calling_mode, start.timeline)
+
+        def run() -> Outcome:
+            scenario = self._scenario(start.scenario, start.files)
+            return self._simulator.run(scenario, policy.open, options)
+
+        engine = asyncio.ensure_future(self._engine(run))
+        self._runs.add(engine)
+        engine.add_done_callback(self._ended)
+        try:
+            while (message := await policy.next_message(engine)) is not None:
+                yield pb.SimulateResponse(policy_message_json=message)
+                reply = await anext(request_iterator, None)
+                if reply is None or reply.WhichOneof("event") != "policy_reply":
+                    raise InvalidArgument.of("policy_reply", "one reply is due for every policy_message")
+                policy.replies.put(reply.policy_reply)
+            yield pb.SimulateResponse(outcome=outcome_message(engine.result()))
+        finally:
+            policy.replies.put(None)  # wakes an engine whose caller is gone
+
+    def _ended(self, engine: asyncio.Future[Any]) -> None:
+        self._runs.discard(engine)
+        if not engine.cancelled():
+            engine.exception()  # seen, even if the caller is gone
+
+    def _scenario(self, name: str, files: Sequence[verifier_pb2.File]) -> Scenario:
+        if files:
+            return self._simulator.inline_scenario(name, {f.name: f.content for f in files})
+        try:
+            return self._simulator.scenario(name)
+        except InvalidInput as error:
+            raise NotFound(error.message) from error
+
+    async def _engine(self, work: Callable[[], T]) -> T:
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._threads, work)
+        except SimulatorFault as fault:
+            raise Internal(f"the simulator failed: {fault}", reason="SIMULATOR_FAULT") from fault
+
+
+class _RemotePolicy:
+    """The policy at the other end of the stream, as the engine's thread sees it."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self.replies: queue.SimpleQueue[pb.PolicyReply | None] = queue.SimpleQueue()
+        self._loop = loop
+        self._messages: asyncio.Queue[str] = asyncio.Queue()
+        self.info: JsonValue = None
+
+    async def next_message(self, engine: asyncio.Future[Outcome]) -> str | None:
+        """The engine's next message; None when it has ended."""
+        getting = asyncio.ensure_future(self._messages.get())
+        try:
+            waiting: set[asyncio.Future[Any]] = {getting, engine}
+            await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+            return getting.result() if getting.done() else None
+        finally:
+            getting.cancel()
+
+    def open(self, setup: JsonValue) -> Policy:
+        self.info = self._exchange(setup, None)
+        return self
+
+    def ask(self, message: JsonValue, on_query: Callable[[JsonValue], JsonValue] | None = None) -> JsonValue:
+        return self._exchange(message, on_query)
+
+    def _exchange(self, message: JsonValue, on_query: Callable[[JsonValue], JsonValue] | None) -> JsonValue:
+        while True:
+            text = json.dumps(message, separators=(",", ":"), allow_nan=False)
+            self._loop.call_soon_threadsafe(self._messages.put_nowait, text)
+            reply = self.replies.get()
+            if reply is None:
+                raise _CallerGone
+            match reply.WhichOneof("reply"):
+                case "answer_json":
+                    return cast(JsonValue, json.loads(reply.answer_json))
+                case "query_json" if on_query is not None:
+                    message = on_query(json.loads(reply.query_json))
+                case "failure":
+                    raise PolicyError(failure_from(reply.failure))
+                case _:
+                    raise PolicyError(PolicyFailure(FailureKind.PROTOCOL, "a query where none is answered"))
+
+
+def load_installed(name: str) -> Simulator:
+    """Raises LookupError, naming the installed ones."""
+    found: Mapping[str, Any] = {point.name: point for point in entry_points(group=ENTRY_POINT_GROUP)}
+    if name not in found:
+        raise LookupError(f"simulator {name!r} is not installed; installed are: {', '.join(sorted(found))}")
+    return cast(Simulator, found[name].load())
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="quintain-simulator", description="Serves an installed simulator.")
+    parser.add_argument("--name", required=True, help="name of the simulator's entry point")
+    parser.add_argument("--listen", default="127.0.0.1:50054", help="host:port of the gRPC server; port 0: a free one")
+    parser.add_argument("--metrics-listen", default="127.0.0.1:0", help="host:port of the Prometheus endpoint")
+    parser.add_argument("--address-file", help="JSON file with the bound addresses, written once serving")
+    parser.add_argument("--token-file", help="file that holds the bearer token that callers must send")
+    options = parser.parse_args()
+    configure_logging("simulator")
+    settings = ServerSettings(
+        listen=options.listen,
+        metrics_listen=options.metrics_listen,
+        address_file=options.address_file,
+        token_file=options.token_file,
+    )
+    try:
+        simulator = load_installed(options.name)
+    except LookupError as error:
+        sys.exit(f"quintain-simulator: {error}")
+    run_service(SimulatorService(simulator), settings)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,1 +1,0 @@
-"""The simulators that this verifier knows: installed plugins and remote ones."""

@@ -11,7 +11,19 @@ import typer
 from quintain.errors import QuintainError
 from quintain.plugins.simulator import InvalidInput
 from quintain.service.config import ConfigError
-from quintain_controller.cli import best, catalog, local, manage, render, report, search, simulate, verify
+from quintain_controller.cli import (
+    ablate,
+    best,
+    catalog,
+    compare,
+    local,
+    manage,
+    render,
+    report,
+    search,
+    simulate,
+    verify,
+)
 
 WRONG = 2
 INTERRUPTED = 130
@@ -23,7 +35,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for module in (search, verify, simulate, manage, best, report, catalog, local):
+for module in (search, verify, simulate, manage, best, report, compare, ablate, catalog, local):
     module.add_commands(app)
 
 

@@ -1,0 +1,181 @@
+"""``quintain ablate``: strategies or backends at equal budgets over seeds, and which differences are real."""
+
+from __future__ import annotations
+
+import itertools
+import statistics
+import uuid
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Annotated
+
+import typer
+from rich.markup import escape
+
+from quintain.controller.v1 import controller_pb2 as pb
+from quintain.errors import FailedPrecondition, InvalidArgument
+from quintain_controller.cli import live, render
+from quintain_controller.cli.compare import conclusion
+from quintain_controller.cli.connect import FOREVER_SECONDS, Connection
+from quintain_controller.cli.render import errors, out
+from quintain_controller.cli.search import Candidates, Minutes, Tokens, Usd, Verifications, make_budget
+from quintain_controller.cli.target import Target, command
+from quintain_controller.domain.gates import Interval, paired_bootstrap
+
+
+def add_commands(app: typer.Typer) -> None:
+    command(app, "ablate")(ablate)
+
+
+@dataclass(frozen=True, slots=True)
+class Arm:
+    """One of the things that are compared. Empty strings: the default."""
+
+    name: str
+    strategy: str
+    backend: str
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """The best of one search: normalized on train, and its share above the baseline on held-out (None: not scored)."""
+
+    arm: str
+    seed: int
+    search_id: str
+    train: float
+    held_out: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Contrast:
+    """Second minus first, paired by seed, with its 95 % interval."""
+
+    measure: str
+    first: str
+    second: str
+    interval: Interval
+
+    @property
+    def conclusion(self) -> str:
+        return conclusion(self.interval, self.first, self.second)
+
+
+def ablate(
+    target: Target,
+    strategy: Annotated[list[str] | None, typer.Option(help="A strategy to compare; repeat it.")] = None,
+    backend: Annotated[list[str] | None, typer.Option(help="A backend to compare; repeat it.")] = None,
+    simulator: Annotated[str, typer.Option(help="The simulator.")] = "faas",
+    suite: Annotated[str, typer.Option(help="The suite that scores.")] = "standard",
+    seeds: Annotated[int, typer.Option(min=1, help="Searches for each, with seeds 1 to N.")] = 5,
+    candidates: Candidates = None,
+    verifications: Verifications = None,
+    usd: Usd = None,
+    tokens: Tokens = None,
+    minutes: Minutes = None,
+    as_json: Annotated[bool, typer.Option("--json", help="JSON lines: each search, then each contrast.")] = False,
+) -> None:
+    """Run strategies or backends at equal budgets over seeds and say which differences are real. With several of both,
+    every combination is run."""
+    budget = make_budget(candidates, verifications, usd, tokens, minutes)
+    if not budget.ListFields():
+        raise InvalidArgument.of("budget", "give each search the same --verifications, --candidates or --usd")
+    arms = make_arms(strategy or [], backend or [])
+    outcomes = []
+    with Connection(target, "controller") as connection:
+        for seed, arm in itertools.product(range(1, seeds + 1), arms):
+            outcome = run_one(connection, arm, seed, simulator, suite, budget)
+            outcomes.append(outcome)
+            if as_json:
+                render.print_json(asdict(outcome))
+    contrasts = contrast(outcomes, [arm.name for arm in arms])
+    if as_json:
+        for one in contrasts:
+            render.print_json({**asdict(one), "conclusion": one.conclusion})
+    else:
+        _print(outcomes, arms, contrasts)
+
+
+def make_arms(strategies: Sequence[str], backends: Sequence[str]) -> list[Arm]:
+    """All combinations, named by what differs."""
+    if len(strategies) < 2 and len(backends) < 2:
+        raise InvalidArgument.of("strategy", "name at least two of --strategy, or two of --backend")
+    arms = []
+    for strategy, backend in itertools.product(strategies or [""], backends or [""]):
+        parts = [strategy if len(strategies) > 1 else "", backend if len(backends) > 1 else ""]
+        arms.append(Arm(" / ".join(part for part in parts if part), strategy, backend))
+    return arms
+
+
+def run_one(connection: Connection, arm: Arm, seed: int, simulator: str, suite: str, budget: pb.Budget) -> Outcome:
+    """Run one search to its end. Ctrl-C cancels it."""
+    spec = pb.SearchSpec(
+        simulator=simulator,
+        suite=suite,
+        strategy=arm.strategy,
+        backends=[arm.backend] if arm.backend else [],
+        budget=budget,
+        seed=seed,
+        title=f"ablation: {arm.name}, seed {seed}",
+    )
+    controller = connection.controller
+    search = controller.create_search(pb.CreateSearchRequest(request_id=uuid.uuid4().hex, spec=spec)).search
+    progress = live.Progress(search)
+    try:
+        with errors.status(f"{arm.name}, seed {seed}") as status:
+            for event in connection.follow(controller.watch_search(search.search_id, 0, FOREVER_SECONDS)):
+                if event is not None:
+                    progress.take(event)
+                status.update(f"{arm.name}, seed {seed}: {progress.headline()}")
+                if progress.state == pb.SEARCH_STATE_PAUSED:
+                    break
+    except KeyboardInterrupt:
+        controller.cancel_search(pb.CancelSearchRequest(search_id=search.search_id))
+        raise
+    search = controller.get_search(pb.GetSearchRequest(search_id=search.search_id)).search
+    if search.state != pb.SEARCH_STATE_FINISHED:
+        raise FailedPrecondition(f"search {search.search_id} ({arm.name}) {search.error or search.pause_reason}")
+    best = search.best
+    held = best.HasField("held_out_score") and best.HasField("held_out_baseline_score")
+    held_out = render.improvement(best.held_out_score, best.held_out_baseline_score, search.direction) if held else None
+    return Outcome(arm.name, seed, search.search_id, best.normalized, held_out)
+
+
+def contrast(outcomes: Sequence[Outcome], arms: Sequence[str]) -> list[Contrast]:
+    """Every pair of arms on train and on held-out, over the seeds that both have."""
+    found = []
+    for measure in ("train", "held_out"):
+        values = {(o.arm, o.seed): getattr(o, measure) for o in outcomes if getattr(o, measure) is not None}
+        for first, second in itertools.combinations(arms, 2):
+            shared = sorted({seed for arm, seed in values if arm == first} & {s for arm, s in values if arm == second})
+            pairs = [values[second, seed] - values[first, seed] for seed in shared]
+            if pairs:
+                found.append(Contrast(measure, first, second, paired_bootstrap(pairs, seed=0)))
+    return found
+
+
+def _print(outcomes: Sequence[Outcome], arms: Sequence[Arm], contrasts: Sequence[Contrast]) -> None:
+    numeric = ("searches", "train: median", "least", "most", "held-out improvement: median")
+    rows = render.table("", *numeric, numeric=numeric)
+    for arm in arms:
+        own = [o for o in outcomes if o.arm == arm.name]
+        train = [o.train for o in own]
+        held = [o.held_out for o in own if o.held_out is not None]
+        rows.add_row(
+            escape(arm.name),
+            str(len(own)),
+            render.number(statistics.median(train)),
+            render.number(min(train)),
+            render.number(max(train)),
+            render.percent(statistics.median(held) if held else None, signed=True),
+        )
+    out.print(rows)
+    for one in contrasts:
+        i = one.interval
+        out.print(
+            escape(
+                f"{one.measure.replace('_', '-')}: {one.second} - {one.first} {i.mean:+.4f}, 95 % interval "
+                f"[{i.low:+.4f}, {i.high:+.4f}] over {i.count} seeds: {one.conclusion}"
+            ),
+            soft_wrap=True,
+        )

@@ -1,0 +1,139 @@
+"""``quintain compare``: two policies on one suite, scenario by scenario, with paired bootstrap intervals."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.markup import escape
+
+from quintain.errors import InvalidArgument
+from quintain.type.v1 import type_pb2
+from quintain.verifier.v1 import verifier_pb2 as pb
+from quintain_controller.cli import render
+from quintain_controller.cli.connect import Connection
+from quintain_controller.cli.render import out
+from quintain_controller.cli.target import Target, command
+from quintain_controller.cli.verify import POLICY_FAILED, read_policy, run_verify
+from quintain_controller.domain.gates import Interval, paired_bootstrap
+
+# With fewer pairs an interval says next to nothing; it is shown all the same, without a conclusion.
+FEWEST_PAIRS = 5
+
+
+def add_commands(app: typer.Typer) -> None:
+    command(app, "compare")(compare)
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """B minus A in normalized value over the scenarios of one part, with its 95 % interval."""
+
+    part: str
+    interval: Interval
+
+    @property
+    def conclusion(self) -> str:
+        return conclusion(self.interval, "A", "B")
+
+
+def conclusion(interval: Interval, first: str, second: str) -> str:
+    """What an interval of second minus first lets one say."""
+    if interval.low == interval.high == 0.0:
+        return f"{first} and {second} are equal everywhere"
+    if interval.count < FEWEST_PAIRS:
+        return f"too few pairs ({interval.count}) to conclude"
+    if interval.low > 0:
+        return f"{second} is better"
+    if interval.high < 0:
+        return f"{first} is better"
+    return "no real difference"
+
+
+def compare(
+    target: Target,
+    a: Annotated[str, typer.Argument(help="Policy file, or the name of a baseline.")],
+    b: Annotated[str, typer.Argument(help="Policy file, or the name of a baseline.")],
+    suite: Annotated[str, typer.Option(help="A suite of the simulator.")],
+    simulator: Annotated[str, typer.Option(help="The simulator.")] = "faas",
+    objective: Annotated[str, typer.Option(help="Empty: the suite's own.")] = "",
+    seed: Annotated[int, typer.Option(min=0, help="Of the policies' random and of the bootstrap.")] = 0,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON document.")] = False,
+) -> None:
+    """Compare two policies on every scenario of a suite. Exit code 1 if one of them failed."""
+    with Connection(target, "verifier") as connection:
+        verdicts = []
+        for name in (a, b):
+            source = policy_or_baseline(connection, simulator, name)
+            request = pb.VerifyRequest(
+                simulator=simulator,
+                policy=type_pb2.Policy(source=source),
+                suite=suite,
+                objective=objective,
+                seed=seed,
+            )
+            verdicts.append(run_verify(connection, request, f"verifying {name}").verdict)
+    found = differences(verdicts[0], verdicts[1], seed)
+    if as_json:
+        render.print_json(
+            {
+                "a": verdicts[0].digest,
+                "b": verdicts[1].digest,
+                "differences": [{"part": d.part, **asdict(d.interval), "conclusion": d.conclusion} for d in found],
+            }
+        )
+    else:
+        _print(verdicts[0], verdicts[1], found)
+    if any(verdict.status != pb.VERDICT_STATUS_OK for verdict in verdicts):
+        raise typer.Exit(POLICY_FAILED)
+
+
+def policy_or_baseline(connection: Connection, simulator: str, name: str) -> str:
+    """The source of a policy file, or of the simulator's baseline of that name."""
+    if Path(name).exists():
+        return read_policy(Path(name))
+    described = connection.verifier.get_simulator(pb.GetSimulatorRequest(name=simulator)).simulator
+    sources = {baseline.name: baseline.source for baseline in described.baselines}
+    if name not in sources:
+        raise InvalidArgument.of("policy", f"{name!r} is neither a file nor a baseline ({', '.join(sources)})")
+    return sources[name]
+
+
+def differences(a: pb.Verdict, b: pb.Verdict, seed: int) -> list[Difference]:
+    """B minus A for each part that has scenarios, and over all."""
+    pairs = list(zip(a.scenarios, b.scenarios, strict=True))
+    found = []
+    for name, part in (("train", type_pb2.PART_TRAIN), ("held-out", type_pb2.PART_HELD_OUT), ("all", None)):
+        values = [y.normalized - x.normalized for x, y in pairs if part is None or x.part == part]
+        if values:
+            found.append(Difference(name, paired_bootstrap(values, seed)))
+    return found
+
+
+def _print(a: pb.Verdict, b: pb.Verdict, found: list[Difference]) -> None:
+    numeric = ("A", "B", "B - A (normalized)")
+    rows = render.table("scenario", "part", *numeric, "", numeric=numeric)
+    for x, y in zip(a.scenarios, b.scenarios, strict=True):
+        failed = [
+            f"{name} {render.failure_text(s.failure)}" for name, s in (("A", x), ("B", y)) if s.HasField("failure")
+        ]
+        rows.add_row(
+            escape(x.scenario),
+            render.enum_name(type_pb2.Part, x.part).replace(" ", "-"),
+            render.number(x.value),
+            render.number(y.value),
+            f"{y.normalized - x.normalized:+.4f}",
+            f"[red]{escape('; '.join(failed))}[/]" if failed else "",
+        )
+    out.print(rows)
+    for difference in found:
+        i = difference.interval
+        out.print(
+            escape(
+                f"{difference.part}: B - A {i.mean:+.4f}, 95 % interval [{i.low:+.4f}, {i.high:+.4f}] over "
+                f"{i.count} scenarios: {difference.conclusion}"
+            ),
+            soft_wrap=True,
+        )

@@ -54,3 +54,6 @@ class Verifier(Protocol):
         confirm: bool = False,
     ) -> Verification:
         """Verify a policy on parts of the search's suite."""
+
+    def decode(self, record: bytes) -> Verification:
+        """A recorded verification."""

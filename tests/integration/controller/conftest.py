@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest_asyncio
+from tests.integration.controller.fakes import FakeGenerator, FakeVerifier, serving
 
 from quintain.clients.channel import ClientSettings
 from quintain.clients.controller import AsyncController
@@ -16,7 +17,6 @@ from quintain.service.server import RunningServer, ServerSettings, start_server
 from quintain.verifier.v1 import verifier_pb2_grpc
 from quintain_controller.config import ControllerSettings, RunnerSettings
 from quintain_controller.main import ControllerService
-from tests.integration.controller.fakes import FakeGenerator, FakeVerifier, serving
 
 
 @dataclass

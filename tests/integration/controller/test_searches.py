@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import pytest
+from tests.integration.controller.conftest import Stack, candidates, create, get, watch
 
 from quintain.controller.v1 import controller_pb2 as pb
-from tests.integration.controller.conftest import Stack, candidates, create, get, watch
 
 
 @pytest.mark.parametrize("strategy", ["chain", "best-of-n", "evolve", "tree"])

@@ -58,33 +58,7 @@ class GrpcGenerator:
         return tuple(_facts(known[name]) for name in wanted)
 
     def encode(self, context: SearchContext, order: Order) -> bytes:
-        task = pb.Task(
-            suite_description=context.suite_description,
-            operator=OPERATORS[order.operator],
-            parents=[_example(example) for example in order.parents],
-            inspirations=[_example(example) for example in order.inspirations],
-            history=[
-                pb.Attempt(number=a.number, candidate_id=_name(a.number), score=a.score, summary=a.summary)
-                for a in order.history
-            ],
-            lessons=order.lessons,
-            seed=order.seed,
-            best_score=order.best_score,
-            bound_score=order.bound_score,
-        )
-        task.simulator.MergeFromString(context.simulator)
-        task.objective.MergeFromString(context.objective)
-        request = pb.GenerateRequest(
-            request_id=order.request_id,
-            backend=order.backend,
-            task=task,
-            allowance=pb.Allowance(
-                max_output_tokens=order.allowance.max_output_tokens,
-                max_cost_usd=order.allowance.max_cost_usd,
-                effort=order.allowance.effort,
-            ),
-        )
-        return request.SerializeToString(deterministic=True)
+        return encode_request(context, order)
 
     async def generate(self, request: bytes) -> Generation:
         message = pb.GenerateRequest.FromString(request)
@@ -93,6 +67,37 @@ class GrpcGenerator:
     async def recorded(self, request_id: str) -> Generation:
         request = pb.GetGenerationRequest(request_id=request_id)
         return decode_generation((await self._client.get_generation(request)).generation)
+
+
+def encode_request(context: SearchContext, order: Order) -> bytes:
+    """The request exactly as it is sent."""
+    task = pb.Task(
+        suite_description=context.suite_description,
+        operator=OPERATORS[order.operator],
+        parents=[_example(example) for example in order.parents],
+        inspirations=[_example(example) for example in order.inspirations],
+        history=[
+            pb.Attempt(number=a.number, candidate_id=_name(a.number), score=a.score, summary=a.summary)
+            for a in order.history
+        ],
+        lessons=order.lessons,
+        seed=order.seed,
+        best_score=order.best_score,
+        bound_score=order.bound_score,
+    )
+    task.simulator.MergeFromString(context.simulator)
+    task.objective.MergeFromString(context.objective)
+    request = pb.GenerateRequest(
+        request_id=order.request_id,
+        backend=order.backend,
+        task=task,
+        allowance=pb.Allowance(
+            max_output_tokens=order.allowance.max_output_tokens,
+            max_cost_usd=order.allowance.max_cost_usd,
+            effort=order.allowance.effort,
+        ),
+    )
+    return request.SerializeToString(deterministic=True)
 
 
 def decode_generation(generation: pb.Generation) -> Generation:

@@ -31,8 +31,8 @@ _POLICY_SEED = 0
 class GrpcVerifier:
     """Belongs to one event loop."""
 
-    def __init__(self, settings: ClientSettings, verify_seconds: float) -> None:
-        self._client = AsyncVerifier(settings.model_copy(update={"retries": False}))
+    def __init__(self, settings: ClientSettings, verify_seconds: float, *, retries: bool = False) -> None:
+        self._client = AsyncVerifier(settings.model_copy(update={"retries": retries}))
         self._verify_seconds = verify_seconds
 
     async def close(self) -> None:
@@ -93,6 +93,9 @@ class GrpcVerifier:
             timeout=self._verify_seconds,
         )
         return decode_verification(result)
+
+    def decode(self, record: bytes) -> Verification:
+        return decode_verification(pb.VerifyResult.FromString(record))
 
     async def _suite(self, simulator: str, name: str) -> type_pb2.Suite:
         token, known = "", []

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections import Counter, deque
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from quintain.plugins.strategy import Note, Result, Strategy
 from quintain_controller.domain.events import Fact, NewBest, Stagnation
@@ -27,6 +27,7 @@ from quintain_controller.domain.model import (
     SearchContext,
     SearchSpec,
     VerdictStatus,
+    Verification,
     candidate_seed,
 )
 
@@ -253,3 +254,23 @@ def attempt(candidate: Candidate) -> Attempt:
     """The candidate's line in the run's digest."""
     score = candidate.train.score if candidate.train and candidate.status is VerdictStatus.OK else None
     return Attempt(candidate.number, score, candidate.summary)
+
+
+def verified(candidate: Candidate, verification: Verification) -> Candidate:
+    """The candidate with its train verdict."""
+    train = verification.train
+    if verification.status is VerdictStatus.OK and train is not None:
+        summary = f"score {train.score:.6g}, {train.normalized:.1%} of the bound"
+    else:
+        summary = verification.failure or verification.status.name.lower()
+    return replace(
+        candidate,
+        state=CandidateState.VERIFIED,
+        status=verification.status,
+        train=train,
+        verdict_digest=verification.digest,
+        metrics=verification.metrics,
+        behavior=verification.behavior,
+        summary=summary,
+        rule=verification.rule,
+    )

@@ -80,12 +80,14 @@ class CandidateWrite:
 
 @dataclass(frozen=True, slots=True)
 class Transition:
-    """A change of state that the owner wants; it does not happen if the state is no longer one of `expected`."""
+    """A change of state that the owner wants; it does not happen if the state is no longer one of `expected`, and then
+    its `facts` are not told either."""
 
     expected: tuple[SearchState, ...]
     state: SearchState
     reason: str
     paused_by_person: bool = False
+    facts: Sequence[Fact] = ()
 
 
 @dataclass(frozen=True, slots=True)

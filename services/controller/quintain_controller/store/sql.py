@@ -298,7 +298,7 @@ class SqlStore:
                     "paused_by_person": wanted.paused_by_person,
                     "ended_at": self._clock() if wanted.state.ended else None,
                 }
-                facts.append(StateChanged(wanted.state, wanted.reason))
+                facts += [*wanted.facts, StateChanged(wanted.state, wanted.reason)]
                 control = Control(wanted.state, control.budget, wanted.paused_by_person)
             if wanted is None or moved:
                 # A search that somebody resumed meanwhile needs its owner still.

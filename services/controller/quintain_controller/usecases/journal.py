@@ -35,9 +35,16 @@ class Journal:
     search must be restored from the store, because what is in memory is ahead of it."""
 
     def __init__(
-        self, access: Access, lease: Lease, control: Control, ledger: Ledger, committed: Callable[[], None]
+        self,
+        access: Access,
+        lease: Lease,
+        control: Control,
+        ledger: Ledger,
+        committed: Callable[[], None],
+        resumed: Callable[[], None],
     ) -> None:
-        self._access, self._lease, self._ledger, self._committed = access, lease, ledger, committed
+        self._access, self._lease, self._ledger = access, lease, ledger
+        self._committed, self._resumed = committed, resumed
         self.control = control
         self._queue: list[Entry] = []
         self._writer: asyncio.Task[None] | None = None
@@ -59,6 +66,13 @@ class Journal:
         if self._writer is not None:
             await asyncio.wait([self._writer])
 
+    def heard(self, control: Control) -> None:
+        """The latest word of the store."""
+        resumed = self.control.state is SearchState.PAUSED and control.state is SearchState.RUNNING
+        self.control = control
+        if resumed:
+            self._resumed()
+
     def count_wall_time(self) -> None:
         """A search's clock runs while it is running."""
         now = time.monotonic()
@@ -71,7 +85,7 @@ class Journal:
         try:
             while self._queue:
                 batch = self._take()
-                self.control = await self._access(self._access.store.commit, self._lease, self._changes(batch))
+                self.heard(await self._access(self._access.store.commit, self._lease, self._changes(batch)))
                 for entry in batch:
                     entry.done.set_result(None)
                 self._committed()

@@ -38,10 +38,9 @@ from quintain_controller.domain.model import (
     Generation,
     Outcome,
     SearchState,
-    VerdictStatus,
     Verification,
 )
-from quintain_controller.domain.planner import Asked, Done, NotReproduced, Planner, Told
+from quintain_controller.domain.planner import Asked, Done, NotReproduced, Planner, Told, verified
 from quintain_controller.ports import HELD_OUT, TRAIN, Generator, Verifier
 from quintain_controller.store.records import CandidateWrite, Lease, SearchRecord, Transition
 from quintain_controller.usecases.access import Access, Notifier
@@ -77,15 +76,16 @@ class SearchRun:
         self._around, self._lease, self._record = around, lease, record
         self._spec, self._context = record.spec, record.context
         self._planner: Planner = make_planner(record.spec, record.context)
-        self._journal = Journal(around.access, lease, record.control, self._planner.ledger, self._committed)
+        self._journal = Journal(
+            around.access, lease, record.control, self._planner.ledger, self._committed, self._resumed
+        )
         self._under_way: dict[int, tuple[Candidate, bytes | None]] = {}  # not settled; with the request if not answered
         self._tasks: dict[int, asyncio.Task[None]] = {}
         self._stuck: set[int] = set()  # a person must act before they go on
-        self._seen = record.state
         self._arrived: list[CandidateWrite] = []  # settled, not yet written
         self._texts: OrderedDict[int, tuple[Candidate, str, str]] = OrderedDict()
         self._reference: Candidate | None = None  # candidate 0, with its held-out score
-        self._held_out: deque[int] = deque()
+        self._held_out: deque[Candidate] = deque()  # told and written, to be scored on held-out
         self._held_out_task: asyncio.Task[None] | None = None
         self._generations = asyncio.Semaphore(record.spec.parallel_generations)
         self._verifications = asyncio.Semaphore(record.spec.parallel_verifications)
@@ -145,7 +145,7 @@ class SearchRun:
             self._around.access.store.renew, self._lease, self._around.settings.lease_seconds
         )
         self._journal.count_wall_time()
-        self._journal.control = control
+        self._journal.heard(control)
         self._wake.set()
 
     def _fail(self, error: BaseException) -> None:
@@ -155,6 +155,11 @@ class SearchRun:
     def _observe(self, task: asyncio.Task[None]) -> None:
         if not task.cancelled() and (error := task.exception()) is not None:
             self._fail(error)
+        self._wake.set()
+
+    def _resumed(self) -> None:
+        """Whoever resumed the search says that what was stuck may be tried again."""
+        self._stuck.clear()
         self._wake.set()
 
     def _committed(self) -> None:
@@ -188,10 +193,11 @@ class SearchRun:
                     log.warning("request changed since it was recorded", search=search_id, number=candidate.number)
             self._under_way[candidate.number] = (candidate, request)
         self._planner.tell_up_to(self._record.told)
-        self._held_out.extend(n for n in sorted({0, *self._planner.new_bests}) if self._lacks_held_out(candidates[n]))
+        told = [candidates[n] for n in sorted({0, *self._planner.new_bests}) if n < self._planner.told]
+        self._held_out.extend(candidate for candidate in told if self._lacks_held_out(candidate))
 
     def _lacks_held_out(self, candidate: Candidate) -> bool:
-        return bool(self._context.held_out) and candidate.held_out is None and candidate.state.settled
+        return bool(self._context.held_out) and candidate.held_out is None and candidate.train is not None
 
     async def _begin(self) -> None:
         seeds = self._planner.begin()
@@ -212,10 +218,12 @@ class SearchRun:
             self._settle(write)
         self._journal.count_wall_time()
         done: Done | None = None
+        bests: list[Candidate] = []
         if self._journal.control.state is SearchState.RUNNING and not self._draining:
-            done = await self._plan(entry)
+            done = await self._plan(entry, bests)
         if entry.candidates or entry.facts or entry.told is not None:
             await self._journal.write(entry)
+        self._held_out.extend(bests)
         state = self._journal.control.state
         self._start_tasks(state)
         if done is not None and state is SearchState.RUNNING:
@@ -227,8 +235,9 @@ class SearchRun:
             await self._journal.write(Entry(needs_owner=False))
         return self._draining or self._journal.control.state is not SearchState.RUNNING
 
-    async def _plan(self, entry: Entry) -> Done | None:
-        """Tell and ask as far as possible now, and add what is to be written to `entry`."""
+    async def _plan(self, entry: Entry, bests: list[Candidate]) -> Done | None:
+        """Tell and ask as far as possible now. Adds what is to be written to `entry`, and to `bests` what is to be
+        scored on held-out once that is written."""
         while True:
             step = self._planner.next(self._journal.control.budget)
             if isinstance(step, Asked):
@@ -236,11 +245,11 @@ class SearchRun:
             elif isinstance(step, Told):
                 entry.facts.extend(step.facts)
                 entry.told = self._planner.told
-                self._after_told(step, entry)
+                self._after_told(step, entry, bests)
             else:
                 return step if isinstance(step, Done) else None
 
-    def _after_told(self, step: Told, entry: Entry) -> None:
+    def _after_told(self, step: Told, entry: Entry, bests: list[Candidate]) -> None:
         candidate = step.candidate
         if candidate.number == 0:
             self._reference = candidate
@@ -249,7 +258,7 @@ class SearchRun:
             if candidate.train is not None:
                 metrics.BEST_SCORE.labels(self._record.search_id).set(candidate.train.normalized)
         if (step.new_best or candidate.number == 0) and self._lacks_held_out(candidate):
-            self._held_out.append(candidate.number)
+            bests.append(candidate)
 
     async def _request(self, entry: Entry, candidate: Candidate) -> None:
         """Make the request of a new candidate; it is sent when the entry is durable."""
@@ -310,9 +319,6 @@ class SearchRun:
     def _start_tasks(self, state: SearchState) -> None:
         if state is SearchState.CANCELLED:
             self._stopping.set()
-        if state is SearchState.RUNNING and self._seen is SearchState.PAUSED:
-            self._stuck.clear()  # whoever resumed the search says they may be tried again
-        self._seen = state
         for number, (candidate, request) in self._under_way.items():
             if number not in self._tasks and number not in self._stuck and not self._stopping.is_set():
                 task = asyncio.create_task(self._walk(candidate, request))
@@ -339,8 +345,8 @@ class SearchRun:
             if not self._stopping.is_set():
                 await self._verify(candidate)
         except NeedsPerson as error:
-            self._stuck.add(candidate.number)
             await self._pause(error.reason)
+            self._stuck.add(candidate.number)  # until the search is resumed
         except (InvalidArgument, AlreadyExists) as error:
             await self._end(SearchState.FAILED, f"candidate {candidate.number}: {error.code}: {error.message}")
 
@@ -402,19 +408,20 @@ class SearchRun:
             self._arrive(CandidateWrite(rejected))
             return
         if verification is not None:
-            self._arrive(_verified(candidate, verification))
+            write = CandidateWrite(
+                verified(candidate, verification), verdict=verification.record, feedback=verification.feedback
+            )
+            self._arrive(write)
 
     async def _score_held_out(self) -> None:
         """One after the other, the reference first: a gap needs it."""
-        access = self._around.access
         while self._held_out and not self._stopping.is_set():
-            number = self._held_out[0]
-            verification = await self._verify_parts(number, [HELD_OUT], "held_out")
+            candidate = self._held_out[0]
+            verification = await self._verify_parts(candidate.number, [HELD_OUT], "held_out")
             if verification is None:
                 return
-            known = await access(access.store.candidates, self._record.search_id, [number])
-            candidate = replace(known[number], held_out=verification.held_out)
-            if number == 0:
+            candidate = replace(candidate, held_out=verification.held_out)
+            if candidate.number == 0:
                 self._reference = candidate
             facts = self._held_out_facts(candidate)
             await self._journal.write(Entry([CandidateWrite(candidate, held_out=verification.record)], facts))
@@ -495,8 +502,9 @@ class SearchRun:
     async def _pause(self, reason: str) -> None:
         """Until a person resumes the search."""
         log.error("search paused", search=self._record.search_id, reason=reason)
-        paused = Transition((SearchState.RUNNING,), SearchState.PAUSED, reason, paused_by_person=True)
-        await self._journal.write(Entry(facts=[BackendTrouble("", reason, True)], transition=paused))
+        said = (BackendTrouble("", reason, True),)
+        paused = Transition((SearchState.RUNNING,), SearchState.PAUSED, reason, paused_by_person=True, facts=said)
+        await self._journal.write(Entry(transition=paused))
         self._wake.set()
 
     async def _end(self, state: SearchState, reason: str) -> None:
@@ -539,26 +547,6 @@ class SearchRun:
             )
         )
         return self._journal.control.state is SearchState.FINISHED
-
-
-def _verified(candidate: Candidate, verification: Verification) -> CandidateWrite:
-    train = verification.train
-    if verification.status is VerdictStatus.OK and train is not None:
-        summary = f"score {train.score:.6g}, {train.normalized:.1%} of the bound"
-    else:
-        summary = verification.failure or verification.status.name.lower()
-    verified = replace(
-        candidate,
-        state=CandidateState.VERIFIED,
-        status=verification.status,
-        train=train,
-        verdict_digest=verification.digest,
-        metrics=verification.metrics,
-        behavior=verification.behavior,
-        summary=summary,
-        rule=verification.rule,
-    )
-    return CandidateWrite(verified, verdict=verification.record, feedback=verification.feedback)
 
 
 @asynccontextmanager

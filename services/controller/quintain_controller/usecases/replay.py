@@ -1,0 +1,182 @@
+"""Replay: run the strategy again on the recorded generations, verify every policy again, compare bit for bit."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+
+from quintain_controller.domain.model import (
+    Candidate,
+    CandidateState,
+    Order,
+    SearchContext,
+    SearchState,
+    Verification,
+)
+from quintain_controller.domain.planner import NotReproduced, verified
+from quintain_controller.ports import HELD_OUT, TRAIN, Verifier
+from quintain_controller.store.records import CandidateRecord, SearchRecord
+from quintain_controller.store.sql import SqlStore
+from quintain_controller.usecases.access import Access
+from quintain_controller.usecases.promotion import promote
+from quintain_controller.usecases.requests import remake_order
+from quintain_controller.usecases.strategies import make_planner
+
+_PAGE = 200
+
+
+@dataclass(slots=True)
+class ReplayReport:
+    """Counts of what was compared and equal; `differences` says each thing that was not, one line each."""
+
+    search_id: str
+    candidates: int = 0
+    plans_equal: int = 0
+    requests_equal: int = 0
+    requests: int = 0
+    verdicts_equal: int = 0
+    verdicts: int = 0
+    winner_number: int | None = None
+    winner_equal: bool = False
+    differences: list[str] = field(default_factory=list)
+
+    @property
+    def equal(self) -> bool:
+        return not self.differences
+
+
+async def replay(
+    search_id: str,
+    store: SqlStore,
+    verifier: Verifier,
+    encode: Callable[[SearchContext, Order], bytes],
+    *,
+    parallel: int = 4,
+    progress: Callable[[int, int], None] = lambda _done, _total: None,
+) -> ReplayReport:
+    """Compare a search with a fresh run over its recorded generations; calls no generator and writes nothing.
+
+    `encode` makes a generation request's bytes (``quintain_controller.adapters.generator.encode_request``), `parallel`
+    bounds verifications in flight, `progress` is told verifications done and in all. A search that is still under way is
+    compared as far as it has come; its winner is compared once it is finished. Raises NotFound, and what the verifier
+    raises.
+    """
+    access = Access(store)
+    record = await access(store.search, search_id)
+    report = ReplayReport(search_id)
+    stored: list[CandidateRecord] = []
+    while page := await access(store.candidate_page, search_id, len(stored) - 1, _PAGE):
+        for candidate in page:
+            stored.append(await access(store.candidate, search_id, candidate.number))
+    report.candidates = len(stored)
+    again = await _verify_again(record, stored, verifier, report, parallel, progress)
+    await _compare_requests(access, record, stored, encode, report)
+    await _run_again(access, record, stored, again, verifier, report)
+    return report
+
+
+async def _verify_again(
+    record: SearchRecord,
+    stored: list[CandidateRecord],
+    verifier: Verifier,
+    report: ReplayReport,
+    parallel: int,
+    progress: Callable[[int, int], None],
+) -> list[Candidate]:
+    """The candidates with fresh verdicts, each compared with the recorded one."""
+    room = asyncio.Semaphore(parallel)
+    work = [(item, part) for item in stored for part in (TRAIN, HELD_OUT) if _record_of(item, part) is not None]
+    fresh: dict[tuple[int, str], Verification] = {}
+
+    async def one(item: CandidateRecord, part: str) -> None:
+        async with room:
+            verification = await verifier.verify(record.spec, item.source or "", [part])
+        number = item.candidate.number
+        fresh[number, part] = verification
+        progress(len(fresh), len(work))
+        before = verifier.decode(_record_of(item, part) or b"")
+        if part == HELD_OUT and before.train is not None:
+            return  # made by a gate together with train: the gates are run again below
+        report.verdicts += 1
+        if verification.identity == before.identity:
+            report.verdicts_equal += 1
+        else:
+            report.differences.append(
+                f"candidate {number}: {part} verdict {before.digest} became {verification.digest}"
+            )
+
+    await asyncio.gather(*(one(item, part) for item, part in work))
+    candidates: list[Candidate] = []
+    for item in stored:
+        candidate = item.candidate
+        train, held_out = fresh.get((candidate.number, TRAIN)), fresh.get((candidate.number, HELD_OUT))
+        if train is not None and candidate.state is CandidateState.VERIFIED:
+            candidate = verified(candidate, train)
+        candidates.append(replace(candidate, held_out=held_out.held_out) if held_out is not None else candidate)
+    return candidates
+
+
+def _record_of(item: CandidateRecord, part: str) -> bytes | None:
+    return item.verdict if part == TRAIN else item.held_out
+
+
+async def _compare_requests(
+    access: Access,
+    record: SearchRecord,
+    stored: list[CandidateRecord],
+    encode: Callable[[SearchContext, Order], bytes],
+    report: ReplayReport,
+) -> None:
+    for item in stored:
+        if item.candidate.plan is None:
+            continue
+        report.requests += 1
+        order = await access(remake_order, access.store, record, item.candidate)
+        digest = hashlib.sha256(encode(record.context, order)).hexdigest()
+        if digest == item.candidate.request_digest:
+            report.requests_equal += 1
+        else:
+            report.differences.append(f"candidate {item.candidate.number}: the request is made differently now")
+
+
+async def _run_again(
+    access: Access,
+    record: SearchRecord,
+    stored: list[CandidateRecord],
+    again: list[Candidate],
+    verifier: Verifier,
+    report: ReplayReport,
+) -> None:
+    """The strategy from the first result to the last, then the gates."""
+    planner = make_planner(record.spec, record.context)
+    try:
+        planner.restore(again)
+    except NotReproduced as error:
+        report.differences.append(f"the strategy plans differently: {error}")
+        report.plans_equal = error.number
+        return
+    report.plans_equal = len(again)
+    planner.tell_up_to(record.told)
+    best = planner.best.number if planner.best is not None else None
+    if best != record.best_number:
+        report.differences.append(f"the best candidate was {record.best_number} and is {best} now")
+    if record.state is not SearchState.FINISHED:
+        return
+    sources = {item.candidate.number: item.source or "" for item in stored}
+
+    async def verify(number: int, *, check_determinism: bool = False, confirm: bool = False) -> Verification | None:
+        parts = [TRAIN, *([HELD_OUT] if record.context.held_out else [])]
+        return await verifier.verify(
+            record.spec, sources[number], parts, check_determinism=check_determinism, confirm=confirm
+        )
+
+    promotion = await promote(access, record, planner.rank(), again[0], verify)
+    winner = promotion.winner.number if promotion is not None and promotion.winner is not None else None
+    report.winner_number = winner
+    report.winner_equal = winner == record.winner_number
+    if not report.winner_equal:
+        report.differences.append(f"the winner was {record.winner_number} and is {winner} now")
+    if promotion is not None and promotion.gates != record.gates:
+        report.differences.append("the gates decided differently or for other reasons")

@@ -1,0 +1,123 @@
+"""The ledger end to end: hard stops are exact, money is never paid twice."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from tests.integration.controller.conftest import Stack, candidates, create, get, watch
+from tests.integration.controller.fakes import Backend, FakeGenerator
+
+from quintain.controller.v1 import controller_pb2 as pb
+from quintain.errors import FailedPrecondition, InvalidArgument
+from quintain.generator.v1 import generator_pb2
+
+
+@pytest.mark.parametrize("workers", [1, 4])
+async def test_a_budget_in_dollars_stops_at_the_last_request_that_surely_fits(tmp_path: Path, workers: int) -> None:
+    backend = Backend(usd=0.07, max_request_usd=0.10, tokens=100)
+    stack = Stack(tmp_path, FakeGenerator(backend))
+    client = await stack.start()
+    search_id = await create(client, budget=pb.Budget(usd=1.0), parallel_generations=workers)
+    await watch(client, search_id)
+    search = await get(client, search_id)
+    # 13 cost 0.91; a 14th may cost 0.10.
+    assert search.spend.candidates == len(stack.generator.calls) == 13
+    assert search.spend.usd == pytest.approx(0.91, abs=1e-9)
+    assert search.spend.reserved_usd == 0.0
+    assert search.spend.tokens == 1300
+    assert search.stop_reason.startswith("budget used up: usd")
+    await stack.close()
+
+
+async def test_verifications_count_the_seed_and_stop_exactly(stack: Stack) -> None:
+    client = await stack.start()
+    search_id = await create(client, budget=pb.Budget(verifications=12))
+    await watch(client, search_id)
+    search = await get(client, search_id)
+    assert (search.spend.verifications, search.spend.candidates) == (12, 11)
+
+
+async def test_a_rejected_candidate_leaves_its_verification_to_another(tmp_path: Path) -> None:
+    refused = {2: generator_pb2.OUTCOME_REFUSED, 4: generator_pb2.OUTCOME_NO_CODE}
+    stack = Stack(tmp_path, FakeGenerator(Backend(outcomes=refused)))
+    client = await stack.start()
+    search_id = await create(client, budget=pb.Budget(verifications=12))
+    await watch(client, search_id)
+    search = await get(client, search_id)
+    assert (search.spend.verifications, search.spend.candidates) == (12, 13)
+    rejected = [c for c in await candidates(client, search_id) if c.state == pb.CANDIDATE_STATE_REJECTED]
+    assert [(c.number, c.summary) for c in rejected] == [
+        (2, "refused: the toy said no"),
+        (4, "no_code: the toy said no"),
+    ]
+    await stack.close()
+
+
+async def test_dollars_with_an_unpriced_model_are_refused_unless_told_how_to_count(tmp_path: Path) -> None:
+    stack = Stack(tmp_path, FakeGenerator(Backend(priced=False, tokens=10)))
+    client = await stack.start()
+    with pytest.raises(FailedPrecondition) as refused:
+        await create(client, budget=pb.Budget(usd=1.0))
+    assert refused.value.reason == "UNPRICED_MODEL"
+    search_id = await create(client, budget=pb.Budget(usd=1.0), assume_usd_per_generation=0.25)
+    await watch(client, search_id)
+    search = await get(client, search_id)
+    assert search.spend.candidates == search.spend.unpriced_generations == 4
+    assert search.spend.usd == 1.0
+    await stack.close()
+
+
+async def test_a_free_backend_needs_another_bound_than_money(stack: Stack) -> None:
+    client = await stack.start()
+    with pytest.raises(InvalidArgument, match="cost nothing"):
+        await create(client, budget=pb.Budget(usd=1.0))
+
+
+async def test_a_finished_search_goes_on_when_its_budget_is_raised(stack: Stack) -> None:
+    client = await stack.start()
+    search_id = await create(client, budget=pb.Budget(candidates=6))
+    await watch(client, search_id)
+    with pytest.raises(InvalidArgument, match="may only be raised"):
+        await client.extend_budget(pb.ExtendBudgetRequest(search_id=search_id, budget=pb.Budget(candidates=5)))
+    with pytest.raises(InvalidArgument, match="no such bound"):
+        await client.extend_budget(pb.ExtendBudgetRequest(search_id=search_id, budget=pb.Budget(tokens=5)))
+    seen = (await get(client, search_id)).last_sequence
+    await client.extend_budget(pb.ExtendBudgetRequest(search_id=search_id, budget=pb.Budget(candidates=15)))
+    later = await watch(client, search_id, seen)
+    search = await get(client, search_id)
+    assert search.spend.candidates == 15
+    assert search.spec.budget.candidates == 15
+    assert any(e.HasField("budget_extended") for e in later)
+    assert [c.number for c in await candidates(client, search_id)] == list(range(16))
+
+
+async def test_wall_time_ends_a_search(stack: Stack) -> None:
+    client = await stack.start()
+    search_id = await create(client, budget=pb.Budget(wall_seconds=0.3))
+    await watch(client, search_id)
+    search = await get(client, search_id)
+    assert search.stop_reason.startswith("budget used up: wall_seconds")
+    assert search.spend.wall_seconds >= 0.3
+
+
+async def test_a_call_of_unknown_outcome_is_at_risk_and_not_repeated(tmp_path: Path) -> None:
+    stack = Stack(tmp_path, FakeGenerator(Backend(outcomes={3: generator_pb2.OUTCOME_UNKNOWN}, usd=0.01)))
+    make = stack.generator._make
+
+    def made(request: generator_pb2.GenerateRequest) -> generator_pb2.Generation:
+        generation = make(request)
+        if generation.outcome == generator_pb2.OUTCOME_UNKNOWN:
+            generation.cost.usd = 0.0
+            generation.cost.at_risk_usd = 0.05
+        return generation
+
+    stack.generator._make = made  # type: ignore[method-assign]
+    client = await stack.start()
+    search_id = await create(client, budget=pb.Budget(candidates=10))
+    await watch(client, search_id)
+    search = await get(client, search_id)
+    assert search.spend.at_risk_usd == pytest.approx(0.05)
+    assert search.spend.usd == pytest.approx(0.09)
+    assert stack.generator.calls[f"{search_id}/3"] == 1
+    await stack.close()

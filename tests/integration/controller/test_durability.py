@@ -1,0 +1,257 @@
+"""Interruptions: of the controller, of the services behind it, by another owner, by people."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.integration.controller.conftest import Stack, candidates, create, get, watch
+from tests.integration.controller.fakes import FakeVerifier
+
+from quintain.clients.channel import ClientSettings
+from quintain.controller.v1 import controller_pb2 as pb
+from quintain.errors import FailedPrecondition, Unavailable
+from quintain_controller.adapters.generator import encode_request
+from quintain_controller.adapters.verifier import GrpcVerifier
+from quintain_controller.store.sql import SqlStore
+from quintain_controller.usecases.replay import replay
+
+
+def essence(found: list[pb.CandidateSummary]) -> list[tuple[Any, ...]]:
+    """What must not depend on timing or interruptions."""
+    return [
+        (
+            c.number,
+            c.state,
+            [p.rpartition(".")[2] for p in c.parent_ids],
+            c.operator,
+            c.score,
+            c.verdict_digest,
+            c.summary,
+        )
+        for c in found
+    ]
+
+
+async def undisturbed(folder: Path, **fields: Any) -> tuple[list[tuple[Any, ...]], str]:
+    stack = Stack(folder / "undisturbed")
+    client = await stack.start()
+    search_id = await create(client, **fields)
+    await watch(client, search_id)
+    search = await get(client, search_id)
+    found = essence(await candidates(client, search_id))
+    await stack.close()
+    return found, search.winner.candidate_id.rpartition(".")[2]
+
+
+async def until(condition: Callable[[], Awaitable[bool]]) -> None:
+    async with asyncio.timeout(20):
+        while not await condition():
+            await asyncio.sleep(0.01)
+
+
+@pytest.mark.parametrize("strategy", ["evolve", "tree"])
+async def test_the_same_candidates_at_any_number_of_workers(tmp_path: Path, strategy: str) -> None:
+    results = [
+        await undisturbed(
+            tmp_path / str(workers),
+            strategy=strategy,
+            budget=pb.Budget(candidates=25),
+            parallel_generations=workers,
+            parallel_verifications=workers,
+        )
+        for workers in (1, 2, 4)
+    ]
+    assert results[0] == results[1] == results[2]
+
+
+async def test_a_search_cut_off_again_and_again_ends_like_an_undisturbed_one(tmp_path: Path) -> None:
+    expected = await undisturbed(tmp_path, budget=pb.Budget(candidates=30))
+    stack = Stack(tmp_path, runner={"lease_seconds": 0.3})
+    client = await stack.start()
+    search_id = await create(client, budget=pb.Budget(candidates=30))
+
+    for stop_at in (3, 8, 15, 22):
+
+        async def reached(stop_at: int = stop_at) -> bool:
+            return len(stack.generator.records) >= stop_at
+
+        await until(reached)
+        # No drain: the process is gone between two steps, its lease still in the store.
+        await stack.server._service._runner.close()  # type: ignore[attr-defined]
+        client = await stack.start()
+    await watch(client, search_id)
+    search = await get(client, search_id)
+    assert (essence(await candidates(client, search_id)), search.winner.candidate_id.rpartition(".")[2]) == expected
+    assert set(stack.generator.calls.values()) == {1}
+    events = await watch(client, search_id)
+    assert [e.sequence for e in events] == list(range(1, search.last_sequence + 1))
+    bests = [e.new_best.candidate.number for e in events if e.HasField("new_best")]
+    assert len(bests) == len(set(bests))
+    settled = [e.candidate_changed.candidate.number for e in events if e.candidate_changed.candidate.state in (3, 4)]
+    assert sorted(settled) == list(range(31))
+    await stack.close()
+
+
+async def test_two_controllers_share_searches_and_watchers_of_both_see_all(tmp_path: Path) -> None:
+    stack = Stack(tmp_path)
+    one = await stack.start()
+    two = await stack.start()
+    ids = [await create(client, seed=seed) for seed, client in enumerate((one, two, one, two))]
+    streams = await asyncio.gather(*(watch(client, i) for i in ids for client in (one, two)))
+    for search_id, seen_by_one, seen_by_two in zip(ids, streams[::2], streams[1::2], strict=True):
+        assert [e.sequence for e in seen_by_one] == [e.sequence for e in seen_by_two]
+        assert (await get(two, search_id)).state == pb.SEARCH_STATE_FINISHED
+    assert set(stack.generator.calls.values()) == {1}
+    await stack.close()
+
+
+async def test_a_watch_resumed_in_the_middle_has_no_gap_and_no_repeat(stack: Stack) -> None:
+    client = await stack.start()
+    search_id = await create(client)
+    everything = await watch(client, search_id)
+    for after in (0, 1, 17, len(everything) - 1, len(everything)):
+        assert [e.sequence for e in await watch(client, search_id, after)] == [e.sequence for e in everything[after:]]
+
+
+async def test_services_that_are_down_for_a_while_cost_nothing_but_time(stack: Stack) -> None:
+    stack.generator.failures = [Unavailable("gone") for _ in range(5)]
+    stack.verifier.failures = [Unavailable("gone", retry_after_seconds=0.05) for _ in range(5)]
+    client = await stack.start()
+    search_id = await create(client)
+    events = await watch(client, search_id)
+    search = await get(client, search_id)
+    assert search.state == pb.SEARCH_STATE_FINISHED
+    assert search.spend.candidates == 20
+    troubles = [e.backend_trouble for e in events if e.HasField("backend_trouble")]
+    assert {t.backend for t in troubles} == {"toy", "verifier"}
+    assert not any(t.search_paused for t in troubles)
+
+
+async def test_an_open_circuit_pauses_the_search_until_the_backend_is_back(stack: Stack) -> None:
+    stack.generator.failures = [Unavailable("circuit open", reason="BACKEND_DOWN", retry_after_seconds=0.2)]
+    client = await stack.start()
+    search_id = await create(client, parallel_generations=1)
+    events = await watch(client, search_id)
+    states = [(e.state_changed.state, e.state_changed.reason) for e in events if e.HasField("state_changed")]
+    assert [state for state, _ in states] == [
+        pb.SEARCH_STATE_RUNNING,
+        pb.SEARCH_STATE_PAUSED,
+        pb.SEARCH_STATE_RUNNING,
+        pb.SEARCH_STATE_FINISHED,
+    ]
+    assert "BACKEND_DOWN" in states[1][1]
+    assert (await get(client, search_id)).spend.candidates == 20
+
+
+async def test_a_backend_that_needs_a_person_waits_for_one_and_loses_nothing(stack: Stack) -> None:
+    stack.generator.failures = [FailedPrecondition("no key", reason="AUTHENTICATION_FAILED")] * 4
+    client = await stack.start()
+    search_id = await create(client)
+
+    async def paused() -> bool:
+        return (await get(client, search_id)).state == pb.SEARCH_STATE_PAUSED
+
+    await until(paused)
+    assert "AUTHENTICATION_FAILED" in (await get(client, search_id)).pause_reason
+    while stack.generator.failures:
+        stack.generator.failures.pop()
+    await client.resume_search(pb.ResumeSearchRequest(search_id=search_id))
+    await watch(client, search_id)
+    found = await candidates(client, search_id)
+    assert [c.number for c in found] == list(range(21))
+    assert set(stack.generator.calls.values()) == {1}
+
+
+async def test_a_paused_search_settles_what_is_in_flight_and_goes_on_the_same_way(tmp_path: Path) -> None:
+    expected = await undisturbed(tmp_path)
+    stack = Stack(tmp_path)
+    client = await stack.start()
+    search_id = await create(client)
+
+    async def some() -> bool:
+        return len(stack.generator.records) >= 6
+
+    await until(some)
+    stack.generator.gate.clear()
+    await client.pause_search(pb.PauseSearchRequest(search_id=search_id))
+    await client.pause_search(pb.PauseSearchRequest(search_id=search_id))  # repeating it is harmless
+    stack.generator.gate.set()
+
+    async def settled() -> bool:
+        search = await get(client, search_id)
+        return search.spend.verifications == search.spend.candidates + 1
+
+    await until(settled)
+    assert (await get(client, search_id)).state == pb.SEARCH_STATE_PAUSED
+    before = len(stack.generator.records)
+    await client.resume_search(pb.ResumeSearchRequest(search_id=search_id))
+    await watch(client, search_id)
+    assert len(stack.generator.records) > before
+    search = await get(client, search_id)
+    assert (essence(await candidates(client, search_id)), search.winner.candidate_id.rpartition(".")[2]) == expected
+    await stack.close()
+
+
+async def test_a_drained_controller_records_the_paid_response_and_hands_over(tmp_path: Path) -> None:
+    stack = Stack(tmp_path)
+    client = await stack.start()
+    search_id = await create(client, parallel_generations=2)
+    stack.generator.gate.clear()
+
+    async def in_flight() -> bool:
+        return stack.generator.in_flight == 2
+
+    await until(in_flight)
+    stopping = asyncio.create_task(stack.server.stop())
+    await asyncio.sleep(0)
+    stack.generator.gate.set()
+    await stopping
+    recorded = len(stack.generator.records)
+    client = await stack.start()
+    await watch(client, search_id)
+    assert recorded >= 2
+    assert set(stack.generator.calls.values()) == {1}
+    await stack.close()
+
+
+async def replayed(stack: Stack, search_id: str) -> Any:
+    store = SqlStore(f"sqlite:///{stack.folder}/controller.db")
+    verifier = GrpcVerifier(ClientSettings(address=stack._addresses["verifier"]), 30.0)
+    try:
+        return await replay(search_id, store, verifier, encode_request)
+    finally:
+        await verifier.close()
+        store.close()
+
+
+async def test_a_finished_search_replays_bit_for_bit(stack: Stack) -> None:
+    client = await stack.start()
+    search_id = await create(client, strategy="evolve", budget=pb.Budget(candidates=30))
+    await watch(client, search_id)
+    report = await replayed(stack, search_id)
+    assert report.differences == []
+    assert (report.candidates, report.plans_equal, report.requests_equal) == (31, 31, 30)
+    assert report.verdicts_equal == report.verdicts >= 31
+    assert report.winner_equal
+    assert report.winner_number is not None
+
+
+async def test_a_replay_notices_a_verifier_that_changed_its_mind(stack: Stack) -> None:
+    client = await stack.start()
+    search_id = await create(client)
+    await watch(client, search_id)
+    honest = FakeVerifier.result
+
+    def biased(self: FakeVerifier, request: Any) -> Any:
+        result = honest(self, request)
+        result.verdict.train.score *= 0.5
+        return result
+
+    stack.verifier.result = biased.__get__(stack.verifier)  # type: ignore[method-assign]
+    report = await replayed(stack, search_id)
+    assert not report.equal
+    assert any("verdict" in line for line in report.differences)

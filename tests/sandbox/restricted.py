@@ -1,7 +1,7 @@
 """Run a command as in a restricted pod, as root: ``restricted.py [--read-only] [--deny CALL]... -- command...``.
 
 uid 10001, no groups, no capabilities and none to gain, no_new_privs, no user namespaces, a mount namespace of its own.
-With ``--read-only`` its root cannot be written (``/tmp`` is a fresh tmpfs). ``--deny`` makes one more system call fail.
+With ``--read-only`` its root, ``/tmp`` included, cannot be written. ``--deny`` makes one more system call fail.
 Ends with status 77 where this machine does not let root make a mount namespace.
 """
 
@@ -54,7 +54,6 @@ def _make_own_mounts(read_only: bool) -> None:
     _make_interpreter_reachable()
     if read_only:
         _mount("none", "/", "", _MS_REMOUNT | _MS_BIND | _MS_RDONLY)
-        _mount("tmpfs", "/tmp", "tmpfs", 0, "mode=1777")
 
 
 def _deny(calls: list[str]) -> None:

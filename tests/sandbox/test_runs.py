@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import time
+from dataclasses import replace
+
 import pytest
 
 from quintain.plugins.simulator import FailureKind, InvalidInput, JsonValue, PolicyError, PolicyFailure
 from quintain_verifier.sandbox.jail import Jail
-from quintain_verifier.sandbox.limits import MIB, Limits
+from quintain_verifier.sandbox.limits import MIB, MIN_LIMITS, Limits
 
 SHORT = Limits(wall_seconds=3, step_seconds=3, cpu_seconds=1, memory_bytes=256 * MIB)
 
@@ -75,6 +78,40 @@ def test_a_source_that_does_not_load(jail: Jail, source: str, line: int | None, 
     assert said.kind is FailureKind.LOAD
     assert says in said.message
     assert said.line == line
+
+
+def test_the_smallest_memory_is_enough_for_a_small_policy(jail: Jail) -> None:
+    limits = replace(SHORT, memory_bytes=MIN_LIMITS.memory_bytes)
+    assert ask_once(jail, "import decimal, statistics\ndef act(o):\n    return [o] * 1000", 1, limits) == [1] * 1000
+
+
+def test_a_warning_about_the_source_harms_nobody(jail: Jail) -> None:
+    assert ask_once(jail, "import warnings\nwarnings.simplefilter('always')\ndef act(o):\n    return o is 1", 1) is True
+
+
+def test_a_policy_is_opened_once_and_is_dead_after_a_failure(jail: Jail) -> None:
+    with jail.open("def act(o):\n    return 1 / 0", guest_module="act_guest", limits=SHORT) as run:
+        policy = run.open_policy({})
+        with pytest.raises(RuntimeError, match="once"):
+            run.open_policy({})
+        with pytest.raises(RuntimeError, match="after its end"):
+            _ = run.usage
+        with pytest.raises(PolicyError):
+            policy.ask(1)
+        with pytest.raises(RuntimeError, match="over"):
+            policy.ask(1)
+
+
+def test_wall_time_counts_the_policys_time_only(jail: Jail) -> None:
+    """An engine that takes its time does not use up its policy's."""
+    limits = replace(SHORT, wall_seconds=0.5, step_seconds=0.5)
+    with jail.open("def act(o):\n    return o", guest_module="act_guest", limits=limits) as run:
+        policy = run.open_policy({})
+        end = time.monotonic() + 0.7
+        while time.monotonic() < end:
+            pass
+        assert policy.ask(1) == 1
+    assert run.usage.wall_seconds > 0.7
 
 
 @pytest.mark.parametrize(

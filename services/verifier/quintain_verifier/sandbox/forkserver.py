@@ -232,19 +232,23 @@ class ForkServer:
                 while 0 < len(data) < NOTICE.size:
                     more = control.recv(NOTICE.size - len(data))
                     data = data + more if more else b""
-            except ConnectionError:
-                return
+            except OSError:
+                return  # it ended with something unread
             if not data:
                 return
             kind, run, pid, status, cpu_seconds, max_rss_bytes = NOTICE.unpack(data)
             with self._lock:
-                if kind == FORKED:
-                    child = self._children[run]
+                child = self._children.get(run)
+                if child is None:  # its request failed half way: the server is condemned
+                    for descriptor in descriptors:
+                        os.close(descriptor)
+                elif kind == FORKED:
                     child.pid, child.pidfd = pid, descriptors[0] if descriptors else -1
                     if child.kill_wanted:
                         self._kill_locked(child)
                 elif kind == EXITED:
-                    self._end_locked(self._children.pop(run), Exit(status, cpu_seconds, max_rss_bytes))
+                    del self._children[run]
+                    self._end_locked(child, Exit(status, cpu_seconds, max_rss_bytes))
 
     def _end_locked(self, child: Child, exit: Exit | None) -> None:
         child.exit = exit

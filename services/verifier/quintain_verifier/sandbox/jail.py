@@ -93,11 +93,12 @@ class Jail:
     def healthy(self) -> bool:
         """Whether a run could start right now: forks a child and looks at its layers and probes."""
         for server in self._by_load():
-            try:
-                self._probe(server)
-            except SandboxFault:
-                continue
-            return True
+            if server.ready:
+                try:
+                    self._probe(server)
+                except SandboxFault:
+                    continue
+                return True
         return False
 
     @property

@@ -21,12 +21,13 @@ from quintain_verifier.sandbox.inside.session import MAX_FRAMES, MAX_MESSAGE_CHA
 from quintain_verifier.sandbox.limits import KIB, MAX_LIMITS, MIB, Limits
 from quintain_verifier.sandbox.report import IsolationReport
 
-READY_SECONDS = 5.0  # fork and lock-down; takes about 3 ms
+READY_SECONDS = 10.0  # fork and lock-down: milliseconds, but a server has many to serve
 EXIT_SECONDS = 2.0  # from a hang-up to the news of the child's end
-REAP_SECONDS = 5.0  # from SIGKILL to the news of the child's end
+REAP_SECONDS = 10.0  # from SIGKILL to the news of the child's end
 REPORT_BYTES = 64 * KIB  # a report or a description of an error
-_CPU_SLACK = 0.9  # the kernel's clock for RLIMIT_CPU and the one it reports differ a little
-_SUSPICIOUS_SHARE = 0.5  # a SIGKILL from nobody we know: who used this much of a limit has earned it
+_CPU_SHARE = 0.9  # of the CPU limit: who used so much when the wall deadline came has used it up
+_CPU_SLACK_SECONDS = 0.5  # the clock that RLIMIT_CPU is held against and the one that is reported differ
+_GREEDY_SHARE = 0.5  # of the memory limit: who had so much and was killed by nobody we know died of it
 _MAX_LINE = 10_000_000
 _UNPRINTABLE = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2066-\u2069\ufeff]")
 
@@ -150,11 +151,11 @@ class JailedRun:
     def _exchange(self, frame: list[Any], raised: FailureKind) -> tuple[str, JsonValue]:
         """Send one message, hear one: its kind and value. Not ``loaded``, ``answer`` or ``query``: a failure."""
         if self._closed:
-            raise SandboxFault("the run is over")
+            raise RuntimeError("the run is over: its policy must not be asked again")
         try:
-            started = monotonic()
-            self._channel.send(frame, self._patience())
-            reply, size = self._channel.receive(self._patience())
+            started, patience = monotonic(), self._patience()
+            self._channel.send(frame, patience)
+            reply, size = self._channel.receive(patience - (monotonic() - started))
             self._waited += monotonic() - started
         except _ChannelTrouble as trouble:
             self._diagnose(trouble)
@@ -171,7 +172,7 @@ class JailedRun:
         return kind, reply[1]
 
     def _patience(self) -> float:
-        """Seconds that the next wait may take."""
+        """Seconds that the next exchange may take."""
         return min(self._limits.step_seconds, self._limits.wall_seconds - self._waited)
 
     # --------------------------------------------------------------------------------------------------- failures
@@ -218,7 +219,7 @@ class JailedRun:
         if exit is None:
             raise SandboxFault("the fork server ended in the middle of a run") from trouble
         if isinstance(trouble, DeadlinePassed):
-            if exit.cpu_seconds >= _CPU_SLACK * limits.cpu_seconds:
+            if exit.cpu_seconds >= _CPU_SHARE * limits.cpu_seconds:
                 self._over_cpu()
             self._fail(
                 FailureKind.WALL_LIMIT,
@@ -240,17 +241,16 @@ class JailedRun:
         if number == signal.SIGSYS:
             self._killed_by = name
             self._fail(FailureKind.FORBIDDEN, "killed for a system call that no policy has an honest reason for")
-        greedy = exit.max_rss_bytes >= _SUSPICIOUS_SHARE * limits.memory_bytes
-        if number in (signal.SIGKILL, signal.SIGXCPU):
-            if number == signal.SIGXCPU or exit.cpu_seconds >= _SUSPICIOUS_SHARE * limits.cpu_seconds:
-                self._over_cpu()
-            if not greedy:
-                self._killed_by = "fault"
-                raise SandboxFault("the policy process was killed from outside")
-        if greedy:
+        killed = number in (signal.SIGKILL, signal.SIGXCPU)
+        if killed and exit.cpu_seconds >= min(limits.cpu_seconds - _CPU_SLACK_SECONDS, _CPU_SHARE * limits.cpu_seconds):
+            self._over_cpu()
+        if exit.max_rss_bytes >= _GREEDY_SHARE * limits.memory_bytes:
             self._fail(
                 FailureKind.MEMORY_LIMIT, f"killed at {exit.max_rss_bytes // MIB} of {limits.memory_bytes // MIB} MiB"
             )
+        if killed:
+            self._killed_by = "fault"
+            raise SandboxFault("the policy process was killed from outside")
         self._killed_by = name
         hint = " (a crash in native code)" if number == signal.SIGSEGV else ""
         self._fail(FailureKind.DIED, f"the policy process was ended by {name}{hint}")

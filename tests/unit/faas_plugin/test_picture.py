@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from quintain_faas.picture import KILLED, comparison_figure, pack_lanes, timeline_figure, write_html
@@ -84,6 +84,7 @@ def test_an_outcome_without_a_timeline_says_how_to_get_one() -> None:
         timeline_figure("", "nothing")
 
 
+@settings(deadline=None)  # the machine may be busy
 @given(st.lists(st.tuples(st.integers(0, 20), st.integers(0, 6)).map(lambda s: (s[0], s[0] + s[1])), max_size=20))
 def test_lanes_never_overlap_and_are_as_few_as_can_be(intervals: list[tuple[int, int]]) -> None:
     lanes = pack_lanes(intervals)

@@ -9,16 +9,18 @@ from types import FrameType
 import typer
 
 from quintain.errors import QuintainError
-from quintain.plugins.simulator import InvalidInput
+from quintain.plugins.simulator import InvalidInput, SimulatorFault
 from quintain.service.config import ConfigError
 from quintain_controller.cli import (
     ablate,
     best,
     catalog,
+    check,
     compare,
     local,
     manage,
     render,
+    replay,
     report,
     search,
     simulate,
@@ -35,7 +37,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for module in (search, verify, simulate, manage, best, report, compare, ablate, catalog, local):
+for module in (search, verify, simulate, manage, best, report, compare, ablate, replay, catalog, check, local):
     module.add_commands(app)
 
 
@@ -49,6 +51,8 @@ def main() -> None:
         _fail(error)
     except (InvalidInput, ConfigError) as error:
         _fail(QuintainError(str(error)))
+    except SimulatorFault as error:
+        _fail(QuintainError(f"the simulator failed: {error}"))
     except KeyboardInterrupt:
         render.errors.print("interrupted")
         sys.exit(INTERRUPTED)
@@ -67,3 +71,7 @@ def _fail(error: QuintainError) -> None:
     if "--verbose" in sys.argv:
         render.errors.print_exception()
     sys.exit(WRONG)
+
+
+if __name__ == "__main__":
+    main()

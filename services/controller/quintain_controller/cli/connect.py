@@ -69,15 +69,15 @@ class Connection:
 
     @cached_property
     def controller(self) -> Controller:
-        return self._exit.enter_context(Controller(self._settings("controller")))
+        return self._exit.enter_context(Controller(self.settings("controller")))
 
     @cached_property
     def verifier(self) -> Verifier:
-        return self._exit.enter_context(Verifier(self._settings("verifier")))
+        return self._exit.enter_context(Verifier(self.settings("verifier")))
 
     @cached_property
     def generator(self) -> Generator:
-        return self._exit.enter_context(Generator(self._settings("generator")))
+        return self._exit.enter_context(Generator(self.settings("generator")))
 
     def follow(self, stream: Iterator[T]) -> Iterator[T | None]:
         """The items of a stream as they come, and None twice a second in between. Raises what the stream raises, and
@@ -118,25 +118,15 @@ class Connection:
             known[self._needs[0]] = self._target.address
         return known
 
-    def _settings(self, service: str) -> ClientSettings:
-        target = self._target
-        tls = None
-        if target.ca_file or target.certificate_file:
-            ca = None if target.ca_file == Path("system") else target.ca_file
-            tls = ClientTls(ca_file=ca, certificate_file=target.certificate_file, key_file=target.key_file)
-        secret = token(target)
-        embedded = self._stack is not None and self._stack.runs(service)
-        return ClientSettings(
-            address=self.addresses[service],
-            token=SecretStr(secret) if secret else None,
-            tls=None if embedded else tls,
-            timeout_seconds=_ANSWER_SECONDS,
-            caller="cli",
-        )
+    def settings(self, service: str) -> ClientSettings:
+        """How to reach a service. An embedded one is on loopback, without TLS or token."""
+        if self._stack is not None and self._stack.runs(service):
+            return ClientSettings(address=self.addresses[service], timeout_seconds=_ANSWER_SECONDS, caller="cli")
+        return client_settings(self._target, self.addresses[service])
 
     def _reach(self, service: str) -> None:
         """Fail soon and clearly if nothing answers at an address, before any call begins to retry."""
-        settings = self._settings(service)
+        settings = self.settings(service)
         host, _, port = settings.address.rpartition(":")
         if not host or not port.isdigit():
             raise InvalidArgument.of("address", f"{settings.address!r} is not host:port (say, localhost:7102)")
@@ -150,3 +140,19 @@ class Connection:
             raise Unavailable(f"no {service} answers at {settings.address}") from None
         finally:
             channel.close()
+
+
+def client_settings(target: Target, address: str) -> ClientSettings:
+    """Settings for a service elsewhere, with the token and the TLS that the shared options say."""
+    tls = None
+    if target.ca_file or target.certificate_file:
+        ca = None if target.ca_file == Path("system") else target.ca_file
+        tls = ClientTls(ca_file=ca, certificate_file=target.certificate_file, key_file=target.key_file)
+    secret = token(target)
+    return ClientSettings(
+        address=address,
+        token=SecretStr(secret) if secret else None,
+        tls=tls,
+        timeout_seconds=_ANSWER_SECONDS,
+        caller="cli",
+    )

@@ -1,0 +1,97 @@
+"""``quintain replay``: proves that a recorded search gives the same candidates, verdicts and winner again."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import tomllib
+from dataclasses import asdict
+from typing import Annotated
+
+import typer
+from rich.markup import escape
+
+from quintain_controller.adapters.generator import encode_request
+from quintain_controller.adapters.verifier import GrpcVerifier
+from quintain_controller.cli import paths, render
+from quintain_controller.cli.connect import Connection
+from quintain_controller.cli.manage import SearchId
+from quintain_controller.cli.render import errors, out
+from quintain_controller.cli.stack import default_settings
+from quintain_controller.cli.target import Target, command
+from quintain_controller.cli.verify import VERIFY_SECONDS
+from quintain_controller.store.sql import SqlStore
+from quintain_controller.usecases.replay import ReplayReport
+from quintain_controller.usecases.replay import replay as run_again
+
+DIFFERENT = 1
+MOST_DIFFERENCES = 10
+
+
+def add_commands(app: typer.Typer) -> None:
+    command(app, "replay")(replay)
+
+
+def replay(
+    target: Target,
+    search_id: SearchId,
+    store_url: Annotated[
+        str | None, typer.Option(help="The controller's database; default: the local stack's own.", show_default=False)
+    ] = None,
+    parallel: Annotated[int, typer.Option(min=1, help="Verifications at once; the result does not depend on it.")] = 2,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON document.")] = False,
+) -> None:
+    """Run the strategy again on the recorded generations, verify everything again, and compare bit for bit. Asks no
+    backend and writes nothing. Exit code 1 if anything differs."""
+    url = store_url or local_store_url(target)
+    with Connection(target, "verifier") as connection:
+        report = asyncio.run(_replay(connection, search_id, url, parallel))
+    if as_json:
+        render.print_json({**asdict(report), "equal": report.equal})
+    else:
+        _print(report)
+    if not report.equal:
+        raise typer.Exit(DIFFERENT)
+
+
+def local_store_url(target: Target) -> str:
+    """Where the local or embedded controller keeps its searches: environment, configuration file, data folder."""
+    config = paths.config_dir() / "controller.toml"
+    configured = tomllib.loads(config.read_text()).get("store_url") if config.is_file() else None
+    data = target.data_dir or paths.data_dir()
+    own = default_settings("controller", data, {"generator": "", "verifier": ""})["store_url"]
+    return os.environ.get("QUINTAIN_CONTROLLER__STORE_URL") or configured or own
+
+
+async def _replay(connection: Connection, search_id: str, url: str, parallel: int) -> ReplayReport:
+    store = SqlStore(url)
+    verifier = GrpcVerifier(connection.settings("verifier"), VERIFY_SECONDS, retries=True)
+    try:
+        with errors.status(f"replaying {search_id}") as status:
+
+            def progress(done: int, total: int) -> None:
+                status.update(f"replaying {search_id}: {done} of {total} verifications")
+
+            return await run_again(search_id, store, verifier, encode_request, parallel=parallel, progress=progress)
+    finally:
+        await verifier.close()
+        store.close()
+
+
+def _print(report: ReplayReport) -> None:
+    out.print(
+        f"{report.candidates} candidates: {report.plans_equal} planned alike, {report.requests_equal} of "
+        f"{report.requests} requests equal, {report.verdicts_equal} of {report.verdicts} verdicts equal"
+    )
+    if report.winner_equal:
+        out.print(
+            f"the winner is #{report.winner_number} again" if report.winner_number is not None else "no winner again"
+        )
+    for difference in report.differences[:MOST_DIFFERENCES]:
+        out.print(f"[red]{escape(difference)}[/]", soft_wrap=True)
+    left_out = len(report.differences) - MOST_DIFFERENCES
+    if left_out > 0:
+        out.print(f"and {left_out} more (--json lists all)")
+    if report.verdicts and report.verdicts_equal == 0:
+        out.print("every verdict is another one: was the simulator changed since? Its build is part of every verdict")
+    out.print("[green]the replay is equal[/]" if report.equal else "[red]the replay differs[/]")

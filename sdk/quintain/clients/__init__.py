@@ -1,7 +1,7 @@
 """Clients of the three services, sync and asyncio.
 
 >>> from quintain.clients import Verifier
->>> with Verifier("127.0.0.1:7072") as verifier:                                        # doctest: +SKIP
+>>> with Verifier("127.0.0.1:7071") as verifier:                                        # doctest: +SKIP
 ...     result = verifier.verify_policy(source, simulator="faas", suite="smoke")
 
 Every client raises `quintain.errors.QuintainError` subclasses, and retries what the contract says may be retried.

@@ -26,7 +26,7 @@ class RunnerSettings(Settings):
 class ControllerSettings(Settings):
     server: ServerSettings = ServerSettings()
     store_url: str = Field("sqlite:///controller.db", description="SQLAlchemy URL; postgresql+psycopg:// for several")
-    generator: ClientSettings = ClientSettings(address="127.0.0.1:7071")
-    verifier: ClientSettings = ClientSettings(address="127.0.0.1:7072")
+    generator: ClientSettings = ClientSettings(address="127.0.0.1:7072")
+    verifier: ClientSettings = ClientSettings(address="127.0.0.1:7071")
     runner: RunnerSettings = RunnerSettings()
     watch_poll_seconds: float = Field(0.25, gt=0, description="how late a watcher may see another controller's events")

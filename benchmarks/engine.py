@@ -23,13 +23,13 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+from tests.unit.faas_engine.oracle import Oracle
 
 from quintain.plugins.inprocess import InProcessPolicy
 from quintain.plugins.simulator import JsonValue, Policy
 from quintain_faas import Params, PipelineSpec, Workload, guest
 from quintain_faas.run import RunResult, run
 from quintain_faas.workload.model import OperatorSpec
-from tests.unit.faas_engine.oracle import Oracle
 
 BASELINES = Path(guest.__file__).parent.parent / "baselines"
 IDLE_GUARD = "    if not results and not pipelines:\n        return [], []\n"

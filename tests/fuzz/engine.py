@@ -1,6 +1,6 @@
 """Compare the engine with the oracle on as many random cases as wanted.
 
-    python -m tests.fuzz.engine --cases 1000 --seed 1
+python -m tests.fuzz.engine --cases 1000 --seed 1
 """
 
 from __future__ import annotations

@@ -26,8 +26,8 @@ def simulate_case(case: Path, calling_mode: str) -> Result:
 
 
 def as_recorded(stats: Statistics, expected: dict[str, Any], params: dict[str, Any]) -> dict[str, Any]:
-    """The fields of `expected`, read from `stats`. The recordings charge an unfinished pipeline twice the job limit where
-    there is one, and divide by the completion rate otherwise."""
+    """The fields of `expected`, read from `stats`. The recordings charge an unfinished pipeline twice the job limit
+    where there is one, and divide by the completion rate otherwise."""
     limit = Params.from_mapping(params).max_job_seconds
     found: dict[str, Any] = {}
     for name, wanted in expected.items():

@@ -39,8 +39,8 @@ def run(
     calling_mode: str = "",
     record_timeline: bool = False,
 ) -> RunResult:
-    """Simulate to the horizon, or until the policy fails: a PolicyError never leaves, it becomes `failure` with step and
-    time. `calling_mode` is ``guard``, ``fixed_point``, ``every_tick`` or empty (the cheapest that is safe).
+    """Simulate to the horizon, or until the policy fails: a PolicyError never leaves, it becomes `failure` with step
+    and time. `calling_mode` is ``guard``, ``fixed_point``, ``every_tick`` or empty (the cheapest that is safe).
     Raises InvalidInput for an unknown mode and where the workload does not fit the parameters.
     """
     if calling_mode and calling_mode not in CALLING_MODES:

@@ -15,7 +15,7 @@ from quintain_faas.statistics import ClassStatistics
 
 from .oracle import Oracle
 
-STYLES = ("restless", "guarded", "quiet")
+STYLES = ("restless", "guarded", "quiet", "patient")
 
 # A policy that writes down everything it can see. `draw` is its own random numbers, kept in the scheduler.
 COMMON = '''
@@ -75,7 +75,7 @@ def init(s):
     s.log, s.known, s.containers, s.failed = [], [], {{}}, {{}}
 
 def propose(s, chance, odd):
-    """Assignments and suspensions; `chance(a, b)` in [0, 1) decides, `odd()` now and then says: do something strange."""
+    """Assignments and suspensions; `chance(a, b)` in [0, 1) decides, `odd()` now and then asks for something strange."""
     suspensions, assignments = [], []
     free = [[p.avail_cpu_pool, p.avail_ram_pool] for p in s.executor.pools]
     for p in s.known:
@@ -85,7 +85,9 @@ def propose(s, chance, odd):
         strict = not GROUP or not s.params["multi_operator_containers"]
         ops = status.get_ops(ASSIGNABLE_STATES, require_parents_complete=strict)
         while ops:
-            size = 1 if strict else 1 + int(chance(ops[0].id, 5) * len(ops))
+            size = 1 if strict else len(ops)
+            if size > 1 and chance(ops[0].id, 5) > 0.97:
+                size = 1 + int(chance(ops[0].id, 6) * len(ops))
             group, ops = ops[:size], ops[size:]
             n = s.failed.get(group[0].id, 0)
             if n > 4 or chance(group[0].id, 17 + n) < 0.3:
@@ -170,6 +172,25 @@ def schedule(s, results, pipelines):
         see(s, results, pipelines)
     return suspensions, assignments
 """,
+    "patient": """
+@register_scheduler(key="any")
+def schedule(s, results, pipelines):
+    if results or pipelines:
+        remember(s, results, pipelines)
+    if s.clock.now_seconds() < LOOK:
+        return [], []
+    if LOOK < 0.1:
+        if s.clock.now_ticks() % 7:
+            return [], []
+    elif s.executor.pools[0].active_containers:
+        first = s.executor.pools[0].active_containers[0]
+        if first.get_current_memory_usage() < LOW_RAM * LOOK or first.ticks_elapsed() % 3 == 0:
+            return [], []
+    suspensions, assignments = propose(s, lambda a, b: mix(a, b, SEED), lambda: False)
+    if suspensions or assignments:
+        see(s, results, pipelines)
+    return suspensions, assignments
+""",
 }
 
 
@@ -192,7 +213,7 @@ def make_case(random: Random) -> Case:
         num_pools=random.choice([1, 1, 2, 3]),
         cpus_per_pool=cpus,
         ram_gb_per_pool=ram,
-        multi_operator_containers=random.random() < 0.6,
+        multi_operator_containers=random.random() < 0.75,
         allow_memory_overcommit=random.random() < 0.4,
         max_job_seconds=random.choice([0, 0, 2, 5.5, 0.35]),
         estimator_algo=random.choice(["", "noisy"]),
@@ -204,9 +225,9 @@ def make_case(random: Random) -> Case:
         random.choice([0.5, 2, ram / 8]),
         random.choice([ram / 4, ram / 2, float(ram)]),
         random.choice([1, 2, cpus]),
-        random.choice([0.0, 0.3, 0.9]),
+        random.choice([0.0, 0.5, 0.95]),
         random.choice([0.0, 0.0, 0.02, 0.2]),
-        random.random() < 0.5,
+        random.random() < 0.7,
         random.choice([0.02, 0.3, 1.0]),
     )
     seed = random.randint(1, 10**9)
@@ -226,7 +247,7 @@ def make_trace(random: Random, duration: float, ram: float) -> str:
             name = f"q{number}"
         arrival = round(max(0.0, arrival + random.choice([0, 0, 0.1, 0.37, 1.0]) - (random.random() < 0.03)), 3)
         priority = random.choice(["QUERY", "INTERACTIVE", "BATCH_PIPELINE"])
-        size = random.choice([1, 1, 2, 3, 5])
+        size = random.choice([1, 2, 3, 4, 6])
         for position in range(size):
             parents = [f"o{k}" for k in range(position) if random.random() < 0.4]
             if parents and random.random() < 0.08:
@@ -238,11 +259,9 @@ def make_trace(random: Random, duration: float, ram: float) -> str:
 
 def make_needs(random: Random, ram: float) -> str:
     law = random.choice(["const", "linear3", "linear7", "log", "sqrt", "squared", "exp"])
-    cpu = random.choice([0.0, 0.1, 0.35, 1, 2.5, 4])
+    cpu = random.choice([0.0, 0.1, 1, 1, 2.5, 4]) if random.random() < 0.1 else random.choice([0.6, 1, 2.5, 5])
     storage = random.choice([0, 1, 3, 7.7, ram / 10, ram / 4, ram / 2, ram * 0.9])
     memory = random.choice(["", "", "0", ram / 5, ram / 3.3])
-    if cpu == 0 and storage < 4 and random.random() < 0.9:
-        cpu = 0.5
     return f"{cpu},{law},{memory},{storage}"
 
 
@@ -277,6 +296,7 @@ def modes_of(case: Case) -> tuple[str, ...]:
         "restless": ("every_tick", "fixed_point"),
         "guarded": ("guard", "fixed_point", "every_tick"),
         "quiet": ("fixed_point", "every_tick"),
+        "patient": ("fixed_point", "every_tick"),
     }[case.style]
 
 
@@ -322,11 +342,22 @@ class SameFloat(float):
 def comparable(result: RunResult) -> dict[str, Any]:
     """The engine's statistics in the oracle's form."""
     found: dict[str, Any] = {}
-    for name in (
-        "pipelines_created containers_completed throughput p99_latency assignments suspensions failures "
-        "failure_error_counts mean_memory_allocated_percent mean_memory_consumed_percent pipelines_all pipelines_query "
-        "pipelines_interactive pipelines_batch"
-    ).split():
+    for name in [
+        "pipelines_created",
+        "containers_completed",
+        "throughput",
+        "p99_latency",
+        "assignments",
+        "suspensions",
+        "failures",
+        "failure_error_counts",
+        "mean_memory_allocated_percent",
+        "mean_memory_consumed_percent",
+        "pipelines_all",
+        "pipelines_query",
+        "pipelines_interactive",
+        "pipelines_batch",
+    ]:
         value = getattr(result.stats, name)
         if isinstance(value, ClassStatistics):
             value = (

@@ -451,7 +451,11 @@ class Pool:
             if c.memory > c.assignment.ram:
                 c.kill("OOM")
         if self.consumed > self.max_ram_pool:
-            scored = [(c.memory * (c.memory / c.assignment.ram), c) for c in self.active_containers if not c.done and c.memory > 0]
+            scored = [
+                (c.memory * (c.memory / c.assignment.ram), c)
+                for c in self.active_containers
+                if not c.done and c.memory > 0
+            ]
             for _, c in sorted(scored, key=lambda item: -item[0]):
                 if self.consumed <= self.max_ram_pool:
                     break

@@ -86,7 +86,10 @@ class Collector:
         self._consumed.append(100.0 * exact_sum(consumed) / self._total_ram)
         if self._intervals is not None:
             cpu = tuple(pool.capacity_cpu - pool.available_cpu for pool in pools)
-            outstanding = tuple(self.arrivals[p] - len(self.latencies[p]) - self.timeouts[p] for p in PRIORITIES)
+            query, interactive, batch = (
+                self.arrivals[p] - len(self.latencies[p]) - self.timeouts[p] for p in PRIORITIES
+            )
+            outstanding = (query, interactive, batch)
             self._samples.append(Sample(tick, tuple(allocated), tuple(consumed), cpu, outstanding))
 
     # ---------------------------------------------------------------------------------------------------- result

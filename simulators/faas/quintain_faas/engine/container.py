@@ -79,9 +79,31 @@ class Container:
     that completed. `event_tick` and `event` say what it does next. Memory fields describe the running operator."""
 
     __slots__ = (
-        "boundary_tick", "changes_until", "completed", "cpu", "curve", "current", "error", "event", "event_tick",
-        "fixed_memory", "frozen_memory", "is_active", "is_done", "memory_before", "most_memory", "number",
-        "operator_start", "operators", "peak_memory", "pool", "priority", "ram", "read_ticks", "start_tick", "ticks",
+        "boundary_tick",
+        "changes_until",
+        "completed",
+        "cpu",
+        "current",
+        "curve",
+        "error",
+        "event",
+        "event_tick",
+        "fixed_memory",
+        "frozen_memory",
+        "is_active",
+        "is_done",
+        "memory_before",
+        "most_memory",
+        "number",
+        "operator_start",
+        "operators",
+        "peak_memory",
+        "pool",
+        "priority",
+        "ram",
+        "read_ticks",
+        "start_tick",
+        "ticks",
     )  # fmt: skip
 
     def __init__(

@@ -1,7 +1,7 @@
 """One run: which ticks matter, when the policy is called, what it is told.
 
-Event-driven: the clock jumps to the next tick on which something can happen. That is a tick with an entry on the heap, an
-arrival, or a call of the policy; which ticks are calls depends on the calling mode:
+Event-driven: the clock jumps to the next tick on which something can happen. That is a tick with an entry on the heap,
+an arrival, or a call of the policy; which ticks are calls depends on the calling mode:
 
 * ``guard``: on ticks with results or arrivals (on all others the policy provably does nothing);
 * ``fixed_point``: after every observable change, and on until the guest says that repeating the call changes nothing;
@@ -174,7 +174,9 @@ class Simulation:
             until = tick + WINDOW_TICKS
             message["until"] = until
         pools = self.pools
-        changed = [[i, pools[i].available_cpu, pools[i].available_ram] for i in sorted(self._outbox.changed_pools)]
+        changed: list[list[JsonValue]] = [
+            [i, pools[i].available_cpu, pools[i].available_ram] for i in sorted(self._outbox.changed_pools)
+        ]
         self._outbox.take(message, changed)
         if arrivals:
             message["arrivals"] = arrivals
@@ -251,8 +253,8 @@ class Simulation:
         complete.clear()
 
     def _house_keeping(self, until: int) -> None:
-        """Samples and the sweep of timed-out pipelines for the ticks before `until` that open a second (and the sweep on
-        the last tick). Not observable, so it may be done late, but not later than the next event."""
+        """Samples and the sweep of timed-out pipelines for the ticks before `until` that open a second (and the sweep
+        on the last tick). Not observable, so it may be done late, but not later than the next event."""
         while self._next_sample < until:
             tick = self._next_sample
             self._sweep(tick)

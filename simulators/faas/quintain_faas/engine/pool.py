@@ -1,7 +1,7 @@
 """One pool of resources: what happens in it on one tick, in Eudoxia's order.
 
-Per tick: suspensions, assignments, ends of suspensions, work of the containers, memory killer, time killer, exits. A tick
-is executed only if something can happen on it; between such ticks memory merely grows, which `memory` replays.
+Per tick: suspensions, assignments, ends of suspensions, work of the containers, memory killer, time killer, exits. A
+tick is executed only if something can happen on it; between such ticks memory merely grows, which `memory` replays.
 """
 
 from __future__ import annotations

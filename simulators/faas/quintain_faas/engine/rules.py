@@ -17,8 +17,7 @@ RULES = {
     "dependencies_not_satisfied": "An operator starts only when all its parents have completed.",
     "illegal_transition": "An operator's states follow the state machine.",
     "over_allocated_cpu": "The assignments to a pool hold no more cpu together than the pool has available.",
-    "over_allocated_ram": "Without memory overcommit, the assignments to a pool hold no more ram together than the pool "
-    "has available.",
+    "over_allocated_ram": "Without memory overcommit, the assignments to a pool hold no more ram together than it has.",
     "unknown_container": "A suspension names a container that is active in the pool it names.",
     "container_not_suspendable": "A container can be suspended only on the tick after one of its operators completed.",
     "container_suspended_twice": "A decision suspends a container once.",

@@ -36,8 +36,8 @@ class Clock:
 
 
 class Container:
-    """A container as seen from outside. `boundary_tick` is the tick after which it may be suspended, `end_tick` the last
-    tick on which it worked."""
+    """A container as seen from outside. `_boundary_tick` is the tick after which it may be suspended, `_end_tick` the
+    last tick on which it worked."""
 
     def __init__(self, number: int, assignment: Assignment, pool: Pool, tick: int) -> None:
         self.number = number
@@ -150,8 +150,8 @@ class Pool:
     def __init__(self, pool_id: int, clock: Clock, params: dict[str, Any], query: Callable[[Any], Any]) -> None:
         self.pool_id = pool_id
         self.clock = clock
-        self.ticks_per_second = params["ticks_per_second"]
-        self.tick_length_secs = 1.0 / self.ticks_per_second
+        self.ticks_per_second: int = params["ticks_per_second"]
+        self.tick_length_secs: float = 1.0 / self.ticks_per_second
         self.multi_operator_containers = params["multi_operator_containers"]
         self.allow_memory_overcommit = params["allow_memory_overcommit"]
         self.max_cpu_pool = self.avail_cpu_pool = params["cpus_per_pool"]

@@ -1,9 +1,9 @@
 """Finding the fixed point of a policy on idle ticks.
 
-If a call on an idle tick changed nothing, read nothing that changes from tick to tick and decided nothing, then repeating
-it on an unchanged mirror gives the same again, so it need not be repeated until something observable changes. To see
-whether a call changed something, the source is instrumented: before every statement that might have an effect beyond
-the function's own new objects, a counter goes up. Only what is known to be harmless is left unmarked.
+If a call on an idle tick changed nothing, read nothing that changes from tick to tick and decided nothing, then
+repeating it on an unchanged mirror gives the same again, so it need not be repeated until something observable changes.
+To see whether a call changed something, the source is instrumented: before every statement that might have an effect
+beyond the function's own new objects, a counter goes up. Only what is known to be harmless is left unmarked.
 
 What the marks cannot see is refused altogether (`NotInstrumentable`): iterators that live on, modules whose calls are
 not known, classes with special methods.
@@ -18,7 +18,7 @@ from quintain_faas.guest.guard import bound_names, has_hidden_calls
 
 COUNTER_NAME = "__fx__"
 
-# Calls of other names in these modules count as effects; methods of their objects are in _PURE_METHODS only if harmless.
+# Calls of their functions count as effects, and no method of their objects by a name in _PURE_METHODS has one.
 _MODULES = frozenset(
     {"__future__", "bisect", "collections", "copy", "dataclasses", "enum", "eudoxia", "functools", "heapq", "logging",
      "math", "operator", "typing"}
@@ -59,8 +59,8 @@ _NEW_BY_SYNTAX = (
 )  # fmt: skip
 _NEW_CONTAINERS = (ast.List, ast.Dict, ast.Set, ast.ListComp, ast.DictComp, ast.SetComp)
 _FORBIDDEN_NAMES = frozenset(
-    {"__builtins__", "__import__", "compile", "delattr", "eval", "exec", "globals", "input", "locals", "open", "setattr",
-     "super", "vars"}
+    {"__builtins__", "__import__", "compile", "delattr", "eval", "exec", "globals", "input", "locals", "open",
+     "setattr", "super", "vars"}
 )  # fmt: skip
 
 

@@ -26,7 +26,7 @@ class Priority(Enum):
     BATCH_PIPELINE = 3
 
     def __hash__(self) -> int:
-        return self._value_  # type: ignore[no-any-return]
+        return int(self._value_)
 
 
 class DagShape(Enum):

@@ -75,7 +75,7 @@ class Session:
         query: Callable[[Any], Any],
     ) -> None:
         params = setup["params"]
-        self.info = {"calling_mode": mode, "algorithm_key": str(key)}
+        self.info: Any = {"calling_mode": mode, "algorithm_key": str(key)}
         self._schedule = schedule
         self._effects = effects
         self._may_sleep = mode == FIXED_POINT

@@ -1,0 +1,254 @@
+"""Which calling mode a policy gets, and that skipping calls never changes what it decides."""
+
+from __future__ import annotations
+
+import pytest
+
+from quintain.plugins.inprocess import InProcessPolicy
+from quintain.plugins.simulator import FailureKind, InvalidInput
+from quintain_faas import Workload, guest
+from quintain_faas.guest.guard import is_guarded
+from quintain_faas.run import run
+
+from .policies import PARAMS, TWO_STEPS, policy, simulate_on
+
+ACT = """
+out = []
+free = s.executor.pools[0].avail_ram_pool
+for p in s.known:
+    for op in p.runtime_status().get_ops(ASSIGNABLE_STATES, require_parents_complete=True):
+        if free >= 12:
+            out.append(Assignment([op], 1, 12, p.priority, 0, p.pipeline_id))
+            free -= 12
+return [], out
+"""
+KNOW = "for p in pipelines: s.known.append(p)\n"
+
+GUARDED = {
+    "or": "if not (results or pipelines): return [], []\ns.n += 1",
+    "and": "if not results and not pipelines:\n    return [], []\ns.n += 1",
+    "len": "if len(results) == 0 and len(pipelines) == 0: return ([], [])\ns.n += 1",
+    "loop first": "for r in results: s.n += 1\nif not pipelines and not results: return [], []\ns.n += 1",
+    "arrivals only": "if not pipelines: return [], []\ns.n += 1",
+    "named": "news = bool(results) or bool(pipelines)\nout = []\nif not news: return [], out\ns.n += 1",
+}
+NOT_GUARDED = {
+    "counts first": "s.n += 1\nif not results and not pipelines: return [], []",
+    "unknown": "if not results and not pipelines and s.quiet: return [], []",
+    "method": "s.tidy()\nif not results and not pipelines: return [], []",
+    "shared lists": "if not results and not pipelines: return s.empty, s.empty",
+    "generator is true": "if not (r for r in results) and not pipelines: return [], []",
+    "own len": "len = s.len\nif len(results) == 0 and len(pipelines) == 0: return [], []",
+    "other lists": "if not s.known and not pipelines: return [], []",
+    "wrong kind": "if set(results) != []:\n    s.n += 1\nif not results and not pipelines: return [], []",
+}
+
+
+@pytest.mark.parametrize("name", GUARDED)
+def test_an_evident_idle_guard_is_recognised(name: str) -> None:
+    assert is_guarded(policy(GUARDED[name] + "\nreturn [], []"))
+
+
+def test_extending_by_nothing_is_harmless_before_a_guard() -> None:
+    assert is_guarded(
+        policy("s.known.extend(pipelines)\ns.a.b += results\nif not pipelines and not results: return [], []\ns.x()")
+    )
+
+
+@pytest.mark.parametrize("name", NOT_GUARDED)
+def test_what_is_not_evident_is_no_guard(name: str) -> None:
+    assert not is_guarded(policy(NOT_GUARDED[name] + "\nreturn [], []"))
+
+
+def test_a_list_class_of_the_policys_own_spoils_the_proof() -> None:
+    own = "class Counting:\n    def extend(self, items): self.n += 1\n"
+    source = policy("s.known.extend(pipelines)\nif not pipelines and not results: return [], []\nreturn [], []")
+    assert is_guarded(source)
+    assert not is_guarded(own + source)
+
+
+# Policies that act on an idle tick because of something they changed or saw on earlier idle ticks. Each waits in its own
+# way for its fifth or so idle call before it acts.
+SLOW_STARTERS = {
+    "attribute": ("s.n += 1\nif s.n < 9: return [], []", "s.n = 0"),
+    "augmented alias": ("q = s.q\nq += [1]\nif len(s.q) < 9: return [], []", "s.q = []"),
+    "list of the scheduler": ("s.q.append(1)\nif len(s.q) < 9: return [], []", "s.q = []"),
+    "alias": ("q = s.q\nq.append(1)\nif len(q) < 9: return [], []", "s.q = []"),
+    "element": ("s.q[0] = s.q[0] + 1\nif s.q[0] < 9: return [], []", "s.q = [0]"),
+    "element of a local list": ("local = [s.q]\nlocal[0].append(1)\nif len(s.q) < 9: return [], []", "s.q = []"),
+    "element of a local dict": ("d = {1: []}\nd[1] = s.q\nd[1].append(1)\nif len(s.q) < 9: return [], []", "s.q = []"),
+    "setdefault": ("d = {}\nd.setdefault(1, s.q).append(1)\nif len(s.q) < 9: return [], []", "s.q = []"),
+    "default of a function": ("if bump() < 9: return [], []", "pass"),
+    "pop": ("if s.q:\n    s.q.pop()\n    return [], []", "s.q = [0] * 9"),
+    "stored iterator": ("for x in s.it: return [], []", "s.it = iter([0] * 9)"),
+    "stored generator": ("for x in s.it: return [], []", "s.it = (x for x in range(9))"),
+    "next": ("if next(s.it, None) is not None: return [], []", "s.it = iter(range(9))"),
+    "membership consumes": ("if 0 in s.it: return [], []", "s.it = iter([0] * 9)"),
+    "default dict": (
+        "s.d[len(s.d)]\nif len(s.d) < 9: return [], []",
+        "import collections\ns.d = collections.defaultdict(int)",
+    ),
+    "global": ("if tick_global() < 9: return [], []", "pass"),
+    "closure": ("if s.count() < 9: return [], []", "s.count = counter()"),
+    "method of an object": ("s.o.bump()\nif s.o.n < 9: return [], []", "s.o = Thing()"),
+    "sort key": ("sorted([1], key=s.key)\nif len(s.q) < 9: return [], []", "s.q = []\ns.key = s.q.append"),
+    "lambda in a variable": (
+        "f = s.f\nmax([1, 2], key=f)\nif len(s.q) < 9: return [], []",
+        "s.q = []\ns.f = lambda x: s.q.append(x) or x",
+    ),
+    "setattr": ("setattr(s, 'n', s.n + 1)\nif s.n < 9: return [], []", "s.n = 0"),
+    "dict method": ("s.__dict__.update(n=s.n + 1)\nif s.n < 9: return [], []", "s.n = 0"),
+    "walrus": ("if (n := s.q.__len__()) < 9:\n    s.q.insert(0, n)\n    return [], []", "s.q = []"),
+    "comprehension": ("[s.q.append(1) for _ in range(1)]\nif len(s.q) < 9: return [], []", "s.q = []"),
+    "loop target": ("for s.n in range(s.n + 1, s.n + 2): pass\nif s.n < 9: return [], []", "s.n = 0"),
+    "unpacking": ("s.n, x = s.n + 1, 0\nif s.n < 9: return [], []", "s.n = 0"),
+    "delete": ("if s.q:\n    del s.q[0]\n    return [], []", "s.q = [0] * 9"),
+    "heap": ("if s.q:\n    heapq.heappop(s.q)\n    return [], []", "s.q = [0] * 9"),
+    "exception": ("try:\n    s.q.remove(0)\n    return [], []\nexcept ValueError: pass", "s.q = [0] * 9"),
+    "clock ticks": ("if s.clock.now_ticks() < 9: return [], []", "pass"),
+    "clock seconds": ("if s.clock.now_seconds() < 0.9: return [], []", "pass"),
+    "pool ticks": ("if s.executor.pools[0].i < 9: return [], []", "pass"),
+    "private clock": ("if s.clock._current_tick < 9: return [], []", "pass"),
+    "random": ("if s.r.random() < 0.9: return [], []", "import random\ns.r = random.Random(1)"),
+    "property": ("if s.o.next < 9: return [], []", "s.o = Thing()"),
+    "unreturned assignment": (
+        "ops = [o for p in s.known for o in p.runtime_status().get_ops(ASSIGNABLE_STATES)]\n"
+        "if len(ops) > 1:\n    Assignment(ops[-1:], 1, 1, Priority.QUERY, 0, '')\n    return [], []",
+        "pass",
+    ),
+    "state by hand": (
+        "for p in s.known:\n    for o in p.runtime_status().get_ops(OperatorState.PENDING):\n"
+        "        o.transition(OperatorState.ASSIGNED)\n        return [], []",
+        "pass",
+    ),
+    "pool edited": ("s.executor.pools[0].cost += 1\nif s.executor.pools[0].cost < 9: return [], []", "pass"),
+    "while": ("while len(s.q) < 9:\n    s.q.append(0)\n    return [], []", "s.q = []"),
+    "match": ("match s.q:\n    case [0, *rest]:\n        s.q = rest\n        return [], []", "s.q = [0] * 9"),
+    "with": ("with s.o:\n    if s.o.n < 9: return [], []", "s.o = Thing()"),
+    "decorated": ("if counted() < 9: return [], []", "pass"),
+}
+HELPERS = """
+import heapq
+
+TOTAL = 0
+
+def tick_global():
+    global TOTAL
+    TOTAL += 1
+    return TOTAL
+
+def bump(seen=[]):
+    seen.append(1)
+    return len(seen)
+
+def counter():
+    n = 0
+    def count():
+        nonlocal n
+        n += 1
+        return n
+    return count
+
+def remember(f):
+    calls = []
+    def wrapped():
+        calls.append(1)
+        return len(calls)
+    return wrapped
+
+@remember
+def counted(): pass
+"""
+THING = """
+class Thing:
+    n = 0
+    def bump(self): self.n += 1
+"""
+MAGIC_THING = (
+    THING
+    + """
+    @property
+    def next(self):
+        self.n += 1
+        return self.n
+    def __enter__(self): self.n += 1
+    def __exit__(self, *a): pass
+"""
+)
+
+
+@pytest.mark.parametrize("name", SLOW_STARTERS)
+def test_a_policy_that_needs_its_idle_calls_gets_them(name: str) -> None:
+    body, init = SLOW_STARTERS[name]
+    thing = MAGIC_THING if name in ("property", "with") else THING
+    source = HELPERS + thing + policy(KNOW + body + ACT, init="s.known = []\n" + init)
+    chosen = simulate_on(source)
+    every_tick = simulate_on(source, calling_mode="every_tick")
+    assert every_tick.failure is None
+    assert chosen.failure is None
+    assert chosen.calling_mode in ("fixed_point", "every_tick")
+    assert chosen.decision_log == every_tick.decision_log
+    assert repr(chosen.stats) == repr(every_tick.stats)
+
+
+# Idle calls that change nothing must be recognised: otherwise the mode is of no use.
+AT_REST = {
+    "scan": "",
+    "local lists": "q = []\nq.append(1)\nq.sort()\nd = {}\nd['x'] = q\nd.setdefault('y', 2)",
+    "nested local lists": "by = {p: [] for p in Priority}\nfor p in s.known: by[p.priority].append(p)\nby[Priority.QUERY].sort(key=lambda p: p.id)",
+    "local numbers": "n = 0\nfor p in s.known:\n    n += 1\nroom = [q.avail_ram_pool for q in s.executor.pools]\nroom[0] -= 1",
+    "own functions": "def f(x): return x.priority.value\nsorted(s.known, key=f)\nmax((f(p) for p in s.known), default=0)",
+    "next of a generator": "first = next((p for p in s.known if p.priority == Priority.QUERY), None)",
+    "zip and enumerate": "for i, (a, b) in enumerate(zip(s.known, s.known)): pass",
+    "try": "try:\n    x = s.params['nothing']\nexcept KeyError:\n    x = 0",
+    "math": "n = math.ceil(s.executor.pools[0].avail_ram_pool)",
+    "deadlines": "late = [p for p in s.known if p.runtime_status().has_timed_out()]",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", AT_REST)
+def test_a_policy_at_rest_is_left_alone(name: str) -> None:
+    calls = "\nprint(end='')\n"  # harmless
+    source = "import math\n" + policy(KNOW + AT_REST[name] + calls + ACT, init="s.known = []")
+    chosen = simulate_on(source)
+    assert chosen.failure is None
+    assert chosen.calling_mode == "fixed_point"
+    assert chosen.decision_log == simulate_on(source, calling_mode="every_tick").decision_log
+    asked = count_calls(source)
+    assert asked < 40, "200 ticks with a handful of events"
+
+
+def count_calls(source: str) -> int:
+    """How often the scheduler is really called, by its use of an uninstrumented list."""
+    seen: list[int] = []
+
+    def open_policy(setup: object) -> InProcessPolicy:
+        opened = InProcessPolicy(guest.load, source, setup)  # type: ignore[arg-type]
+        session = opened._session
+        schedule = session._schedule  # type: ignore[attr-defined]
+
+        def counting(*arguments: object) -> object:
+            seen.append(1)
+            return schedule(*arguments)
+
+        session._schedule = counting  # type: ignore[attr-defined]
+        return opened
+
+    run(PARAMS, Workload.from_trace_text(TWO_STEPS), open_policy)
+    return len(seen)
+
+
+def test_a_mode_that_is_not_safe_cannot_be_forced() -> None:
+    source = policy("s.n += 1\nreturn [], []", init="s.n = 0")
+    result = simulate_on(source, calling_mode="guard")
+    assert result.failure is not None
+    assert result.failure.kind is FailureKind.LOAD
+    assert "guard mode" in result.failure.message
+    result = simulate_on("import random\n" + source, calling_mode="fixed_point")
+    assert result.failure is not None
+    assert "imports random" in result.failure.message
+
+
+def test_an_unknown_mode_is_the_callers_mistake() -> None:
+    with pytest.raises(InvalidInput, match="every_tick"):
+        simulate_on(policy("return [], []"), calling_mode="sometimes")

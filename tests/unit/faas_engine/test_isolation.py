@@ -1,0 +1,133 @@
+"""A policy holds a mirror: what it may not know is not there, and what it edits changes nothing but its own view."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from typing import Any
+
+from quintain.plugins.inprocess import InProcessPolicy
+from quintain_faas import Params, Workload, guest
+from quintain_faas.run import run
+
+from .policies import PARAMS, TWO_STEPS, policy, simulate_on
+
+HONEST = """
+if not results and not pipelines: return [], []
+s.known.extend(pipelines)
+{cheat}
+out = []
+ram = s.executor.pools[0].max_ram_pool
+for p in s.known:
+    for op in p.runtime_status().get_ops(ASSIGNABLE_STATES, require_parents_complete=True):
+        out.append(Assignment([op], 1, 10, p.priority, 0, p.pipeline_id))
+return [], out
+"""
+CHEATS = (
+    "s.clock._tick = 0",
+    "s.clock.ticks_per_second = 1",
+    "s.executor.pools[0].avail_cpu_pool = 10 ** 6",
+    "s.executor.pools[0].active_containers.clear()",
+    "s.executor.pools[0].num_completed = 10 ** 6",
+    "s.executor.pools[0].container_tick_times.append(0)",
+    "s.executor.pools.clear() if False else None",
+    "s.executor.num_pools = 10 ** 6",
+    "s.params['ram_gb_per_pool'] = 10 ** 6",
+    "for c in s.executor.pools[0].active_containers: c.assignment.ram = 10 ** 6; c.error = None; c.number = 5",
+    "for r in results: r.error = None; r.ops.clear()",
+)
+
+
+def test_edits_of_the_mirror_do_not_reach_the_truth() -> None:
+    honest = simulate_on(policy(HONEST.format(cheat="pass"), init="s.known = []"))
+    assert honest.failure is None
+    assert honest.stats.containers_completed == 3
+    for cheat in CHEATS:
+        cheated = simulate_on(policy(HONEST.format(cheat=cheat), init="s.known = []"))
+        if cheated.failure is None:
+            assert repr(cheated.stats) == repr(honest.stats), cheat
+
+
+def test_declaring_an_operator_completed_completes_nothing() -> None:
+    source = policy(
+        """
+        for p in pipelines:
+            for op in p.values:
+                for state in (OperatorState.ASSIGNED, OperatorState.RUNNING, OperatorState.COMPLETED):
+                    op.transition(state)
+        return [], []
+        """
+    )
+    result = simulate_on(source)
+    assert result.failure is None
+    assert result.stats.containers_completed == 0
+    assert result.stats.pipelines_all.completion_count == 0
+
+
+def test_neither_needs_nor_seed_nor_horizon_nor_future_are_told() -> None:
+    told: list[Any] = []
+
+    def open_policy(setup: Any) -> Any:
+        told.append(setup)
+        session = InProcessPolicy(guest.load, policy(HONEST.format(cheat="pass"), init="s.known = []"), setup)
+
+        class Recording:
+            info = session.info
+
+            def ask(self, message: Any, on_query: Any = None) -> Any:
+                told.append(message)
+                return session.ask(message, on_query)
+
+        return Recording()
+
+    params = Params(duration=417, ticks_per_second=10, num_pools=1, random_seed=987654, ram_gb_per_pool=99)
+    trace = TWO_STEPS.replace(",10\n", ",13.25\n") + "p3,23.7,QUERY,late,,7.125,const,,13.25\n"
+    run(params, Workload.from_trace_text(trace), open_policy)
+    setup, *steps = told
+    visible = {"num_pools", "cpus_per_pool", "ram_gb_per_pool", "ticks_per_second", "multi_operator_containers"}
+    visible |= {"allow_memory_overcommit", "max_job_seconds", "estimator_algo"}
+    assert set(setup["params"]) == visible
+    text = json.dumps(told)
+    assert not {417, 4170} & set(setup["params"].values())
+    for secret in ("987654", "13.25", "7.125", "const"):
+        assert secret not in text
+    assert "p3" not in json.dumps([step for step in steps if step["tick"] < 237])
+    assert sum("p3" in json.dumps(step) for step in steps) == 1
+
+
+def test_grants_are_of_one_size_and_never_end_at_an_event() -> None:
+    grants: list[tuple[int, int]] = []
+
+    def open_policy(setup: Any) -> Any:
+        session = InProcessPolicy(guest.load, policy(HONEST.format(cheat="pass"), init="s.known = []"), setup)
+
+        class Recording:
+            info = session.info
+
+            def ask(self, message: Any, on_query: Any = None) -> Any:
+                grants.append((message["tick"], message.get("until", message["tick"] + 1)))
+                return session.ask(message, on_query)
+
+        return Recording()
+
+    run(PARAMS, Workload.from_trace_text(TWO_STEPS), open_policy, calling_mode="every_tick")
+    assert {until - tick for tick, until in grants} == {1, 50}
+    assert [tick for tick, _ in grants] == [0, *(until for _, until in grants[:-1])]
+
+
+def test_the_guest_loads_neither_numpy_nor_the_engine_and_quickly() -> None:
+    code = (
+        "import sys; import quintain_faas.guest; "
+        "print([m for m in sys.modules if m.split('.')[0] == 'numpy' or m.startswith('quintain_faas.engine') "
+        "or m.startswith('quintain.')])"
+    )
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
+    assert ran.stdout.strip() == "[]"
+
+
+def test_true_needs_are_an_empty_list() -> None:
+    source = policy(
+        "for p in pipelines:\n    for op in p.values: assert op.get_segments() == [] and op.values == []\nreturn [], []"
+    )
+    assert simulate_on(source).failure is None

@@ -1,0 +1,189 @@
+"""Traces are read with errors that name row and column, and written so that reading gives the same again."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import pytest
+
+from quintain.plugins.simulator import InvalidInput
+from quintain_faas import Params, Workload, simulate
+from quintain_faas.engine.memory import exact_sum
+from quintain_faas.guest.summation import _compensated_sum
+from quintain_faas.workload.model import visiting_order
+
+from .policies import HEADER, PARAMS, TWO_STEPS, policy, simulate_on
+
+GREEDY = policy(
+    """
+    if not results and not pipelines: return [], []
+    s.known.extend(pipelines)
+    free = s.executor.pools[0].avail_ram_pool
+    out = []
+    for p in s.known:
+        for op in p.runtime_status().get_ops(ASSIGNABLE_STATES, require_parents_complete=True):
+            if free >= 16:
+                out.append(Assignment([op], 1, 16, p.priority, 0, p.pipeline_id))
+                free -= 16
+    return [], out
+    """,
+    init="s.known = []",
+)
+
+
+@pytest.mark.parametrize(
+    ("rows", "field", "says"),
+    [
+        ("p1,,QUERY,a,,1,const,,1", "t.csv:2:arrival_seconds", "empty"),
+        ("p1,soon,QUERY,a,,1,const,,1", "t.csv:2:arrival_seconds", "'soon' is not a number"),
+        ("p1,nan,QUERY,a,,1,const,,1", "t.csv:2:arrival_seconds", "not finite"),
+        ("p1,-1,QUERY,a,,1,const,,1", "t.csv:2:arrival_seconds", "negative"),
+        ("p1,1e300,QUERY,a,,1,const,,1", "t.csv:2:arrival_seconds", "out of range"),
+        ("p1,0,URGENT,a,,1,const,,1", "t.csv:2:priority", "QUERY, INTERACTIVE, BATCH_PIPELINE"),
+        ("p1,0,,a,,1,const,,1", "t.csv:2:priority", "''"),
+        ("p1,0,QUERY,a,b,1,const,,1", "t.csv:2:parents", "'b'"),
+        ("p1,0,QUERY,a,,one,const,,1", "t.csv:2:baseline_cpu_seconds", "'one'"),
+        ("p1,0,QUERY,a,,-1,const,,1", "t.csv:2:baseline_cpu_seconds", "negative"),
+        ("p1,0,QUERY,a,,1,cubic,,1", "t.csv:2:cpu_scaling", "linear3"),
+        ("p1,0,QUERY,a,,1,const,inf,1", "t.csv:2:memory_gb", "not finite"),
+        ("p1,0,QUERY,a,,1,const,,", "t.csv:2:storage_read_gb", "''"),
+        ("p1,0,QUERY,a,,1,const,,1\np1,0,,b,a,1,const,,1", "t.csv:3:arrival_seconds", "first row"),
+        ("p1,0,QUERY,a,,1,const,,1\np1,,QUERY,b,a,1,const,,1", "t.csv:3:priority", "first row"),
+        ("p1,0,QUERY,a,,1,const,,1\np1,,,a,a,1,const,,1", "t.csv:3:operator_id", "twice"),
+        ("p1,0,QUERY,a,,1,const,,1\n\np1,,,b,c,1,const,,1", "t.csv:4:parents", "'c'"),
+        ("p1,5,QUERY,a,,1,const,,1\np2,4,QUERY,a,,1,const,,1", "t.csv:3:arrival_seconds", "before"),
+        ("p1,0,QUERY,a,,1,const,1", "t.csv:2:storage_read_gb", "8 fields"),
+        ("p1,0,QUERY,a,,1,const,,1,2", "t.csv:2:storage_read_gb", "10 fields"),
+        ('p1,0,QUERY,"a\nb",,1,const,,x', "t.csv:3:storage_read_gb", "'x'"),
+    ],
+)
+def test_a_broken_row_is_named_by_line_and_column(rows: str, field: str, says: str) -> None:
+    with pytest.raises(InvalidInput) as caught:
+        Workload.from_trace_text(f"{HEADER}\n{rows}\n", "t.csv")
+    assert caught.value.field == field
+    assert says in caught.value.message
+
+
+@pytest.mark.parametrize(
+    ("text", "field"),
+    [
+        ("", "t.csv:1"),
+        (HEADER.replace("parents", "mothers"), "t.csv:1:parents"),
+        (HEADER + ",parents", "t.csv:1:parents"),
+    ],
+)
+def test_a_broken_header_is_named(text: str, field: str) -> None:
+    with pytest.raises(InvalidInput) as caught:
+        Workload.from_trace_text(text, "t.csv")
+    assert caught.value.field == field
+
+
+def test_files_that_cannot_be_read_are_the_callers_mistake(tmp_path: Path) -> None:
+    with pytest.raises(InvalidInput, match=r"gone\.csv"):
+        Workload.from_trace_file(tmp_path / "gone.csv")
+    (tmp_path / "latin.csv").write_bytes(b"\xff\xfe")
+    with pytest.raises(InvalidInput, match="UTF-8"):
+        Workload.from_trace_file(tmp_path / "latin.csv")
+
+
+def test_what_eudoxia_tolerates_is_read_when_not_strict() -> None:
+    rows = "p1,5,QUERY,a,,1,const,,1\np1,,,a,a;a,-1,const,,30\np2,4, QUERY ,a,,1,const,,1\n"
+    workload = Workload.from_trace_text(f"{HEADER}\n{rows}", strict=False)
+    first, second = workload.pipelines()
+    assert [operator.parents for operator in first.operators] == [(), (0, 0)]
+    assert first.visiting_order == (0, 1, 1)
+    assert [tick for tick, _ in workload.batches(PARAMS)] == [50]
+    assert second.arrival_seconds == 4
+
+
+def test_a_doubled_edge_is_visited_twice_and_so_are_its_children() -> None:
+    assert visiting_order([(), (0, 0), (1,)]) == (0, 1, 1, 2, 2)
+    assert visiting_order([(), (), (0, 1)]) == (0, 1, 2)
+
+
+def test_a_written_trace_simulates_like_the_workload_it_came_from() -> None:
+    params = Params(duration=60, ticks_per_second=10, num_pools=1, ram_gb_per_pool=200, dag_branch_in_prob=1.0)
+    generated = Workload.generated(params)
+    file = io.StringIO(newline="")
+    generated.write_trace(file)
+    text = file.getvalue()
+    assert text.startswith(HEADER + "\r\np1,0.0,")
+    assert text.count("\r\n") == text.count("\n")
+    read = Workload.from_trace_text(text)
+    assert [p.operators[0].storage_read_gb for p in read.pipelines()] == [
+        p.operators[0].storage_read_gb for p in generated.pipelines()
+    ]
+    assert [(p.id, p.priority, p.arrival_seconds) for p in read.pipelines()] == [
+        (p.id, p.priority, p.arrival_seconds) for p in generated.pipelines()
+    ]
+    again = io.StringIO(newline="")
+    read.write_trace(again)
+    assert again.getvalue().replace(".0,", ",") == text.replace(".0,", ",").replace(",55\r", ",55.0\r").replace(
+        ",35\r", ",35.0\r"
+    )
+
+
+def test_a_repeated_pipeline_takes_the_place_of_its_forerunner() -> None:
+    """Three pipelines complete on one tick; the second p1 is recorded where the first one, never finished, stood."""
+    row = "0,QUERY,a,,{},const,,0"
+    trace = f"{HEADER}\np1,{row.format(50)}\np2,{row.format(2)}\np1,{row.format(1).replace('0,Q', '1,Q', 1)}\n"
+    result = simulate_on(GREEDY.replace("16", "1"), trace=trace)
+    assert result.failure is None
+    assert result.stats.pipelines_query.latencies_ticks == (9, 19)
+
+
+def test_parameters_are_checked_by_name() -> None:
+    for values, field in (
+        ({"num_poools": 1}, "params.num_poools"),
+        ({"num_pools": 0}, "params.num_pools"),
+        ({"num_pools": True}, "params.num_pools"),
+        ({"duration": float("nan")}, "params.duration"),
+        ({"ticks_per_second": 10.0}, "params.ticks_per_second"),
+        ({"interactive_prob": 0.5}, "params.interactive_prob"),
+        ({"estimator_algo": "oracle"}, "params.estimator_algo"),
+        ({"dag_linear_prob": 0.0}, "params.dag_linear_prob"),
+    ):
+        with pytest.raises(InvalidInput) as caught:
+            Params.from_mapping(values)
+        assert caught.value.field == field
+
+
+def test_a_generated_workload_belongs_to_its_ticks() -> None:
+    workload = Workload.generated(Params(duration=10, ticks_per_second=10))
+    with pytest.raises(InvalidInput, match="generated for 10"):
+        simulate(GREEDY, Params(duration=10, ticks_per_second=100), workload)
+
+
+def test_an_empty_trace_is_a_run_without_work() -> None:
+    result = simulate_on(GREEDY, trace=HEADER + "\n")
+    assert result.failure is None
+    assert result.stats.pipelines_created == 0
+    assert result.stats.p99_latency != result.stats.p99_latency
+    assert result.stats.adjusted_latency() == float("inf")
+
+
+def test_sums_are_those_of_python_3_12() -> None:
+    for add in (exact_sum, _compensated_sum):
+        assert add([0.1] * 10) == 1.0
+        assert repr(add([])) == "0"
+        assert repr(add([1, 2])) == "3"
+        assert repr(add([1, 2.0])) == "3.0"
+        assert add([1e16, 1.0, -1e16]) == 1.0
+        assert add([1e308, 1e308]) == float("inf")
+    assert _compensated_sum([[1], [2]], []) == [1, 2]
+
+
+def test_the_timeline_tells_of_every_container_and_second() -> None:
+    result = simulate(GREEDY, PARAMS, Workload.from_trace_text(TWO_STEPS), record_timeline=True)
+    assert result.timeline is not None
+    assert [(c.container_id, c.start_tick, c.end_reason) for c in result.timeline.containers] == [
+        ("c1", 2, "completed"),
+        ("c3", 17, "completed"),
+        ("c2", 5, "completed"),
+    ]
+    assert [sample.tick for sample in result.timeline.samples] == list(range(0, 200, 10))
+    assert result.timeline.samples[1].ram_gb_allocated == (32,)
+    assert result.timeline.samples[1].outstanding == (1, 0, 1)
+    assert result.stats.ram_gb_seconds_allocated == 16 * (1.5 + 1.0 + 2.5)
+    assert simulate_on(GREEDY).timeline is None

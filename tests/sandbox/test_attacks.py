@@ -51,7 +51,10 @@ class Tripwires:
         found = []
         for listener in self._listeners:
             try:
-                _ = listener.recv(1) if listener.type == socket.SOCK_DGRAM else listener.accept()[0].close()
+                if listener.type == socket.SOCK_DGRAM:
+                    listener.recv(1)
+                else:
+                    listener.accept()[0].close()
             except BlockingIOError:
                 continue
             found.append(f"reached {listener.getsockname()}")
@@ -71,6 +74,11 @@ def _listener(stack: ExitStack, family: int, kind: int, address: object) -> sock
     return made
 
 
+def _empty_run_folder() -> None:
+    for path in RUN_FOLDER.iterdir():
+        path.unlink()
+
+
 @pytest.fixture
 def tripwires() -> Iterator[Tripwires]:
     """One user at a time on this machine: ports and paths are fixed."""
@@ -80,9 +88,8 @@ def tripwires() -> Iterator[Tripwires]:
         RUN_FOLDER.mkdir(exist_ok=True)
         if RUN_FOLDER.stat().st_uid == os.getuid():
             RUN_FOLDER.chmod(0o777)
-        stack.callback(lambda: [path.unlink() for path in RUN_FOLDER.iterdir()])
-        for stale in RUN_FOLDER.iterdir():
-            stale.unlink()
+        _empty_run_folder()
+        stack.callback(_empty_run_folder)
         (RUN_FOLDER / "secret.txt").write_text(SECRET)
         yield Tripwires(
             [
@@ -121,7 +128,7 @@ def test_attack(jail: Jail, tripwires: Tripwires, name: str) -> None:
     assert jail.server_pids == server, "the fork server was lost"
     with jail.open(HONEST, guest_module="act_guest", limits=LIMITS) as run:
         policy = run.open_policy({})
-        assert [policy.ask({"t": t}, lambda question: 10 * question) for t in range(ROUNDS)] == [
+        assert [policy.ask({"t": t}, lambda question: 10 if question == 1 else 0) for t in range(ROUNDS)] == [
             {"x": 10},
             {"x": 12},
             {"x": 14},

@@ -82,9 +82,14 @@ def test_pieces_do_not_matter(ends: tuple[Channel, socket.socket], data: st.Data
     channel, theirs = ends
     value = ["answer", "x" * data.draw(st.integers(0, 3000))]
     rest = _frame(json.dumps(value).encode())
-    writer = threading.Thread(target=lambda: [theirs.sendall(piece) for piece in pieces])
     cuts = sorted(data.draw(st.sets(st.integers(0, len(rest)), max_size=8)))
     pieces = [rest[a:b] for a, b in zip([0, *cuts], [*cuts, len(rest)], strict=True)]
+
+    def write() -> None:
+        for piece in pieces:
+            theirs.sendall(piece)
+
+    writer = threading.Thread(target=write)
     writer.start()
     assert channel.receive(5)[0] == value
     writer.join()

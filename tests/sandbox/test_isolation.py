@@ -229,3 +229,10 @@ def test_without_landlock_the_jail_starts_and_says_so() -> None:
     done = _start("--deny", "landlock_create_ruleset")
     assert done.returncode == 0, done.stderr
     assert "no Landlock in this kernel" in done.stderr
+
+
+@as_root
+def test_without_pidfds_the_fork_server_kills_on_request() -> None:
+    done = _start("--deny", "pidfd_open")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == "strict 10001 [1, 42]\n"

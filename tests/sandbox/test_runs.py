@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -126,7 +127,7 @@ def test_wall_time_counts_the_policys_time_only(jail: Jail) -> None:
         ("cpu_seconds", 1.5),
     ],
 )
-def test_a_limit_out_of_range_is_named(jail: Jail, field: str, value: object) -> None:
+def test_a_limit_out_of_range_is_named(jail: Jail, field: str, value: Any) -> None:
     with pytest.raises(InvalidInput) as caught:
-        jail.open("", guest_module="act_guest", limits=Limits(**{field: value}))
+        jail.open("", guest_module="act_guest", limits=replace(Limits(), **{field: value}))
     assert caught.value.field == f"limits.{field}"

@@ -37,7 +37,7 @@ ERRORS: dict[str, tuple[int, str, str, dict[str, str]]] = {
 FINISHES = {"truncated": "length", "refusal": "refusal", "content_filter": "content_filter"}
 BROKEN = ("hang", "hang_mid_stream", "drip", "reset", "reset_mid_stream", "cut_mid_stream", "clean_cut",
           "empty_body", "malformed", "malformed_mid_stream", "error_event")  # fmt: skip
-ANSWERED = ("ok", "empty", "reasoning_only", "no_usage", "diff", "bad_diff", "cached")
+ANSWERED = ("ok", "empty", "reasoning_only", "no_usage", "diff", "bad_diff", "cached", "constant")
 
 _MARK = re.compile(r"request-mark-(\w+)")
 
@@ -230,7 +230,7 @@ class FaultServer:
         tokens = len(prompt) // 4 + 1
         code = policy_for(prompt, self._policies)
         kind = fault.removeprefix("fence_") if fault.startswith("fence_") else "python"
-        text = fenced(code, kind)
+        text = fenced(self._policies[0] if fault == "constant" else code, kind)
         if fault in ("diff", "bad_diff"):
             text = diff_answer(applies=fault == "diff")
         elif fault in ("empty", "reasoning_only"):

@@ -132,7 +132,7 @@ async def stack(
         document = {
             "store_url": f"sqlite:///{store}",
             "price_file": str(price_file),
-            "backends": {"llm": backend_settings(kind, server.url, key_file, model, **(backend or {}))},
+            "backends": {"llm": {**backend_settings(kind, server.url, key_file, model), **(backend or {})}},
             **settings,
         }
         parsed = GeneratorSettings.model_validate(document)

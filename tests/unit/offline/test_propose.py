@@ -1,0 +1,230 @@
+"""How the offline backend gets from what a request shows to the next policy."""
+
+from __future__ import annotations
+
+import ast
+import random
+from collections.abc import Sequence
+from dataclasses import replace
+
+import pytest
+
+from quintain.plugins.backend import (
+    Allowance,
+    Attempt,
+    BackendCall,
+    BackendOptions,
+    CallOutcome,
+    Example,
+    Operator,
+    Rejection,
+    Task,
+)
+from quintain.plugins.grammar import Gene, Grammar
+from quintain.plugins.simulator import Simulator
+from quintain_faas.plugin import simulator as faas
+from quintain_generator.backends.offline import OfflineBackend, variation
+from quintain_generator.backends.offline.foreign import mutate_source
+from quintain_generator.backends.offline.genome import Genome, active, complete, read_header
+from quintain_generator.backends.offline.propose import propose
+from quintain_generator.backends.offline.render import render
+
+FIFO = faas.describe().baselines[0].source
+FOREIGN = '''"""Someone else's policy."""
+
+LIMIT = 12
+SHARE = 0.25
+
+
+def evict(cache, key):
+    if len(cache) > LIMIT and SHARE >= 0.5:
+        return cache.items[0]
+    return None
+'''
+
+
+def example(source: str, normalized: float | None, name: str = "c") -> Example:
+    return Example(name, source, normalized, normalized)
+
+
+def genes_of(grammar: Grammar, source: str) -> Genome:
+    genome = read_header(grammar, source)
+    assert genome is not None
+    return genome
+
+
+def some_examples(grammar: Grammar, count: int) -> list[Example]:
+    rng = random.Random(9)
+    sources = [render(grammar, variation.random_genome(grammar, rng)) for _ in range(count)]
+    return [example(source, 0.9 - 0.1 * number, f"c{number}") for number, source in enumerate(sources)]
+
+
+def make_task(
+    simulator: Simulator, seed: int, parents: Sequence[Example] = (), operator: Operator = Operator.FULL
+) -> Task:
+    description = simulator.describe()
+    history = tuple(Attempt(i, f"c{i}", 0.5, "") for i in range(40)) if parents else ()
+    objective = description.objectives[0]
+    return Task(description, objective, "", operator, seed, tuple(parents), history=history)
+
+
+def call(task: Task) -> BackendCall:
+    return BackendCall("r", 1, task, (), Allowance(), 10.0)
+
+
+@pytest.mark.parametrize("operator", list(Operator))
+def test_the_same_request_gives_the_same_policy(grammar: Grammar, operator: Operator) -> None:
+    known = some_examples(grammar, 5)
+    for seed in range(30):
+        one, two = (propose(grammar, known[:2], known[2:], operator, seed, attempts=50) for _ in range(2))
+        assert one == two
+
+
+def test_the_first_requests_walk_through_the_hand_written_seeds(grammar: Grammar) -> None:
+    written = [active(grammar, complete(grammar, seed.genes)) for seed in grammar.seeds]
+    # a search's first parent is the default baseline, which has no genes
+    proposals = [
+        propose(grammar, [example(FIFO, 0.1)], [], Operator.FULL, seed, baselines=[FIFO]).source for seed in range(80)
+    ]
+    genomes = [active(grammar, genes_of(grammar, source)) for source in proposals]
+    assert all(seed in genomes for seed in written)
+    assert any(genome not in written for genome in genomes), "variations of them are proposed as well"
+
+
+def test_requests_that_are_on_their_way_together_rarely_ask_for_the_same(faas_grammar: Grammar) -> None:
+    known = some_examples(faas_grammar, 5)
+    sources = {propose(faas_grammar, known[:1], known[1:], Operator.FULL, s, attempts=60).source for s in range(100)}
+    assert len(sources) > 85
+
+
+@pytest.mark.parametrize("operator", list(Operator))
+def test_no_proposal_repeats_what_the_request_shows(grammar: Grammar, operator: Operator) -> None:
+    known = some_examples(grammar, 6)
+    for seed in range(150):
+        source = propose(grammar, known[:2], known[2:], operator, seed, attempts=60).source
+        assert source not in {k.source for k in known}
+
+
+def test_most_changes_are_small(faas_grammar: Grammar) -> None:
+    parent = some_examples(faas_grammar, 1)
+    before = genes_of(faas_grammar, parent[0].source)
+    changed = []
+    for seed in range(200):
+        after = genes_of(faas_grammar, propose(faas_grammar, parent, [], Operator.DIFF, seed, attempts=60).source)
+        changed.append(sum(before[name] != after[name] for name in before))
+    assert sorted(changed)[100] <= 3
+    assert sorted(changed)[180] <= 8
+
+
+def test_crossover_takes_whole_components(faas_grammar: Grammar) -> None:
+    rng = random.Random(1)
+    first, second = (variation.random_genome(faas_grammar, rng) for _ in range(2))
+    for _ in range(50):
+        child = variation.cross(faas_grammar, first, second, rng)
+        for component in {gene.component for gene in faas_grammar.genes}:
+            names = [gene.name for gene in faas_grammar.genes if gene.component == component]
+            assert [child[n] for n in names] in ([first[n] for n in names], [second[n] for n in names])
+        assert child not in (first, second)
+
+
+def test_every_variation_stays_within_the_grammar(grammar: Grammar) -> None:
+    rng = random.Random(2)
+    for _ in range(300):
+        one, two, three = (variation.random_genome(grammar, rng) for _ in range(3))
+        for child in (
+            variation.mutate(grammar, one, rng),
+            variation.mutate_alike(grammar, one, rng),
+            variation.cross(grammar, one, two, rng),
+            variation.follow(grammar, one, two, three, rng),
+        ):
+            assert complete(grammar, child) == child
+
+
+def test_a_step_changes_a_number_and_is_more_often_near_than_far() -> None:
+    gene = Gene("x", "only", "int", 100, low=1, high=10_000, log=True)
+    rng = random.Random(3)
+    steps = [float(variation.step(gene, 100, rng)) for _ in range(2000)]
+    near = sum(80 <= value <= 125 for value in steps)
+    far = sum(not 25 <= value <= 400 for value in steps)
+    assert 100 not in steps
+    assert near > far > 100
+
+
+def test_a_good_policy_of_foreign_origin_is_changed_in_its_own_text(faas_grammar: Grammar) -> None:
+    known = some_examples(faas_grammar, 2)
+    proposals = [
+        propose(faas_grammar, [example(FOREIGN, 0.95)], known, Operator.FULL, seed, attempts=40).source
+        for seed in range(60)
+    ]
+    own = [source for source in proposals if read_header(faas_grammar, source) is None]
+    assert len(own) > len(proposals) / 2
+    for source in own:
+        assert ast.get_docstring(ast.parse(source)) == "Someone else's policy."
+        assert ast.dump(ast.parse(source)) != ast.dump(ast.parse(FOREIGN))
+
+
+@pytest.mark.parametrize("quality", [0.1, None])
+def test_a_poor_or_failed_policy_of_foreign_origin_is_left_alone(faas_grammar: Grammar, quality: float | None) -> None:
+    known = some_examples(faas_grammar, 2)
+    for seed in range(30):
+        source = propose(faas_grammar, [example(FOREIGN, quality)], known, Operator.REPAIR, seed, attempts=40).source
+        assert read_header(faas_grammar, source) is not None
+
+
+def test_without_a_grammar_the_parent_is_mutated() -> None:
+    proposal = propose(None, [example(FOREIGN, 0.5)], [], Operator.FULL, 4)
+    assert proposal.source != FOREIGN
+    assert proposal.source.startswith("# changed: ")
+
+
+def test_without_a_grammar_and_without_a_parent_there_is_nothing_to_do() -> None:
+    with pytest.raises(ValueError, match="nothing to start from"):
+        propose(None, [], [], Operator.FULL, 4)
+
+
+@pytest.mark.parametrize("source", [FOREIGN, *(baseline.source for baseline in faas.describe().baselines)])
+def test_foreign_policies_stay_python_with_the_same_definitions(source: str) -> None:
+    def shape(text: str) -> list[str]:
+        return [type(node).__name__ for node in ast.walk(ast.parse(text)) if isinstance(node, ast.stmt)]
+
+    rng = random.Random(6)
+    for _ in range(20):
+        changed, changes = mutate_source(source, rng)
+        assert 1 <= len(changes) <= 3
+        assert shape(changed) == shape(source)
+
+
+def test_generations_of_changes_do_not_pile_up_notes_and_keep_zero_and_whole_numbers() -> None:
+    rng, source = random.Random(7), FOREIGN
+    for _ in range(30):
+        source, _ = mutate_source(source, rng)
+    assert source.count("# changed: ") == 1
+    numbers = [node.value for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Constant)]
+    assert 0 in numbers  # the index
+    assert any(isinstance(n, int) and n >= 1 for n in numbers)
+
+
+@pytest.mark.parametrize("source", ["def broken(:\n", "def nothing_to_change():\n    return None\n"])
+def test_what_cannot_be_changed_comes_back_as_it_is(source: str) -> None:
+    assert mutate_source(source, random.Random(1)) == (source, [])
+
+
+async def test_the_backend_answers_a_task_and_keeps_nothing(simulator: Simulator, grammar: Grammar) -> None:
+    known = some_examples(grammar, 4)
+    task = make_task(simulator, 11, known)
+    first = OfflineBackend("", BackendOptions())
+    await first.generate(call(make_task(simulator, 12)))
+    replies = [await first.generate(call(task)), await OfflineBackend("", BackendOptions()).generate(call(task))]
+    assert replies[0] == replies[1]
+    assert replies[0].outcome is CallOutcome.OK
+    assert read_header(grammar, replies[0].source) is not None
+    assert replies[0].rationale
+
+
+async def test_a_task_that_cannot_be_done_is_a_rejection_not_a_crash() -> None:
+    task = make_task(faas, 1)
+    for text in ("", "not json", '{"version": 2}'):
+        simulator = replace(task.simulator, grammar=text)
+        reply = await OfflineBackend("", BackendOptions()).generate(call(replace(task, simulator=simulator)))
+        assert reply.rejection is Rejection.NO_CODE
+        assert reply.detail

@@ -79,7 +79,7 @@ async def test_a_failing_policy_is_a_result_that_gets_repaired(tmp_path: Path) -
     assert repaired.parent_ids[0] == failed.candidate_id
     request = generator.requests[f"{search_id}/3"]
     assert not request.task.parents[0].HasField("score")
-    assert list(request.task.lessons)[0].startswith("failed: ")
+    assert request.task.lessons[0].startswith("failed: ")
     await stack.close()
 
 

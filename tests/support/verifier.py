@@ -1,0 +1,108 @@
+"""A verifier of one's own for a test: the real process with real workers, on a free port."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from quintain.clients.channel import ClientSettings
+from quintain.clients.verifier import Verifier
+from quintain.verifier.v1 import verifier_pb2 as pb
+
+PLUGINS = Path(__file__).parent / "plugins"
+START_SECONDS = 60.0
+
+# Policies of the tiny simulator.
+PERFECT = "def decide(n):\n    return (7 * n) % 10\n"
+LAST_DIGIT = "def decide(n):\n    return n % 10\n"
+ENDLESS = "def decide(n):\n    while True:\n        pass\n"
+RAISING = "def decide(n):\n    unused = 1\n    return n / 0\n"
+BY_HASH = "def decide(n):\n    return hash('salt' + str(n)) % 10\n"
+REJECTED = "def decide(n):\n    return 77\n"
+
+
+@dataclass(slots=True)
+class RunningVerifier:
+    process: subprocess.Popen[bytes]
+    address: str
+    metrics_address: str
+
+    def client(self, **options: object) -> Verifier:
+        return Verifier(ClientSettings.model_validate({"address": self.address, "timeout_seconds": 60.0, **options}))
+
+    def worker_pids(self) -> list[int]:
+        return [pid for pid in children_of(self.process.pid) if b"workers.main" in _command(pid)]
+
+
+def verify(client: Verifier, source: str, **fields: object) -> pb.VerifyResult:
+    """On the tiny simulator's suite unless `fields` say otherwise."""
+    named = {"simulator": "tiny", "suite": "smoke", **fields}
+    return client.verify(request(source, **named))
+
+
+def request(source: str, **fields: object) -> pb.VerifyRequest:
+    made = pb.VerifyRequest(**{"simulator": "tiny", **fields})  # type: ignore[arg-type]
+    made.policy.source = source
+    return made
+
+
+@contextmanager
+def running_verifier(folder: Path, config: str = "", environment: dict[str, str] | None = None) -> Iterator[RunningVerifier]:
+    """`config`: TOML, without the tables [server]."""
+    addresses, file = folder / "addresses.json", folder / "verifier.toml"
+    addresses.unlink(missing_ok=True)
+    simulators = "" if "simulators = " in config else 'simulators = ["tiny"]\n'
+    server = f'[server]\naddress_file = "{addresses}"\nlog_json = false\n'
+    file.write_text(f"{simulators}{config}\n{server}")
+    process = subprocess.Popen(
+        [sys.executable, "-m", "quintain_verifier.main", "--config", str(file)],
+        env={**os.environ, "PYTHONPATH": str(PLUGINS), **(environment or {})},
+        stderr=(folder / "log").open("ab"),
+    )
+    try:
+        deadline = time.monotonic() + START_SECONDS
+        while not addresses.exists():
+            assert process.poll() is None, (folder / "log").read_text()
+            assert time.monotonic() < deadline, (folder / "log").read_text()
+            time.sleep(0.02)
+        found = json.loads(addresses.read_text())
+        yield RunningVerifier(process, found["address"], found["metrics_address"])
+    finally:
+        if process.poll() is None:
+            process.send_signal(signal.SIGTERM)
+            try:
+                process.wait(30)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+
+
+def children_of(pid: int) -> list[int]:
+    """Direct children, by /proc."""
+    found: list[int] = []
+    for task in Path(f"/proc/{pid}/task").iterdir():
+        try:
+            found += [int(child) for child in (task / "children").read_text().split()]
+        except FileNotFoundError:
+            continue  # the thread has ended
+    return found
+
+
+def descendants_of(pid: int) -> list[int]:
+    direct = children_of(pid)
+    return direct + [pid for child in direct if Path(f"/proc/{child}").exists() for pid in descendants_of(child)]
+
+
+def _command(pid: int) -> bytes:
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes()
+    except FileNotFoundError:
+        return b""

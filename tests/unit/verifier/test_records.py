@@ -1,0 +1,64 @@
+"""Verdicts that are remembered."""
+
+from __future__ import annotations
+
+import sqlite3
+from pathlib import Path
+
+from quintain_verifier.domain.verdict import assemble
+from quintain_verifier.records import Execution, Record, Records
+from quintain_verifier.sandbox.report import IsolationReport
+from tests.unit.verifier.test_domain import RAISED, planned, result
+
+ISOLATION = IsolationReport({"seccomp": True}, 4, {"fork": "EPERM"}, "strict", "x86_64")
+
+
+def record(number: int) -> Record:
+    verdict = assemble(planned(2, 1, seed=number), {f"s{i}": result(1.0 + i, RAISED if i else None) for i in range(3)}, {})
+    return Record(verdict, Execution(1.5, 0.1, 0.2, 0.3, 400, ISOLATION))
+
+
+def test_a_record_comes_back_as_it_was(tmp_path: Path) -> None:
+    kept = record(1)
+    records = Records(1 << 20, tmp_path / "verdicts.sqlite", 10)
+    records.put(kept)
+    assert records.get(kept.verdict.digest) == kept
+    assert records.get("unknown") is None
+
+
+def test_the_file_outlives_the_process(tmp_path: Path) -> None:
+    kept, file = record(1), tmp_path / "verdicts.sqlite"
+    first = Records(1 << 20, file, 10)
+    first.put(kept)
+    first.close()
+    assert Records(1 << 20, file, 10).get(kept.verdict.digest) == kept
+
+
+def test_memory_is_bounded_and_the_oldest_goes_first() -> None:
+    records = Records(5_000, None, 10)
+    many = [record(n) for n in range(20)]
+    for one in many:
+        records.put(one)
+    known = [records.get(one.verdict.digest) is not None for one in many]
+    assert known[-1]
+    assert not known[0]
+    assert known == sorted(known)
+
+
+def test_the_file_is_bounded(tmp_path: Path) -> None:
+    file = tmp_path / "verdicts.sqlite"
+    records = Records(0, file, 5)
+    many = [record(n) for n in range(12)]
+    for one in many:
+        records.put(one)
+    assert [records.get(one.verdict.digest) is not None for one in many] == [False] * 7 + [True] * 5
+
+
+def test_a_disk_that_fails_costs_no_verdict(tmp_path: Path) -> None:
+    file = tmp_path / "verdicts.sqlite"
+    records = Records(1 << 20, file, 5)
+    with sqlite3.connect(file) as other:
+        other.execute("DROP TABLE verdicts")
+    kept = record(1)
+    records.put(kept)
+    assert records.get(kept.verdict.digest) == kept

@@ -24,31 +24,49 @@ HOMES: dict[str, str] = {
 }
 
 
+# Eudoxia registers these itself and refuses a key twice.
+TAKEN_KEYS = frozenset({"naive", "overbook", "priority", "priority-est", "priority-pool", "rest", "sjf"})
+DECORATORS = ("register_scheduler_init", "register_scheduler")
+
+
 def to_eudoxia(source: str, header: Sequence[str]) -> str:
     """`source` with the imports it lacks, under `header` as a comment that also names the scheduler's key.
 
     The module's docstring and ``from __future__`` imports keep their place at the top. Raises SyntaxError if `source`
     does not parse.
     """
+    source = _with_free_key(source)
     tree = ast.parse(source)
     imports = _missing_imports(tree)
     lines = source.splitlines()
     at = _end_of_preamble(tree)
-    key = registration_key(tree)
     comment = [f"# {line}" for line in header]
-    comment.append(f"# In Eudoxia: import this file, then run with scheduler_algo = {key!r}")
-    body = [*lines[:at], *imports, *lines[at:]] if imports else lines
+    comment.append(f"# In Eudoxia: import this file, then run with scheduler_algo = {registration_key(tree)!r}")
+    body = [*lines[:at], *imports, *lines[at:]]
     return "\n".join([*comment, "", *body]).rstrip("\n") + "\n"
 
 
 def registration_key(tree: ast.Module) -> str:
     """The key under which the policy registers its scheduler; empty if it is not a literal."""
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Call) and _called(node) == "register_scheduler":
-            values = [*(k.value for k in node.keywords if k.arg == "key"), *node.args]
-            if values and isinstance(values[0], ast.Constant):
-                return str(values[0].value)
-    return ""
+    return next((str(constant.value) for constant in _keys(tree)), "")
+
+
+def _keys(tree: ast.Module) -> list[ast.Constant]:
+    """The literal keys in the registering decorators."""
+    calls = [node for node in ast.walk(tree) if isinstance(node, ast.Call) and _called(node) in DECORATORS]
+    values = [value for call in calls for value in (*(k.value for k in call.keywords if k.arg == "key"), *call.args)]
+    return [value for value in values if isinstance(value, ast.Constant)]
+
+
+def _with_free_key(source: str) -> str:
+    """`source` registered under another key if Eudoxia has one of that name already."""
+    lines = source.splitlines()
+    constants = [constant for constant in _keys(ast.parse(source)) if constant.value in TAKEN_KEYS]
+    for constant in sorted(constants, key=lambda c: (c.lineno, c.col_offset), reverse=True):
+        line = lines[constant.lineno - 1].encode()  # ast counts columns in bytes
+        new = repr(f"quintain-{constant.value!s}").encode()
+        lines[constant.lineno - 1] = (line[: constant.col_offset] + new + line[constant.end_col_offset :]).decode()
+    return "\n".join(lines) + "\n"
 
 
 def _called(call: ast.Call) -> str:

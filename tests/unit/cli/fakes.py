@@ -1,0 +1,146 @@
+"""Services that answer from memory, over real gRPC, for tests of the command line."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from concurrent import futures
+from contextlib import contextmanager
+from typing import Any
+
+import grpc
+
+from quintain.controller.v1 import controller_pb2 as cpb
+from quintain.controller.v1 import controller_pb2_grpc
+from quintain.errors import QuintainError
+from quintain.service.status import DETAILS_KEY, to_status
+from quintain.type.v1 import type_pb2
+from quintain.verifier.v1 import verifier_pb2 as vpb
+from quintain.verifier.v1 import verifier_pb2_grpc
+
+
+def abort(context: grpc.ServicerContext, error: QuintainError) -> None:
+    details = to_status(error).SerializeToString()
+    context.set_trailing_metadata(((DETAILS_KEY, details),))
+    context.abort(getattr(grpc.StatusCode, error.code), error.message)
+
+
+class FakeVerifier(verifier_pb2_grpc.VerifierServicer):
+    """Answers every Verify with `verdict`, or fails with `error`; remembers the requests."""
+
+    def __init__(self) -> None:
+        self.requests: list[vpb.VerifyRequest] = []
+        self.verdict = vpb.Verdict()
+        self.error: QuintainError | None = None
+
+    def Verify(self, request: vpb.VerifyRequest, context: grpc.ServicerContext) -> Iterator[vpb.VerifyResponse]:
+        self.requests.append(request)
+        if self.error is not None:
+            abort(context, self.error)
+        yield vpb.VerifyResponse(progress=vpb.VerifyProgress(scenarios_done=1, scenarios_total=2))
+        execution = vpb.Execution(wall_seconds=0.5, isolation=vpb.Isolation(profile="strict"))
+        yield vpb.VerifyResponse(result=vpb.VerifyResult(verdict=self.verdict, execution=execution))
+
+    def GetSimulator(self, request: vpb.GetSimulatorRequest, _context: Any) -> vpb.GetSimulatorResponse:
+        baseline = type_pb2.Baseline(name="fifo", source="# fifo\n")
+        return vpb.GetSimulatorResponse(
+            simulator=type_pb2.SimulatorDescription(name=request.name, title="A title", baselines=[baseline])
+        )
+
+    def ListSimulators(self, request: vpb.ListSimulatorsRequest, _context: Any) -> vpb.ListSimulatorsResponse:
+        """Two pages of one simulator each."""
+        if request.page_token:
+            return vpb.ListSimulatorsResponse(simulators=[vpb.SimulatorSummary(name="second")])
+        return vpb.ListSimulatorsResponse(simulators=[vpb.SimulatorSummary(name="first")], next_page_token="more")
+
+
+class FakeController(controller_pb2_grpc.ControllerServicer):
+    """Holds one search. Events are given out at once; a search that has not ended then keeps its watchers waiting."""
+
+    def __init__(self) -> None:
+        self.search = cpb.Search(search_id="s1")
+        self.candidates: list[cpb.Candidate] = []
+        self.events: list[cpb.Event] = []
+        self.calls: list[Any] = []
+        self.watched = threading.Event()
+        self.closing = threading.Event()
+
+    def CreateSearch(self, request: cpb.CreateSearchRequest, _context: Any) -> cpb.CreateSearchResponse:
+        self.calls.append(request)
+        self.search.spec.CopyFrom(request.spec)
+        return cpb.CreateSearchResponse(search=self.search)
+
+    def GetSearch(self, request: cpb.GetSearchRequest, context: grpc.ServicerContext) -> cpb.GetSearchResponse:
+        return cpb.GetSearchResponse(search=self.search)
+
+    def ListSearches(self, request: cpb.ListSearchesRequest, _context: Any) -> cpb.ListSearchesResponse:
+        return cpb.ListSearchesResponse(searches=[self.search])
+
+    def PauseSearch(self, request: cpb.PauseSearchRequest, _context: Any) -> cpb.PauseSearchResponse:
+        self.calls.append(request)
+        self.search.state = cpb.SEARCH_STATE_PAUSED
+        return cpb.PauseSearchResponse(search=self.search)
+
+    def ResumeSearch(self, request: cpb.ResumeSearchRequest, _context: Any) -> cpb.ResumeSearchResponse:
+        self.calls.append(request)
+        self.search.state = cpb.SEARCH_STATE_FINISHED
+        return cpb.ResumeSearchResponse(search=self.search)
+
+    def ExtendBudget(self, request: cpb.ExtendBudgetRequest, _context: Any) -> cpb.ExtendBudgetResponse:
+        self.calls.append(request)
+        self.search.spec.budget.MergeFrom(request.budget)
+        return cpb.ExtendBudgetResponse(search=self.search)
+
+    def WatchSearch(self, request: cpb.WatchSearchRequest, _context: Any) -> Iterator[cpb.WatchSearchResponse]:
+        for event in self.events:
+            if event.sequence > request.after_sequence:
+                yield cpb.WatchSearchResponse(event=event)
+        self.watched.set()
+        if self.search.state == cpb.SEARCH_STATE_RUNNING:
+            self.closing.wait()
+
+    def ListCandidates(self, request: cpb.ListCandidatesRequest, _context: Any) -> cpb.ListCandidatesResponse:
+        """Pages of two."""
+        begin = int(request.page_token or 0)
+        end = begin + 2
+        more = str(end) if end < len(self.candidates) else ""
+        summaries = [candidate.summary for candidate in self.candidates[begin:end]]
+        return cpb.ListCandidatesResponse(candidates=summaries, next_page_token=more)
+
+    def GetCandidate(self, request: cpb.GetCandidateRequest, _context: Any) -> cpb.GetCandidateResponse:
+        found = next(c for c in self.candidates if c.summary.candidate_id == request.candidate_id)
+        return cpb.GetCandidateResponse(candidate=found)
+
+
+@contextmanager
+def serving(verifier: FakeVerifier, controller: FakeController) -> Iterator[str]:
+    """Both on one address."""
+    server = grpc.server(futures.ThreadPoolExecutor(8))
+    verifier_pb2_grpc.add_VerifierServicer_to_server(verifier, server)
+    controller_pb2_grpc.add_ControllerServicer_to_server(controller, server)
+    port = server.add_insecure_port("127.0.0.1:0")
+    server.start()
+    try:
+        yield f"127.0.0.1:{port}"
+    finally:
+        controller.closing.set()
+        server.stop(0).wait()
+
+
+def scored(number: int, score: float, parents: list[int] | None = None, **fields: Any) -> cpb.Candidate:
+    """A verified candidate of search s1, with a source that names it."""
+    summary = cpb.CandidateSummary(
+        candidate_id=f"s1.{number}",
+        search_id="s1",
+        number=number,
+        state=cpb.CANDIDATE_STATE_VERIFIED,
+        verdict_status=vpb.VERDICT_STATUS_OK,
+        parent_ids=[f"s1.{parent}" for parent in parents or []],
+        score=score,
+        baseline_score=0.25,
+        bound_score=2.4,
+        normalized=score / 2.4,
+        verdict_digest=f"{number:064x}",
+        **fields,
+    )
+    return cpb.Candidate(summary=summary, source=f"# policy {number}\n")

@@ -1,0 +1,62 @@
+"""`quintain up` and `down`: ports, and the state file that names exactly what was started."""
+
+from __future__ import annotations
+
+import os
+import socket
+from pathlib import Path
+
+import pytest
+from tests.unit.cli.conftest import Run
+
+from quintain_controller.cli import local, paths, state
+
+
+@pytest.fixture
+def run_dir(home: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    folder = home / "run"
+    folder.mkdir()
+    monkeypatch.setenv("QUINTAIN_RUN", str(folder))
+    return folder
+
+
+def test_a_taken_port_is_named_with_what_to_do(run_dir: Path, quintain: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        port = other.getsockname()[1]
+        monkeypatch.setattr(local.supervisor, "ports", lambda base: {"verifier": port})
+        ran = quintain("up")
+    assert ran.code == 2
+    assert (
+        f"port {port} (verifier) is taken by another program; choose others with `quintain up --base-port N`" in ran.err
+    )
+
+
+def test_a_running_stack_is_not_started_again(run_dir: Path, quintain: Run) -> None:
+    state.write({state.SUPERVISOR: os.getpid()}, run_dir, {"controller": "127.0.0.1:7070"})
+    ran = quintain("up")
+    assert ran.code == 2
+    assert "a local stack is running (controller 127.0.0.1:7070)" in ran.err
+
+
+def test_down_never_touches_a_process_that_only_has_the_same_pid(run_dir: Path, quintain: Run) -> None:
+    state.write({state.SUPERVISOR: os.getpid()}, run_dir, {"controller": "127.0.0.1:7070"})
+    text = state.state_file().read_text()
+    start = state.process_start_time(os.getpid())
+    state.state_file().write_text(text.replace(f'"{start}"', '"1"'))
+    ran = quintain("down")
+    assert (ran.code, ran.out) == (0, "no local stack is running\n")
+    assert state.running_addresses(None) == {}
+
+
+def test_a_running_stack_is_used_unless_the_data_folder_is_another(run_dir: Path) -> None:
+    addresses = {"controller": "127.0.0.1:7070"}
+    state.write({state.SUPERVISOR: os.getpid()}, run_dir, addresses)
+    assert state.running_addresses(None) == addresses
+    assert state.running_addresses(run_dir) == addresses
+    assert state.running_addresses(run_dir / "other") == {}
+
+
+def test_the_run_folder_is_the_users_state_folder(home: Path) -> None:
+    assert paths.run_dir() == home / "xdg_state_home" / "quintain"

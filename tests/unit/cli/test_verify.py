@@ -1,0 +1,134 @@
+"""`quintain verify`: what a person and a machine are told, and the exit codes."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from tests.unit.cli.conftest import Run
+from tests.unit.cli.fakes import FakeVerifier
+
+from quintain.errors import InvalidArgument
+from quintain.type.v1 import type_pb2
+from quintain.verifier.v1 import verifier_pb2 as pb
+
+
+def good_verdict() -> pb.Verdict:
+    return pb.Verdict(
+        digest="d" * 64,
+        status=pb.VERDICT_STATUS_OK,
+        direction=type_pb2.DIRECTION_MAXIMIZE,
+        train=pb.PartScore(score=1.0, baseline_score=0.25, bound_score=2.0, scenarios=1),
+        scenarios=[
+            pb.ScenarioVerdict(
+                scenario="steady", part=type_pb2.PART_TRAIN, ran=True,
+                value=1.0, baseline=0.25, bound=2.0, normalized=0.5,
+                floors=[pb.Floor(name="query_completions", required=10, reached=7)],
+            )
+        ],
+    )  # fmt: skip
+
+
+def failed_verdict() -> pb.Verdict:
+    failure = pb.Failure(
+        kind=pb.FAILURE_KIND_REJECTED,
+        rule="overallocated_cpu",
+        message="65 of 64 CPUs",
+        step=5000,
+        time_seconds=50.0,
+        line=7,
+    )
+    scenario = pb.ScenarioVerdict(scenario="steady", part=type_pb2.PART_TRAIN, ran=True, failure=failure)
+    return pb.Verdict(status=pb.VERDICT_STATUS_POLICY_FAILED, scenarios=[scenario], failure=failure)
+
+
+def test_a_good_policy_gets_a_table_with_baseline_bound_and_broken_floors(
+    services: str, quintain: Run, verifier: FakeVerifier, policy: str
+) -> None:
+    verifier.verdict = good_verdict()
+    ran = quintain("verify", policy, "--suite", "smoke")
+    assert ran.code == 0
+    assert "+300.0 % against the baseline's 0.25, 50.0 % of the bound" in ran.out
+    assert "floor broken: query_completions 7 < 10" in ran.out
+    assert "strict isolation" in ran.out
+    assert verifier.requests[0].policy.source == "# a policy\n"
+
+
+def test_a_policy_that_fails_is_exit_code_1_and_names_rule_step_and_line(
+    services: str, quintain: Run, verifier: FakeVerifier, policy: str
+) -> None:
+    verifier.verdict = failed_verdict()
+    ran = quintain("verify", policy, "--suite", "smoke")
+    assert ran.code == 1
+    assert "rejected overallocated_cpu at step 5000, t=50 s, line 7: 65 of 64 CPUs" in ran.out
+
+
+def test_json_is_the_verdict_alone_in_the_same_bytes_every_time(
+    services: str, quintain: Run, verifier: FakeVerifier, policy: str
+) -> None:
+    verifier.verdict = good_verdict()
+    first, second = (quintain("verify", policy, "--suite", "smoke", "--json").out for _ in range(2))
+    assert first == second
+    verdict, execution = map(json.loads, first.splitlines())
+    assert verdict["train"]["score"] == 1.0
+    assert "wall_seconds" not in verdict
+    assert execution["execution"]["wall_seconds"] == 0.5
+
+
+@pytest.mark.parametrize(
+    "arguments", [(), ("--suite", "smoke", "--scenario", "steady")], ids=["no scenarios", "two ways to name them"]
+)
+def test_scenarios_are_named_in_exactly_one_way(quintain: Run, policy: str, arguments: tuple[str, ...]) -> None:
+    ran = quintain("verify", policy, *arguments)
+    assert ran.code == 2
+    assert "name exactly one of --suite, --scenario NAME and --scenario FILE" in ran.err
+
+
+def test_a_missing_policy_file_is_one_clear_line(quintain: Run) -> None:
+    ran = quintain("verify", "nowhere.py", "--suite", "smoke")
+    assert (ran.code, ran.err) == (2, "error: policy: nowhere.py: No such file or directory\n")
+
+
+def test_what_the_verifier_refuses_is_told_with_the_field(
+    services: str, quintain: Run, verifier: FakeVerifier, policy: str
+) -> None:
+    verifier.error = InvalidArgument.of("trace.csv:12:arrival_seconds", "'soon' is not a number")
+    ran = quintain("verify", policy, "--suite", "smoke")
+    assert (ran.code, ran.err) == (2, "error: trace.csv:12:arrival_seconds: 'soon' is not a number\n")
+
+
+def test_verbose_adds_the_traceback(services: str, quintain: Run, verifier: FakeVerifier, policy: str) -> None:
+    verifier.error = InvalidArgument.of("suite", "unknown")
+    assert "Traceback" in quintain("verify", policy, "--suite", "x", "--verbose").err
+
+
+def test_a_trace_travels_with_its_scenario_file(
+    services: str, quintain: Run, verifier: FakeVerifier, policy: str, tmp_path: Path
+) -> None:
+    (tmp_path / "mine.toml").write_text("[workload]\n")
+    (tmp_path / "jobs.csv").write_text("pipeline_id\n")
+    quintain("verify", policy, "--scenario", str(tmp_path / "mine.toml"), "--trace", str(tmp_path / "jobs.csv"))
+    (inline,) = verifier.requests[0].inline_scenarios
+    assert inline.name == "mine"
+    assert {file.name: file.content for file in inline.files} == {
+        "scenario.toml": b"[workload]\n",
+        "jobs.csv": b"pipeline_id\n",
+    }
+
+
+def test_nobody_at_the_address_is_said_at_once(quintain: Run, policy: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("quintain_controller.cli.connect._REACH_SECONDS", 0.2)
+    ran = quintain("verify", policy, "--suite", "smoke", "--address", "127.0.0.1:1")
+    assert (ran.code, ran.err) == (2, "error: no verifier answers at 127.0.0.1:1\n")
+
+
+def test_an_address_without_a_port_is_refused(quintain: Run, policy: str) -> None:
+    ran = quintain("verify", policy, "--suite", "smoke", "--address", "localhost")
+    assert ran.code == 2
+    assert "'localhost' is not host:port" in ran.err
+
+
+def test_lists_are_read_to_the_last_page(services: str, quintain: Run) -> None:
+    names = [json.loads(line)["name"] for line in quintain("simulators", "--json").out.splitlines()]
+    assert names == ["first", "second"]

@@ -67,6 +67,7 @@ class _Run:
         self.deadline = deadline
         self.listeners: set[asyncio.Queue[Progress | None]] = set()
         self.stop = Stop()
+        self.cancelled = False
         self.task: asyncio.Task[Finished]
 
     def publish(self, progress: Progress) -> None:
@@ -139,7 +140,7 @@ class Generations:
         A caller that goes away does not end the call in flight at once: it has `abandoned_call_seconds` to finish and
         be recorded, and no further call is made.
         """
-        run = self._join(command, seconds)
+        run = await self._join(command, seconds)
         queue: asyncio.Queue[Progress | None] = asyncio.Queue()
         run.listeners.add(queue)
         run.task.add_done_callback(lambda _task: queue.put_nowait(None))
@@ -161,7 +162,10 @@ class Generations:
             raise FailedPrecondition(f"request {request_id!r} has no result yet", reason="NO_RESULT_YET")
         return found[1]
 
-    def _join(self, command: Command, seconds: float | None) -> _Run:
+    async def _join(self, command: Command, seconds: float | None) -> _Run:
+        """The run of this request: the one at work, or a new one."""
+        while (ending := self._runs.get(command.request_id)) is not None and ending.cancelled:
+            await asyncio.wait([ending.task])
         at = asyncio.get_running_loop().time() + min(seconds or self._max_seconds, self._max_seconds)
         run = self._runs.get(command.request_id)
         if run is not None:
@@ -199,6 +203,7 @@ class Generations:
         run.stop.set("its caller is gone")
         await asyncio.wait([run.task], timeout=self._abandoned_call_seconds)
         if not run.listeners and not run.task.done():
+            run.cancelled = True
             run.task.cancel()
 
     # ----------------------------------------------------------------------------------------- one request

@@ -1,0 +1,149 @@
+"""Callers that leave, services that stop, endpoints that are down: what happens to the call in flight."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from pathlib import Path
+
+import grpc
+import pytest
+from tests.fault_server.server import FaultServer
+from tests.support.generator import Stack, request, stack
+
+from quintain.errors import QuintainError, Unavailable
+from quintain.generator.v1 import generator_pb2 as pb
+from quintain.generator.v1.generator_pb2_grpc import GeneratorStub
+
+
+async def until(condition: Callable[[], bool], seconds: float = 10.0) -> None:
+    async with asyncio.timeout(seconds):
+        while not condition():
+            await asyncio.sleep(0.01)
+
+
+async def _call_and_leave(s: Stack, request_id: str) -> None:
+    """Start a generation, wait until the provider has the call, and hang up."""
+    before = len(s.server.seen)
+    async with grpc.aio.insecure_channel(s.address) as channel:
+        call = GeneratorStub(channel).Generate(request(request_id, "llm"), timeout=60.0)
+        reading = asyncio.ensure_future(anext(aiter(call)))
+        await until(lambda: len(s.server.seen) > before)
+        call.cancel()
+        await asyncio.wait([reading])
+
+
+async def test_a_caller_that_leaves_and_comes_back_finds_the_answer_it_paid_for(tmp_path: Path) -> None:
+    async with stack(tmp_path, faults=FaultServer(delay_seconds=0.5)) as s:
+        await _call_and_leave(s, "r1")
+        g = await s.generate_once(request("r1", "llm"))
+        assert g.outcome == pb.OUTCOME_OK
+        assert len(s.server.seen) == 1
+
+
+async def test_when_nobody_comes_back_the_socket_is_closed_and_the_call_is_at_risk(tmp_path: Path) -> None:
+    async with stack(tmp_path, faults=FaultServer(["hang"]), abandoned_call_seconds=0.1) as s:
+        await _call_and_leave(s, "r1")
+        await until(lambda: s.server.seen[0].gone)
+        g = await s.generate_once(request("r1", "llm"))
+        assert g.outcome == pb.OUTCOME_UNKNOWN
+        assert g.cost.at_risk_usd > 0
+        assert len(s.server.seen) == 1
+
+
+async def test_no_further_call_is_made_for_a_caller_that_has_left(tmp_path: Path) -> None:
+    faults = FaultServer(["overloaded"], delay_seconds=0.2)
+    async with stack(tmp_path, faults=faults) as s:
+        await _call_and_leave(s, "r1")
+        await until(lambda: not s.service._generations._runs)
+        assert len(s.server.seen) == 1
+
+
+async def test_the_deadline_closes_the_socket(tmp_path: Path) -> None:
+    async with stack(tmp_path, faults=FaultServer(["drip"])) as s:
+        with pytest.raises(QuintainError) as error:
+            await s.generate_once(request("r1", "llm"), timeout=1.0)
+        await until(lambda: s.server.seen[0].gone)
+    assert error.value.code == "DEADLINE_EXCEEDED"
+    assert error.value.metadata["call_outcome"] == "timeout"
+
+
+async def test_a_stopping_generator_finishes_and_records_the_call_in_flight(tmp_path: Path) -> None:
+    server = FaultServer(delay_seconds=0.3)
+    async with stack(tmp_path, faults=server) as s:
+        waiting = asyncio.create_task(s.generate_once(request("r1", "llm"), timeout=30.0))
+        await until(lambda: len(server.seen) == 1)
+        draining = asyncio.create_task(s.service.drain())
+        await asyncio.sleep(0)
+        with pytest.raises(Unavailable) as refused:
+            await s.generate_once(request("r2", "llm"))
+        assert refused.value.reason == "DRAINING"
+        assert (await waiting).outcome == pb.OUTCOME_OK
+        await draining
+    async with stack(tmp_path) as s:
+        assert (await s.generate_once(request("r1", "llm"))).recorded
+
+
+async def test_an_endpoint_that_is_down_opens_the_breaker_and_is_not_called_any_more(tmp_path: Path) -> None:
+    backend = {"breaker_failures": 4, "breaker_cooldown_seconds": 60.0, "max_calls": 10}
+    async with stack(tmp_path, faults=FaultServer(default="server_error"), backend=backend) as s:
+        reasons = []
+        for number in range(5):
+            with pytest.raises(Unavailable) as error:
+                await s.generate_once(request(f"r{number}", "llm"))
+            reasons.append((error.value.reason, error.value.retry_after_seconds))
+        (llm,) = [b for b in (await s.client.list_backends(pb.ListBackendsRequest())).backends if b.name == "llm"]
+    assert len(s.server.seen) == 4
+    assert {reason for reason, _ in reasons} == {"BACKEND_DOWN"}
+    assert all(retry is not None and 50 < retry <= 60 for _, retry in reasons)
+    assert not llm.available
+    assert "circuit open" in llm.unavailable_reason
+
+
+async def test_nobody_listening_is_down_too_and_costs_nothing(tmp_path: Path) -> None:
+    options = {"base_url": "http://127.0.0.1:9/v1"}
+    async with stack(tmp_path, backend={"options": options}) as s:
+        with pytest.raises(Unavailable) as error:
+            await s.generate_once(request("r1", "llm"))
+    assert error.value.reason == "BACKEND_DOWN"
+    assert float(error.value.metadata["at_risk_usd"]) == 0
+
+
+async def test_all_callers_of_a_backend_share_its_places(tmp_path: Path) -> None:
+    async with stack(tmp_path, faults=FaultServer(delay_seconds=0.1), backend={"max_concurrency": 2}) as s:
+        highest = 0
+
+        async def watch() -> None:
+            nonlocal highest
+            while True:
+                highest = max(highest, sum(not seen.completed for seen in s.server.seen))
+                await asyncio.sleep(0.005)
+
+        watching = asyncio.create_task(watch())
+        await asyncio.gather(*(s.client.generate(request(f"r{n}", "llm", seed=n)) for n in range(8)))
+        watching.cancel()
+    assert highest == 2
+
+
+async def test_the_tokens_of_a_minute_are_shared_and_a_wait_beyond_the_deadline_is_refused(tmp_path: Path) -> None:
+    backend = {"tokens_per_minute": 3000, "max_output_tokens": 2000}
+    async with stack(tmp_path, faults=FaultServer(["hang"]), backend=backend, abandoned_call_seconds=30.0) as s:
+        await _call_and_leave(s, "r1")  # holds its reserve while it hangs
+        with pytest.raises(QuintainError) as error:
+            await s.generate_once(request("r2", "llm", seed=2), timeout=3.0)
+        assert error.value.code == "RESOURCE_EXHAUSTED"
+        assert error.value.reason == "RATE_LIMITED"
+        assert error.value.retry_after_seconds is not None
+        assert error.value.retry_after_seconds > 3.0
+        assert len(s.server.seen) == 1
+
+
+async def test_progress_is_told_while_the_answer_arrives(tmp_path: Path) -> None:
+    long = "def decide(state):\n" + "".join(f"    x{n} = {n}\n" for n in range(400)) + "    return state\n"
+    async with stack(tmp_path, faults=FaultServer(["rate_limited_soon"], policies=[long])) as s:
+        stages = []
+        async for response in s.client.generate_stream(request("r1", "llm")):
+            stages.append(response.progress.stage if response.HasField("progress") else "result")
+    assert stages[:5] == ["queued", "calling", "retrying", "queued", "calling"]
+    assert "streaming" in stages
+    assert stages[-2:] == ["extracting", "result"]

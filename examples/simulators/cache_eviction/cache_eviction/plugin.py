@@ -79,8 +79,8 @@ class CacheEviction:
             raise InvalidInput("objective", f"{objective!r} is unknown; known is: {HIT_RATE.name}")
         spec = spec_of(scenario)
         bound = spec.most_hits / len(spec.trace.keys)
-        raw = outcome.metrics["hit_rate"]
-        value = 0.0 if outcome.failure is not None else raw
+        raw = outcome.metrics.get("hit_rate")  # a run that failed may have no metrics
+        value = 0.0 if outcome.failure is not None or raw is None else raw
         normalized = value / bound if bound else 1.0
         return ScenarioScore(value, raw, normalized, baseline.metrics["hit_rate"], bound)
 

@@ -55,7 +55,9 @@ def request(source: str, **fields: object) -> pb.VerifyRequest:
 
 
 @contextmanager
-def running_verifier(folder: Path, config: str = "", environment: dict[str, str] | None = None) -> Iterator[RunningVerifier]:
+def running_verifier(
+    folder: Path, config: str = "", environment: dict[str, str] | None = None
+) -> Iterator[RunningVerifier]:
     """`config`: TOML, without the tables [server]."""
     addresses, file = folder / "addresses.json", folder / "verifier.toml"
     addresses.unlink(missing_ok=True)
@@ -64,7 +66,7 @@ def running_verifier(folder: Path, config: str = "", environment: dict[str, str]
     file.write_text(f"{simulators}{config}\n{server}")
     process = subprocess.Popen(
         [sys.executable, "-m", "quintain_verifier.main", "--config", str(file)],
-        env={**os.environ, "PYTHONPATH": str(PLUGINS), **(environment or {})},
+        env={**os.environ, "PYTHONPATH": str(PLUGINS)},
         stderr=(folder / "log").open("ab"),
     )
     try:

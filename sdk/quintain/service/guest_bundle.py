@@ -38,10 +38,14 @@ class _Bundled:
     def exec_module(self, module):
         exec(compile(_MODULES[module.__name__][1], module.__name__, "exec"), module.__dict__)
 
-for _name in _MODULES:
-    sys.modules.pop(_name, None)
+_before = {{_name: sys.modules.pop(_name) for _name in _MODULES if _name in sys.modules}}
 sys.meta_path.insert(0, _Bundled())
 from {name} import load
+if _before:  # this process has modules of these names itself: theirs stay theirs
+    del sys.meta_path[0]
+    for _name in _MODULES:
+        sys.modules.pop(_name, None)
+    sys.modules.update(_before)
 '''
 
 

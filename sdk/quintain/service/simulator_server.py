@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import os
 import queue
 import sys
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
@@ -246,6 +247,7 @@ def main() -> None:
     except LookupError as error:
         sys.exit(f"quintain-simulator: {error}")
     run_service(SimulatorService(simulator), settings)
+    os._exit(0)  # an engine that computes for ever must not keep the process; the interpreter would wait for its thread
 
 
 if __name__ == "__main__":

@@ -3,10 +3,10 @@ from collections.abc import Iterator
 
 import grpc
 import pytest
+from tests.support.verifier import PLUGINS, RunningVerifier, running_verifier
 
 from quintain.clients.verifier import Verifier
 from quintain.verifier.v1 import verifier_pb2_grpc
-from tests.support.verifier import PLUGINS, RunningVerifier, running_verifier
 
 sys.path.insert(0, str(PLUGINS))
 

@@ -13,10 +13,6 @@ from pathlib import Path
 
 import grpc
 import pytest
-
-from quintain.service.status import from_rpc_error
-from quintain.verifier.v1 import verifier_pb2 as pb
-from quintain.verifier.v1 import verifier_pb2_grpc
 from tests.support.verifier import (
     ENDLESS,
     PERFECT,
@@ -27,6 +23,10 @@ from tests.support.verifier import (
     running_verifier,
     verify,
 )
+
+from quintain.service.status import from_rpc_error
+from quintain.verifier.v1 import verifier_pb2 as pb
+from quintain.verifier.v1 import verifier_pb2_grpc
 
 PATIENCE = 20.0
 

@@ -6,12 +6,6 @@ from pathlib import Path
 
 import grpc
 import pytest
-
-from quintain.clients.verifier import Verifier
-from quintain.errors import Internal, InvalidArgument, NotFound
-from quintain.type.v1 import type_pb2
-from quintain.verifier.v1 import verifier_pb2 as pb
-from quintain.verifier.v1 import verifier_pb2_grpc
 from tests.support.verifier import (
     BY_HASH,
     ENDLESS,
@@ -24,6 +18,12 @@ from tests.support.verifier import (
     running_verifier,
     verify,
 )
+
+from quintain.clients.verifier import Verifier
+from quintain.errors import Internal, InvalidArgument, NotFound
+from quintain.type.v1 import type_pb2
+from quintain.verifier.v1 import verifier_pb2 as pb
+from quintain.verifier.v1 import verifier_pb2_grpc
 
 
 def test_a_good_policy_gets_its_score_on_both_parts(client: Verifier) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.support.verifier import PERFECT
 from tiny_simulator.plugin import TinySimulator
 
 from quintain.plugins.simulator import Aggregation, InvalidInput, Part
@@ -14,7 +15,6 @@ from quintain.service.config import ConfigError, load_settings
 from quintain_verifier.config import VerifierSettings
 from quintain_verifier.planning import InlineScenario, Planner, VerifyOrder
 from quintain_verifier.sandbox.limits import DEFAULT_LIMITS, MAX_LIMITS, Limits
-from tests.support.verifier import PERFECT
 
 PLANNER = Planner({"tiny": TinySimulator()}, MAX_LIMITS)
 ORDER = VerifyOrder(simulator="tiny", source=PERFECT, suite="smoke")

@@ -5,16 +5,19 @@ from __future__ import annotations
 import sqlite3
 from pathlib import Path
 
+from tests.unit.verifier.test_domain import RAISED, planned, result
+
 from quintain_verifier.domain.verdict import assemble
 from quintain_verifier.records import Execution, Record, Records
 from quintain_verifier.sandbox.report import IsolationReport
-from tests.unit.verifier.test_domain import RAISED, planned, result
 
 ISOLATION = IsolationReport({"seccomp": True}, 4, {"fork": "EPERM"}, "strict", "x86_64")
 
 
 def record(number: int) -> Record:
-    verdict = assemble(planned(2, 1, seed=number), {f"s{i}": result(1.0 + i, RAISED if i else None) for i in range(3)}, {})
+    verdict = assemble(
+        planned(2, 1, seed=number), {f"s{i}": result(1.0 + i, RAISED if i else None) for i in range(3)}, {}
+    )
     return Record(verdict, Execution(1.5, 0.1, 0.2, 0.3, 400, ISOLATION))
 
 

@@ -1,0 +1,257 @@
+"""Every simulator keeps the promises of the interface: installed ones, ones served by another process; broken ones are
+found out."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.support.verifier import BY_HASH, PERFECT, PLUGINS, RAISING, running_verifier, verify
+from tiny_simulator.plugin import TinySimulator
+
+from quintain.clients.simulator import RemoteSimulator
+from quintain.conformance.simulator import CHECKS, check_simulator
+from quintain.errors import Internal, Unavailable
+from quintain.plugins.inprocess import in_process
+from quintain.plugins.simulator import (
+    Description,
+    InvalidInput,
+    OpenPolicy,
+    Outcome,
+    RunOptions,
+    Scenario,
+    ScenarioScore,
+    Simulator,
+    SimulatorFault,
+)
+from quintain.service.guest_bundle import bundle_guest
+from quintain.verifier.v1 import verifier_pb2 as pb
+from quintain_verifier.registry import RegistryError, load_simulators
+from quintain_verifier.sandbox.jail import Jail
+
+SERVE = [sys.executable, "-m", "quintain.service.simulator_server", "--listen", "127.0.0.1:0"]
+
+
+@contextmanager
+def served(name: str, folder: Path) -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
+    file = folder / "simulator.json"
+    process = subprocess.Popen([*SERVE, "--name", name, "--address-file", str(file)], env={"PYTHONPATH": str(PLUGINS)})
+    try:
+        deadline = time.monotonic() + 60
+        while not file.exists():
+            assert process.poll() is None
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+        yield json.loads(file.read_text())["address"], process
+    finally:
+        process.terminate()
+        process.wait(30)
+
+
+@pytest.fixture(scope="module")
+def tiny_address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    with served("tiny", tmp_path_factory.mktemp("simulator")) as (address, _):
+        yield address
+
+
+def findings(simulator: Simulator, factory: Any = None) -> dict[str, str]:
+    results = check_simulator(simulator, factory)
+    assert len(results) == len(CHECKS)
+    return {r.name: r.message for r in results if not r.passed}
+
+
+@pytest.mark.parametrize("name", sorted(load_simulators((), {})))
+def test_every_installed_simulator_conforms(name: str) -> None:
+    assert findings(load_simulators((name,), {})[name]) == {}
+
+
+def test_a_simulator_served_by_another_process_conforms(tiny_address: str) -> None:
+    assert findings(RemoteSimulator(tiny_address)) == {}
+
+
+def test_a_simulator_conforms_with_policies_in_the_jail() -> None:
+    with Jail(["tiny_simulator.guest"], isolation="required") as jail:
+
+        @contextmanager
+        def jailed(simulator: Simulator, source: str) -> Iterator[OpenPolicy]:
+            with jail.open(source, guest_module=simulator.guest_module) as run:
+                yield run.open_policy
+
+        assert findings(TinySimulator(), jailed) == {}
+
+
+# --------------------------------------------------------------------------------------------------- broken simulators
+
+
+class Drifting(TinySimulator):
+    """Its outcomes change from run to run."""
+
+    runs = itertools.count()
+
+    def run(self, scenario: Scenario, open_policy: OpenPolicy, options: RunOptions) -> Outcome:
+        outcome = super().run(scenario, open_policy, options)
+        return replace(outcome, metrics={**outcome.metrics, "hits": outcome.metrics["hits"] + 1e-9 * next(self.runs)})
+
+
+class Credulous(TinySimulator):
+    """Falls over what a policy says."""
+
+    def run(self, scenario: Scenario, open_policy: OpenPolicy, options: RunOptions) -> Outcome:
+        outcome = super().run(scenario, open_policy, options)
+        if outcome.failure is not None and outcome.failure.kind.value == "protocol":
+            raise TypeError("unsupported operand")
+        return outcome
+
+
+class Boastful(TinySimulator):
+    """Its bound is none."""
+
+    def score(self, objective: str, scenario: Scenario, outcome: Outcome, baseline: Outcome) -> ScenarioScore:
+        return replace(super().score(objective, scenario, outcome, baseline), bound=2.0)
+
+
+class Forgiving(TinySimulator):
+    """A failed run keeps what it had."""
+
+    def score(self, objective: str, scenario: Scenario, outcome: Outcome, baseline: Outcome) -> ScenarioScore:
+        return super().score(objective, scenario, replace(outcome, failure=None), baseline)
+
+
+class Silent(TinySimulator):
+    """Hides that the policy failed."""
+
+    def run(self, scenario: Scenario, open_policy: OpenPolicy, options: RunOptions) -> Outcome:
+        return replace(super().run(scenario, open_policy, options), failure=None)
+
+
+class Crashing(TinySimulator):
+    """Unknown names crash it."""
+
+    def scenario(self, name: str) -> Scenario:
+        try:
+            return super().scenario(name)
+        except InvalidInput as error:
+            raise KeyError(name) from error
+
+
+class Undescribed(TinySimulator):
+    def describe(self) -> Description:
+        return replace(super().describe(), policy_guide="", baselines=super().describe().baselines[:1])
+
+
+@pytest.mark.parametrize(
+    ("broken", "expected"),
+    [
+        (Drifting, {"runs are deterministic", "an abandoned run leaves nothing behind"}),
+        (Credulous, {"garbage from the policy is a failure"}),
+        (Boastful, {"scores are reproducible and within bounds"}),
+        (Forgiving, {"a failed run has the worst score"}),
+        (Silent, {"sources that do not load fail", "failures of the policy are reported"}),
+        (Crashing, {"unknown names are invalid input"}),
+        (Undescribed, {"description is complete"}),
+    ],
+)
+def test_a_broken_simulator_is_found_out(broken: Callable[[], Simulator], expected: set[str]) -> None:
+    assert expected <= set(findings(broken()))
+
+
+# --------------------------------------------------------------------------------------------------- remote simulators
+
+
+def test_a_remote_simulator_gives_what_the_installed_one_gives(tiny_address: str) -> None:
+    local, remote = TinySimulator(), RemoteSimulator(tiny_address)
+    assert remote.describe() == local.describe()
+    assert remote.suite("smoke") == local.suite("smoke")
+    inline = {"scenario.json": b'{"steps": 5, "seed": 9}'}
+    for here, there in (
+        (local.scenario("long"), remote.scenario("long")),
+        (local.inline_scenario("mine", inline), remote.inline_scenario("mine", inline)),
+    ):
+        assert here == there
+        for source in (PERFECT, RAISING, "def decide(n):\n    return 77\n"):
+            options = RunOptions(timeline=True)
+            outcome = local.run(here, in_process(local, source), options)
+            assert remote.run(there, in_process(remote, source), options) == outcome
+            assert remote.score("hits", there, outcome, outcome) == local.score("hits", here, outcome, outcome)
+
+
+def test_wrong_input_is_named_across_the_wire(tiny_address: str) -> None:
+    remote = RemoteSimulator(tiny_address)
+    with pytest.raises(InvalidInput, match="known are: long"):
+        remote.scenario("nope")
+    with pytest.raises(InvalidInput) as error:
+        remote.inline_scenario("mine", {"scenario.json": b"{}"})
+    assert error.value.field == "scenario.json:1"
+
+
+def test_the_verifier_gives_the_same_verdict_on_a_remote_simulator(tiny_address: str, tmp_path: Path) -> None:
+    config = f'workers = 1\n[remote_simulators]\nfar = "{tiny_address}"\n'
+    with running_verifier(tmp_path, config) as running, running.client() as client:
+        for source in (PERFECT, RAISING, BY_HASH, "def (:\n"):
+            near, far = (
+                verify(client, source, simulator=name, check_determinism=True, confirm=True).verdict
+                for name in ("tiny", "far")
+            )
+            assert near.digest != far.digest
+            near.ClearField("digest")
+            far.ClearField("digest")
+            near.simulator = far.simulator
+            assert near == far
+
+
+def test_a_remote_simulators_death_is_not_the_policys_fault(tmp_path: Path) -> None:
+    config = 'workers = 1\n[remote_simulators]\nfar = "{}"\n'
+    fragile = {"simulator": "far", "suite": "", "scenarios": ["fragile"]}
+    with (
+        served("tiny", tmp_path) as (address, process),
+        running_verifier(tmp_path, config.format(address)) as running,
+        running.client(timeout_seconds=5.0) as client,
+    ):
+        with pytest.raises((Internal, Unavailable)) as error:
+            verify(client, "def decide(n):\n    return 13\n", **fragile)  # kills the simulator
+        assert error.value.reason == "SIMULATOR_FAULT"
+        assert process.wait(30) == 1
+        assert verify(client, PERFECT).verdict.status == pb.VERDICT_STATUS_OK  # others go on
+        with pytest.raises(Unavailable):
+            verify(client, PERFECT, simulator="far")
+
+
+def test_a_simulator_that_says_nothing_is_a_fault(tmp_path: Path) -> None:
+    endless = "def decide(n):\n    return 15\n"  # the engine then computes for ever
+    with served("tiny", tmp_path) as (address, process):
+        remote = RemoteSimulator(address, message_seconds=0.3)
+        with pytest.raises(SimulatorFault, match=r"said nothing for"):
+            remote.run(remote.scenario("fragile"), in_process(remote, endless), RunOptions())
+        process.kill()
+
+
+def test_the_guests_of_the_built_in_simulators_can_travel() -> None:
+    """The bundle runs in an interpreter that has none of the guest's own modules."""
+    program = (
+        "import json, sys; namespace = {}; exec(sys.stdin.read(), namespace);"
+        "print(callable(namespace['load']), namespace['load'].__module__)"
+    )
+    bundle = bundle_guest("quintain_faas.guest")
+    ran = subprocess.run(
+        [sys.executable, "-I", "-S", "-c", program], input=bundle, capture_output=True, text=True, cwd="/"
+    )
+    assert ran.stdout.split() == ["True", "quintain_faas.guest.session"], ran.stderr
+
+
+# ----------------------------------------------------------------------------------------------------------- registry
+
+
+def test_a_simulator_that_is_not_there_is_named() -> None:
+    with pytest.raises(RegistryError, match=r"\['nope'\] are not installed; installed are .*'tiny'"):
+        load_simulators(("nope",), {})
+    with pytest.raises(RegistryError, match="both installed and remote"):
+        load_simulators(("tiny",), {"tiny": "host:1"})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +16,12 @@ from quintain_faas.statistics import ClassStatistics
 HERE = Path(__file__).parent
 CASES = sorted(path for path in (HERE / "cases").iterdir() if path.is_dir())
 
-# Suspending policies of this kind decide on nearly every call; the case is long, so only its cheapest mode is run.
+# Its policy walks through hundreds of pipelines on every call: 30,000 calls are enough for one test.
+SLOW = "018_suspend_batch_for_queries"
 GUARDED = {"fifo_whole_pool.py", "overcommit_all_ram.py", "slices_double_on_oom.py", "trusts_the_estimate.py"}
 
 
+@cache
 def simulate_case(case: Path, calling_mode: str) -> Result:
     description = json.loads((case / "case.json").read_text())
     trace = None if description["workload"] == "generated" else case / description["workload"]
@@ -59,6 +62,7 @@ def assert_as_recorded(case: Path, calling_mode: str) -> Result:
     return result
 
 
+@pytest.mark.timeout(600)  # the slow case on a busy machine
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 def test_the_chosen_mode_gives_the_recorded_numbers(case: Path) -> None:
     result = assert_as_recorded(case, "")
@@ -66,7 +70,7 @@ def test_the_chosen_mode_gives_the_recorded_numbers(case: Path) -> None:
     assert result.calling_mode == ("guard" if guarded else "fixed_point")
 
 
-@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+@pytest.mark.parametrize("case", [case for case in CASES if case.name != SLOW], ids=lambda case: case.name)
 def test_calling_on_every_tick_gives_the_recorded_numbers_and_the_same_decisions(case: Path) -> None:
     every_tick = assert_as_recorded(case, "every_tick")
     assert every_tick.calling_mode == "every_tick"
@@ -76,7 +80,7 @@ def test_calling_on_every_tick_gives_the_recorded_numbers_and_the_same_decisions
     assert every_tick.stats == pytest.approx(chosen.stats, nan_ok=True) or repr(every_tick.stats) == repr(chosen.stats)
 
 
-@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+@pytest.mark.parametrize("case", [case for case in CASES if case.name != SLOW], ids=lambda case: case.name)
 def test_the_fixed_point_mode_gives_the_recorded_numbers_where_it_applies(case: Path) -> None:
     result = simulate_case(case, "fixed_point")
     if result.failure is not None:

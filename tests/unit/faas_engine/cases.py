@@ -75,7 +75,7 @@ def init(s):
     s.log, s.known, s.containers, s.failed = [], [], {{}}, {{}}
 
 def propose(s, chance, odd):
-    """Assignments and suspensions; `chance(a, b)` in [0, 1) decides, `odd()` now and then asks for something strange."""
+    """Assignments, suspensions; `chance(a, b)` in [0, 1) decides, `odd()` now and then asks for something strange."""
     suspensions, assignments = [], []
     free = [[p.avail_cpu_pool, p.avail_ram_pool] for p in s.executor.pools]
     for p in s.known:

@@ -6,7 +6,10 @@ from textwrap import dedent
 
 from quintain_faas import Params, Result, Workload, simulate
 
-HEADER = "pipeline_id,arrival_seconds,priority,operator_id,parents,baseline_cpu_seconds,cpu_scaling,memory_gb,storage_read_gb"
+HEADER = (
+    "pipeline_id,arrival_seconds,priority,operator_id,parents,"
+    "baseline_cpu_seconds,cpu_scaling,memory_gb,storage_read_gb"
+)
 TWO_STEPS = f"""{HEADER}
 p1,0.2,QUERY,a,,1,const,,10
 p1,,,b,a,1,const,4,0

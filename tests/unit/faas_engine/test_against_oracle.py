@@ -20,8 +20,8 @@ def test_random_cases_agree_to_the_last_bit(random: Random) -> None:
 @pytest.mark.parametrize("block", range(8))
 def test_seeded_cases_agree_to_the_last_bit(block: int) -> None:
     totals: dict[str, int] = {}
-    for seed in range(block * 40, block * 40 + 40):
+    for seed in range(block * 25, block * 25 + 25):
         for name, count in check(make_case(Random(seed))).items():
             totals[name] = totals.get(name, 0) + count
     assert all(totals[name] > 0 for name in ("completed", "suspensions", "OOM", "timeout", "observations"))
-    assert 0 < totals["failed"] < 30, "most cases must run to the end, and some must break a rule"
+    assert 0 < totals["failed"] < 12, "most cases must run to the end, and some must break a rule"

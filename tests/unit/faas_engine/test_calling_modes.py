@@ -67,8 +67,8 @@ def test_a_list_class_of_the_policys_own_spoils_the_proof() -> None:
     assert not is_guarded(own + source)
 
 
-# Policies that act on an idle tick because of something they changed or saw on earlier idle ticks. Each waits in its own
-# way for its fifth or so idle call before it acts.
+# Policies that act on an idle tick because of something they changed or saw on earlier idle ticks. Each waits in its
+# own way for its fifth or so idle call before it acts.
 SLOW_STARTERS = {
     "attribute": ("s.n += 1\nif s.n < 9: return [], []", "s.n = 0"),
     "augmented alias": ("q = s.q\nq += [1]\nif len(s.q) < 9: return [], []", "s.q = []"),
@@ -195,9 +195,12 @@ def test_a_policy_that_needs_its_idle_calls_gets_them(name: str) -> None:
 AT_REST = {
     "scan": "",
     "local lists": "q = []\nq.append(1)\nq.sort()\nd = {}\nd['x'] = q\nd.setdefault('y', 2)",
-    "nested local lists": "by = {p: [] for p in Priority}\nfor p in s.known: by[p.priority].append(p)\nby[Priority.QUERY].sort(key=lambda p: p.id)",
-    "local numbers": "n = 0\nfor p in s.known:\n    n += 1\nroom = [q.avail_ram_pool for q in s.executor.pools]\nroom[0] -= 1",
-    "own functions": "def f(x): return x.priority.value\nsorted(s.known, key=f)\nmax((f(p) for p in s.known), default=0)",
+    "nested local lists": "by = {p: [] for p in Priority}\n"
+    "for p in s.known: by[p.priority].append(p)\nby[Priority.QUERY].sort(key=lambda p: p.id)",
+    "local numbers": "n = 0\nfor p in s.known:\n    n += 1\n"
+    "room = [q.avail_ram_pool for q in s.executor.pools]\nroom[0] -= 1",
+    "own functions": "def f(x): return x.priority.value\nsorted(s.known, key=f)\n"
+    "max((f(p) for p in s.known), default=0)",
     "next of a generator": "first = next((p for p in s.known if p.priority == Priority.QUERY), None)",
     "zip and enumerate": "for i, (a, b) in enumerate(zip(s.known, s.known)): pass",
     "try": "try:\n    x = s.params['nothing']\nexcept KeyError:\n    x = 0",

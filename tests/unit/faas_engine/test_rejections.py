@@ -44,7 +44,7 @@ MUTATED = READY + "a = Assignment(ops[:1], 1, 8, Priority.QUERY, 0, 'p')\n{chang
         ("not_positive", policy(MUTATED.format(change="a.ram = 0")), 2),
         ("no_operators", policy(MUTATED.format(change="a.ops = []")), 2),
         ("dependencies_not_satisfied", assign(ops="ops[1:]"), 2),
-        ("unknown_operator", policy(READY + "o = pipelines[0].new_operator()\nreturn [], [Assignment([o], 1, 1, Priority.QUERY, 0, '')]"), 2),
+        ("unknown_operator", assign(ops="[pipelines[0].new_operator()]"), 2),
         ("unknown_container", policy("return ([Suspend('c9', 0)], []) if pipelines else ([], [])"), 2),
         ("unknown_container", policy("return ([Suspend(None, 0)], []) if pipelines else ([], [])"), 2),
         ("malformed_decision", policy("return 42"), 0),

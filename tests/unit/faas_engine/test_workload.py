@@ -5,11 +5,14 @@ from __future__ import annotations
 import io
 from pathlib import Path
 
+import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from quintain.plugins.simulator import InvalidInput
 from quintain_faas import Params, Workload, simulate
-from quintain_faas.engine.memory import exact_sum
+from quintain_faas.engine.memory import _compensated_array_sum, compensated_sum, exact_sum
 from quintain_faas.guest.summation import _compensated_sum
 from quintain_faas.workload.model import visiting_order
 
@@ -164,7 +167,7 @@ def test_an_empty_trace_is_a_run_without_work() -> None:
 
 
 def test_sums_are_those_of_python_3_12() -> None:
-    for add in (exact_sum, _compensated_sum):
+    for add in (exact_sum, compensated_sum, _compensated_sum):
         assert add([0.1] * 10) == 1.0
         assert repr(add([])) == "0"
         assert repr(add([1, 2])) == "3"
@@ -172,6 +175,11 @@ def test_sums_are_those_of_python_3_12() -> None:
         assert add([1e16, 1.0, -1e16]) == 1.0
         assert add([1e308, 1e308]) == float("inf")
     assert _compensated_sum([[1], [2]], []) == [1, 2]
+
+
+@given(st.lists(st.floats(-1e6, 1e6) | st.sampled_from([0.1, 1e16, -1e16]), min_size=2, max_size=200))
+def test_summing_many_floats_at_once_gives_the_same_bits(values: list[float]) -> None:
+    assert _compensated_array_sum(np.array(values)) == compensated_sum(values)
 
 
 def test_the_timeline_tells_of_every_container_and_second() -> None:

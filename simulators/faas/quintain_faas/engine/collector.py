@@ -37,6 +37,11 @@ class Collector:
         self._ram_ticks = 0.0
         self._intervals: list[ContainerInterval] | None = [] if record_timeline else None
         self._samples: list[Sample] = []
+        self.stale_pools: set[int] = set()  # where the values of the last sample no longer hold
+        self._consumed_by_pool: list[int | float] = [0.0] * params.num_pools
+        self._allocated_by_pool: list[int | float] = [
+            params.ram_gb_per_pool - params.ram_gb_per_pool
+        ] * params.num_pools
 
     # ------------------------------------------------------------------------------------------------ containers
 
@@ -80,8 +85,13 @@ class Collector:
 
     def sample(self, tick: int, pools: list[Pool]) -> None:
         """After the work of `tick`, which opens a second."""
-        consumed = [pool.memory.up_to(tick) for pool in pools]
-        allocated = [pool.allocated_ram for pool in pools]
+        consumed, allocated = self._consumed_by_pool, self._allocated_by_pool
+        for number in list(self.stale_pools):
+            pool = pools[number]
+            consumed[number] = pool.memory.up_to(tick)
+            allocated[number] = pool.allocated_ram
+            if not pool.is_growing_after(tick):
+                self.stale_pools.discard(number)
         self._allocated.append(100.0 * exact_sum(allocated) / self._total_ram)
         self._consumed.append(100.0 * exact_sum(consumed) / self._total_ram)
         if self._intervals is not None:

@@ -237,6 +237,7 @@ class Simulation:
         exits_before = len(self._outbox.exits)
         for number in sorted({*due, *suspensions, *assignments}):
             pool = self.pools[number]
+            self.collector.stale_pools.add(number)
             step = pool.step(tick, suspensions.get(number, ()), assignments.get(number, ()), due.get(number, ()))
             observable = observable or step
         return observable, len(self._outbox.exits) > exits_before

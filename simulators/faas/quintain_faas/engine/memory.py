@@ -8,6 +8,7 @@ is brought up to date only when somebody looks, by replaying the same additions 
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable
 from functools import lru_cache
 from math import isfinite
@@ -22,8 +23,27 @@ if TYPE_CHECKING:
     from quintain_faas.engine.container import Container
 
 
-def exact_sum(values: Iterable[int | float]) -> int | float:
+def exact_sum(values: list[int | float]) -> int | float:
     """The builtin `sum` of Python 3.12 and later (compensated for floats), on every Python."""
+    if sys.version_info >= (3, 12):
+        return sum(values)
+    if len(values) >= 64 and all(type(value) is float for value in values):
+        return _compensated_array_sum(np.array(values))
+    return compensated_sum(values)
+
+
+def _compensated_array_sum(values: NDArray[np.float64]) -> float:
+    """`compensated_sum` of many floats: the same additions in the same order."""
+    totals = np.add.accumulate(values)
+    before, added, after = totals[:-1], values[1:], totals[1:]
+    lost = np.where(np.abs(before) >= np.abs(added), (before - after) + added, (added - after) + before)
+    compensation = float(np.add.accumulate(lost)[-1])
+    total = float(totals[-1])
+    return total + compensation if compensation and isfinite(compensation) else total
+
+
+def compensated_sum(values: Iterable[int | float]) -> int | float:
+    """The rule in plain words: ints exactly until the first float, Neumaier's compensation for floats from then on."""
     total: int | float = 0
     compensation = 0.0
     floating = False

@@ -75,6 +75,10 @@ class Pool:
     def allocated_ram(self) -> int | float:
         return self.capacity_ram - self.available_ram
 
+    def is_growing_after(self, tick: int) -> bool:
+        """Whether memory still changes after `tick` without an event."""
+        return any(container.changes_until > tick for container in self.active)
+
     def step(
         self,
         tick: int,

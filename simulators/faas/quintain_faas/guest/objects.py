@@ -324,7 +324,11 @@ class PipelineRuntimeStatus:
     def get_ops(
         self, states: OperatorState | Collection[OperatorState], require_parents_complete: bool = False
     ) -> list[Operator]:
-        wanted = (states,) if isinstance(states, OperatorState) else states
+        wanted: Collection[OperatorState]
+        if isinstance(states, OperatorState):
+            wanted = (states,)
+        else:
+            wanted = tuple(states) if isinstance(states, set | frozenset) else states  # a tuple compares by identity
         if not require_parents_complete:
             return [operator for operator in self._operators if operator.current_state in wanted]
         found = []

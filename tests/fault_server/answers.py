@@ -26,6 +26,7 @@ FENCES = {
     "think": "<think>\n```python\nthis is not the answer(\n```\n</think>\nA rationale.\n\n```python\n{code}```\n",
     "several": "A sketch:\n\n```python\nx = (\n```\n\nand now:\n\n```python\n{code}```\n\nRun:\n\n```bash\nls\n```\n",
     "indented": "1. The policy:\n\n   ```python\n{indented}   ```\n",
+    "surrogate": "A rationale \ud800.\n\n```python\n{code}```\n",
     "crlf": "A rationale.\r\n\r\n```python\r\n{crlf}```\r\n",
     "no_code": "I would rather talk about the weather.",
     "broken_code": "A rationale.\n\n```python\ndef decide(state:\n    return\n```\n",
@@ -51,7 +52,7 @@ class Answer:
 
     @property
     def identity(self) -> str:
-        return hashlib.sha256(self.text.encode()).hexdigest()[:16]
+        return hashlib.sha256(self.text.encode("utf-8", "replace")).hexdigest()[:16]
 
 
 def prompt_of(body: dict[str, Any]) -> str:
@@ -143,7 +144,7 @@ class Responses:
     def events(cls, a: Answer) -> list[bytes]:
         body = cls.body(a)
         begun = {**body, "status": "in_progress", "output": [], "usage": None, "incomplete_details": None}
-        events = [("response.created", {"response": begun})]
+        events: list[tuple[str, dict[str, Any]]] = [("response.created", {"response": begun})]
         kind = "response.refusal.delta" if a.finish == "refusal" else "response.output_text.delta"
         for piece in _pieces(a.text):
             delta = {"item_id": "msg_1", "output_index": 0, "content_index": 0, "delta": piece, "logprobs": []}

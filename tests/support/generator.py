@@ -47,7 +47,11 @@ def simulator() -> type_pb2.SimulatorDescription:
 
 
 def task(
-    operator: pb.Operator = pb.OPERATOR_FULL, mark: str = "", parent: str = PARENT, seed: int = 1, **fields: Any
+    operator: pb.Operator.ValueType = pb.OPERATOR_FULL,
+    mark: str = "",
+    parent: str = PARENT,
+    seed: int = 1,
+    **fields: Any,
 ) -> pb.Task:
     """`mark` comes back in the fault server's record of the call."""
     source = parent + (f"# request-mark-{mark}\n" if mark else "")

@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import ParamSpec, TypeVar
 
 from quintain.errors import DeadlineExceeded, FailedPrecondition, QuintainError, ResourceExhausted, Unavailable
-from quintain.plugins.backend import Allowance, BackendCall, BackendReply, CallOutcome, Message, Task
+from quintain.plugins.backend import Allowance, BackendCall, BackendReply, CallOutcome, Message, Task, Usage
 from quintain.service.logs import get_logger
 from quintain_generator import metrics
 from quintain_generator.domain.generation import FINAL_ANSWERS, CallRecord, is_uncertain
@@ -68,11 +68,11 @@ class Deadline:
             if self._timeout is not None and self._timeout.when() is not None:
                 self._timeout.reschedule(at)
 
-    async def bound(self, call: Callable[[], asyncio.Future[T]]) -> T:
-        """Await `call()`; raises TimeoutError when the deadline passes."""
+    async def bound(self, work: Awaitable[T]) -> T:
+        """Await `work`; raises TimeoutError when the deadline passes."""
         async with asyncio.timeout_at(self.at) as self._timeout:
             try:
-                return await call()
+                return await work
             finally:
                 self._timeout = None
 
@@ -161,8 +161,7 @@ class Calling:
                 reply = await self._recorded_call(prompt)
             finally:
                 self._endpoint.places.release()
-            usage = reply.usage
-            used = usage.input_tokens + usage.cached_input_tokens + usage.output_tokens if usage else 0
+            used = _all_tokens(reply.usage) if reply.usage else 0
             return reply
         finally:
             if self._endpoint.bucket is not None:
@@ -185,7 +184,7 @@ class Calling:
 
     async def _take_place(self) -> None:
         try:
-            await self._deadline.bound(lambda: asyncio.ensure_future(self._endpoint.places.acquire()))
+            await self._deadline.bound(self._endpoint.places.acquire())
         except TimeoutError:
             raise ResourceExhausted(
                 f"backend {self._endpoint.name!r}: all {self._endpoint.settings.max_concurrency} places stayed taken",
@@ -230,10 +229,12 @@ class Calling:
             self._publish(Progress("calling", attempt))
             begin, sent = time.monotonic(), True
             with metrics.IN_FLIGHT.labels(self._endpoint.name).track_inprogress():
-                reply = self._endpoint.redact_reply(await self._reply(call))
+                reply = self._endpoint.clean_reply(await self._reply(call))
         except asyncio.CancelledError:
-            unknown = BackendReply(CallOutcome.UNKNOWN, detail="cancelled before there was an answer", sent=sent)
-            await self._settle(attempt, prompt, reserved, unknown, time.monotonic() - begin)
+            again = self._endpoint.backend.capabilities.repeatable
+            outcome = CallOutcome.CONNECTION if again else CallOutcome.UNKNOWN
+            cut_off = BackendReply(outcome, detail="cancelled before there was an answer", sent=sent)
+            await self._settle(attempt, prompt, reserved, cut_off, time.monotonic() - begin)
             raise
         await self._settle(attempt, prompt, reserved, reply, time.monotonic() - begin)
         return reply
@@ -241,13 +242,11 @@ class Calling:
     async def _reply(self, call: BackendCall) -> BackendReply:
         own_limit = self._endpoint.settings.call_timeout_seconds
         try:
-            return await self._deadline.bound(
-                lambda: asyncio.ensure_future(asyncio.wait_for(self._endpoint.backend.generate(call), own_limit))
-            )
+            return await self._deadline.bound(asyncio.wait_for(self._endpoint.backend.generate(call), own_limit))
         except TimeoutError:
             return BackendReply(CallOutcome.TIMEOUT, detail=f"no complete answer within {call.timeout_seconds:.1f} s")
         except Exception as error:  # noqa: BLE001 - the boundary to a plugin
-            log.error("backend crashed", backend=self._endpoint.name, error=self._endpoint.redact(repr(error)))
+            log.error("backend crashed", backend=self._endpoint.name, error=self._endpoint.clean(repr(error)))
             detail = f"the backend raised {type(error).__name__}: {error}"
             return BackendReply(CallOutcome.UNKNOWN, detail=detail)
 
@@ -343,6 +342,10 @@ class Calling:
             "spent_usd": f"{sum(c.charged_usd or 0.0 for c in self.calls):.6f}",
             "at_risk_usd": f"{sum(c.at_risk_usd for c in self.calls):.6f}",
         }
+
+
+def _all_tokens(usage: Usage) -> int:
+    return usage.input_tokens + usage.cached_input_tokens + usage.cache_write_tokens + usage.output_tokens
 
 
 def count_call(name: str, call: CallRecord) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 
-from quintain.plugins.backend import Allowance, Backend, BackendReply, Message
+from quintain.plugins.backend import Allowance, Backend, BackendReply, CallOutcome, Message
 from quintain_generator.config import BackendSettings
 from quintain_generator.domain.generation import FINAL_ANSWERS, CallRecord, is_uncertain
 from quintain_generator.domain.prices import PriceRow, PriceTable, estimate_prompt_tokens
@@ -30,21 +30,24 @@ class Endpoint:
         self.breaker = Breaker(settings.breaker_failures, settings.breaker_cooldown_seconds, time.monotonic)
         self.bucket = TokenBucket(settings.tokens_per_minute, time.monotonic) if settings.tokens_per_minute else None
 
-    def redact(self, text: str) -> str:
+    def clean(self, text: str) -> str:
+        """Without secrets, and without lone surrogates, which cannot be stored."""
+        text = text.encode("utf-8", "replace").decode("utf-8")
         for secret in self.backend.secrets:
             if secret:
                 text = text.replace(secret, "[redacted]")
         return text
 
-    def redact_reply(self, reply: BackendReply) -> BackendReply:
+    def clean_reply(self, reply: BackendReply) -> BackendReply:
         """No key in anything that is kept, not even if a provider echoes it."""
         return replace(
             reply,
-            text=self.redact(reply.text),
-            source=self.redact(reply.source),
-            rationale=self.redact(reply.rationale),
-            detail=self.redact(reply.detail)[:2000],
-            provider_request_id=self.redact(reply.provider_request_id),
+            text=self.clean(reply.text),
+            source=self.clean(reply.source),
+            rationale=self.clean(reply.rationale),
+            detail=self.clean(reply.detail)[:2000],
+            provider_request_id=self.clean(reply.provider_request_id),
+            model=self.clean(reply.model),
         )
 
     def effective(self, allowance: Allowance) -> Allowance:
@@ -105,6 +108,8 @@ class Endpoint:
         if self.backend.capabilities.meters_itself:
             known = sum(call.charged_usd or 0.0 for call in earlier)
             known_at_risk = sum(call.at_risk_usd for call in earlier)
+            if reply.charged_usd is None and reply.outcome is not CallOutcome.OK:  # our word, not the backend's
+                return 0.0, (reserved_usd or 0.0) if is_uncertain(reply) else 0.0
             charged = None if reply.charged_usd is None else max(0.0, reply.charged_usd - known)
             return charged, max(0.0, (reply.at_risk_usd or 0.0) - known_at_risk)
         if not self.backend.capabilities.priced:

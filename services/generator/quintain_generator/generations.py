@@ -263,7 +263,7 @@ class Generations:
     ) -> tuple[Judgement, BackendReply, tuple[Message, ...]]:
         """Ask; and ask once more, with the reason, if a diff did not apply."""
         reply = recorded[0] if recorded else await calling.ask(prompt)
-        judgement = judge(task, reply, self._max_policy_bytes)
+        judgement = await asyncio.to_thread(judge, task, reply, self._max_policy_bytes)
         if judgement.outcome is not Outcome.DIFF_FAILED or not prompt:
             return judgement, reply, prompt
         longer = ask_again(prompt, reply.text, judgement.detail)
@@ -272,7 +272,7 @@ class Generations:
         except QuintainError as error:  # the first answer is paid for and is the result
             log.info("no second try for a diff", reason=error.reason)
             return judgement, reply, prompt
-        return judge(task, second, self._max_policy_bytes), second, longer
+        return await asyncio.to_thread(judge, task, second, self._max_policy_bytes), second, longer
 
     def _endpoint(self, name: str) -> Endpoint:
         endpoint = self._endpoints.get(name)

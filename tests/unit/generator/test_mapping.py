@@ -65,7 +65,7 @@ def broken(**changes: object) -> pb.GenerateRequest:
         for name in parents:
             target = getattr(target, name)
         if isinstance(value, list):
-            target.ClearField(last)
+            target.ClearField(last)  # type: ignore[arg-type]  # a path of names
         else:
             setattr(target, last, value)
     return message

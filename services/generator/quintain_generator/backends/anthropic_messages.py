@@ -39,12 +39,13 @@ class AnthropicBackend(LLMBackend):
     def __init__(self, model: str, options: LLMOptions) -> None:
         super().__init__(model, options)
         self._client = AsyncAnthropic(api_key=self._key or "none", base_url=options.base_url or None, max_retries=0)
+        self._messages = self._client.messages  # imported now, not within the first call
 
     async def generate(self, call: BackendCall) -> BackendReply:
         effort: Any = self.effort(call.allowance.effort)
         answer = _Answer()
         try:
-            stream = await self._client.messages.create(
+            stream = await self._messages.create(
                 model=self.model,
                 system=self._blocks([m for m in call.messages if m.role == "system"]),
                 messages=self._turns([m for m in call.messages if m.role != "system"]),

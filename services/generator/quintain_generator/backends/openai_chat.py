@@ -40,6 +40,7 @@ class OpenAICompatibleBackend(LLMBackend):
         self._max_tokens_field = options.max_tokens_field
         self._needs_key = bool(options.api_key_env or options.api_key_file)
         self._client = AsyncOpenAI(api_key=self._key or "none", base_url=options.base_url, max_retries=0)
+        self._completions = self._client.chat.completions  # imported now, not within the first call
 
     @property
     def unavailable_reason(self) -> str:
@@ -58,9 +59,9 @@ class OpenAICompatibleBackend(LLMBackend):
         answer = _Answer()
         try:
             if not self._stream:
-                answer.take_completion(await self._client.chat.completions.create(**common))
+                answer.take_completion(await self._completions.create(**common))
                 return answer.reply()
-            stream: AsyncStream[ChatCompletionChunk] = await self._client.chat.completions.create(
+            stream: AsyncStream[ChatCompletionChunk] = await self._completions.create(
                 **common, stream=True, stream_options={"include_usage": True}
             )
             answer.request_id = stream.response.headers.get("x-request-id", "")

@@ -27,6 +27,7 @@ class OpenAIBackend(LLMBackend):
         super().__init__(model, options)
         self._stream = options.stream
         self._client = AsyncOpenAI(api_key=self._key or "none", base_url=options.base_url or None, max_retries=0)
+        self._responses = self._client.responses  # imported now, not within the first call
 
     async def generate(self, call: BackendCall) -> BackendReply:
         effort = self.effort(call.allowance.effort)
@@ -43,9 +44,9 @@ class OpenAIBackend(LLMBackend):
         events = characters = 0
         try:
             if not self._stream:
-                whole: Response = await self._client.responses.create(**common)
+                whole: Response = await self._responses.create(**common)
                 return _reply(whole, whole._request_id or "")
-            stream: AsyncStream[ResponseStreamEvent] = await self._client.responses.create(**common, stream=True)
+            stream: AsyncStream[ResponseStreamEvent] = await self._responses.create(**common, stream=True)
             request_id = stream.response.headers.get("x-request-id", "")
             async with stream:
                 async for event in stream:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import islice
 
 _FENCE = re.compile(r"^[ \t]*(?P<mark>`{3,}|~{3,})[ \t]*(?P<info>[^`\n]*)$")
 _THINKING = re.compile(r"<(think|thinking|reasoning)>.*?</\1>", re.DOTALL | re.IGNORECASE)
@@ -13,6 +14,7 @@ _THINKING_OPEN = re.compile(r"<(?:think|thinking|reasoning)>.*$", re.DOTALL | re
 _CODE_START = re.compile(r"^(?:import |from \w|def |async def |class |@\w|[\"']{3}|#)")
 
 MAX_FENCES = 40
+_MAX_WIDER_BLOCKS = 40  # each is parsed: an answer full of fences must not keep us busy
 MAX_RATIONALE_CHARACTERS = 4000
 
 
@@ -55,7 +57,7 @@ def _choose(text: str, is_policy: Callable[[str], bool]) -> Extracted | None:
     for block in reversed(list(_blocks(text))):
         if is_policy(block.code):
             return Extracted(block.code, _rationale(text))
-    for block in _wider_blocks(text):
+    for block in islice(_wider_blocks(text), _MAX_WIDER_BLOCKS):
         if is_policy(block.code):
             return Extracted(block.code, _rationale(text))
     bare = _strip_prose(text)

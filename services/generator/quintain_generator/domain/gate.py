@@ -24,6 +24,10 @@ _UNSTABLE_CALLS = {
 }  # fmt: skip
 _MAX_HINTS = 20
 
+# Doubtful escapes and comparisons are the policy's own business, not a warning of this process.
+_FILENAME = "quintain_candidate.py"
+warnings.filterwarnings("ignore", module="quintain_candidate")
+
 
 class Unparsable(ValueError):
     """Not Python; the message says where."""
@@ -69,9 +73,7 @@ def ast_digest(source: str) -> str:
 def parse(source: str) -> ast.Module:
     """Raises Unparsable for whatever the parser cannot take: syntax, null bytes, nesting beyond its stack."""
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # doubtful escapes and comparisons are the policy's own business
-            return ast.parse(source)
+        return ast.parse(source, _FILENAME)
     except SyntaxError as error:
         raise Unparsable(f"syntax error in line {error.lineno}: {error.msg}") from None
     except (ValueError, RecursionError, MemoryError) as error:

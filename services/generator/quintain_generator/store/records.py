@@ -24,7 +24,7 @@ import sqlalchemy as sa
 from pydantic import TypeAdapter
 from sqlalchemy.exc import IntegrityError
 
-from quintain.errors import Aborted, AlreadyExists
+from quintain.errors import Aborted, AlreadyExists, Unavailable
 from quintain.plugins.backend import BackendReply, Message
 from quintain_generator.domain.generation import CallRecord, Generation
 
@@ -117,8 +117,10 @@ class GenerationStore:
 
     def open(self) -> None:
         """Make the tables and become an owner. Raises StoreError."""
-        if self._sqlite and self._url.database:
-            self._lock_file = _lock(Path(self._url.database + ".lock"))
+        if self._sqlite:
+            if self._url.database in (None, "", ":memory:"):
+                raise StoreError("store_url: an in-memory database keeps no record; name a file")
+            self._lock_file = _lock(Path(f"{self._url.database}.lock"))
         try:
             _metadata.create_all(self._engine)
         except (sa.exc.IntegrityError, sa.exc.ProgrammingError):
@@ -231,7 +233,7 @@ class GenerationStore:
 
     def find(self, request_id: str) -> tuple[Request, Generation | None] | None:
         """A request and its result, if there is one yet; None if the id was never seen."""
-        with self._engine.connect() as connection:
+        with self._transaction() as connection:
             row = connection.execute(sa.select(_generations).where(_generations.c.request_id == request_id)).first()
         if row is None:
             return None
@@ -280,8 +282,15 @@ class GenerationStore:
 
     @contextmanager
     def _transaction(self) -> Iterator[sa.Connection]:
-        with self._engine.begin() as connection:
-            yield connection
+        """Raises Unavailable if the database cannot be reached, is full or is locked for too long."""
+        try:
+            with self._engine.begin() as connection:
+                yield connection
+        except sa.exc.OperationalError as error:
+            raise Unavailable(
+                f"the store of generations failed: {type(error.orig).__name__}", reason="STORE_DOWN",
+                retry_after_seconds=5.0,
+            ) from error  # fmt: skip
 
     @contextmanager
     def _owned(self, request_id: str) -> Iterator[sa.Connection]:

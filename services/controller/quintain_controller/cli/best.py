@@ -13,8 +13,9 @@ from quintain.controller.v1 import controller_pb2 as pb
 from quintain.errors import InvalidArgument
 from quintain_controller.cli import render
 from quintain_controller.cli.connect import Connection
-from quintain_controller.cli.manage import SearchId, get_candidate, get_search
+from quintain_controller.cli.manage import SearchId, get_candidate
 from quintain_controller.cli.render import errors
+from quintain_controller.cli.search import get_search
 from quintain_controller.cli.target import Target, command
 
 EXPORTS_GROUP = "quintain.exports"

@@ -24,6 +24,7 @@ from quintain_controller.cli.search import (
     Verifications,
     describe_spec,
     follow_to_end,
+    get_search,
     make_budget,
     print_outcome,
     tell_detached,
@@ -50,10 +51,6 @@ def add_commands(app: typer.Typer) -> None:
         ("delete", delete),
     ):
         command(app, name)(function)
-
-
-def get_search(connection: Connection, search_id: str) -> pb.Search:
-    return connection.controller.get_search(pb.GetSearchRequest(search_id=search_id)).search
 
 
 def list_candidates(connection: Connection, search_id: str) -> Iterator[pb.CandidateSummary]:
@@ -95,6 +92,9 @@ def searches(
     if as_json:
         for one in found:
             render.print_json(one)
+        return
+    if not found:
+        out.print("no searches yet")
         return
     numeric = ("best", "improvement", "candidates", "spent")
     rows = render.table("search", "state", "what", *numeric, "created", numeric=numeric)
@@ -262,7 +262,7 @@ def _go_on(connection: Connection, found: pb.Search) -> None:
     if found.state in live.ENDED or found.state == pb.SEARCH_STATE_PAUSED:
         _tell_state(found)
     elif connection.embedded:
-        follow_to_end(connection, found, as_json=False)
+        follow_to_end(connection, found, as_json=False, after_sequence=found.last_sequence)
     else:
         tell_detached(found, as_json=False)
 

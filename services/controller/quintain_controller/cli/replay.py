@@ -6,13 +6,11 @@ import asyncio
 import os
 import tomllib
 from dataclasses import asdict
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.markup import escape
 
-from quintain_controller.adapters.generator import encode_request
-from quintain_controller.adapters.verifier import GrpcVerifier
 from quintain_controller.cli import paths, render
 from quintain_controller.cli.connect import Connection
 from quintain_controller.cli.manage import SearchId
@@ -20,9 +18,9 @@ from quintain_controller.cli.render import errors, out
 from quintain_controller.cli.stack import default_settings
 from quintain_controller.cli.target import Target, command
 from quintain_controller.cli.verify import VERIFY_SECONDS
-from quintain_controller.store.sql import SqlStore
-from quintain_controller.usecases.replay import ReplayReport
-from quintain_controller.usecases.replay import replay as run_again
+
+if TYPE_CHECKING:
+    from quintain_controller.usecases.replay import ReplayReport
 
 DIFFERENT = 1
 MOST_DIFFERENCES = 10
@@ -64,6 +62,12 @@ def local_store_url(target: Target) -> str:
 
 
 async def _replay(connection: Connection, search_id: str, url: str, parallel: int) -> ReplayReport:
+    # Here and not above: no other command needs the database's libraries, which take a second to import.
+    from quintain_controller.adapters.generator import encode_request
+    from quintain_controller.adapters.verifier import GrpcVerifier
+    from quintain_controller.store.sql import SqlStore
+    from quintain_controller.usecases.replay import replay as run_again
+
     store = SqlStore(url)
     verifier = GrpcVerifier(connection.settings("verifier"), VERIFY_SECONDS, retries=True)
     try:

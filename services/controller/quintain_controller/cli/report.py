@@ -14,8 +14,9 @@ from quintain.type.v1 import type_pb2
 from quintain.verifier.v1 import verifier_pb2
 from quintain_controller.cli import render
 from quintain_controller.cli.connect import Connection
-from quintain_controller.cli.manage import SearchId, get_candidate, get_search, list_candidates
+from quintain_controller.cli.manage import SearchId, get_candidate, list_candidates
 from quintain_controller.cli.render import errors, out
+from quintain_controller.cli.search import get_search
 from quintain_controller.cli.simulate import load_picture
 from quintain_controller.cli.target import Target, command
 from quintain_controller.cli.verify import run_verify

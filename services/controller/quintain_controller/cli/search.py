@@ -69,10 +69,12 @@ def search(
         raise InvalidArgument.of(
             "budget", "give at least one of --candidates, --verifications, --usd, --tokens, --minutes"
         )
+    seen = 0  # a new search is shown from its first event
     with Connection(target, "controller") as connection:
         if detach and connection.embedded:
             raise FailedPrecondition("--detach needs a running stack: `quintain up` starts one, --address names one")
         if resume:
+            seen = get_search(connection, resume).last_sequence
             found = resume_search(connection, resume, budget)
         else:
             spec = pb.SearchSpec(
@@ -97,7 +99,11 @@ def search(
             return
         if not as_json:
             out.print(f"search {found.search_id}: {describe_spec(found.spec)}", soft_wrap=True)
-        follow_to_end(connection, found, as_json)
+        follow_to_end(connection, found, as_json, after_sequence=seen)
+
+
+def get_search(connection: Connection, search_id: str) -> pb.Search:
+    return connection.controller.get_search(pb.GetSearchRequest(search_id=search_id)).search
 
 
 def make_budget(
@@ -126,7 +132,7 @@ def parse_options(options: list[str]) -> struct_pb2.Struct:
 def resume_search(connection: Connection, search_id: str, budget: pb.Budget) -> pb.Search:
     """Go on with a paused, interrupted or used-up search; a given budget replaces the bounds it names."""
     controller = connection.controller
-    found = controller.get_search(pb.GetSearchRequest(search_id=search_id)).search
+    found = get_search(connection, search_id)
     if budget.ListFields():
         found = controller.extend_budget(pb.ExtendBudgetRequest(search_id=search_id, budget=budget)).search
     if found.state == pb.SEARCH_STATE_PAUSED:
@@ -149,15 +155,15 @@ def tell_detached(found: pb.Search, as_json: bool) -> None:
     out.print(f"search {found.search_id} runs. `quintain watch {found.search_id}` follows it.")
 
 
-def follow_to_end(connection: Connection, found: pb.Search, as_json: bool) -> None:
-    """Show the search; Ctrl-C pauses it. Ends the command with the code that fits the outcome."""
+def follow_to_end(connection: Connection, found: pb.Search, as_json: bool, after_sequence: int) -> None:
+    """Show the search from its event `after_sequence` on; Ctrl-C pauses it. Ends the command with the code that fits the outcome."""
     search_id = found.search_id
     try:
-        live.watch(connection, found, as_json, after_sequence=found.last_sequence)
+        live.watch(connection, found, as_json, after_sequence)
     except KeyboardInterrupt:
         pause(connection, search_id)
         raise typer.Exit(INTERRUPTED) from None
-    found = connection.controller.get_search(pb.GetSearchRequest(search_id=search_id)).search
+    found = get_search(connection, search_id)
     if as_json:
         render.print_json(found)
     else:
@@ -188,9 +194,9 @@ def watch(
 ) -> None:
     """Follow a search that runs in a stack. Ctrl-C only stops watching."""
     with Connection(target, "controller") as connection:
-        found = connection.controller.get_search(pb.GetSearchRequest(search_id=search_id)).search
+        found = get_search(connection, search_id)
         live.watch(connection, found, as_json, after_sequence=after)
-        found = connection.controller.get_search(pb.GetSearchRequest(search_id=search_id)).search
+        found = get_search(connection, search_id)
         if as_json:
             render.print_json(found)
         else:

@@ -9,7 +9,7 @@ import typer
 from google.protobuf.json_format import MessageToDict
 from rich.markup import escape
 
-from quintain.errors import InvalidArgument
+from quintain.errors import Internal, InvalidArgument
 from quintain.type.v1 import type_pb2
 from quintain.verifier.v1 import verifier_pb2 as pb
 from quintain_controller.cli import render
@@ -18,6 +18,7 @@ from quintain_controller.cli.render import errors, out
 from quintain_controller.cli.target import Target, command
 
 POLICY_FAILED = 1
+VERIFY_SECONDS = 3600.0  # the deadline, queueing included
 
 
 def add_commands(app: typer.Typer) -> None:
@@ -106,20 +107,21 @@ def _read(path: Path, field: str) -> bytes:
 
 
 def run_verify(connection: Connection, request: pb.VerifyRequest, label: str = "verifying") -> pb.VerifyResult:
-    """Verify with progress on standard error."""
+    """Verify with progress on standard error. Reads the stream to its end, so that the verifier sees it completed."""
+    result: pb.VerifyResult | None = None
     with errors.status(label) as status:
         for response in connection.follow(connection.verifier.verify_stream(request, VERIFY_SECONDS)):
             if response is None:
                 continue
             if response.WhichOneof("event") == "result":
-                return response.result
+                result = response.result
+                continue
             progress = response.progress
             queued = f", {progress.queue_position} before it in the queue" if progress.queue_position else ""
             status.update(f"{label}: {progress.scenarios_done} of {progress.scenarios_total} scenarios{queued}")
-    raise InvalidArgument("the verifier ended the stream without a result")
-
-
-VERIFY_SECONDS = 3600.0
+    if result is None:
+        raise Internal("the verifier ended the stream without a result")
+    return result
 
 
 def print_result(result: pb.VerifyResult) -> None:

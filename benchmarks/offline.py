@@ -14,6 +14,7 @@ import functools
 import json
 import random
 import statistics
+import sys
 import time
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
@@ -23,7 +24,7 @@ from pathlib import Path
 from quintain.plugins.backend import Example, Operator
 from quintain.plugins.grammar import Grammar
 from quintain.plugins.inprocess import in_process
-from quintain.plugins.simulator import Aggregation, Outcome, Part, RunOptions, Simulator
+from quintain.plugins.simulator import Aggregation, Outcome, Part, RunOptions, ScenarioScore, Simulator
 from quintain_generator.backends.offline.propose import propose
 from quintain_generator.backends.offline.render import render
 from quintain_generator.backends.offline.variation import random_genome
@@ -69,18 +70,22 @@ def baseline_outcome(name: str, scenario: str) -> Outcome:
     return sim.run(sim.scenario(scenario), in_process(sim, source), RunOptions())
 
 
-def verify(name: str, suite_name: str, part: Part, source: str) -> Score:
+def verify(name: str, suite_name: str, part: Part, source: str, needed: float = 0.0) -> Score:
+    """A median that is certain to be below `needed` is not worked out to the end: the search would drop it anyway."""
     sim = simulator(name)
     suite = sim.suite(suite_name)
-    scores, failed = [], 0
-    for entry in suite.entries:
-        if entry.part is part:
-            scenario = sim.scenario(entry.scenario)
-            outcome = sim.run(scenario, in_process(sim, source), RunOptions())
-            failed += outcome.failure is not None
-            scores.append(sim.score(suite.objective, scenario, outcome, baseline_outcome(name, scenario.name)))
+    by_median = suite.aggregation is Aggregation.MEDIAN_VALUE
+    scenarios = [sim.scenario(entry.scenario) for entry in suite.entries if entry.part is part]
+    scores: list[ScenarioScore] = []
+    failed = 0
+    for scenario in scenarios:
+        outcome = sim.run(scenario, in_process(sim, source), RunOptions())
+        failed += outcome.failure is not None
+        scores.append(sim.score(suite.objective, scenario, outcome, baseline_outcome(name, scenario.name)))
+        if by_median and sum(s.value < needed for s in scores) > len(scenarios) / 2:
+            break
     normalized = statistics.fmean(s.normalized for s in scores)
-    if suite.aggregation is Aggregation.MEDIAN_VALUE:
+    if by_median:
         return Score(statistics.median(s.value for s in scores), normalized, failed)
     return Score(normalized, normalized, failed)
 
@@ -109,14 +114,19 @@ def search(name: str, suite: str, method: str, seed: int, evaluations: int, best
             source = render(grammar, random_genome(grammar, rng))
         else:
             source = next_policy(grammar, population, number, rng)
-        score = verify(name, suite, Part.TRAIN, source)
+        full = len(population) == POPULATION
+        needed = (best[-1] if method == "random" else population[-1].score or 0.0) if full else 0.0
+        score = verify(name, suite, Part.TRAIN, source, needed)
         failed_policies += score.failed > 0
         if not best or score.score > best[-1]:
             winner = source
         best.append(max([score.score, *best[-1:]]))
+        if score.score < needed:
+            continue
         population.append(Example(str(number), source, score.score, score.normalized))
         population.sort(key=lambda e: (-(e.score or 0.0), -int(e.candidate_id)))
         del population[POPULATION:]
+        print(f"{method} seed {seed}: {best[-1]:.4f} after {number + 1}", file=sys.stderr, flush=True)
         if best_known and best[-1] >= max(TARGETS) * best_known:
             break
     held_out = verify(name, suite, Part.HELD_OUT, winner).score

@@ -193,6 +193,23 @@ PLACEMENT = (
     ),
 )
 
+CONTAINERS = (
+    choice(
+        "containers",
+        "containers",
+        {
+            "operator": "",
+            "chain": "where a container may hold several operators, those that can only follow one another share one",
+        },
+    ),
+    choice(
+        "containers",
+        "preempt",
+        {"never": "", "for_queries": "and such a container is suspended between two operators while a query waits"},
+        when={"containers": ("chain",)},
+    ),
+)
+
 DEADLINE = (
     choice(
         "deadline",
@@ -211,4 +228,4 @@ DEADLINE = (
     ),
 )
 
-GENES = (*ORDER, *SIZE, *GROWTH, *LEARNING, *CPU, *PLACEMENT, *DEADLINE)
+GENES = (*ORDER, *SIZE, *GROWTH, *LEARNING, *CPU, *PLACEMENT, *CONTAINERS, *DEADLINE)

@@ -15,6 +15,7 @@ from quintain_generator.backends.offline.genome import Genome, active, normalise
 
 _SMALLEST_STEP = 0.01  # of a gene's range, on its own scale
 _LARGEST_STEP = 0.5
+_TO_THE_NEXT = 0.4  # of the steps of a whole number go to its neighbour
 
 
 def random_value(gene: Gene, rng: random.Random) -> GeneValue:
@@ -32,11 +33,15 @@ def step(gene: Gene, value: GeneValue, rng: random.Random) -> GeneValue:
     if gene.kind == "choice":
         others = [choice for choice in gene.choices if choice != value]
         return rng.choice(others) if others else value
+    if gene.kind == "int" and rng.random() < _TO_THE_NEXT:
+        return _next_to(gene, value, rng)
     scale = math.exp(rng.uniform(math.log(_SMALLEST_STEP), math.log(_LARGEST_STEP)))
     moved = normalise(gene, _from_unit(gene, _to_unit(gene, float(value)) + rng.gauss(0.0, scale)))
-    if gene.kind == "int" and moved == value:
-        moved = normalise(gene, int(value) + rng.choice((-1, 1)))
-    return moved
+    return _next_to(gene, value, rng) if gene.kind == "int" and moved == value else moved
+
+
+def _next_to(gene: Gene, value: GeneValue, rng: random.Random) -> GeneValue:
+    return normalise(gene, int(value) + rng.choice((-1, 1)))
 
 
 def mutate(grammar: Grammar, genome: Genome, rng: random.Random) -> Genome:
@@ -56,15 +61,15 @@ def mutate_alike(grammar: Grammar, genome: Genome, rng: random.Random) -> Genome
 
     Sizes for each class of work are such siblings: often all are too small, and moving them one by one shows nothing.
     """
-    numbers = [gene for gene in grammar.genes if gene.kind != "choice" and gene.name in active(grammar, genome)]
-    if not numbers:
+    families: dict[tuple[object, ...], list[Gene]] = {}
+    for gene in grammar.genes:
+        if gene.kind != "choice" and gene.name in active(grammar, genome):
+            families.setdefault((gene.component, gene.kind, gene.low, gene.high), []).append(gene)
+    together = [family for family in families.values() if len(family) > 1]
+    if not together:
         return mutate(grammar, genome, rng)
-    chosen = rng.choice(numbers)
-    siblings = [
-        g
-        for g in numbers
-        if (g.component, g.kind, g.low, g.high) == (chosen.component, chosen.kind, chosen.low, chosen.high)
-    ]
+    siblings = rng.choice(together)
+    chosen = rng.choice(siblings)
     child = dict(genome)
     if rng.random() < 0.5:
         value = step(chosen, child[chosen.name], rng)

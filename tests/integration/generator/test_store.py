@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import sqlite3
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
-from quintain.errors import Aborted, AlreadyExists
+from quintain.errors import Aborted, AlreadyExists, Unavailable
 from quintain.plugins.backend import BackendReply, CallOutcome, Message, Usage
 from quintain_generator.domain.generation import CallRecord, Cost, Generation, Outcome
 from quintain_generator.store.records import GenerationStore, Request, Standing, StoreError
@@ -107,3 +109,14 @@ def test_many_threads_write_at_once(store_url: str) -> None:
 def test_a_database_in_memory_is_refused() -> None:
     with pytest.raises(StoreError, match="in-memory"):
         GenerationStore("sqlite://").open()
+
+
+def test_a_database_that_fails_is_unavailable_and_says_nothing_private(tmp_path: Path) -> None:
+    store = opened(f"sqlite:///{tmp_path}/store.db")
+    with sqlite3.connect(tmp_path / "store.db") as connection:
+        connection.execute("DROP TABLE generation_call")
+        connection.execute("DROP TABLE generation")
+    with pytest.raises(Unavailable, match="the store of generations failed: OperationalError") as error:
+        store.begin(REQUEST)
+    assert error.value.reason == "STORE_DOWN"
+    store.close()

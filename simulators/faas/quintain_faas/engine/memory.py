@@ -77,14 +77,16 @@ class ReadingCurve:
 
     def steps(self, size: int) -> NDArray[np.float64]:
         """Changes from tick to tick, at least `size` of them, beginning with the rise from 0."""
-        if size > len(self._steps):
-            size = max(size, 2 * len(self._steps), 4096)
-            memory = (np.arange(1, size + 1) * self._tick_length) * SCAN_GB_PER_SECOND
-            steps = np.empty(size)
-            steps[0] = memory[0]
-            np.subtract(memory[1:], memory[:-1], out=steps[1:])
-            self._steps = steps
-        return self._steps
+        known = self._steps  # read once: another thread may put a shorter one in its place
+        if size <= len(known):
+            return known
+        size = max(size, 2 * len(known), 4096)
+        memory = (np.arange(1, size + 1) * self._tick_length) * SCAN_GB_PER_SECOND
+        steps = np.empty(size)
+        steps[0] = memory[0]
+        np.subtract(memory[1:], memory[:-1], out=steps[1:])
+        self._steps = steps
+        return steps
 
 
 @lru_cache(maxsize=16)

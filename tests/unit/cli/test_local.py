@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from tests.unit.cli.conftest import Run
 
-from quintain_controller.cli import local, paths, state
+from quintain_controller.cli import paths, state, supervisor
 
 
 @pytest.fixture
@@ -25,7 +25,7 @@ def test_a_taken_port_is_named_with_what_to_do(run_dir: Path, quintain: Run, mon
         other.bind(("127.0.0.1", 0))
         other.listen()
         port = other.getsockname()[1]
-        monkeypatch.setattr(local.supervisor, "ports", lambda base: {"verifier": port})
+        monkeypatch.setattr(supervisor, "ports", lambda base: {"verifier": port})
         ran = quintain("up")
     assert ran.code == 2
     assert (

@@ -9,13 +9,15 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import pytest
 
 from quintain_controller.cli import stack, state
+from quintain_controller.cli.connect import Connection
 from quintain_controller.cli.stack import Stack, StackError
+from quintain_controller.cli.target import Target
 
 # A service that is healthy until it is told to stop.
 HEALTHY = """
@@ -149,3 +151,22 @@ def test_the_time_that_a_stack_may_take_to_stop_is_bounded(home: Path, services:
     running.stop()
     assert process.process.returncode == -signal.SIGKILL
     assert time.monotonic() - begun < 10
+
+
+def test_a_command_that_only_looks_does_not_run_interrupted_searches(
+    home: Path, services: Services, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    services(HEALTHY)
+    given: dict[bool, str | None] = {}
+    environment_of = stack.service_environment
+
+    def remember(service: str, settings: Mapping[str, str]) -> dict[str, str]:
+        if service == "controller":
+            given[runs] = settings.get("runner.max_searches")
+        return environment_of(service, settings)
+
+    monkeypatch.setattr(stack, "service_environment", remember)
+    for runs in (False, True):
+        with Connection(Target(data_dir=tmp_path), "controller", runs_searches=runs):
+            pass
+    assert given == {False: "0", True: None}

@@ -82,7 +82,7 @@ def ablate(
         raise InvalidArgument.of("budget", "give each search the same --verifications, --candidates or --usd")
     arms = make_arms(strategy or [], backend or [])
     outcomes = []
-    with Connection(target, "controller") as connection:
+    with Connection(target, "controller", runs_searches=True) as connection:
         for seed, arm in itertools.product(range(1, seeds + 1), arms):
             outcome = run_one(connection, arm, seed, simulator, suite, budget)
             outcomes.append(outcome)

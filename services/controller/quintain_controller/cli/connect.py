@@ -34,11 +34,15 @@ _CHECK_SECONDS = 0.5
 
 
 class Connection:
-    """Clients of the services that a command needs. The first one needed is what ``--address`` means."""
+    """Clients of the services that a command needs. The first one needed is what ``--address`` means.
 
-    def __init__(self, target: Target, *needs: str) -> None:
+    An embedded controller goes on with interrupted searches, and spends, only for a command that `runs_searches`.
+    """
+
+    def __init__(self, target: Target, *needs: str, runs_searches: bool = False) -> None:
         self._target = target
         self._needs = needs
+        self._controller_settings = {} if runs_searches else {"runner.max_searches": "0"}
         self._exit = ExitStack()
         self._stack: Stack | None = None
         self.addresses: dict[str, str] = {}
@@ -51,7 +55,12 @@ class Connection:
                 self._reach(service)
         if missing:
             wanted = [s for s in SERVICES if s not in self.addresses] if "controller" in missing else missing
-            self._stack = Stack(wanted, data=self._target.data_dir, addresses=self.addresses)
+            self._stack = Stack(
+                wanted,
+                data=self._target.data_dir,
+                addresses=self.addresses,
+                controller_settings=self._controller_settings,
+            )
             with errors.status("starting an embedded stack"):
                 self._exit.enter_context(self._stack)
             self.addresses = self._stack.addresses

@@ -185,20 +185,20 @@ def prompt(target: Target, search_id: SearchId, candidate: CandidateId, as_json:
 
 def pause(target: Target, search_id: SearchId) -> None:
     """Pause a running search; work in flight is settled."""
-    with Connection(target, "controller") as connection:
+    with Connection(target, "controller", runs_searches=True) as connection:
         _tell_state(connection.controller.pause_search(pb.PauseSearchRequest(search_id=search_id)).search)
 
 
 def resume(target: Target, search_id: SearchId) -> None:
     """Let a paused search go on in the running stack (`quintain search --resume` also follows it)."""
-    with Connection(target, "controller") as connection:
+    with Connection(target, "controller", runs_searches=True) as connection:
         found = connection.controller.resume_search(pb.ResumeSearchRequest(search_id=search_id)).search
         _go_on(connection, found)
 
 
 def cancel(target: Target, search_id: SearchId) -> None:
     """Stop a search for good; work in flight is settled."""
-    with Connection(target, "controller") as connection:
+    with Connection(target, "controller", runs_searches=True) as connection:
         _tell_state(connection.controller.cancel_search(pb.CancelSearchRequest(search_id=search_id)).search)
 
 
@@ -213,7 +213,7 @@ def extend(
 ) -> None:
     """Raise bounds of a search's budget: give the new bounds, not increments."""
     budget = make_budget(candidates, verifications, usd, tokens, minutes)
-    with Connection(target, "controller") as connection:
+    with Connection(target, "controller", runs_searches=True) as connection:
         request = pb.ExtendBudgetRequest(search_id=search_id, budget=budget)
         found = connection.controller.extend_budget(request).search
         out.print(f"the budget is now {render.budget_text(found.spec.budget)}")
@@ -238,7 +238,7 @@ def fork(
     budget = make_budget(candidates, verifications, usd, tokens, minutes)
     if budget.ListFields():
         spec.budget.CopyFrom(budget)
-    with Connection(target, "controller") as connection:
+    with Connection(target, "controller", runs_searches=True) as connection:
         origin = get_candidate(connection, search_id, candidate).summary.candidate_id
         request = pb.ForkSearchRequest(request_id=uuid.uuid4().hex, candidate_id=origin, spec=spec)
         _go_on(connection, connection.controller.fork_search(request).search)

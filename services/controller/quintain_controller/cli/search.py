@@ -70,7 +70,7 @@ def search(
             "budget", "give at least one of --candidates, --verifications, --usd, --tokens, --minutes"
         )
     seen = 0  # a new search is shown from its first event
-    with Connection(target, "controller") as connection:
+    with Connection(target, "controller", runs_searches=True) as connection:
         if detach and connection.embedded:
             raise FailedPrecondition("--detach needs a running stack: `quintain up` starts one, --address names one")
         if resume:
@@ -97,6 +97,8 @@ def search(
         if detach:
             tell_detached(found, as_json)
             return
+        if connection.embedded:
+            tell_others(connection, found.search_id)
         if not as_json:
             out.print(f"search {found.search_id}: {describe_spec(found.spec)}", soft_wrap=True)
         follow_to_end(connection, found, as_json, after_sequence=seen)
@@ -148,6 +150,16 @@ def describe_spec(spec: pb.SearchSpec) -> str:
     )
 
 
+def tell_others(connection: Connection, search_id: str) -> None:
+    """Searches that were interrupted go on in an embedded stack as well: say so, because they spend."""
+    for other in connection.controller.list_searches(pb.ListSearchesRequest()).searches:
+        if other.state == pb.SEARCH_STATE_RUNNING and other.search_id != search_id:
+            errors.print(
+                f"[yellow]search {other.search_id}, which was interrupted, goes on as well[/]; "
+                f"to stop it: quintain pause {other.search_id}"
+            )
+
+
 def tell_detached(found: pb.Search, as_json: bool) -> None:
     if as_json:
         render.print_json(found)
@@ -156,7 +168,7 @@ def tell_detached(found: pb.Search, as_json: bool) -> None:
 
 
 def follow_to_end(connection: Connection, found: pb.Search, as_json: bool, after_sequence: int) -> None:
-    """Show the search from its event `after_sequence` on; Ctrl-C pauses it. Ends the command with the code that fits the outcome."""
+    """Show the search from its event `after_sequence` on; Ctrl-C pauses it. The exit code fits the outcome."""
     search_id = found.search_id
     try:
         live.watch(connection, found, as_json, after_sequence)
@@ -195,6 +207,10 @@ def watch(
     """Follow a search that runs in a stack. Ctrl-C only stops watching."""
     with Connection(target, "controller") as connection:
         found = get_search(connection, search_id)
+        if connection.embedded and found.state == pb.SEARCH_STATE_RUNNING:
+            raise FailedPrecondition(
+                f"search {search_id} was interrupted and runs nowhere; go on with: quintain search --resume {search_id}"
+            )
         live.watch(connection, found, as_json, after_sequence=after)
         found = get_search(connection, search_id)
         if as_json:

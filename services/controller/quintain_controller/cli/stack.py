@@ -164,11 +164,13 @@ class Stack:
         *,
         data: Path | None = None,
         addresses: Mapping[str, str] | None = None,
+        controller_settings: Mapping[str, str] | None = None,
         start_seconds: float = 60.0,
         stop_seconds: float = 20.0,
     ) -> None:
         self._wanted = [s for s in SERVICES if s in services]
         self._data = data or paths.data_dir()
+        self._controller_settings = dict(controller_settings or {})
         self._start_seconds, self._stop_seconds = start_seconds, stop_seconds
         self._processes: list[ServiceProcess] = []
         self.addresses = dict(addresses or {})
@@ -190,6 +192,7 @@ class Stack:
         for service in services:
             settings = {
                 **default_settings(service, self._data, self.addresses),
+                **(self._controller_settings if service == "controller" else {}),
                 "server.listen": "127.0.0.1:0",
                 "server.metrics_listen": "127.0.0.1:0",
             }

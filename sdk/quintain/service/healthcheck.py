@@ -12,7 +12,8 @@ def main() -> int:
     address, service = sys.argv[1], sys.argv[2] if len(sys.argv) > 2 else ""
     with grpc.insecure_channel(address) as channel:
         try:
-            answer = health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest(service=service), timeout=3)
+            stub = health_pb2_grpc.HealthStub(channel)
+            answer = stub.Check(health_pb2.HealthCheckRequest(service=service), timeout=3)  # type: ignore[attr-defined]
         except grpc.RpcError as error:
             print(f"{address}: {error.code().name}", file=sys.stderr)
             return 1

@@ -32,13 +32,29 @@ STAGE_SECONDS = Histogram(
 )
 TROUBLES = Counter("quintain_controller_troubles", "Failed calls of another service that are tried again.", ["service"])
 
+STAGES = ("generate", "verify", "held_out", "gates")
+_REFUSED_BY_VERIFIER = "refused_by_verifier"
+
+# All series are there from the start: `increase()` does not see the first step of a series that is new.
+for _stage in STAGES:
+    IN_FLIGHT.labels(_stage)
+    STAGE_SECONDS.labels(_stage)
+for _service in ("generator", "verifier"):
+    TROUBLES.labels(_service)
+for _outcome in (
+    *(status.name for status in VerdictStatus if status is not VerdictStatus.NONE),
+    *(outcome.name for outcome in Outcome if outcome not in (Outcome.NONE, Outcome.OK)),
+    _REFUSED_BY_VERIFIER,
+):
+    CANDIDATES.labels(_outcome.lower())
+
 
 def count_candidate(candidate: Candidate) -> None:
     """A candidate is settled."""
     if candidate.status is not VerdictStatus.NONE:
         outcome = candidate.status.name
     else:
-        outcome = candidate.outcome.name if candidate.outcome is not Outcome.OK else "REFUSED_BY_VERIFIER"
+        outcome = candidate.outcome.name if candidate.outcome is not Outcome.OK else _REFUSED_BY_VERIFIER
     CANDIDATES.labels(outcome.lower()).inc()
 
 

@@ -12,6 +12,7 @@ from quintain.generator.v1 import generator_pb2, generator_pb2_grpc
 from quintain.service.config import ConfigError, load_settings
 from quintain.service.logs import configure_logging
 from quintain.service.server import run_service
+from quintain_generator import metrics
 from quintain_generator.config import ENV_PREFIX, GeneratorSettings
 from quintain_generator.generations import Generations
 from quintain_generator.price_file import PriceFileError, load_prices
@@ -28,6 +29,8 @@ class GeneratorService:
     def __init__(self, settings: GeneratorSettings) -> None:
         """Raises ConfigError or PriceFileError."""
         self._endpoints = make_endpoints(settings, load_prices(settings.price_file))
+        for name in self._endpoints:
+            metrics.announce(name)
         self._generations = Generations(
             GenerationStore(settings.store_url),
             self._endpoints,

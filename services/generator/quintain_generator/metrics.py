@@ -4,6 +4,11 @@ from __future__ import annotations
 
 from prometheus_client import Counter, Gauge, Histogram
 
+from quintain.plugins.backend import CallOutcome
+from quintain_generator.domain.generation import FINAL_ANSWERS, Outcome
+
+TOKEN_KINDS = ("input", "cached_input", "cache_write", "output", "reasoning")
+
 CALLS = Counter("quintain_generator_calls", "Calls of providers by what came of them.", ["backend", "outcome"])
 GENERATIONS = Counter("quintain_generator_generations", "Finished generations.", ["backend", "outcome"])
 TOKENS = Counter("quintain_generator_tokens", "Tokens used.", ["backend", "kind"])
@@ -20,3 +25,17 @@ CALL_SECONDS = Histogram(
     buckets=(0.1, 0.5, 1, 2, 5, 10, 20, 40, 80, 160, 320, 640),
 )
 RECORDED = Counter("quintain_generator_recorded_answers", "Requests answered from the record, without a call.")
+
+
+def announce(backend: str) -> None:
+    """Show a backend's series as 0 from the start: `increase()` does not see the first step of a series that is new."""
+    for outcome in CallOutcome:
+        CALLS.labels(backend, outcome.value)
+        if outcome not in FINAL_ANSWERS:
+            RETRIES.labels(backend, outcome.value)
+    for result in Outcome:
+        GENERATIONS.labels(backend, result.value)
+    for kind in TOKEN_KINDS:
+        TOKENS.labels(backend, kind)
+    for metric in (COST, AT_RISK, UNPRICED, BREAKER_OPEN, IN_FLIGHT, CALL_SECONDS):
+        metric.labels(backend)

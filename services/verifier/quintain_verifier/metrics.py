@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+from typing import get_args
+
 from prometheus_client import Counter, Gauge, Histogram
+
+from quintain_verifier.domain.verdict import Status
+from quintain_verifier.workers.messages import Fault
 
 QUEUE_DEPTH = Gauge("quintain_verifier_queue_depth_requests", "Requests that wait for their first worker.")
 SLOTS_BUSY = Gauge("quintain_verifier_slots_busy_workers", "Workers that run a policy.")
@@ -27,6 +32,22 @@ JAIL_LAYERS = Gauge("quintain_verifier_jail_layer_active", "Whether a layer of t
 WORKER_RESTARTS = Counter("quintain_verifier_worker_restarts", "Worker processes that were replaced.")
 
 _KILL_REASONS = ("cpu", "memory", "wall", "protocol", "size", "cancel", "fault")
+_OTHER_KILL_REASONS = ("exit", "forbidden", "signal")
+
+# All series are 0 from the start: `increase()` does not see the first step of a series that is new.
+for _reason in (*_KILL_REASONS, *_OTHER_KILL_REASONS):
+    KILLS.labels(_reason)
+for _fault in ("worker_died", *get_args(Fault)):
+    FAULTS.labels(_fault)
+for _source in ("run", "cache", "joined"):
+    ANSWERS.labels(_source)
+
+
+def announce(simulator: str) -> None:
+    """Show a simulator's series from the start."""
+    RUN_SECONDS.labels(simulator)
+    for status in Status:
+        VERDICTS.labels(simulator, status.value)
 
 
 def kill_reason(killed_by: str) -> str:

@@ -13,8 +13,8 @@ from quintain_verifier.execution import JobRunner
 from quintain_verifier.fairqueue import FairQueue
 from quintain_verifier.planning import Planner
 from quintain_verifier.records import Records
-from quintain_verifier.rpc.servicer import VerifierServicer
 from quintain_verifier.registry import load_simulators
+from quintain_verifier.rpc.servicer import VerifierServicer
 from quintain_verifier.verification import Verification
 from quintain_verifier.workers.pool import Worker, WorkerPool
 
@@ -27,6 +27,8 @@ class VerifierService:
     def __init__(self, settings: VerifierSettings, pool: WorkerPool) -> None:
         self._pool = pool
         simulators = load_simulators(settings.simulators, settings.remote_simulators)
+        for name in simulators:
+            metrics.announce(name)
         runner = JobRunner(pool, settings.engine_seconds)
         self._queue: FairQueue[Worker] = FairQueue(settings.most_waiting, runner.retry_after)
         records = settings.records

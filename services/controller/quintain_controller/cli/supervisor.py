@@ -73,11 +73,12 @@ def _shell(name: str, command: list[str]) -> str:
 
 def _prometheus(executable: str, base: int, folder: Path, data: Path) -> list[str]:
     """Scrapes the three services every 5 s, with the project's own rules where they are at hand."""
-    targets = [f"127.0.0.1:{base + METRICS_OFFSET + offset}" for offset in PORT_OFFSETS.values()]
-    rules = sorted(str(path) for path in Path.cwd().glob("deploy/monitoring/rules/*.yaml"))
-    lines = ["global: {scrape_interval: 5s, evaluation_interval: 5s}", "scrape_configs:"]
-    for service, target in zip(PORT_OFFSETS, targets, strict=True):
-        lines.append(f"  - {{job_name: quintain-{service}, static_configs: [{{targets: ['{target}']}}]}}")
+    rules = sorted(str(path) for path in Path.cwd().glob("deploy/monitoring/rules/*.yml"))
+    lines = ["global: {scrape_interval: 5s, evaluation_interval: 5s}"]
+    lines += ["scrape_configs:", "  - job_name: quintain", "    static_configs:"]
+    for service, offset in PORT_OFFSETS.items():
+        target = f"127.0.0.1:{base + METRICS_OFFSET + offset}"
+        lines.append(f"      - {{targets: ['{target}'], labels: {{service: {service}}}}}")
     if rules:
         lines += ["rule_files:", *(f"  - '{path}'" for path in rules)]
     config = folder / "prometheus.yml"

@@ -15,6 +15,8 @@ from quintain_verifier.sandbox.report import IsolationReport
 MAX_FRAME_BYTES = 256 * 1024 * 1024
 HEADER = struct.Struct("<I")
 
+Fault: TypeAlias = Literal["sandbox", "simulator", "build_changed", "invalid_input", "cancelled"]
+
 
 class WorkerSettings(msgspec.Struct, frozen=True, tag=True):
     """The first message to a worker. `simulators` empty: all that are installed."""
@@ -85,7 +87,7 @@ class Failed(msgspec.Struct, frozen=True, tag=True):
     """No answer, and not for anything that the policy did. `field` only for invalid input."""
 
     job: int
-    fault: Literal["sandbox", "simulator", "build_changed", "invalid_input", "cancelled"]
+    fault: Fault
     message: str
     field: str = ""
 

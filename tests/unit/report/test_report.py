@@ -1,0 +1,88 @@
+"""The report as text: what it adds up, what it says, and that nothing in it is taken for markup."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+
+import pytest
+from tests.support.report_data import made_up_search
+
+from quintain.controller.v1 import controller_pb2 as pb
+from quintain.type.v1 import type_pb2
+from quintain_controller.report import figures
+from quintain_controller.report.data import ReportData, ancestors, best_so_far, costs_by_backend
+from quintain_controller.report.page import render_report
+
+
+@pytest.fixture(scope="module")
+def data() -> ReportData:
+    return made_up_search()
+
+
+@pytest.fixture(scope="module")
+def page(data: ReportData) -> str:
+    return render_report(data)
+
+
+def test_the_best_so_far_never_gets_worse_and_every_dollar_counts(data: ReportData) -> None:
+    best = best_so_far(data)
+    assert best.scores == [0.25, 1.2, 1.2, 2.0]
+    assert best.numbers == [0, 1, 3, 4]
+    assert best.usd == pytest.approx([0.0, 0.01, 0.03, 0.04]), "the refused candidate was paid as well"
+
+
+def test_the_best_so_far_of_a_latency_goes_down(data: ReportData) -> None:
+    search = pb.Search()
+    search.CopyFrom(data.search)
+    search.direction = type_pb2.DIRECTION_MINIMIZE
+    assert best_so_far(replace(data, search=search)).scores == [0.25, 0.25, 0.25, 0.25]
+
+
+def test_ancestors_are_the_whole_line_to_the_seed(data: ReportData) -> None:
+    assert ancestors(data, "s1.4") == {"s1.4", "s1.1", "s1.0"}
+
+
+def test_costs_add_up_by_backend_and_the_seed_costs_nobody(data: ReportData) -> None:
+    (cost,) = costs_by_backend(data)
+    assert (cost.backend, cost.generations, cost.scored, cost.input_tokens) == ("llm", 4, 3, 4000)
+    assert cost.usd == pytest.approx(0.04)
+
+
+def test_without_spend_there_is_no_figure_over_dollars() -> None:
+    free = made_up_search(usd=0.0)
+    assert figures.score_over_usd(free) is None
+    assert "Score over dollars" not in render_report(free)
+
+
+@pytest.mark.parametrize(
+    "heading",
+    ["Score over candidates", "Score over dollars", "Lineage", "Train and held-out", "Scenarios", "Gates", "Timelines",
+     "Cost", "The policy", "Against the seed", "Settings", "Events"],
+)  # fmt: skip
+def test_every_section_is_there(page: str, heading: str) -> None:
+    assert f"<h2>{heading}</h2>" in page
+
+
+def test_what_others_wrote_is_never_markup(page: str) -> None:
+    ours = page[page.index("<body>") :]
+    assert "<script>document" not in ours
+    assert "<img src=x" not in ours
+
+
+def test_nothing_is_fetched(page: str) -> None:
+    """Tags that would fetch; the plotly source mentions addresses in strings, which the browser test covers."""
+    assert re.findall(r"<(?:link|img|iframe|script)[^>]+(?:src|href)=", page) == []
+    assert "default-src 'none'" in page
+
+
+def test_an_unpromoted_best_is_not_called_a_winner(page: str) -> None:
+    assert "Candidate #4 is the best so far; it is not promoted." in page
+
+
+def test_a_search_without_any_score_still_has_a_report(data: ReportData) -> None:
+    search = pb.Search()
+    search.CopyFrom(data.search)
+    search.ClearField("best")
+    empty = ReportData(search, [data.candidates[2]], data.events)
+    assert "No candidate has a score." in render_report(empty)

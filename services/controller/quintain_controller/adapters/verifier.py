@@ -73,7 +73,6 @@ class GrpcVerifier:
         source: str,
         parts: Sequence[str],
         *,
-        parent_digest: str = "",
         check_determinism: bool = False,
         confirm: bool = False,
     ) -> Verification:
@@ -86,7 +85,6 @@ class GrpcVerifier:
                 objective=spec.objective,
                 limits=encode_limits(spec.limits),
                 seed=_POLICY_SEED,
-                parent_digest=parent_digest,
                 check_determinism=check_determinism,
                 confirm=confirm,
             ),

@@ -59,9 +59,8 @@ async def replay(
     """Compare a search with a fresh run over its recorded generations; calls no generator and writes nothing.
 
     `encode` makes a generation request's bytes (``quintain_controller.adapters.generator.encode_request``), `parallel`
-    bounds verifications in flight, `progress` is told verifications done and in all. A search that is still under way is
-    compared as far as it has come; its winner is compared once it is finished. Raises NotFound, and what the verifier
-    raises.
+    bounds verifications in flight, `progress` is told verifications done and in all. A search that is under way is
+    compared as far as it has come, its winner only if it is finished. Raises NotFound, and what the verifier raises.
     """
     access = Access(store)
     record = await access(store.search, search_id)

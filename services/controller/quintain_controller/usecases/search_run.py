@@ -30,6 +30,7 @@ from quintain_controller.domain.events import (
     Overfitting,
     Promoted,
 )
+from quintain_controller.domain.feedback import compose
 from quintain_controller.domain.gates import gap
 from quintain_controller.domain.model import (
     NANO,
@@ -283,17 +284,17 @@ class SearchRun:
         entry.facts.append(CandidateChanged(candidate))
 
     async def _texts_of(self, numbers: list[int]) -> dict[int, tuple[Candidate, str, str]]:
-        missing = [n for n in numbers if n not in self._texts]
+        found = {n: self._texts[n] for n in numbers if n in self._texts}
+        missing = [n for n in numbers if n not in found]
         if missing:
             access = self._around.access
-            for number, text in (await access(access.store.texts, self._record.search_id, missing)).items():
-                self._keep_text(number, text)
-        return {n: self._texts[n] for n in numbers if n in self._texts}
+            found |= await access(access.store.texts, self._record.search_id, missing)
+        for number, text in found.items():
+            self._keep_text(number, text)
+        return found
 
     async def _source_of(self, number: int) -> str:
-        if number not in self._texts:
-            await self._texts_of([number])
-        return self._texts[number][1]
+        return (await self._texts_of([number]))[number][1]
 
     def _keep_text(self, number: int, text: tuple[Candidate, str, str]) -> None:
         self._texts[number] = text
@@ -389,16 +390,10 @@ class SearchRun:
 
     async def _verify(self, candidate: Candidate) -> None:
         source = await self._source_of(candidate.number)
-        parent = ""
-        if candidate.plan is not None:
-            parents = await self._texts_of([candidate.plan.parents[0]])
-            parent = next((known.verdict_digest for known, _, _ in parents.values()), "")
         try:
             async with self._verifications, self._around.verifications, _stage("verify"):
                 verification = await self._persist(
-                    "verifier",
-                    "",
-                    lambda: self._around.verifier.verify(self._spec, source, [TRAIN], parent_digest=parent),
+                    "verifier", "", lambda: self._around.verifier.verify(self._spec, source, [TRAIN])
                 )
         except InvalidArgument as error:
             if candidate.plan is None:
@@ -407,11 +402,15 @@ class SearchRun:
             rejected = replace(candidate, state=CandidateState.REJECTED, summary=f"not taken: {error.message}"[:300])
             self._arrive(CandidateWrite(rejected))
             return
-        if verification is not None:
-            write = CandidateWrite(
-                verified(candidate, verification), verdict=verification.record, feedback=verification.feedback
-            )
-            self._arrive(write)
+        if verification is None:
+            return
+        parent: Candidate | None = None
+        if candidate.plan is not None:
+            first = candidate.plan.parents[0]
+            parent = (await self._texts_of([first]))[first][0]
+        feedback = compose(verification, parent)
+        write = CandidateWrite(verified(candidate, verification), verdict=verification.record, feedback=feedback)
+        self._arrive(write)
 
     async def _score_held_out(self) -> None:
         """One after the other, the reference first: a gap needs it."""

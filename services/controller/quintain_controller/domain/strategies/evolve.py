@@ -70,7 +70,13 @@ class Evolve(Strategy):
             return Ask(backend, operator, (0,), (), island)
         parent = self._parent(rng, members)
         mate = self._mate(rng, parent, members)
-        backend, operator = self._bandit.pull(number, lambda op: op is not Operator.CROSSOVER or mate is not None)
+        young = len(members) < self._options.population
+
+        def allowed(operator: Operator) -> bool:
+            # A young population needs new starting points more than refinement.
+            return operator is Operator.FULL if young else operator is not Operator.CROSSOVER or mate is not None
+
+        backend, operator = self._bandit.pull(number, allowed)
         self._asked[number] = (island, parent)
         parents = [parent, mate] if operator is Operator.CROSSOVER and mate is not None else [parent]
         return Ask(

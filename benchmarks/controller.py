@@ -1,0 +1,212 @@
+"""What the controller itself costs: CPU for each candidate, and memory, as a search grows.
+
+    python benchmarks/controller.py --candidates 100 1000 10000
+
+The backend answers at once and the verifier's verdict is arithmetic, both in this process, so what remains is the
+controller: strategy, ledger, making the request, events and the store (SQLite, durable writes). Each size is a search
+of its own in a fresh process; CPU is user + system of that process from creation to the end of the search.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import random
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from quintain.errors import NotFound
+from quintain.generator.v1 import generator_pb2
+from quintain.type.v1 import type_pb2
+from quintain.verifier.v1 import verifier_pb2
+from quintain_controller.adapters.generator import decode_generation, encode_request
+from quintain_controller.adapters.verifier import decode_verification
+from quintain_controller.config import RunnerSettings
+from quintain_controller.domain.model import (
+    Aggregation,
+    BackendFacts,
+    Budget,
+    Direction,
+    Generation,
+    Order,
+    SearchContext,
+    SearchSpec,
+    Verification,
+)
+from quintain_controller.store.sql import SqlStore
+from quintain_controller.usecases.access import Access, Notifier
+from quintain_controller.usecases.manage import Manager
+from quintain_controller.usecases.runner import Runner
+from quintain_controller.usecases.search_run import Surroundings
+
+SCENARIOS = tuple(f"scenario-{index}" for index in range(12))
+PADDING = "# a line of a policy of ordinary size\n" * 100  # about 4 kB
+GUIDE = "A sentence of the guide to the policy interface. " * 300  # about 15 kB
+
+
+class InstantGenerator:
+    """Moves a number in the parent's source a little."""
+
+    async def backends(self, names: Sequence[str]) -> tuple[BackendFacts, ...]:
+        return (BackendFacts("instant", ("full", "diff", "crossover", "repair"), True, 0),)
+
+    def encode(self, context: SearchContext, order: Order) -> bytes:
+        return encode_request(context, order)
+
+    async def generate(self, request: bytes) -> Generation:
+        message = generator_pb2.GenerateRequest.FromString(request)
+        x = number(message.task.parents[0].source) + random.Random(message.task.seed).gauss(0.0, 0.05)
+        return decode_generation(
+            generator_pb2.Generation(
+                request_id=message.request_id,
+                outcome=generator_pb2.OUTCOME_OK,
+                source=f"x = {min(1.0, max(0.0, x))!r}\n{PADDING}",
+            )
+        )
+
+    async def recorded(self, request_id: str) -> Generation:
+        raise NotFound(request_id)
+
+
+class TrivialVerifier:
+    """The score is the number itself."""
+
+    async def context(
+        self, simulator: str, suite: str, objective: str, backends: tuple[BackendFacts, ...]
+    ) -> tuple[str, SearchContext]:
+        return "o", SearchContext(
+            simulator=type_pb2.SimulatorDescription(name=simulator, policy_guide=GUIDE).SerializeToString(),
+            objective=b"",
+            simulator_build="",
+            suite_description="",
+            direction=Direction.MAXIMIZE,
+            aggregation=Aggregation.MEAN_NORMALIZED,
+            train=SCENARIOS,
+            held_out=(),
+            descriptors=(("x", tuple(i / 50 for i in range(1, 50))),),
+            backends=backends,
+            default_policy="x = 0.0\n",
+        )
+
+    async def verify(
+        self,
+        spec: SearchSpec,
+        source: str,
+        parts: Sequence[str],
+        *,
+        check_determinism: bool = False,
+        confirm: bool = False,
+    ) -> Verification:
+        x = number(source)
+        verdict = verifier_pb2.Verdict(
+            digest=f"{x!r}",
+            status=verifier_pb2.VERDICT_STATUS_OK,
+            behavior_digest=f"{x!r}",
+            train=verifier_pb2.PartScore(score=x, normalized=x, bound_score=1.0, scenarios=len(SCENARIOS)),
+            determinism_checked=check_determinism,
+            confirmed=confirm,
+        )
+        for index, name in enumerate(SCENARIOS):
+            value = x * (1.0 - index / 100)
+            verdict.scenarios.add(
+                scenario=name,
+                part=type_pb2.PART_TRAIN,
+                value=value,
+                normalized=value,
+                metrics=[type_pb2.Metric(name=metric, value=x) for metric in ("x", "y", "z")],
+            )
+        feedback = verifier_pb2.Feedback(text="A line of feedback.\n" * 50)
+        return decode_verification(verifier_pb2.VerifyResult(verdict=verdict, feedback=feedback))
+
+    def decode(self, record: bytes) -> Verification:
+        return decode_verification(verifier_pb2.VerifyResult.FromString(record))
+
+
+def number(source: str) -> float:
+    return float(source.split("\n", 1)[0].removeprefix("x = "))
+
+
+async def search(candidates: int, strategy: str, url: str) -> None:
+    access, notifier, settings = Access(SqlStore(url)), Notifier(), RunnerSettings()
+    generator, verifier = InstantGenerator(), TrivialVerifier()
+    around = Surroundings(access, generator, verifier, notifier, settings, asyncio.Semaphore(16), asyncio.Semaphore(16))
+    runner = Runner(around, "benchmark")
+    runner.start()
+    manager = Manager(access, generator, verifier, runner.poke)
+    record = await manager.create("benchmark", "digest", spec(candidates, strategy))
+    changed = notifier.subscribe(record.search_id)
+    while not record.state.ended:
+        await notifier.wait(record.search_id, changed, 1.0)
+        if (await access(access.store.search, record.search_id)).spend.candidates >= candidates:
+            record = await access(access.store.search, record.search_id)
+    await runner.close()
+    access.close()
+
+
+def spec(candidates: int, strategy: str) -> SearchSpec:
+    return SearchSpec(
+        simulator="benchmark",
+        suite="benchmark",
+        objective="",
+        strategy=strategy,
+        strategy_options={},
+        backends=(),
+        budget=Budget(candidates=candidates),
+        seed=1,
+        seed_policies=(),
+        parallel_generations=4,
+        parallel_verifications=4,
+        window=0,
+    )
+
+
+def measure(candidates: int, strategy: str) -> dict[str, float]:
+    """In this process; the figures of a search minus what it takes to start Python and open the store."""
+    with tempfile.TemporaryDirectory() as folder:
+        url = f"sqlite:///{Path(folder)}/store.db"
+        SqlStore(url).close()
+        memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        cpu, wall = time.process_time(), time.monotonic()
+        asyncio.run(search(candidates, strategy, url))
+        return {
+            "candidates": candidates,
+            "cpu_ms": 1000.0 * (time.process_time() - cpu) / candidates,
+            "wall_ms": 1000.0 * (time.monotonic() - wall) / candidates,
+            "memory_mb": (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - memory) / 1024,
+            "store_kb": sum(p.stat().st_size for p in Path(folder).iterdir()) / 1024 / candidates,
+        }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--candidates", type=int, nargs="+", default=[100, 1000, 10000])
+    parser.add_argument("--strategy", default="evolve")
+    parser.add_argument("--json", type=Path)
+    parser.add_argument("--here", action="store_true", help="measure in this process and print JSON")
+    args = parser.parse_args()
+    if args.here:
+        print(json.dumps([measure(count, args.strategy) for count in args.candidates]))
+        return
+    rows = []
+    print("| candidates | CPU each | wall each | memory grown | store each |\n| --- | --- | --- | --- | --- |")
+    for count in args.candidates:
+        command = [sys.executable, __file__, "--here", "--strategy", args.strategy, "--candidates", str(count)]
+        (row,) = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+        rows.append(row)
+        print(
+            f"| {count} | {row['cpu_ms']:.2f} ms | {row['wall_ms']:.1f} ms | {row['memory_mb']:.1f} MB "
+            f"| {row['store_kb']:.1f} kB |",
+            flush=True,
+        )
+    if args.json:
+        args.json.write_text(json.dumps(rows, indent=1))
+
+
+if __name__ == "__main__":
+    main()

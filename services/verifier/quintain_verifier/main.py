@@ -37,8 +37,8 @@ def serve(path: str | None, pool: WorkerPool) -> None:
     """Everything that needs gRPC."""
     from quintain.service.logs import configure_logging
     from quintain.service.server import ServerSettings, run_service
-    from quintain_verifier.service import VerifierService
     from quintain_verifier.registry import RegistryError
+    from quintain_verifier.service import VerifierService
 
     class Configuration(VerifierSettings):
         server: ServerSettings = ServerSettings()

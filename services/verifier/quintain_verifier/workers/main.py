@@ -14,8 +14,8 @@ import sys
 import threading
 
 from quintain.plugins.simulator import InvalidInput, Simulator, SimulatorFault
-from quintain_verifier.sandbox.faults import RunCancelled, SandboxFault
 from quintain_verifier.registry import load_simulators
+from quintain_verifier.sandbox.faults import RunCancelled, SandboxFault
 from quintain_verifier.workers.messages import (
     HEADER,
     MAX_FRAME_BYTES,
@@ -41,7 +41,8 @@ log = logging.getLogger(__name__)
 
 
 def main() -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the service, which drains
+    for number in (signal.SIGINT, signal.SIGTERM):  # those are for the service, which drains
+        signal.signal(number, signal.SIG_IGN)
     connection = socket.socket(fileno=int(sys.argv[1]))
     connection.set_inheritable(False)
     settings = _receive(connection)

@@ -35,6 +35,7 @@ from quintain_verifier.workers.messages import (
 START_SECONDS = 60.0  # from exec to the jail's report
 CANCEL_SECONDS = 2.0  # a worker that has not let go of a cancelled job by then is killed
 STOP_SECONDS = 5.0
+SANDBOX_FAULTS = 2  # a worker whose jail failed so often in a row is replaced
 _FIRST_BACKOFF_SECONDS, _LAST_BACKOFF_SECONDS = 0.1, 10.0
 
 log: structlog.typing.FilteringBoundLogger = structlog.get_logger("workers")
@@ -72,6 +73,7 @@ class Worker:
         self._writer: asyncio.StreamWriter | None = None
         self._died: Callable[[], None] = lambda: None
         self.isolation: IsolationReport | None = None
+        self.sandbox_faults = 0  # in a row
 
     @property
     def pid(self) -> int:
@@ -214,6 +216,11 @@ class WorkerPool:
         except asyncio.CancelledError:
             self._background(self._recover(worker, job.job))
             raise
+        faulty = isinstance(reply, Failed) and reply.fault == "sandbox"
+        worker.sandbox_faults = worker.sandbox_faults + 1 if faulty else 0
+        if worker.sandbox_faults >= SANDBOX_FAULTS:
+            self._background(self._replace(worker))
+            return reply
         # Later in this turn of the loop: the caller accounts for the end of this run before the next begins.
         asyncio.get_running_loop().call_soon(self._set_free, worker)
         return reply

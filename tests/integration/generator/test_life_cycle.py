@@ -127,7 +127,7 @@ async def test_all_callers_of_a_backend_share_its_places(tmp_path: Path) -> None
 
 async def test_the_tokens_of_a_minute_are_shared_and_a_wait_beyond_the_deadline_is_refused(tmp_path: Path) -> None:
     backend = {"tokens_per_minute": 3000, "max_output_tokens": 2000}
-    async with stack(tmp_path, faults=FaultServer(["hang"]), backend=backend, abandoned_call_seconds=30.0) as s:
+    async with stack(tmp_path, faults=FaultServer(["hang"]), backend=backend, abandoned_call_seconds=1.5) as s:
         await _call_and_leave(s, "r1")  # holds its reserve while it hangs
         with pytest.raises(QuintainError) as error:
             await s.generate_once(request("r2", "llm", seed=2), timeout=3.0)

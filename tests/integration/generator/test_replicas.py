@@ -16,8 +16,6 @@ from quintain.plugins.backend import BackendReply, CallOutcome, Message, Usage
 from quintain_generator.domain.generation import CallRecord
 from quintain_generator.store.records import GenerationStore, Request, Standing, StoreError
 
-pytestmark = pytest.mark.xdist_group("postgres-generator")
-
 REQUEST = Request("r1", "digest", "llm", "m")
 PROMPT = (Message("user", "Now."),)
 

@@ -14,8 +14,6 @@ from quintain.plugins.backend import BackendReply, CallOutcome, Message, Usage
 from quintain_generator.domain.generation import CallRecord, Cost, Generation, Outcome
 from quintain_generator.store.records import GenerationStore, Request, Standing, StoreError
 
-pytestmark = pytest.mark.xdist_group("postgres-generator")
-
 REQUEST = Request("r1", "digest", "llm", "m")
 PROMPT = (Message("system", "Be good.", cache_breakpoint=True), Message("user", "Now: äöü \x00 \U0001f600"))
 REPLY = BackendReply(CallOutcome.OK, text="a\x00b \u2028", usage=Usage(1, 2, 3, 4, 5), provider_request_id="req_1")

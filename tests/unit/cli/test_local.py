@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from tests.unit.cli.conftest import Run
 
-from quintain_controller.cli import paths, state, supervisor
+from quintain_controller.cli import local, paths, state, supervisor
 
 
 @pytest.fixture
@@ -60,3 +60,14 @@ def test_a_running_stack_is_used_unless_the_data_folder_is_another(run_dir: Path
 
 def test_the_run_folder_is_the_users_state_folder(home: Path) -> None:
     assert paths.run_dir() == home / "xdg_state_home" / "quintain"
+
+
+def test_what_failed_first_is_shown_not_what_was_stopped_because_of_it() -> None:
+    log = """09:00:01 verifier   | serving
+09:00:02 generator  | quintain-generator: colour: not permitted
+09:00:02 system     | generator stopped (rc=2)
+09:00:03 verifier   | a long story about being stopped
+09:00:03 system     | verifier stopped (rc=0)
+"""
+    assert local.culprit_lines(log) == ["09:00:02 generator  | quintain-generator: colour: not permitted"]
+    assert local.culprit_lines("09:00:01 verifier   | starting") == ["09:00:01 verifier   | starting"]

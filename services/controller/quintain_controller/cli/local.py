@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -88,14 +89,24 @@ def _wait_started(process: subprocess.Popen[bytes], log: Path) -> dict[str, str]
     while not state.state_file().exists():
         code = process.poll()
         if code is not None or time.monotonic() > deadline:
-            lines = log.read_text(errors="replace").splitlines()[-LOG_LINES_SHOWN:] if log.exists() else []
+            lines = culprit_lines(log.read_text(errors="replace") if log.exists() else "")
             problem = f"ended with exit code {code}" if code is not None else "did not become healthy in time"
-            raise Unavailable(f"the local stack {problem}\n" + "\n".join(f"  {line}" for line in lines))
+            raise Unavailable("\n".join([f"the local stack {problem}", *(f"  {line}" for line in lines)]))
         time.sleep(_POLL_SECONDS)
     record = state.read()
     if record is None:
         raise Unavailable("the local stack ended as soon as it was up")
     return record.addresses
+
+
+def culprit_lines(log: str) -> list[str]:
+    """The last log lines of the process that stopped first, because of which honcho stopped the others; without one,
+    the last lines of all."""
+    lines = log.splitlines()
+    stopped = re.search(r"^\S+ system +\| (\w+) stopped", log, re.MULTILINE)
+    if stopped:
+        lines = [line for line in lines if re.match(rf"\S+ {stopped[1]} +\|", line)]
+    return lines[-LOG_LINES_SHOWN:]
 
 
 def tell(base_port: int, addresses: dict[str, str], log: Path) -> None:

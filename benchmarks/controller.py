@@ -147,6 +147,7 @@ async def search(candidates: int, strategy: str, url: str) -> None:
             record = await access(access.store.search, record.search_id)
     await runner.close()
     access.close()
+    access.store.close()
 
 
 def spec(candidates: int, strategy: str) -> SearchSpec:

@@ -170,7 +170,7 @@ async def search(
     )
     request = pb.CreateSearchRequest(request_id="crash", spec=spec)
     search_id = (await patiently(lambda: one.create_search(request, timeout=10.0))).search.search_id
-    moments = sorted(chance.uniform(0, candidates) for _ in range(kills))
+    moments = sorted(chance.uniform(0, 0.9 * candidates) for _ in range(kills))
     counted: Counter[str] = Counter()
     found: pb.Search
     while True:
@@ -186,11 +186,11 @@ async def search(
             continue
         if found.state not in (pb.SEARCH_STATE_RUNNING, pb.SEARCH_STATE_PAUSED):
             break
-        if moments and found.spend.candidates >= moments[0]:
+        while moments and found.spend.candidates >= moments[0]:
             moments.pop(0)
             victim = chance.choice(stack.services)
             counted[victim.config.stem] += 1
-            await asyncio.sleep(chance.uniform(0.0, 0.1))  # somewhere between two steps, not at one
+            await asyncio.sleep(chance.uniform(0.0, 0.2))  # somewhere between two steps, not at one
             victim.kill()
             victim.start()
         await asyncio.sleep(0.02)

@@ -1,6 +1,6 @@
 """kill -9 of a random service at random moments: the search ends as if nothing had happened.
 
-``make test-crash`` sets QUINTAIN_CRASH_CANDIDATES=60 and QUINTAIN_CRASH_KILLS=40; without them this is a short version.
+``python -m tests.crash`` asks for 60 candidates and 40 kills; without that this is a short version.
 """
 
 from __future__ import annotations

@@ -83,6 +83,7 @@ class ControllerService:
         await self._generator.close()
         await self._verifier.close()
         await asyncio.to_thread(self._access.close)
+        self._access.store.close()
 
 
 def main() -> None:

@@ -11,7 +11,7 @@ import hashlib
 import random
 import re
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -39,9 +39,9 @@ class Backend:
     priced: bool = True
     max_request_usd: float = 0.0
     # (number of the candidate) -> outcome instead of OK
-    outcomes: dict[int, int] = field(default_factory=dict)
+    outcomes: Mapping[int, int] = field(default_factory=dict)
     # (number of the candidate) -> source instead of the toy's mutation
-    sources: dict[int, str] = field(default_factory=dict)
+    sources: Mapping[int, str] = field(default_factory=dict)
 
 
 class FakeGenerator(generator_pb2_grpc.GeneratorServicer):

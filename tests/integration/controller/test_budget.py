@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 
 import pytest
@@ -120,4 +121,24 @@ async def test_a_call_of_unknown_outcome_is_at_risk_and_not_repeated(tmp_path: P
     assert search.spend.at_risk_usd == pytest.approx(0.05)
     assert search.spend.usd == pytest.approx(0.09)
     assert stack.generator.calls[f"{search_id}/3"] == 1
+    await stack.close()
+
+
+async def test_a_cancelled_search_books_what_was_paid_and_keeps_no_reservation(tmp_path: Path) -> None:
+    stack = Stack(tmp_path, FakeGenerator(Backend(usd=0.07, max_request_usd=0.10)))
+    client = await stack.start()
+    stack.generator.gate.clear()
+    # One at a time is sent; the others of the window wait with their reservations.
+    search_id = await create(client, budget=pb.Budget(usd=5.0), parallel_generations=1)
+    async with asyncio.timeout(20):
+        while stack.generator.in_flight == 0:
+            await asyncio.sleep(0.01)
+    assert (await get(client, search_id)).spend.reserved_usd == pytest.approx(0.40)
+    await client.cancel_search(pb.CancelSearchRequest(search_id=search_id))
+    stack.generator.gate.set()
+    await watch(client, search_id)
+    search = await get(client, search_id)
+    assert len(stack.generator.calls) < 4
+    assert search.spend.usd == pytest.approx(0.07 * len(stack.generator.calls))
+    assert search.spend.reserved_usd == 0.0
     await stack.close()

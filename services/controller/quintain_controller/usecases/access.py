@@ -27,8 +27,8 @@ class Access:
         return await asyncio.get_running_loop().run_in_executor(self._threads, lambda: method(*args, **kwargs))
 
     def close(self) -> None:
+        """Wait for what the threads do; the store stays open."""
         self._threads.shutdown()
-        self.store.close()
 
 
 class Notifier:

@@ -63,6 +63,21 @@ async def replay(
     compared as far as it has come, its winner only if it is finished. Raises NotFound, and what the verifier raises.
     """
     access = Access(store)
+    try:
+        return await _replay(access, search_id, verifier, encode, parallel, progress)
+    finally:
+        access.close()
+
+
+async def _replay(
+    access: Access,
+    search_id: str,
+    verifier: Verifier,
+    encode: Callable[[SearchContext, Order], bytes],
+    parallel: int,
+    progress: Callable[[int, int], None],
+) -> ReplayReport:
+    store = access.store
     record = await access(store.search, search_id)
     report = ReplayReport(search_id)
     stored: list[CandidateRecord] = []

@@ -36,10 +36,12 @@ from quintain_controller.domain.model import (
     NANO,
     Candidate,
     CandidateState,
+    Charge,
     Generation,
     Outcome,
     SearchState,
     Verification,
+    request_id,
 )
 from quintain_controller.domain.planner import Asked, Done, NotReproduced, Planner, Told, verified
 from quintain_controller.ports import HELD_OUT, TRAIN, Generator, Verifier
@@ -233,6 +235,8 @@ class SearchRun:
         if busy or (state is SearchState.RUNNING and not self._draining):
             return False
         if not self._draining:
+            if state is SearchState.CANCELLED:
+                await self._settle_unanswered()
             await self._journal.write(Entry(needs_owner=False))
         return self._draining or self._journal.control.state is not SearchState.RUNNING
 
@@ -387,6 +391,33 @@ class SearchRun:
             has_source=bool(generation.source),
             summary="" if usable else f"{name}: {generation.detail}"[:300].rstrip(": "),
         )
+
+    async def _settle_unanswered(self) -> None:
+        """After a cancel: requests that were recorded but perhaps never sent. What was paid is booked, nobody is
+        called, and no reservation stays."""
+        for number, (candidate, _) in list(self._under_way.items()):
+            if candidate.state is not CandidateState.REQUESTED:
+                continue
+            try:
+                found = await self._around.generator.recorded(request_id(self._record.search_id, number))
+                settled, record, source = self._answered(candidate, found), found.record, found.source or None
+            except QuintainError as error:
+                # Not recorded, or the generator is away: then what was reserved is the most that it may have cost.
+                risk = 0 if error.code == "NOT_FOUND" else candidate.reserved.usd_nano
+                settled, record, source = (
+                    replace(
+                        candidate,
+                        state=CandidateState.REJECTED,
+                        charge=Charge(at_risk_usd_nano=risk),
+                        summary="cancelled before it was answered",
+                    ),
+                    None,
+                    None,
+                )
+            self._planner.record(settled)
+            self._under_way[number] = (settled, None)
+            write = CandidateWrite(settled, generation=record, source=source)
+            await self._journal.write(Entry([write], [CandidateChanged(settled)]))
 
     async def _verify(self, candidate: Candidate) -> None:
         source = await self._source_of(candidate.number)

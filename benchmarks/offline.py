@@ -41,6 +41,7 @@ class Score:
     score: float  # the suite's, in its unit
     normalized: float  # mean over scenarios
     failed: int  # scenarios on which the policy failed
+    values: dict[str, float]  # normalised, by scenario
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,9 +86,10 @@ def verify(name: str, suite_name: str, part: Part, source: str, needed: float = 
         if by_median and sum(s.value < needed for s in scores) > len(scenarios) / 2:
             break
     normalized = statistics.fmean(s.normalized for s in scores)
+    values = {scenario.name: s.normalized for scenario, s in zip(scenarios, scores, strict=False)}
     if by_median:
-        return Score(statistics.median(s.value for s in scores), normalized, failed)
-    return Score(normalized, normalized, failed)
+        return Score(statistics.median(s.value for s in scores), normalized, failed, values)
+    return Score(normalized, normalized, failed, values)
 
 
 def next_policy(grammar: Grammar, population: list[Example], number: int, rng: random.Random) -> str:
@@ -100,6 +102,15 @@ def next_policy(grammar: Grammar, population: list[Example], number: int, rng: r
         parents.append(rng.choice(others))
     inspirations = rng.sample(others, min(INSPIRATIONS, len(others)))
     return propose(grammar, parents, inspirations, operator, rng.getrandbits(64), attempts=number).source
+
+
+def survivors(population: list[Example]) -> list[Example]:
+    """The best few, newest first where equal, and no more than two that did exactly the same."""
+    kept: list[Example] = []
+    for one in sorted(population, key=lambda e: (-(e.score or 0.0), -int(e.candidate_id))):
+        if sum(one.scenario_values == other.scenario_values for other in kept) < 2:
+            kept.append(one)
+    return kept[:POPULATION]
 
 
 def search(name: str, suite: str, method: str, seed: int, evaluations: int, best_known: float) -> Search:
@@ -123,15 +134,14 @@ def search(name: str, suite: str, method: str, seed: int, evaluations: int, best
         best.append(max([score.score, *best[-1:]]))
         if score.score < needed:
             continue
-        population.append(Example(str(number), source, score.score, score.normalized))
-        population.sort(key=lambda e: (-(e.score or 0.0), -int(e.candidate_id)))
-        del population[POPULATION:]
+        example = Example(str(number), source, score.score, score.normalized, scenario_values=score.values)
+        population = survivors([*population, example])
         print(f"{method} seed {seed}: {best[-1]:.4f} after {number + 1}", file=sys.stderr, flush=True)
         if best_known and best[-1] >= max(TARGETS) * best_known:
             break
     held_out = verify(name, suite, Part.HELD_OUT, winner).score
-    needed = {f"{t:.0%}": next((i for i, b in enumerate(best, 1) if b >= t * best_known), None) for t in TARGETS}
-    return Search(method, seed, best, needed, held_out, failed_policies, time.monotonic() - started, winner)
+    reached = {f"{t:.0%}": next((i for i, b in enumerate(best, 1) if b >= t * best_known), None) for t in TARGETS}
+    return Search(method, seed, best, reached, held_out, failed_policies, time.monotonic() - started, winner)
 
 
 def table(searches: list[Search], methods: list[str]) -> str:

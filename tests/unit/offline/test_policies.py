@@ -48,7 +48,7 @@ def test_they_read_like_code_that_someone_keeps_tidy(grammar: Grammar, tmp_path:
 
 def test_genes_come_back_from_the_header(grammar: Grammar) -> None:
     rng = random.Random(3)
-    for _ in range(200):
+    for _ in range(60):
         genome = random_genome(grammar, rng)
         source = render(grammar, genome)
         back = read_header(grammar, source)
@@ -135,7 +135,7 @@ def test_hand_written_seeds_run_on_the_smoke_suite_and_beat_fifo() -> None:
 def test_whatever_the_genes_no_policy_breaks_a_rule(simulator: Simulator, grammar: Grammar) -> None:
     rng = random.Random(5)
     names = [entry.scenario for entry in simulator.suite("smoke").entries]
-    for number in range(60):
+    for number in range(40):
         source = render(grammar, random_genome(grammar, rng))
         scenario = simulator.scenario(names[number % len(names)])
         outcome = simulator.run(scenario, in_process(simulator, source), RunOptions())

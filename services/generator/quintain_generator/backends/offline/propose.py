@@ -7,8 +7,9 @@ drawn from the seed, in proportions that depend on how far the search has come.
 
 from __future__ import annotations
 
+import itertools
 import random
-from collections.abc import Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass
 
 from quintain.plugins.backend import Example, Operator
@@ -19,6 +20,8 @@ from quintain_generator.backends.offline.genome import Genome, active, complete,
 from quintain_generator.backends.offline.render import render
 
 _TRIES = 20  # to find a genome that no example has
+# what becomes of a parent: shares of the proposals; the rest moves along the difference of two examples
+_LOCAL, _FROM_ELSEWHERE, _FROM_OTHERS = 0.6, 0.15, 0.15
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +34,7 @@ class Proposal:
 class _Known:
     genome: Genome
     quality: float
+    values: Mapping[str, float]  # by scenario
 
 
 def propose(
@@ -82,8 +86,8 @@ def _mutated(parent: Example, rng: random.Random) -> Proposal:
 
 
 def _with_genes(grammar: Grammar, examples: Sequence[Example]) -> list[_Known]:
-    read = [(read_header(grammar, example.source), _quality(example)) for example in examples]
-    return [_Known(genome, quality) for genome, quality in read if genome is not None]
+    read = [(example, read_header(grammar, example.source)) for example in examples]
+    return [_Known(genome, _quality(e), e.scenario_values) for e, genome in read if genome is not None]
 
 
 def _next(
@@ -107,23 +111,41 @@ def _next(
         return _local(grammar, genome, rng), f"The hand-written policy {name!r}, changed a little."
     parent = leading[0].genome
     others = [k for k in known if k.genome != parent]
+    indifferent = _indifferent(known)
     if operator is Operator.CROSSOVER and others:
         second = leading[1].genome if len(leading) > 1 else rng.choice(others).genome
         child = variation.cross(grammar, parent, second, rng)
-        return (variation.mutate(grammar, child, rng) if rng.random() < 0.3 else child), "Components of two parents."
+        return _perhaps_mutated(grammar, child, indifferent, rng), "Components of two parents."
     draw = rng.random()
-    if operator is Operator.DIFF or draw < 0.65 or not others:
-        if draw < 0.07:
-            donor = rng.choice([genome for _, genome in seeds] + [variation.random_genome(grammar, rng)])
-            return variation.cross(grammar, parent, donor, rng), "The parent with components from elsewhere."
-        return _local(grammar, parent, rng), "The parent with a few decisions changed."
-    if draw < 0.82:
+    if operator is Operator.DIFF or draw < _LOCAL or not others:
+        return _local(grammar, parent, rng, indifferent), "The parent with a few decisions changed."
+    if draw < _LOCAL + _FROM_ELSEWHERE:
+        donor = rng.choice([*(genome for _, genome in seeds), variation.random_genome(grammar, rng)])
+        child = variation.cross(grammar, parent, donor, rng)
+        return _perhaps_mutated(grammar, child, indifferent, rng), "The parent with components from elsewhere."
+    if draw < _LOCAL + _FROM_ELSEWHERE + _FROM_OTHERS:
         child = variation.cross(grammar, parent, rng.choice(others).genome, rng)
-        return (variation.mutate(grammar, child, rng) if rng.random() < 0.5 else child), "Components of two policies."
+        return _perhaps_mutated(grammar, child, indifferent, rng), "Components of two policies."
     worse, better = sorted(rng.sample([*known], 2), key=lambda k: k.quality)
     return variation.follow(grammar, parent, better.genome, worse.genome, rng), "The parent, moved along a difference."
 
 
-def _local(grammar: Grammar, genome: Genome, rng: random.Random) -> Genome:
-    change = variation.mutate_alike if rng.random() < 0.35 else variation.mutate
-    return change(grammar, genome, rng)
+def _local(grammar: Grammar, genome: Genome, rng: random.Random, indifferent: Container[str] = ()) -> Genome:
+    if rng.random() < 0.35:
+        return variation.mutate_alike(grammar, genome, rng)
+    return variation.mutate(grammar, genome, rng, indifferent)
+
+
+def _perhaps_mutated(grammar: Grammar, genome: Genome, indifferent: Container[str], rng: random.Random) -> Genome:
+    return variation.mutate(grammar, genome, rng, indifferent) if rng.random() < 0.4 else genome
+
+
+def _indifferent(known: Sequence[_Known]) -> set[str]:
+    """Genes in which examples differ that did exactly the same on every scenario."""
+    return {
+        name
+        for one, two in itertools.combinations(known, 2)
+        if one.values and one.values == two.values
+        for name in one.genome
+        if one.genome[name] != two.genome[name]
+    }

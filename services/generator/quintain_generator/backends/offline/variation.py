@@ -9,12 +9,15 @@ from __future__ import annotations
 
 import math
 import random
+from collections.abc import Container
 
 from quintain.plugins.grammar import Gene, GeneValue, Grammar
 from quintain_generator.backends.offline.genome import Genome, active, normalise
 
 _SMALLEST_STEP = 0.01  # of a gene's range, on its own scale
 _LARGEST_STEP = 0.5
+_ONE_MORE = 0.4  # chance that a mutation changes yet another gene
+_INDIFFERENT = 0.2  # how often a gene is changed that seems to make no difference, against others
 _TO_THE_NEXT = 0.4  # of the steps of a whole number go to its neighbour
 
 
@@ -44,14 +47,15 @@ def _next_to(gene: Gene, value: GeneValue, rng: random.Random) -> GeneValue:
     return normalise(gene, int(value) + rng.choice((-1, 1)))
 
 
-def mutate(grammar: Grammar, genome: Genome, rng: random.Random) -> Genome:
-    """Change one to a few of the genes that are active in `genome`; most often one."""
+def mutate(grammar: Grammar, genome: Genome, rng: random.Random, indifferent: Container[str] = ()) -> Genome:
+    """Change one to a few of the genes that are active in `genome`; most often one, and seldom an indifferent one."""
     candidates = [gene for gene in grammar.genes if gene.name in active(grammar, genome)]
-    count = 1
-    while count < len(candidates) and rng.random() < 0.4:
-        count += 1
+    weights = [_INDIFFERENT if gene.name in indifferent else 1.0 for gene in candidates]
+    chosen = rng.choices(candidates, weights)
+    while rng.random() < _ONE_MORE:
+        chosen += rng.choices(candidates, weights)
     child = dict(genome)
-    for gene in rng.sample(candidates, count):
+    for gene in chosen:
         child[gene.name] = step(gene, child[gene.name], rng)
     return child
 
@@ -79,7 +83,7 @@ def mutate_alike(grammar: Grammar, genome: Genome, rng: random.Random) -> Genome
 
 
 def cross(grammar: Grammar, first: Genome, second: Genome, rng: random.Random) -> Genome:
-    """`first` with one or more whole components of `second`, but never all."""
+    """`first` with up to half of the components in which `second` differs, taken whole (one if only one does)."""
     components = list(dict.fromkeys(gene.component for gene in grammar.genes))
     differing = [
         name

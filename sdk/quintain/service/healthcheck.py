@@ -1,4 +1,4 @@
-"""``python -m quintain.service.healthcheck HOST:PORT [SERVICE]``: exit 0 if the service is serving, for container engines."""
+"""`python -m quintain.service.healthcheck HOST:PORT [SERVICE]`: exit 0 if it is serving. For container engines."""
 
 from __future__ import annotations
 

@@ -56,8 +56,8 @@ class Problem:
 class Result:
     """What came of candidate `number`. Greater `fitness` is better, whatever the objective's direction.
 
-    `fitness` is None without a verdict that finished on every train scenario: the policy `failed` (it can be repaired;
-    `values` tell how far it came), or nothing could be verified at all (`failed` is False: refused, no code, duplicate).
+    `fitness` is None without a verdict that finished on every train scenario: the policy `failed` (it can be
+    repaired; `values` tell how far it came), or nothing could be verified at all (`failed` is False: refused, no code, duplicate).
     `values`: normalised value (0 worst, 1 bound) by train scenario, empty without a verdict. `metrics`: mean over the
     train scenarios, for the descriptors. `behavior`: digest of all decisions; equal behaviour means equal values.
     """
@@ -125,17 +125,17 @@ class Strategy(abc.ABC):
         """Why the search should end before its budget is used up, or None. Asked before every `ask`."""
 
 
-O = TypeVar("O", bound=Options)
+OptionsT = TypeVar("OptionsT", bound=Options)
 
 
-class StrategyPlugin(abc.ABC, Generic[O]):
+class StrategyPlugin(abc.ABC, Generic[OptionsT]):
     """A way to search. `max_window` bounds the window (1: each request needs the result before it; None: any)."""
 
     name: ClassVar[str]
     description: ClassVar[str]
-    options: type[O]
+    options: type[OptionsT]
     max_window: ClassVar[int | None] = None
 
     @abc.abstractmethod
-    def create(self, problem: Problem, options: O) -> Strategy:
+    def create(self, problem: Problem, options: OptionsT) -> Strategy:
         """A fresh state. Raises ValueError if the problem cannot be searched this way."""

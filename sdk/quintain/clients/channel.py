@@ -37,7 +37,7 @@ class ClientTls(Settings):
 class ClientSettings(Settings):
     """How to reach a service. A host name may have many addresses (a headless service): work is spread over all."""
 
-    address: str = Field(description="host:port")
+    address: str = Field(description="host:port; or a gRPC target such as ipv4:10.0.0.1:7071,10.0.0.2:7071")
     token: SecretStr | None = None
     tls: ClientTls | None = None
     timeout_seconds: float = Field(600.0, gt=0, description="default deadline of a call, retries included")
@@ -60,8 +60,8 @@ def channel_arguments(settings: ClientSettings) -> tuple[str, list[tuple[str, An
     if settings.tls is not None:
         tls = settings.tls
         credentials = grpc.ssl_channel_credentials(_read(tls.ca_file), _read(tls.key_file), _read(tls.certificate_file))
-    target = settings.address if "://" in settings.address or settings.address.startswith("unix:") else ""
-    return target or f"dns:///{settings.address}", options, credentials
+    is_target = "://" in settings.address or settings.address.startswith(("unix:", "ipv4:", "ipv6:"))
+    return settings.address if is_target else f"dns:///{settings.address}", options, credentials
 
 
 def call_metadata(settings: ClientSettings) -> tuple[tuple[str, str], ...]:

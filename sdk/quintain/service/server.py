@@ -47,7 +47,7 @@ class ServerSettings(Settings):
     max_message_bytes: int = Field(32 * 1024 * 1024, gt=0, description="largest gRPC message, either way")
     drain_seconds: float = Field(30.0, ge=0, description="how long a stopping service lets work in flight finish")
     max_connection_age_seconds: float = Field(
-        30.0, gt=0, description="clients reconnect after this, so that new replicas get work"
+        3.0, gt=0, description="clients reconnect, and look their names up, after this: new replicas get work"
     )
     log_json: bool = Field(True, description="JSON logs; false for short lines")
     log_level: str = "INFO"

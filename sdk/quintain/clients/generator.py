@@ -43,10 +43,13 @@ class Generator:
     def generate(self, request: pb.GenerateRequest, timeout: float | None = None) -> pb.Generation:
         """Run to the end and return the result. Repeating a request id never pays twice, so broken streams are
         retried."""
+        result: pb.Generation | None = None
         for response in self.generate_stream(request, timeout):
             if response.WhichOneof("event") == "result":
-                return response.result
-        raise Internal("the generator ended the stream without a result")
+                result = response.result
+        if result is None:
+            raise Internal("the generator ended the stream without a result")
+        return result
 
     def close(self) -> None:
         self._caller.close()
@@ -88,10 +91,13 @@ class AsyncGenerator:
     async def generate(self, request: pb.GenerateRequest, timeout: float | None = None) -> pb.Generation:
         """Run to the end and return the result. Repeating a request id never pays twice, so broken streams are
         retried."""
+        result: pb.Generation | None = None
         async for response in self.generate_stream(request, timeout):
             if response.WhichOneof("event") == "result":
-                return response.result
-        raise Internal("the generator ended the stream without a result")
+                result = response.result
+        if result is None:
+            raise Internal("the generator ended the stream without a result")
+        return result
 
     async def close(self) -> None:
         await self._caller.close()

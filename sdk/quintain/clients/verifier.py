@@ -53,10 +53,13 @@ class Verifier:
 
     def verify(self, request: pb.VerifyRequest, timeout: float | None = None) -> pb.VerifyResult:
         """Run to the end and return the result. A retry after a broken stream joins the run in flight."""
+        result: pb.VerifyResult | None = None
         for response in self.verify_stream(request, timeout):
             if response.WhichOneof("event") == "result":
-                return response.result
-        raise Internal("the verifier ended the stream without a result")
+                result = response.result
+        if result is None:
+            raise Internal("the verifier ended the stream without a result")
+        return result
 
     def verify_policy(self, source: str, *, simulator: str, suite: str, **fields: Any) -> pb.VerifyResult:
         """Verify a policy's source on a suite; `fields` are further fields of VerifyRequest."""
@@ -109,10 +112,13 @@ class AsyncVerifier:
 
     async def verify(self, request: pb.VerifyRequest, timeout: float | None = None) -> pb.VerifyResult:
         """Run to the end and return the result. A retry after a broken stream joins the run in flight."""
+        result: pb.VerifyResult | None = None
         async for response in self.verify_stream(request, timeout):
             if response.WhichOneof("event") == "result":
-                return response.result
-        raise Internal("the verifier ended the stream without a result")
+                result = response.result
+        if result is None:
+            raise Internal("the verifier ended the stream without a result")
+        return result
 
     async def verify_policy(self, source: str, *, simulator: str, suite: str, **fields: Any) -> pb.VerifyResult:
         """Verify a policy's source on a suite; `fields` are further fields of VerifyRequest."""

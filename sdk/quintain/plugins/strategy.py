@@ -57,7 +57,8 @@ class Result:
     """What came of candidate `number`. Greater `fitness` is better, whatever the objective's direction.
 
     `fitness` is None without a verdict that finished on every train scenario: the policy `failed` (it can be
-    repaired; `values` tell how far it came), or nothing could be verified at all (`failed` is False: refused, no code, duplicate).
+    repaired; `values` tell how far it came), or nothing could be verified at all (`failed` is False: refused, no
+    code, duplicate).
     `values`: normalised value (0 worst, 1 bound) by train scenario, empty without a verdict. `metrics`: mean over the
     train scenarios, for the descriptors. `behavior`: digest of all decisions; equal behaviour means equal values.
     """

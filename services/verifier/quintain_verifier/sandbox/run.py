@@ -245,9 +245,7 @@ class JailedRun:
         if killed and exit.cpu_seconds >= min(limits.cpu_seconds - _CPU_SLACK_SECONDS, _CPU_SHARE * limits.cpu_seconds):
             self._over_cpu()
         if exit.max_rss_bytes >= _GREEDY_SHARE * limits.memory_bytes:
-            self._fail(
-                FailureKind.MEMORY_LIMIT, f"killed at {exit.max_rss_bytes // MIB} of {limits.memory_bytes // MIB} MiB"
-            )
+            self._fail(FailureKind.MEMORY_LIMIT, f"killed near its limit of {limits.memory_bytes // MIB} MiB")
         if killed:
             self._killed_by = "fault"
             raise SandboxFault("the policy process was killed from outside")

@@ -20,6 +20,7 @@ PORT_OFFSETS = {"controller": 0, "verifier": 1, "generator": 2}
 METRICS_OFFSET = 2000
 PROMETHEUS_OFFSET = 2020
 PROMETHEUS = "prometheus"
+RULES = Path(__file__).parents[4] / "deploy/monitoring/rules"
 _POLL_SECONDS = 0.1
 
 
@@ -72,13 +73,14 @@ def _shell(name: str, command: list[str]) -> str:
 
 
 def _prometheus(executable: str, base: int, folder: Path, data: Path) -> list[str]:
-    """Scrapes the three services every 5 s, with the project's own rules where they are at hand."""
-    rules = sorted(str(path) for path in Path.cwd().glob("deploy/monitoring/rules/*.yml"))
-    lines = ["global: {scrape_interval: 5s, evaluation_interval: 5s}"]
-    lines += ["scrape_configs:", "  - job_name: quintain", "    static_configs:"]
+    """Scrapes the three services as deploy/monitoring/prometheus.yml does, with the project's rules where this runs
+    from a checkout."""
+    lines = ["global: {scrape_interval: 5s, evaluation_interval: 15s}", "scrape_configs:"]
+    lines += ["  - job_name: quintain", "    static_configs:"]
     for service, offset in PORT_OFFSETS.items():
         target = f"127.0.0.1:{base + METRICS_OFFSET + offset}"
         lines.append(f"      - {{targets: ['{target}'], labels: {{service: {service}}}}}")
+    rules = sorted(RULES.glob("*.yml"))
     if rules:
         lines += ["rule_files:", *(f"  - '{path}'" for path in rules)]
     config = folder / "prometheus.yml"

@@ -56,6 +56,7 @@ async def test_a_search_among_crashes_ends_like_an_undisturbed_one(
         assert all(c.state in (pb.CANDIDATE_STATE_VERIFIED, pb.CANDIDATE_STATE_REJECTED) for c in candidates)
         # A generator killed in the middle of a call cannot know what came of it; that is said, and never repeated.
         unknown = [c for c in candidates if c.generation_outcome == generator_pb2.OUTCOME_UNKNOWN]
+        print("generations of unknown outcome:", [c.number for c in unknown])
         known_calls = sum(1 for c in candidates if c.number > 0) - len(unknown)
         assert known_calls <= rough.completed_calls() <= known_calls + len(unknown)
         assert found.spend.usd == pytest.approx(sum(c.cost.usd for c in candidates))

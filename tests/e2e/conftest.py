@@ -32,7 +32,7 @@ Quintain = Callable[..., Ran]
 
 def clean_environment(folder: Path) -> dict[str, str]:
     """Nothing of the person who runs the tests; data and state in `folder`."""
-    kept = {key: value for key, value in os.environ.items() if not key.startswith(("QUINTAIN_", "XDG_"))}
+    kept = {key: value for key, value in os.environ.items() if not key.startswith(("QUINTAIN_", "XDG_", "COLUMNS"))}
     return {
         **kept,
         "QUINTAIN_DATA": str(folder / "data"),

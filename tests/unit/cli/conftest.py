@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from tests.unit.cli.fakes import FakeController, FakeVerifier, serving
 
-from quintain_controller.cli import app
+from quintain_controller.cli import app, render
 
 
 @dataclass(frozen=True)
@@ -38,6 +38,8 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         monkeypatch.setenv(variable, str(tmp_path / variable.lower()))
     for variable in ("CONTROLLER", "VERIFIER", "GENERATOR", "DATA", "RUN", "CONFIG", "TOKEN"):
         monkeypatch.delenv(f"QUINTAIN_{variable}", raising=False)
+    # Whatever COLUMNS says where the tests run: tables in one width.
+    monkeypatch.setattr(render.out, "width", render.PIPE_WIDTH)
     return tmp_path
 
 

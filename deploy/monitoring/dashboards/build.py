@@ -86,7 +86,7 @@ OPERATORS = [
     ),
     panel("Generator: time of a call", "s", *quantiles("quintain_generator_call_duration_seconds", "backend")),
     panel("Generator: open breakers", "none", ("max by (backend) (quintain_generator_breaker_open)", "{{backend}}")),
-    panel("Controller: searches", "none", ("sum by (state) (quintain_controller_searches)", "{{state}}")),
+    panel("Controller: searches", "none", ("max by (state) (quintain_controller_searches)", "{{state}}")),
     panel("Controller: store transactions", "s", *quantiles("quintain_controller_store_seconds")),
 ]
 

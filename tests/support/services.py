@@ -1,4 +1,4 @@
-"""Real service processes on a loopback address of one's own, which can be killed and started again at the same place."""
+"""Real service processes on a loopback address of one's own, to be killed and started again at the same place."""
 
 from __future__ import annotations
 

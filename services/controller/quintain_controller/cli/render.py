@@ -21,7 +21,7 @@ from quintain.verifier.v1 import verifier_pb2
 
 PIPE_WIDTH = 140  # where nothing says how wide the reader is
 
-errors = Console(stderr=True, highlight=False)
+errors = Console(stderr=True, highlight=False, soft_wrap=True)  # commands to copy stay on one line
 out = Console(highlight=False)
 if not out.is_terminal and "COLUMNS" not in os.environ:
     out.width = PIPE_WIDTH

@@ -11,14 +11,17 @@ import asyncio
 import hashlib
 import time
 from collections import OrderedDict, deque
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import TypeVar
 
+from structlog.contextvars import bound_contextvars
+
 from quintain.errors import AlreadyExists, InvalidArgument, QuintainError
 from quintain.service.logs import get_logger
+from quintain.service.tracing import tracer
 from quintain_controller import metrics
 from quintain_controller.config import RunnerSettings
 from quintain_controller.domain.events import (
@@ -339,21 +342,22 @@ class SearchRun:
         self._observe(task)
 
     async def _walk(self, candidate: Candidate, request: bytes | None) -> None:
-        try:
-            if candidate.state is CandidateState.REQUESTED:
-                if request is None:
-                    raise AssertionError(f"candidate {candidate.number} has no request")
-                answered = await self._generate(candidate, request)
-                if answered is None or answered.state.settled:
-                    return
-                candidate = answered
-            if not self._stopping.is_set():
-                await self._verify(candidate)
-        except NeedsPerson as error:
-            await self._pause(error.reason)
-            self._stuck.add(candidate.number)  # until the search is resumed
-        except (InvalidArgument, AlreadyExists) as error:
-            await self._end(SearchState.FAILED, f"candidate {candidate.number}: {error.code}: {error.message}")
+        with _traced(self._record.search_id, candidate.number):
+            try:
+                if candidate.state is CandidateState.REQUESTED:
+                    if request is None:
+                        raise AssertionError(f"candidate {candidate.number} has no request")
+                    answered = await self._generate(candidate, request)
+                    if answered is None or answered.state.settled:
+                        return
+                    candidate = answered
+                if not self._stopping.is_set():
+                    await self._verify(candidate)
+            except NeedsPerson as error:
+                await self._pause(error.reason)
+                self._stuck.add(candidate.number)  # until the search is resumed
+            except (InvalidArgument, AlreadyExists) as error:
+                await self._end(SearchState.FAILED, f"candidate {candidate.number}: {error.code}: {error.message}")
 
     async def _generate(self, candidate: Candidate, request: bytes) -> Candidate | None:
         plan = candidate.plan
@@ -577,6 +581,17 @@ class SearchRun:
             )
         )
         return self._journal.control.state is SearchState.FINISHED
+
+
+@contextmanager
+def _traced(search_id: str, number: int) -> Iterator[None]:
+    """One trace and one correlation id for all that the services do for a candidate."""
+    attributes = {"quintain.search": search_id, "quintain.candidate": number}
+    with (
+        bound_contextvars(correlation_id=f"{search_id}-{number}"),
+        tracer.start_as_current_span("candidate", attributes=attributes),
+    ):
+        yield
 
 
 @asynccontextmanager

@@ -49,9 +49,10 @@ ORDER = (
         },
         when={"queues": ("strict",)},
     ),
+    # by default in the proportion in which pipelines of the classes usually arrive
     *(
-        whole("order", f"share_{name}", 10, 1, 100, f"{{value}} for {name}", when={"queues": ("shares",)})
-        for name in CLASSES
+        whole("order", f"share_{name}", share, 1, 100, f"{{value}} for {name}", when={"queues": ("shares",)})
+        for name, share in zip(CLASSES, (1, 3, 6), strict=True)
     ),
     choice(
         "order",

@@ -14,9 +14,6 @@ SEEDS = (
         "fair_shares",
         {
             "queues": "shares",
-            "share_query": 10,
-            "share_interactive": 5,
-            "share_batch": 1,
             "order": "fewest_left",
             "cpu_rule": "at_most",
             "learn": "failures",

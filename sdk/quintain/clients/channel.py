@@ -29,20 +29,20 @@ _MAX_DELAY_SECONDS = 5.0
 class ClientTls(Settings):
     """Trust for the server (None: the system's roots), and a client certificate where the server asks for one."""
 
-    ca_file: Path | None = None
-    certificate_file: Path | None = None
-    key_file: Path | None = None
+    ca_file: Path | None = Field(None, description="PEM roots to trust; none: the system's")
+    certificate_file: Path | None = Field(None, description="PEM chain of this client (mTLS)")
+    key_file: Path | None = Field(None, description="PEM key of this client")
 
 
 class ClientSettings(Settings):
     """How to reach a service. A host name may have many addresses (a headless service): work is spread over all."""
 
     address: str = Field(description="host:port; or a gRPC target such as ipv4:10.0.0.1:7071,10.0.0.2:7071")
-    token: SecretStr | None = None
+    token: SecretStr | None = Field(None, description="bearer token that the server asks for")
     tls: ClientTls | None = None
     timeout_seconds: float = Field(600.0, gt=0, description="default deadline of a call, retries included")
     retries: bool = Field(True, description="false: one try, errors go to the caller, who retries")
-    max_message_bytes: int = Field(32 * 1024 * 1024, gt=0)
+    max_message_bytes: int = Field(32 * 1024 * 1024, gt=0, description="largest gRPC message, either way")
     caller: str = Field("", description="name for the server's fair shares")
 
 

@@ -30,9 +30,9 @@ LIVENESS = "liveness"
 class TlsSettings(Settings):
     """Server certificate; with `client_ca_file`, clients must show a certificate of that CA (mTLS)."""
 
-    certificate_file: Path
-    key_file: Path
-    client_ca_file: Path | None = None
+    certificate_file: Path = Field(description="PEM chain of the server")
+    key_file: Path = Field(description="PEM key of the server")
+    client_ca_file: Path | None = Field(None, description="PEM; clients must show a certificate of this CA (mTLS)")
 
 
 class ServerSettings(Settings):
@@ -50,7 +50,7 @@ class ServerSettings(Settings):
         3.0, gt=0, description="clients reconnect, and look their names up, after this: new replicas get work"
     )
     log_json: bool = Field(True, description="JSON logs; false for short lines")
-    log_level: str = "INFO"
+    log_level: str = Field("INFO", description="DEBUG, INFO, WARNING or ERROR")
 
 
 class Service(Protocol):

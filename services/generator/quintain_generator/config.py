@@ -17,12 +17,12 @@ class BackendSettings(Settings):
     """One configured backend. Its limits are shared by all callers of this process."""
 
     kind: str = Field(description="the plugin: openai, anthropic, openai-compatible, offline, replay, remote, ...")
-    model: str = ""
+    model: str = Field(default="", description="the provider's name of the model")
     options: dict[str, Any] = Field(default={}, description="the plugin's own options; unknown keys are refused")
     price_model: str = Field(default="", description="look up prices under this name instead of the model's")
     max_output_tokens: int = Field(default=16_000, gt=0, description="for a request that does not say, and at most")
     effort: str = Field(default="", pattern="^(low|medium|high)?$", description="for a request that does not say")
-    max_concurrency: int = Field(default=4, gt=0)
+    max_concurrency: int = Field(default=4, gt=0, description="calls at the same time")
     tokens_per_minute: int | None = Field(
         default=None, gt=0, description="estimated input + allowed output, then settled"
     )
@@ -33,9 +33,9 @@ class BackendSettings(Settings):
     retry_base_seconds: float = Field(
         default=1.0, gt=0, description="first wait without a Retry-After; doubles each time"
     )
-    retry_max_seconds: float = Field(default=60.0, gt=0)
+    retry_max_seconds: float = Field(default=60.0, gt=0, description="longest wait without a Retry-After")
     breaker_failures: int = Field(default=5, gt=0, description="failures in a row that open the circuit breaker")
-    breaker_cooldown_seconds: float = Field(default=30.0, gt=0)
+    breaker_cooldown_seconds: float = Field(default=30.0, gt=0, description="how long an open breaker stays open")
 
 
 class GeneratorSettings(Settings):
@@ -50,7 +50,7 @@ class GeneratorSettings(Settings):
         default="", description="empty: the first configured one that can be used, else offline"
     )
     price_file: Path | None = Field(default=None, description="price rows that override the packaged ones")
-    max_policy_bytes: int = Field(default=256 * 1024, gt=0)
+    max_policy_bytes: int = Field(default=256 * 1024, gt=0, description="longer answers are no policy")
     prompt_tokens: int = Field(default=24_000, gt=0, description="budget of a prompt, by the stated estimator")
     max_generation_seconds: float = Field(
         default=1800.0, gt=0, description="for callers without a deadline, and at most"

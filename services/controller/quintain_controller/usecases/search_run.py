@@ -586,7 +586,7 @@ class SearchRun:
 @contextmanager
 def _traced(search_id: str, number: int) -> Iterator[None]:
     """One trace and one correlation id for all that the services do for a candidate."""
-    attributes = {"quintain.search": search_id, "quintain.candidate": number}
+    attributes: dict[str, str | int] = {"quintain.search": search_id, "quintain.candidate": number}
     with (
         bound_contextvars(correlation_id=f"{search_id}-{number}"),
         tracer.start_as_current_span("candidate", attributes=attributes),

@@ -1,0 +1,150 @@
+"""Writes docs/configuration.md from the services' settings: `python scripts/configuration_reference.py`.
+
+A test holds the file against the models.
+"""
+
+from __future__ import annotations
+
+import types
+import typing
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, get_args, get_origin
+
+from pydantic import BaseModel, Field, SecretStr
+from pydantic.fields import FieldInfo
+from pydantic_core import PydanticUndefined
+
+from quintain.service.server import ServerSettings
+from quintain_controller.config import ControllerSettings
+from quintain_generator.config import GeneratorSettings
+from quintain_verifier.config import LimitSettings, VerifierSettings
+from quintain_verifier.sandbox.limits import DEFAULT_LIMITS, MAX_LIMITS
+
+PAGE = Path(__file__).resolve().parents[1] / "docs/configuration.md"
+
+INTRODUCTION = """\
+# Configuration
+
+<!-- Written by scripts/configuration_reference.py from the settings' models. Do not edit. -->
+
+Each service reads one TOML file (`quintain-verifier --config verifier.toml`) and the environment, which wins. A key
+`server.listen` is the table `[server]` with `listen`, and the variable `QUINTAIN_VERIFIER__SERVER__LISTEN` (two
+underscores between the parts). Keys that do not exist are refused by name. Nothing changes after the start.
+
+The local stack (`make up`) and `quintain` commands that bring their own services read `generator.toml`,
+`verifier.toml` and `controller.toml` in `~/.config/quintain` (`QUINTAIN_CONFIG` names another folder). On Kubernetes
+the same files are ConfigMaps, see `deploy/kubernetes/base/config`.
+"""
+
+LIMITS_INTRODUCTION = """\
+## Limits of a run
+
+Keys of the tables `[default_limits]` (for requests that say nothing) and `[maximum_limits]` (what a request may ask
+for) of verifier.toml, with the built-in values.
+
+| limit | default | maximum |
+| --- | --- | --- |
+"""
+
+
+class _Verifier(VerifierSettings):
+    server: ServerSettings = Field(default_factory=ServerSettings)
+
+
+SERVICES: dict[str, type[BaseModel]] = {
+    "generator": GeneratorSettings,
+    "verifier": _Verifier,
+    "controller": ControllerSettings,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    """A key that may be set. `default`: as the whole model has it; PydanticUndefined for none."""
+
+    name: str
+    field: FieldInfo
+    default: Any
+
+
+def keys(model: type[BaseModel], prefix: str = "", made: BaseModel | None = None) -> Iterator[Key]:
+    """Every key of a model, tables opened. `made`: the table that there is by default, if there is one."""
+    for name, field in model.model_fields.items():
+        default = field.get_default(call_default_factory=True) if made is None else getattr(made, name)
+        inner, repeated = _model_in(field.annotation)
+        if inner is None:
+            yield Key(prefix + name, field, default)
+        else:
+            table = default if isinstance(default, BaseModel) else None
+            yield from keys(inner, f"{prefix}{name}.{'NAME.' if repeated else ''}", table)
+
+
+def _model_in(annotation: Any) -> tuple[type[BaseModel] | None, bool]:
+    """The model that a field holds, alone or optional, or by name in a dict (True)."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation, False
+    for part in get_args(annotation):
+        if isinstance(part, type) and issubclass(part, BaseModel):
+            return part, get_origin(annotation) is dict
+    return None, False
+
+
+def _type_name(annotation: Any) -> str:
+    if annotation is SecretStr:
+        return "string (secret)"
+    if get_origin(annotation) in (types.UnionType, typing.Union):
+        return " or ".join(_type_name(part) for part in get_args(annotation) if part is not type(None))
+    if get_origin(annotation) is tuple:
+        return "list of strings"
+    if get_origin(annotation) is dict:
+        return "table"
+    if isinstance(annotation, type) and issubclass(annotation, Path):
+        return "path"
+    names = {str: "string", int: "integer", float: "number", bool: "true or false", Path: "path"}
+    return names.get(annotation) or str(annotation)
+
+
+def _default(value: Any) -> str:
+    if value is PydanticUndefined:
+        return "required"
+    if value is None:
+        return ""
+    if isinstance(value, bool):
+        return f"`{str(value).lower()}`"
+    if isinstance(value, tuple):
+        return "`[]`" if not value else f"`{list(value)}`"
+    return f'`"{value}"`' if isinstance(value, str | Path) else f"`{value}`"
+
+
+def _bounds(field: FieldInfo) -> str:
+    """What the value must satisfy beyond its type."""
+    words = {"gt": ">", "ge": ">=", "lt": "<", "le": "<="}
+    found = [f"{sign} {getattr(m, word)}" for m in field.metadata for word, sign in words.items() if hasattr(m, word)]
+    return f", {' and '.join(found)}" if found else ""
+
+
+def _section(service: str, model: type[BaseModel]) -> str:
+    lines = [f"## {service}.toml", "", f"Environment: `QUINTAIN_{service.upper()}__...`", ""]
+    lines += ["| key | type | default | meaning |", "| --- | --- | --- | --- |"]
+    for key in keys(model):
+        if key.name.startswith(("default_limits.", "maximum_limits.")):
+            continue
+        kind = _type_name(key.field.annotation) + _bounds(key.field)
+        lines.append(f"| `{key.name}` | {kind} | {_default(key.default)} | {key.field.description} |")
+    return "\n".join(lines) + "\n"
+
+
+def _limits() -> str:
+    rows = (f"| `{n}` | {getattr(DEFAULT_LIMITS, n)} | {getattr(MAX_LIMITS, n)} |" for n in LimitSettings.model_fields)
+    return LIMITS_INTRODUCTION + "\n".join(rows) + "\n"
+
+
+def page() -> str:
+    sections = [_section(service, model) for service, model in SERVICES.items()]
+    return "\n".join([INTRODUCTION, *sections, _limits()])
+
+
+if __name__ == "__main__":
+    PAGE.write_text(page())

@@ -12,4 +12,4 @@ if [ "$simulator" = cache_eviction ]; then
   }
 fi
 echo "demo: searching for a better $simulator policy on the suite $suite with the offline backend (no API key, about 3 minutes)"
-exec .venv/bin/quintain search --simulator "$simulator" --suite "$suite" --backend offline --candidates 150 --minutes 4 "$@"
+exec .venv/bin/quintain search --simulator "$simulator" --suite "$suite" --backend offline --candidates 150 --minutes 3 "$@"

@@ -133,7 +133,7 @@ def test_every_variation_stays_within_the_grammar(grammar: Grammar) -> None:
         one, two, three = (variation.random_genome(grammar, rng) for _ in range(3))
         for child in (
             variation.mutate(grammar, one, rng),
-            variation.mutate_alike(grammar, one, rng),
+            variation.mutate_siblings(grammar, one, rng),
             variation.cross(grammar, one, two, rng),
             variation.follow(grammar, one, two, three, rng),
         ):

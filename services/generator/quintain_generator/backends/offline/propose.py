@@ -132,7 +132,7 @@ def _next(
 
 def _local(grammar: Grammar, genome: Genome, rng: random.Random, indifferent: Container[str] = ()) -> Genome:
     if rng.random() < 0.35:
-        return variation.mutate_alike(grammar, genome, rng)
+        return variation.mutate_siblings(grammar, genome, rng)
     return variation.mutate(grammar, genome, rng, indifferent)
 
 

@@ -14,11 +14,11 @@ from collections.abc import Container
 from quintain.plugins.grammar import Gene, GeneValue, Grammar
 from quintain_generator.backends.offline.genome import Genome, active, normalise
 
-_SMALLEST_STEP = 0.01  # of a gene's range, on its own scale
+_SMALLEST_STEP = 0.03  # of a gene's range, on its own scale
 _LARGEST_STEP = 0.5
 _ONE_MORE = 0.4  # chance that a mutation changes yet another gene
-_INDIFFERENT = 0.2  # how often a gene is changed that seems to make no difference, against others
-_TO_THE_NEXT = 0.4  # of the steps of a whole number go to its neighbour
+_INDIFFERENT = 0.5  # how often a gene is changed that seems to make no difference, against others
+_TO_THE_NEXT = 0.3  # of the steps of a whole number go to its neighbour
 
 
 def random_value(gene: Gene, rng: random.Random) -> GeneValue:
@@ -60,10 +60,11 @@ def mutate(grammar: Grammar, genome: Genome, rng: random.Random, indifferent: Co
     return child
 
 
-def mutate_alike(grammar: Grammar, genome: Genome, rng: random.Random) -> Genome:
-    """Move a number together with its siblings, the active genes of the component that have the same range.
+def mutate_siblings(grammar: Grammar, genome: Genome, rng: random.Random) -> Genome:
+    """Move numbers that are siblings at once: the active genes of a component that have the same range.
 
-    Sizes for each class of work are such siblings: often all are too small, and moving them one by one shows nothing.
+    Sizes for each class of work are such siblings: often all are too small, or it is their proportion that counts, and
+    moving them one by one shows nothing.
     """
     families: dict[tuple[object, ...], list[Gene]] = {}
     for gene in grammar.genes:
@@ -73,13 +74,15 @@ def mutate_alike(grammar: Grammar, genome: Genome, rng: random.Random) -> Genome
     if not together:
         return mutate(grammar, genome, rng)
     siblings = rng.choice(together)
-    chosen = rng.choice(siblings)
-    child = dict(genome)
-    if rng.random() < 0.5:
-        value = step(chosen, child[chosen.name], rng)
-        return child | {gene.name: value for gene in siblings}
-    state = rng.getrandbits(64)
-    return child | {gene.name: step(gene, child[gene.name], random.Random(state)) for gene in siblings}
+    match rng.choice(("same value", "same step", "own steps")):
+        case "same value":
+            one = rng.choice(siblings)
+            value = step(one, genome[one.name], rng)
+            return genome | {gene.name: value for gene in siblings}
+        case "same step":
+            state = rng.getrandbits(64)
+            return genome | {gene.name: step(gene, genome[gene.name], random.Random(state)) for gene in siblings}
+    return genome | {gene.name: step(gene, genome[gene.name], rng) for gene in siblings}
 
 
 def cross(grammar: Grammar, first: Genome, second: Genome, rng: random.Random) -> Genome:

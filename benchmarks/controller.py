@@ -43,7 +43,7 @@ from quintain_controller.store.sql import SqlStore
 from quintain_controller.usecases.access import Access, Notifier
 from quintain_controller.usecases.manage import Manager
 from quintain_controller.usecases.runner import Runner
-from quintain_controller.usecases.search_run import Surroundings
+from quintain_controller.usecases.surroundings import Surroundings
 
 SCENARIOS = tuple(f"scenario-{index}" for index in range(12))
 PADDING = "# a line of a policy of ordinary size\n" * 100  # about 4 kB

@@ -26,7 +26,7 @@ from quintain_controller.store.sql import SqlStore
 from quintain_controller.usecases.access import Access, Notifier
 from quintain_controller.usecases.manage import Manager
 from quintain_controller.usecases.runner import Runner
-from quintain_controller.usecases.search_run import Surroundings
+from quintain_controller.usecases.surroundings import Surroundings
 
 ENV_PREFIX = "QUINTAIN_CONTROLLER__"
 

@@ -18,7 +18,7 @@ from typing import Any
 
 import grpc
 
-from quintain.errors import NotFound, QuintainError
+from quintain.errors import NotFound, PermissionDenied, QuintainError
 from quintain.generator.v1 import generator_pb2, generator_pb2_grpc
 from quintain.service.interceptors import Boundary
 from quintain.type.v1 import type_pb2
@@ -129,12 +129,15 @@ class FakeVerifier(verifier_pb2_grpc.VerifierServicer):
         self.in_flight = self.most_in_flight = 0
         self.delays: dict[str, asyncio.Event] = {}  # source -> waits until set
         self.held_out = dict(HELD_OUT)
+        self.refused_parts: set[type_pb2.Part.ValueType] = set()  # nobody may verify these
 
     async def Verify(
         self, request: verifier_pb2.VerifyRequest, context: Any
     ) -> AsyncIterator[verifier_pb2.VerifyResponse]:
         if self.failures:
             raise self.failures.pop(0)
+        if self.refused_parts & set(request.parts):
+            raise PermissionDenied("nobody may verify that")
         self.in_flight += 1
         self.most_in_flight = max(self.most_in_flight, self.in_flight)
         try:

@@ -6,7 +6,7 @@ import pytest
 from tests.integration.controller.conftest import Stack, candidates, create, get, watch
 
 from quintain.controller.v1 import controller_pb2 as pb
-from quintain_controller.usecases import search_run
+from quintain_controller.usecases import texts
 
 
 @pytest.mark.parametrize("strategy", ["chain", "best-of-n", "evolve", "tree"])
@@ -31,13 +31,14 @@ async def test_every_strategy_finds_a_better_policy_and_promotes_it(stack: Stack
 async def test_texts_that_are_no_longer_kept_in_memory_are_read_again(
     stack: Stack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(search_run, "_TEXTS_KEPT", 2)
+    monkeypatch.setattr(texts, "_TEXTS_KEPT", 0)
     client = await stack.start()
     search_id = await create(client, budget=pb.Budget(candidates=25))
     await watch(client, search_id)
     assert (await get(client, search_id)).spend.candidates == 25
-    shown = await client.get_candidate(pb.GetCandidateRequest(candidate_id=f"{search_id}.25"))
-    assert shown.candidate.request == stack.generator.requests[f"{search_id}/25"]
+    for number in range(1, 26):
+        shown = await client.get_candidate(pb.GetCandidateRequest(candidate_id=f"{search_id}.{number}"))
+        assert shown.candidate.request == stack.generator.requests[f"{search_id}/{number}"]
 
 
 async def test_feedback_says_how_a_policy_moved_against_its_parent(stack: Stack) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
+from typing import Any
 
 from tests.integration.controller.conftest import Stack, candidates, create, get, watch
 from tests.integration.controller.fakes import Backend, FakeGenerator
@@ -64,6 +66,23 @@ async def test_every_new_best_is_scored_on_held_out(stack: Stack) -> None:
     for event in events:
         if event.HasField("held_out_scored"):
             assert event.held_out_scored.gap <= 0.1
+
+
+async def test_held_out_scores_that_cannot_be_had_pause_the_search_until_a_person_resumes_it(stack: Stack) -> None:
+    unhandled: list[dict[str, Any]] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _loop, problem: unhandled.append(problem))
+    client = await stack.start()
+    stack.verifier.refused_parts = {type_pb2.PART_HELD_OUT}
+    search_id = await create(client)
+    async for event in client.watch_search(search_id, timeout=30.0):
+        if event.state_changed.state == pb.SEARCH_STATE_PAUSED:
+            break
+    assert "held-out: verifier: " in event.state_changed.reason
+    stack.verifier.refused_parts = set()
+    await client.resume_search(pb.ResumeSearchRequest(search_id=search_id))
+    await watch(client, search_id)
+    assert (await get(client, search_id)).winner.held_out_score > 0.0
+    assert unhandled == []
 
 
 async def test_a_failing_policy_is_a_result_that_gets_repaired(tmp_path: Path) -> None:

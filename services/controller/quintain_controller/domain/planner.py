@@ -23,6 +23,8 @@ from quintain_controller.domain.model import (
     Candidate,
     CandidateState,
     Charge,
+    Generation,
+    Outcome,
     Plan,
     SearchContext,
     SearchSpec,
@@ -254,6 +256,23 @@ def attempt(candidate: Candidate) -> Attempt:
     """The candidate's line in the run's digest."""
     score = candidate.train.score if candidate.train and candidate.status is VerdictStatus.OK else None
     return Attempt(candidate.number, score, candidate.summary)
+
+
+def answered(candidate: Candidate, generation: Generation, assume_usd_nano: int | None) -> Candidate:
+    """The candidate with its backend's answer. `assume_usd_nano` is what an answer without a price is taken to cost."""
+    charge = generation.charge
+    if charge.unpriced and assume_usd_nano is not None:
+        charge = replace(charge, usd_nano=assume_usd_nano)
+    usable = generation.outcome is Outcome.OK
+    name = generation.outcome.name.lower()
+    return replace(
+        candidate,
+        state=CandidateState.GENERATED if usable else CandidateState.REJECTED,
+        outcome=generation.outcome,
+        charge=charge,
+        has_source=bool(generation.source),
+        summary="" if usable else f"{name}: {generation.detail}"[:300].rstrip(": "),
+    )
 
 
 def verified(candidate: Candidate, verification: Verification) -> Candidate:

@@ -10,13 +10,13 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
-from pydantic import TypeAdapter
-from sqlalchemy import Connection, RowMapping, and_, bindparam, delete, func, insert, or_, select, update
+from sqlalchemy import Connection, and_, bindparam, delete, func, insert, or_, select, update
 from sqlalchemy.exc import IntegrityError, OperationalError
 
 from quintain.errors import Aborted, AlreadyExists, FailedPrecondition, NotFound, Unavailable
 from quintain_controller.domain.events import BudgetExtended, Event, Fact, StateChanged
-from quintain_controller.domain.model import Budget, Candidate, Gate, SearchContext, SearchSpec, SearchState, Spend
+from quintain_controller.domain.model import Budget, Candidate, SearchState, Spend
+from quintain_controller.store import rows
 from quintain_controller.store.engine import open_engine, reading
 from quintain_controller.store.records import (
     CandidateRecord,
@@ -28,16 +28,6 @@ from quintain_controller.store.records import (
     SearchRecord,
 )
 from quintain_controller.store.schema import candidates, events, searches
-
-_SPEC = TypeAdapter(SearchSpec)
-_CONTEXT = TypeAdapter(SearchContext)
-_BUDGET = TypeAdapter(Budget)
-_SPEND = TypeAdapter(Spend)
-_GATES = TypeAdapter(tuple[Gate, ...])
-_CANDIDATE = TypeAdapter(Candidate)
-_FACT: TypeAdapter[Fact] = TypeAdapter(Fact)
-
-_COMPLETE_KEYS = ("source", "feedback", "generation", "verdict", "held_out")
 
 
 class SqlStore:
@@ -71,7 +61,7 @@ class SqlStore:
         request."""
         try:
             with self._transaction() as connection:
-                connection.execute(insert(searches).values(self._new_row(new)))
+                connection.execute(insert(searches).values(rows.new_search_row(new, self._clock())))
                 self._append(connection, new.search_id, 0, Spend(), new.facts)
         except IntegrityError:
             known = self.find_request(new.request_id)
@@ -107,13 +97,13 @@ class SqlStore:
                 )
             )
         with self._transaction(write=False) as connection:
-            return [_search(row) for row in connection.execute(query).mappings()]
+            return [rows.search_record(row) for row in connection.execute(query).mappings()]
 
     def counts(self) -> dict[SearchState, int]:
         """How many searches are in each state."""
         with self._transaction(write=False) as connection:
-            rows = connection.execute(select(searches.c.state, func.count()).group_by(searches.c.state))
-            return {SearchState(state): count for state, count in rows}
+            counted = connection.execute(select(searches.c.state, func.count()).group_by(searches.c.state))
+            return {SearchState(state): count for state, count in counted}
 
     def events_after(self, search_id: str, sequence: int, limit: int) -> tuple[list[Event], bool]:
         """The next events, and whether there will be no more after them. Raises NotFound."""
@@ -125,16 +115,13 @@ class SqlStore:
             ).first()
             if head is None:
                 raise _no_search(search_id)
-            rows = connection.execute(
+            query = (
                 select(events)
                 .where(events.c.search_id == search_id, events.c.sequence > sequence)
                 .order_by(events.c.sequence)
                 .limit(limit)
-            ).mappings()
-            found = [
-                Event(r["sequence"], r["at"], _SPEND.validate_json(r["spend"]), _FACT.validate_json(r["fact"]))
-                for r in rows
-            ]
+            )
+            found = [rows.event(row) for row in connection.execute(query).mappings()]
         seen = found[-1].sequence if found else sequence
         return found, SearchState(head.state).ended and not head.needs_owner and seen >= head.last_sequence
 
@@ -148,14 +135,14 @@ class SqlStore:
                 .order_by(candidates.c.number)
                 .limit(limit)
             )
-            return [_CANDIDATE.validate_json(row.data) for row in connection.execute(query)]
+            return [rows.CANDIDATE.validate_json(row.data) for row in connection.execute(query)]
 
     def candidates(self, search_id: str, numbers: Sequence[int]) -> dict[int, Candidate]:
         with self._transaction(write=False) as connection:
             query = select(candidates.c.number, candidates.c.data).where(
                 candidates.c.search_id == search_id, candidates.c.number.in_(numbers)
             )
-            return {row.number: _CANDIDATE.validate_json(row.data) for row in connection.execute(query)}
+            return {row.number: rows.CANDIDATE.validate_json(row.data) for row in connection.execute(query)}
 
     def candidate(self, search_id: str, number: int) -> CandidateRecord:
         """Everything recorded of one candidate. Raises NotFound."""
@@ -169,8 +156,7 @@ class SqlStore:
             )
         if row is None:
             raise NotFound(f"search {search_id} has no candidate {number}")
-        texts = {key: row[key] for key in _COMPLETE_KEYS}
-        return CandidateRecord(_CANDIDATE.validate_json(row["data"]), row["created_at"], **texts)
+        return rows.candidate_record(row)
 
     def texts(self, search_id: str, numbers: Sequence[int]) -> dict[int, tuple[Candidate, str, str]]:
         """Candidate, source and feedback of the numbers that have a source."""
@@ -179,7 +165,7 @@ class SqlStore:
                 candidates.c.search_id == search_id, candidates.c.number.in_(numbers)
             )
             return {
-                row.number: (_CANDIDATE.validate_json(row.data), row.source, row.feedback or "")
+                row.number: (rows.CANDIDATE.validate_json(row.data), row.source, row.feedback or "")
                 for row in connection.execute(query)
                 if row.source is not None
             }
@@ -210,7 +196,7 @@ class SqlStore:
         """Put a new budget in force; with `resume`, a finished search goes on. Raises NotFound."""
         with self._transaction() as connection:
             record = self._read(connection, search_id, lock=True)
-            values: dict[str, object] = {"budget": _BUDGET.dump_json(budget).decode()}
+            values: dict[str, object] = {"budget": rows.BUDGET.dump_json(budget).decode()}
             facts: list[Fact] = [BudgetExtended(budget)]
             if resume and record.state is SearchState.FINISHED:
                 values |= {
@@ -283,12 +269,12 @@ class SqlStore:
         with self._transaction() as connection:
             control, sequence = self._owned_head(connection, lease)
             facts = list(changes.facts)
-            values: dict[str, object] = {"spend": _SPEND.dump_json(changes.spend).decode()}
+            values: dict[str, object] = {"spend": rows.SPEND.dump_json(changes.spend).decode()}
             for key in ("best_number", "winner_number", "told"):
                 if (number := getattr(changes, key)) is not None:
                     values[key] = number
             if changes.gates is not None:
-                values["gates"] = _GATES.dump_json(changes.gates).decode()
+                values["gates"] = rows.GATES.dump_json(changes.gates).decode()
             wanted = changes.transition
             moved = wanted is not None and control.state in wanted.expected
             if wanted is not None and moved:
@@ -327,30 +313,6 @@ class SqlStore:
             return self._clock()
         return float(connection.execute(select(func.extract("epoch", func.clock_timestamp()))).scalar_one())
 
-    def _new_row(self, new: NewSearch) -> dict[str, object]:
-        return {
-            "search_id": new.search_id,
-            "request_id": new.request_id,
-            "request_digest": new.request_digest,
-            "created_at": self._clock(),
-            "ended_at": None,
-            "spec": _SPEC.dump_json(new.spec).decode(),
-            "context": _CONTEXT.dump_json(new.context).decode(),
-            "budget": _BUDGET.dump_json(new.spec.budget).decode(),
-            "spend": _SPEND.dump_json(Spend()).decode(),
-            "state": SearchState.RUNNING,
-            "reason": "",
-            "paused_by_person": False,
-            "gates": "[]",
-            "last_sequence": len(new.facts),
-            "forked_from": new.forked_from,
-            "needs_owner": True,
-            "told": 0,
-            "lease_owner": "",
-            "lease_token": 0,
-            "lease_until": 0.0,
-        }
-
     def _exists(self, connection: Connection, search_id: str) -> None:
         if connection.execute(select(searches.c.search_id).where(searches.c.search_id == search_id)).first() is None:
             raise _no_search(search_id)
@@ -360,7 +322,7 @@ class SqlStore:
         row = connection.execute(query.with_for_update() if lock else query).mappings().first()
         if row is None:
             raise _no_search(search_id)
-        return _search(row)
+        return rows.search_record(row)
 
     def _owned(self, connection: Connection, lease: Lease) -> Control:
         return self._owned_head(connection, lease)[0]
@@ -380,7 +342,7 @@ class SqlStore:
         if row is None or row.lease_token != lease.token:
             raise Aborted(f"search {lease.search_id} has another owner now")
         return Control(
-            SearchState(row.state), _BUDGET.validate_json(row.budget), row.paused_by_person
+            SearchState(row.state), rows.BUDGET.validate_json(row.budget), row.paused_by_person
         ), row.last_sequence
 
     def _update(
@@ -393,25 +355,12 @@ class SqlStore:
 
     def _append(self, connection: Connection, search_id: str, last: int, spend: Spend, facts: Sequence[Fact]) -> int:
         if facts:
-            at, spent = self._clock(), _SPEND.dump_json(spend).decode()
-            connection.execute(
-                insert(events),
-                [
-                    {
-                        "search_id": search_id,
-                        "sequence": last + position,
-                        "at": at,
-                        "spend": spent,
-                        "fact": _FACT.dump_json(fact).decode(),
-                    }
-                    for position, fact in enumerate(facts, 1)
-                ],
-            )
+            connection.execute(insert(events), rows.event_rows(search_id, last, self._clock(), spend, facts))
         return last + len(facts)
 
     def _write_candidates(self, connection: Connection, search_id: str, writes: Sequence[CandidateWrite]) -> None:
         new = [
-            {"search_id": search_id, "created_at": self._clock()} | _columns(write, _COMPLETE_KEYS)
+            {"search_id": search_id, "created_at": self._clock()} | rows.candidate_columns(write, rows.COMPLETE_KEYS)
             for write in writes
             if write.new
         ]
@@ -420,43 +369,13 @@ class SqlStore:
         for write in writes:
             if write.new:
                 continue
-            given = tuple(key for key in _COMPLETE_KEYS if getattr(write, key) is not None)
+            given = tuple(key for key in rows.COMPLETE_KEYS if getattr(write, key) is not None)
             connection.execute(
                 update(candidates).where(
                     candidates.c.search_id == bindparam("of_search"), candidates.c.number == bindparam("of_number")
                 ),
-                {"of_search": search_id, "of_number": write.candidate.number} | _columns(write, given),
+                {"of_search": search_id, "of_number": write.candidate.number} | rows.candidate_columns(write, given),
             )
-
-
-def _columns(write: CandidateWrite, keys: Sequence[str]) -> dict[str, object]:
-    candidate = write.candidate
-    columns: dict[str, object] = {"state": candidate.state, "data": _CANDIDATE.dump_json(candidate).decode()}
-    if write.new:
-        columns["number"] = candidate.number
-    return columns | {key: getattr(write, key) for key in keys}
-
-
-def _search(row: RowMapping) -> SearchRecord:
-    return SearchRecord(
-        search_id=row["search_id"],
-        spec=_SPEC.validate_json(row["spec"]),
-        context=_CONTEXT.validate_json(row["context"]),
-        budget=_BUDGET.validate_json(row["budget"]),
-        spend=_SPEND.validate_json(row["spend"]),
-        state=SearchState(row["state"]),
-        reason=row["reason"],
-        paused_by_person=row["paused_by_person"],
-        best_number=row["best_number"],
-        winner_number=row["winner_number"],
-        gates=_GATES.validate_json(row["gates"]),
-        created_at=row["created_at"],
-        ended_at=row["ended_at"],
-        last_sequence=row["last_sequence"],
-        forked_from=row["forked_from"],
-        needs_owner=row["needs_owner"],
-        told=row["told"],
-    )
 
 
 def _no_search(search_id: str) -> NotFound:

@@ -6,15 +6,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
+from quintain_controller.domain.events import Fact, GateDecided, Promoted
 from quintain_controller.domain.gates import (
     bootstrap_gate,
     confirmation_gate,
     determinism_gate,
     held_out_gate,
 )
-from quintain_controller.domain.model import Candidate, Gate, Verification
-from quintain_controller.store.records import CandidateWrite, SearchRecord
+from quintain_controller.domain.model import Candidate, Gate, SearchState, Verification
+from quintain_controller.store.records import CandidateWrite, SearchRecord, Transition
 from quintain_controller.usecases.access import Access
+from quintain_controller.usecases.journal import Entry
 
 # A ranking whose first so many fail is one of overfitters; the rest of them is not tried.
 _MOST_TRIES = 20
@@ -33,6 +35,20 @@ class Promotion:
     winner: Candidate | None = None
     gates: tuple[Gate, ...] = ()
     writes: list[CandidateWrite] = field(default_factory=list)
+
+    def entry(self, reason: str) -> Entry:
+        """What ends the search, for the given reason."""
+        facts: list[Fact] = [GateDecided(gate) for gate in self.gates]
+        if self.winner is not None:
+            facts.append(Promoted(self.winner))
+        return Entry(
+            self.writes,
+            facts,
+            transition=Transition((SearchState.RUNNING,), SearchState.FINISHED, reason),
+            winner_number=self.winner.number if self.winner else None,
+            gates=self.gates,
+            needs_owner=False,
+        )
 
 
 async def promote(

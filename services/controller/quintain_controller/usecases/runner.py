@@ -10,7 +10,8 @@ from quintain.service.logs import get_logger
 from quintain_controller import metrics
 from quintain_controller.domain.model import SearchState
 from quintain_controller.store.records import Changes, Lease, Transition
-from quintain_controller.usecases.search_run import SearchRun, Surroundings
+from quintain_controller.usecases.search_run import SearchRun
+from quintain_controller.usecases.surroundings import Surroundings
 
 log = get_logger("runner")
 

@@ -9,72 +9,31 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import time
-from collections import OrderedDict, deque
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
-from typing import TypeVar
-
-from structlog.contextvars import bound_contextvars
 
 from quintain.errors import AlreadyExists, InvalidArgument, QuintainError
 from quintain.service.logs import get_logger
-from quintain.service.tracing import tracer
 from quintain_controller import metrics
-from quintain_controller.config import RunnerSettings
-from quintain_controller.domain.events import (
-    BackendTrouble,
-    CandidateChanged,
-    Fact,
-    GateDecided,
-    HeldOutScored,
-    Overfitting,
-    Promoted,
-)
+from quintain_controller.domain.events import BackendTrouble, CandidateChanged
 from quintain_controller.domain.feedback import compose
-from quintain_controller.domain.gates import gap
-from quintain_controller.domain.model import (
-    NANO,
-    Candidate,
-    CandidateState,
-    Charge,
-    Generation,
-    Outcome,
-    SearchState,
-    Verification,
-    request_id,
-)
-from quintain_controller.domain.planner import Asked, Done, NotReproduced, Planner, Told, verified
-from quintain_controller.ports import HELD_OUT, TRAIN, Generator, Verifier
+from quintain_controller.domain.model import NANO, Candidate, CandidateState, SearchState, Verification
+from quintain_controller.domain.planner import Asked, Done, NotReproduced, Planner, Told, answered, verified
+from quintain_controller.ports import HELD_OUT, TRAIN
 from quintain_controller.store.records import CandidateWrite, Lease, SearchRecord, Transition
-from quintain_controller.usecases.access import Access, Notifier
+from quintain_controller.usecases.calls import Calls, traced
+from quintain_controller.usecases.held_out import HeldOutScores
 from quintain_controller.usecases.journal import Entry, Journal
-from quintain_controller.usecases.patience import NeedsPerson, persist
+from quintain_controller.usecases.patience import NeedsPerson
 from quintain_controller.usecases.promotion import promote
 from quintain_controller.usecases.requests import make_order, remake_order
 from quintain_controller.usecases.strategies import make_planner
-
-T = TypeVar("T")
+from quintain_controller.usecases.surroundings import Surroundings
+from quintain_controller.usecases.texts import Texts
 
 log = get_logger("search")
 
-_TEXTS_KEPT = 256
 _ACTIVE = (SearchState.RUNNING, SearchState.PAUSED)
-
-
-@dataclass(frozen=True, slots=True)
-class Surroundings:
-    """What all searches of this process share."""
-
-    access: Access
-    generator: Generator
-    verifier: Verifier
-    notifier: Notifier
-    settings: RunnerSettings
-    generations: asyncio.Semaphore
-    verifications: asyncio.Semaphore
 
 
 class SearchRun:
@@ -89,17 +48,16 @@ class SearchRun:
         self._tasks: dict[int, asyncio.Task[None]] = {}
         self._stuck: set[int] = set()  # a person must act before they go on
         self._arrived: list[CandidateWrite] = []  # settled, not yet written
-        self._texts: OrderedDict[int, tuple[Candidate, str, str]] = OrderedDict()
-        self._reference: Candidate | None = None  # candidate 0, with its held-out score
-        self._held_out: deque[Candidate] = deque()  # told and written, to be scored on held-out
-        self._held_out_task: asyncio.Task[None] | None = None
-        self._generations = asyncio.Semaphore(record.spec.parallel_generations)
-        self._verifications = asyncio.Semaphore(record.spec.parallel_verifications)
-        self._troubled: set[str] = set()
         self._wake = asyncio.Event()
         self._stopping = asyncio.Event()  # cancelled or draining: start nothing new
         self._draining = False
         self._error: BaseException | None = None
+        search_id, spec = record.search_id, record.spec
+        self._texts = Texts(around.access, search_id)
+        self._calls = Calls(around, self._journal, search_id, spec, self._stopping, self._wake)
+        self._held_out = HeldOutScores(
+            self._calls, self._texts, self._journal, search_id, self._stopping, self._pause, self._observe
+        )
 
     # ---------------------------------------------------------------------------------------------------- life cycle
 
@@ -114,7 +72,7 @@ class SearchRun:
                 if self._error is not None:
                     raise self._error
         finally:
-            tasks = [heartbeat, *self._tasks.values(), *([self._held_out_task] if self._held_out_task else [])]
+            tasks = [heartbeat, *self._tasks.values(), *([self._held_out.task] if self._held_out.task else [])]
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
@@ -130,8 +88,7 @@ class SearchRun:
             walking = self._under_way.get(number)
             if walking is not None and walking[0].state is CandidateState.GENERATED:
                 task.cancel()
-        if self._held_out_task is not None:
-            self._held_out_task.cancel()
+        self._held_out.cancel()
         self._wake.set()
 
     def poke(self) -> None:
@@ -187,7 +144,7 @@ class SearchRun:
         except NotReproduced as error:
             await self._pause(f"the strategy does not repeat its recorded plans (fork the search): {error}")
             return
-        self._reference = candidates[0]
+        self._held_out.reference = candidates[0]
         for candidate in candidates:
             if candidate.state.settled:
                 continue
@@ -200,7 +157,7 @@ class SearchRun:
             self._under_way[candidate.number] = (candidate, request)
         self._planner.tell_up_to(self._record.told)
         told = [candidates[n] for n in sorted({0, *self._planner.new_bests}) if n < self._planner.told]
-        self._held_out.extend(candidate for candidate in told if self._lacks_held_out(candidate))
+        self._held_out.add(candidate for candidate in told if self._lacks_held_out(candidate))
 
     def _lacks_held_out(self, candidate: Candidate) -> bool:
         return bool(self._context.held_out) and candidate.held_out is None and candidate.train is not None
@@ -221,7 +178,8 @@ class SearchRun:
         arrived, self._arrived = self._arrived, []
         entry = Entry(list(arrived), [CandidateChanged(write.candidate) for write in arrived])
         for write in arrived:
-            self._settle(write)
+            self._planner.record(write.candidate)
+            metrics.count_candidate(write.candidate)
         self._journal.count_wall_time()
         done: Done | None = None
         bests: list[Candidate] = []
@@ -229,12 +187,14 @@ class SearchRun:
             done = await self._plan(entry, bests)
         if entry.candidates or entry.facts or entry.told is not None:
             await self._journal.write(entry)
-        self._held_out.extend(bests)
+        for write in arrived:
+            self._texts.written(write.candidate.number)
+        self._held_out.add(bests)
         state = self._journal.control.state
         self._start_tasks(state)
         if done is not None and state is SearchState.RUNNING:
             return await self._finish(done.reason)
-        busy = self._tasks or self._arrived or (self._held_out_task is not None and not self._draining)
+        busy = self._tasks or self._arrived or (self._held_out.task is not None and not self._draining)
         if busy or (state is SearchState.RUNNING and not self._draining):
             return False
         if not self._draining:
@@ -260,7 +220,7 @@ class SearchRun:
     def _after_told(self, step: Told, entry: Entry, bests: list[Candidate]) -> None:
         candidate = step.candidate
         if candidate.number == 0:
-            self._reference = candidate
+            self._held_out.reference = candidate
         if step.new_best:
             entry.best_number = candidate.number
             if candidate.train is not None:
@@ -278,7 +238,7 @@ class SearchRun:
             self._spec,
             candidate.number,
             plan,
-            await self._texts_of([*plan.parents, *plan.inspirations]),
+            await self._texts.of([*plan.parents, *plan.inspirations]),
             self._planner.attempts(plan),
             best.train.score if best and best.train else None,
             self._planner.bound_score,
@@ -289,33 +249,6 @@ class SearchRun:
         self._under_way[candidate.number] = (candidate, request)
         entry.candidates.append(CandidateWrite(candidate, new=True))
         entry.facts.append(CandidateChanged(candidate))
-
-    async def _texts_of(self, numbers: list[int]) -> dict[int, tuple[Candidate, str, str]]:
-        found = {n: self._texts[n] for n in numbers if n in self._texts}
-        missing = [n for n in numbers if n not in found]
-        if missing:
-            access = self._around.access
-            found |= await access(access.store.texts, self._record.search_id, missing)
-        for number, text in found.items():
-            self._keep_text(number, text)
-        return found
-
-    async def _source_of(self, number: int) -> str:
-        return (await self._texts_of([number]))[number][1]
-
-    def _keep_text(self, number: int, text: tuple[Candidate, str, str]) -> None:
-        self._texts[number] = text
-        self._texts.move_to_end(number)
-        if len(self._texts) > _TEXTS_KEPT:
-            self._texts.popitem(last=False)
-
-    def _settle(self, write: CandidateWrite) -> None:
-        candidate = write.candidate
-        self._planner.record(candidate)
-        if candidate.number in self._texts:
-            source = self._texts[candidate.number][1]
-            self._keep_text(candidate.number, (candidate, source, write.feedback or ""))
-        metrics.count_candidate(candidate)
 
     def _arrive(self, write: CandidateWrite) -> None:
         """A candidate is settled; the next step writes it."""
@@ -332,25 +265,23 @@ class SearchRun:
                 task = asyncio.create_task(self._walk(candidate, request))
                 self._tasks[number] = task
                 task.add_done_callback(partial(self._walked, number))
-        may_score = state is SearchState.RUNNING and not self._stopping.is_set()
-        if self._held_out and self._held_out_task is None and may_score:
-            self._held_out_task = asyncio.create_task(self._score_held_out())
-            self._held_out_task.add_done_callback(self._held_out_ended)
+        if state is SearchState.RUNNING and not self._stopping.is_set():
+            self._held_out.start()
 
     def _walked(self, number: int, task: asyncio.Task[None]) -> None:
         del self._tasks[number]
         self._observe(task)
 
     async def _walk(self, candidate: Candidate, request: bytes | None) -> None:
-        with _traced(self._record.search_id, candidate.number):
+        with traced(self._record.search_id, candidate.number):
             try:
                 if candidate.state is CandidateState.REQUESTED:
                     if request is None:
                         raise AssertionError(f"candidate {candidate.number} has no request")
-                    answered = await self._generate(candidate, request)
-                    if answered is None or answered.state.settled:
+                    generated = await self._generate(candidate, request)
+                    if generated is None or generated.state.settled:
                         return
-                    candidate = answered
+                    candidate = generated
                 if not self._stopping.is_set():
                     await self._verify(candidate)
             except NeedsPerson as error:
@@ -362,39 +293,21 @@ class SearchRun:
     async def _generate(self, candidate: Candidate, request: bytes) -> Candidate | None:
         plan = candidate.plan
         assert plan is not None, "only planned candidates are requested"
-        async with self._generations, self._around.generations, _stage("generate"):
-            generation = await self._persist(
-                "generator", plan.backend, lambda: self._around.generator.generate(request)
-            )
+        generation = await self._calls.generate(request, plan.backend)
         if generation is None:
             return None
-        candidate = self._answered(candidate, generation)
+        candidate = answered(candidate, generation, self._spec.assume_usd_nano)
         metrics.SPEND_USD.inc(candidate.charge.usd_nano / NANO)
         metrics.SPEND_TOKENS.inc(candidate.charge.tokens)
         write = CandidateWrite(candidate, source=generation.source or None, generation=generation.record)
         if candidate.state.settled:
             self._arrive(write)
             return candidate
-        self._keep_text(candidate.number, (candidate, generation.source, ""))
+        self._texts.keep(candidate, generation.source, "")
         self._planner.record(candidate)
         self._under_way[candidate.number] = (candidate, None)
         await self._journal.write(Entry([write], [CandidateChanged(candidate)]))
         return candidate
-
-    def _answered(self, candidate: Candidate, generation: Generation) -> Candidate:
-        charge = generation.charge
-        if charge.unpriced and self._spec.assume_usd_nano is not None:
-            charge = replace(charge, usd_nano=self._spec.assume_usd_nano)
-        usable = generation.outcome is Outcome.OK
-        name = generation.outcome.name.lower()
-        return replace(
-            candidate,
-            state=CandidateState.GENERATED if usable else CandidateState.REJECTED,
-            outcome=generation.outcome,
-            charge=charge,
-            has_source=bool(generation.source),
-            summary="" if usable else f"{name}: {generation.detail}"[:300].rstrip(": "),
-        )
 
     async def _settle_unanswered(self) -> None:
         """After a cancel: requests that were recorded but perhaps never sent. What was paid is booked, nobody is
@@ -402,34 +315,15 @@ class SearchRun:
         for number, (candidate, _) in list(self._under_way.items()):
             if candidate.state is not CandidateState.REQUESTED:
                 continue
-            try:
-                found = await self._around.generator.recorded(request_id(self._record.search_id, number))
-                settled, record, source = self._answered(candidate, found), found.record, found.source or None
-            except QuintainError as error:
-                # Not recorded, or the generator is away: then what was reserved is the most that it may have cost.
-                risk = 0 if error.code == "NOT_FOUND" else candidate.reserved.usd_nano
-                settled, record, source = (
-                    replace(
-                        candidate,
-                        state=CandidateState.REJECTED,
-                        charge=Charge(at_risk_usd_nano=risk),
-                        summary="cancelled before it was answered",
-                    ),
-                    None,
-                    None,
-                )
-            self._planner.record(settled)
-            self._under_way[number] = (settled, None)
-            write = CandidateWrite(settled, generation=record, source=source)
-            await self._journal.write(Entry([write], [CandidateChanged(settled)]))
+            write = await self._calls.recorded(candidate)
+            self._planner.record(write.candidate)
+            self._under_way[number] = (write.candidate, None)
+            await self._journal.write(Entry([write], [CandidateChanged(write.candidate)]))
 
     async def _verify(self, candidate: Candidate) -> None:
-        source = await self._source_of(candidate.number)
+        source = await self._texts.source_of(candidate.number)
         try:
-            async with self._verifications, self._around.verifications, _stage("verify"):
-                verification = await self._persist(
-                    "verifier", "", lambda: self._around.verifier.verify(self._spec, source, [TRAIN])
-                )
+            verification = await self._calls.verify(source, [TRAIN], "verify")
         except InvalidArgument as error:
             if candidate.plan is None:
                 raise
@@ -442,96 +336,13 @@ class SearchRun:
         parent: Candidate | None = None
         if candidate.plan is not None:
             first = candidate.plan.parents[0]
-            parent = (await self._texts_of([first]))[first][0]
+            parent = (await self._texts.of([first]))[first][0]
         feedback = compose(verification, parent)
-        write = CandidateWrite(verified(candidate, verification), verdict=verification.record, feedback=feedback)
-        self._arrive(write)
+        candidate = verified(candidate, verification)
+        self._texts.settle(candidate, source, feedback)
+        self._arrive(CandidateWrite(candidate, verdict=verification.record, feedback=feedback))
 
-    async def _score_held_out(self) -> None:
-        """One after the other, the reference first: a gap needs it."""
-        while self._held_out and not self._stopping.is_set():
-            candidate = self._held_out[0]
-            verification = await self._verify_parts(candidate.number, [HELD_OUT], "held_out")
-            if verification is None:
-                return
-            candidate = replace(candidate, held_out=verification.held_out)
-            if candidate.number == 0:
-                self._reference = candidate
-            facts = self._held_out_facts(candidate)
-            await self._journal.write(Entry([CandidateWrite(candidate, held_out=verification.record)], facts))
-            self._held_out.popleft()
-
-    async def _verify_parts(
-        self, number: int, parts: list[str], stage: str, *, check_determinism: bool = False, confirm: bool = False
-    ) -> Verification | None:
-        source = await self._source_of(number)
-
-        def call() -> Awaitable[Verification]:
-            return self._around.verifier.verify(
-                self._spec, source, parts, check_determinism=check_determinism, confirm=confirm
-            )
-
-        async with self._verifications, self._around.verifications, _stage(stage):
-            return await self._persist("verifier", "", call)
-
-    def _held_out_facts(self, candidate: Candidate) -> list[Fact]:
-        reference = self._reference
-        found = gap(candidate, reference) if reference is not None else None
-        if found is None or candidate.train is None or candidate.held_out is None:
-            return []
-        held_out = candidate.held_out
-        metrics.HELD_OUT_GAP.labels(self._record.search_id).set(found.gap)
-        facts: list[Fact] = [
-            HeldOutScored(
-                candidate.number,
-                candidate.train.normalized,
-                held_out.normalized,
-                found.gap,
-                held_out.score,
-                held_out.baseline_score,
-            )
-        ]
-        if problem := found.overfitting():
-            facts.append(Overfitting(candidate.number, found.gap, problem))
-        return facts
-
-    def _held_out_ended(self, task: asyncio.Task[None]) -> None:
-        self._held_out_task = None
-        if not task.cancelled() and isinstance(error := task.exception(), NeedsPerson | InvalidArgument):
-            task = asyncio.create_task(self._pause(f"held-out: {error}"))
-        self._observe(task)
-
-    # ------------------------------------------------------------------------------------------------ trouble, the end
-
-    async def _persist(self, service: str, backend: str, call: Callable[[], Awaitable[T]]) -> T | None:
-        async def trouble(error: QuintainError) -> None:
-            await self._trouble(service, backend, error)
-
-        result = await persist(service, call, self._around.settings, trouble, self._stopping)
-        await self._recovered(backend or service)
-        return result
-
-    async def _trouble(self, service: str, backend: str, error: QuintainError) -> None:
-        """Say once that something cannot be used. A backend whose circuit is open pauses the search."""
-        name = backend or service
-        if name in self._troubled:
-            return
-        self._troubled.add(name)
-        log.warning("trouble", search=self._record.search_id, service=service, backend=backend, error=error.message)
-        pauses = error.reason == "BACKEND_DOWN"
-        reason = f"{service} {backend}".strip() + f": {error.reason}: {error.message}"
-        down = Transition((SearchState.RUNNING,), SearchState.PAUSED, reason) if pauses else None
-        await self._journal.write(Entry(facts=[BackendTrouble(name, reason, pauses)], transition=down))
-
-    async def _recovered(self, name: str) -> None:
-        if name not in self._troubled:
-            return
-        self._troubled.discard(name)
-        control = self._journal.control
-        if control.state is SearchState.PAUSED and not control.paused_by_person and not self._troubled:
-            back = Transition((SearchState.PAUSED,), SearchState.RUNNING, f"{name} is back")
-            await self._journal.write(Entry(transition=back))
-            self._wake.set()
+    # --------------------------------------------------------------------------------------------------------- the end
 
     async def _pause(self, reason: str) -> None:
         """Until a person resumes the search."""
@@ -549,15 +360,16 @@ class SearchRun:
 
     async def _finish(self, reason: str) -> bool:
         """Score what is left on held-out, let the gates decide, and end. False if something came in between."""
-        if self._held_out_task is not None:
+        if self._held_out.task is not None:
             return False  # its end wakes us
-        reference = self._reference
+        reference = self._held_out.reference
         assert reference is not None, "a search is done after its seeds were told"
 
         async def verify(number: int, *, check_determinism: bool = False, confirm: bool = False) -> Verification | None:
+            source = await self._texts.source_of(number)
             parts = [TRAIN, *([HELD_OUT] if self._context.held_out else [])]
-            return await self._verify_parts(
-                number, parts, "gates", check_determinism=check_determinism, confirm=confirm
+            return await self._calls.verify(
+                source, parts, "gates", check_determinism=check_determinism, confirm=confirm
             )
 
         try:
@@ -567,39 +379,5 @@ class SearchRun:
             return False
         if promotion is None:
             return False
-        facts: list[Fact] = [GateDecided(gate) for gate in promotion.gates]
-        if promotion.winner is not None:
-            facts.append(Promoted(promotion.winner))
-        await self._journal.write(
-            Entry(
-                promotion.writes,
-                facts,
-                transition=Transition((SearchState.RUNNING,), SearchState.FINISHED, reason),
-                winner_number=promotion.winner.number if promotion.winner else None,
-                gates=promotion.gates,
-                needs_owner=False,
-            )
-        )
+        await self._journal.write(promotion.entry(reason))
         return self._journal.control.state is SearchState.FINISHED
-
-
-@contextmanager
-def _traced(search_id: str, number: int) -> Iterator[None]:
-    """One trace and one correlation id for all that the services do for a candidate."""
-    attributes: dict[str, str | int] = {"quintain.search": search_id, "quintain.candidate": number}
-    with (
-        bound_contextvars(correlation_id=f"{search_id}-{number}"),
-        tracer.start_as_current_span("candidate", attributes=attributes),
-    ):
-        yield
-
-
-@asynccontextmanager
-async def _stage(stage: str) -> AsyncIterator[None]:
-    gauge, begin = metrics.IN_FLIGHT.labels(stage), time.monotonic()
-    gauge.inc()
-    try:
-        yield
-    finally:
-        gauge.dec()
-        metrics.STAGE_SECONDS.labels(stage).observe(time.monotonic() - begin)

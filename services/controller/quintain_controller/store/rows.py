@@ -1,0 +1,102 @@
+"""What the rows of the store hold: records to columns and back. Whatever is not asked for by itself is JSON."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from pydantic import TypeAdapter
+from sqlalchemy import RowMapping
+
+from quintain_controller.domain.events import Event, Fact
+from quintain_controller.domain.model import Budget, Candidate, Gate, SearchContext, SearchSpec, SearchState, Spend
+from quintain_controller.store.records import CandidateRecord, CandidateWrite, NewSearch, SearchRecord
+
+SPEC = TypeAdapter(SearchSpec)
+CONTEXT = TypeAdapter(SearchContext)
+BUDGET = TypeAdapter(Budget)
+SPEND = TypeAdapter(Spend)
+GATES = TypeAdapter(tuple[Gate, ...])
+CANDIDATE = TypeAdapter(Candidate)
+FACT: TypeAdapter[Fact] = TypeAdapter(Fact)
+
+COMPLETE_KEYS = ("source", "feedback", "generation", "verdict", "held_out")
+
+
+def new_search_row(new: NewSearch, created_at: float) -> dict[str, object]:
+    return {
+        "search_id": new.search_id,
+        "request_id": new.request_id,
+        "request_digest": new.request_digest,
+        "created_at": created_at,
+        "ended_at": None,
+        "spec": SPEC.dump_json(new.spec).decode(),
+        "context": CONTEXT.dump_json(new.context).decode(),
+        "budget": BUDGET.dump_json(new.spec.budget).decode(),
+        "spend": SPEND.dump_json(Spend()).decode(),
+        "state": SearchState.RUNNING,
+        "reason": "",
+        "paused_by_person": False,
+        "gates": "[]",
+        "last_sequence": len(new.facts),
+        "forked_from": new.forked_from,
+        "needs_owner": True,
+        "told": 0,
+        "lease_owner": "",
+        "lease_token": 0,
+        "lease_until": 0.0,
+    }
+
+
+def search_record(row: RowMapping) -> SearchRecord:
+    return SearchRecord(
+        search_id=row["search_id"],
+        spec=SPEC.validate_json(row["spec"]),
+        context=CONTEXT.validate_json(row["context"]),
+        budget=BUDGET.validate_json(row["budget"]),
+        spend=SPEND.validate_json(row["spend"]),
+        state=SearchState(row["state"]),
+        reason=row["reason"],
+        paused_by_person=row["paused_by_person"],
+        best_number=row["best_number"],
+        winner_number=row["winner_number"],
+        gates=GATES.validate_json(row["gates"]),
+        created_at=row["created_at"],
+        ended_at=row["ended_at"],
+        last_sequence=row["last_sequence"],
+        forked_from=row["forked_from"],
+        needs_owner=row["needs_owner"],
+        told=row["told"],
+    )
+
+
+def candidate_columns(write: CandidateWrite, keys: Sequence[str]) -> dict[str, object]:
+    """`keys`: which of the complete texts and records to write."""
+    candidate = write.candidate
+    columns: dict[str, object] = {"state": candidate.state, "data": CANDIDATE.dump_json(candidate).decode()}
+    if write.new:
+        columns["number"] = candidate.number
+    return columns | {key: getattr(write, key) for key in keys}
+
+
+def candidate_record(row: RowMapping) -> CandidateRecord:
+    texts = {key: row[key] for key in COMPLETE_KEYS}
+    return CandidateRecord(CANDIDATE.validate_json(row["data"]), row["created_at"], **texts)
+
+
+def event_rows(search_id: str, last: int, at: float, spend: Spend, facts: Sequence[Fact]) -> list[dict[str, object]]:
+    """`last`: sequence of the event before."""
+    spent = SPEND.dump_json(spend).decode()
+    return [
+        {
+            "search_id": search_id,
+            "sequence": last + position,
+            "at": at,
+            "spend": spent,
+            "fact": FACT.dump_json(fact).decode(),
+        }
+        for position, fact in enumerate(facts, 1)
+    ]
+
+
+def event(row: RowMapping) -> Event:
+    return Event(row["sequence"], row["at"], SPEND.validate_json(row["spend"]), FACT.validate_json(row["fact"]))

@@ -1,0 +1,144 @@
+"""Calls of the generator and the verifier for one search: so many at a time, and repeated through trouble."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import replace
+from typing import TypeVar
+
+from structlog.contextvars import bound_contextvars
+
+from quintain.errors import QuintainError
+from quintain.service.logs import get_logger
+from quintain.service.tracing import tracer
+from quintain_controller import metrics
+from quintain_controller.domain.events import BackendTrouble
+from quintain_controller.domain.model import (
+    Candidate,
+    CandidateState,
+    Charge,
+    Generation,
+    SearchSpec,
+    SearchState,
+    Verification,
+    request_id,
+)
+from quintain_controller.domain.planner import answered
+from quintain_controller.store.records import CandidateWrite, Transition
+from quintain_controller.usecases.journal import Entry, Journal
+from quintain_controller.usecases.patience import persist
+from quintain_controller.usecases.surroundings import Surroundings
+
+T = TypeVar("T")
+
+log = get_logger("search")
+
+
+class Calls:
+    """`generate` and `verify` return None if `stopping` was set while they waited to repeat a call, and raise
+    NeedsPerson, InvalidArgument or AlreadyExists where repeating does not help. Trouble is recorded once until it is
+    over; that of a backend whose circuit is open pauses the search meanwhile, and sets `wake` when it goes on."""
+
+    def __init__(
+        self,
+        around: Surroundings,
+        journal: Journal,
+        search_id: str,
+        spec: SearchSpec,
+        stopping: asyncio.Event,
+        wake: asyncio.Event,
+    ) -> None:
+        self._around, self._journal, self._search_id, self._spec = around, journal, search_id, spec
+        self._stopping, self._wake = stopping, wake
+        self._generations = asyncio.Semaphore(spec.parallel_generations)
+        self._verifications = asyncio.Semaphore(spec.parallel_verifications)
+        self._troubled: set[str] = set()  # services and backends that could not be used when last tried
+
+    async def generate(self, request: bytes, backend: str) -> Generation | None:
+        async with self._generations, self._around.generations, _stage("generate"):
+            return await self._persist("generator", backend, lambda: self._around.generator.generate(request))
+
+    async def verify(
+        self, source: str, parts: list[str], stage: str, *, check_determinism: bool = False, confirm: bool = False
+    ) -> Verification | None:
+        """`stage` is what the metrics count it as."""
+
+        def call() -> Awaitable[Verification]:
+            return self._around.verifier.verify(
+                self._spec, source, parts, check_determinism=check_determinism, confirm=confirm
+            )
+
+        async with self._verifications, self._around.verifications, _stage(stage):
+            return await self._persist("verifier", "", call)
+
+    async def recorded(self, candidate: Candidate) -> CandidateWrite:
+        """After a cancel: what came of a request that perhaps was never sent. Nobody is asked to generate."""
+        try:
+            found = await self._around.generator.recorded(request_id(self._search_id, candidate.number))
+        except QuintainError as error:
+            # Not recorded, or the generator is away: then what was reserved is the most that it may have cost.
+            risk = 0 if error.code == "NOT_FOUND" else candidate.reserved.usd_nano
+            return CandidateWrite(
+                replace(
+                    candidate,
+                    state=CandidateState.REJECTED,
+                    charge=Charge(at_risk_usd_nano=risk),
+                    summary="cancelled before it was answered",
+                )
+            )
+        settled = answered(candidate, found, self._spec.assume_usd_nano)
+        return CandidateWrite(settled, generation=found.record, source=found.source or None)
+
+    async def _persist(self, service: str, backend: str, call: Callable[[], Awaitable[T]]) -> T | None:
+        async def trouble(error: QuintainError) -> None:
+            await self._trouble(service, backend, error)
+
+        result = await persist(service, call, self._around.settings, trouble, self._stopping)
+        await self._recovered(backend or service)
+        return result
+
+    async def _trouble(self, service: str, backend: str, error: QuintainError) -> None:
+        name = backend or service
+        if name in self._troubled:
+            return
+        self._troubled.add(name)
+        log.warning("trouble", search=self._search_id, service=service, backend=backend, error=error.message)
+        pauses = error.reason == "BACKEND_DOWN"
+        reason = f"{service} {backend}".strip() + f": {error.reason}: {error.message}"
+        down = Transition((SearchState.RUNNING,), SearchState.PAUSED, reason) if pauses else None
+        await self._journal.write(Entry(facts=[BackendTrouble(name, reason, pauses)], transition=down))
+
+    async def _recovered(self, name: str) -> None:
+        if name not in self._troubled:
+            return
+        self._troubled.discard(name)
+        control = self._journal.control
+        if control.state is SearchState.PAUSED and not control.paused_by_person and not self._troubled:
+            back = Transition((SearchState.PAUSED,), SearchState.RUNNING, f"{name} is back")
+            await self._journal.write(Entry(transition=back))
+            self._wake.set()
+
+
+@contextmanager
+def traced(search_id: str, number: int) -> Iterator[None]:
+    """One trace and one correlation id for all that the services do for a candidate."""
+    attributes: dict[str, str | int] = {"quintain.search": search_id, "quintain.candidate": number}
+    with (
+        bound_contextvars(correlation_id=f"{search_id}-{number}"),
+        tracer.start_as_current_span("candidate", attributes=attributes),
+    ):
+        yield
+
+
+@asynccontextmanager
+async def _stage(stage: str) -> AsyncIterator[None]:
+    gauge, begin = metrics.IN_FLIGHT.labels(stage), time.monotonic()
+    gauge.inc()
+    try:
+        yield
+    finally:
+        gauge.dec()
+        metrics.STAGE_SECONDS.labels(stage).observe(time.monotonic() - begin)

@@ -207,7 +207,9 @@ def test_a_killed_fork_server_costs_a_retry_and_nothing_else(
     call.wait()
     assert call.result is not None, call.error
     assert call.result.verdict.failure.kind == pb.FAILURE_KIND_CPU_LIMIT
-    assert one_worker.worker_pids() == [worker]
+    # the same worker, or another one if its next fork server was too slow on a busy machine
+    assert len(one_worker.worker_pids()) == 1
+    assert server not in children_of(*one_worker.worker_pids())
 
 
 def test_a_stopping_service_finishes_its_runs_and_refuses_new_ones(

@@ -101,10 +101,12 @@ class CrashStack:
     def clients(self) -> list[AsyncController]:
         return [AsyncController(s.address) for s in self.services if s.config.stem.startswith("controller")]
 
+    def received_calls(self) -> int:
+        return self._count("received")
+
     def completed_calls(self) -> int:
         """Answers that the provider charges for, by its own count."""
-        with urllib.request.urlopen(f"{self._fault_url}/control/stats", timeout=10) as answer:
-            return int(json.loads(answer.read())["completed"])
+        return self._count("completed")
 
     def stop(self) -> None:
         for service in self.services:
@@ -112,6 +114,10 @@ class CrashStack:
         if self._fault_server is not None:
             self._fault_server.kill()
             self._fault_server.wait()
+
+    def _count(self, what: str) -> int:
+        with urllib.request.urlopen(f"{self._fault_url}/control/stats", timeout=10) as answer:
+            return int(json.loads(answer.read())[what])
 
     def _service(self, name: str, module: str, settings: str) -> Service:
         port = free_port()
@@ -124,7 +130,7 @@ class CrashStack:
         return service
 
     def _start_fault_server(self) -> None:
-        command = [sys.executable, "-m", "tests.fault_server", "--port", "0", "--delay-seconds", "0.02"]
+        command = [sys.executable, "-m", "tests.fault_server", "--port", "0", "--delay-seconds", "0.1"]
         for index, policy in enumerate(POLICIES):
             path = self.folder / f"policy{index}.py"
             path.write_text(policy)
@@ -159,10 +165,26 @@ async def patiently(call: Any) -> Any:
             await asyncio.sleep(0.05)
 
 
+async def ended(stack: CrashStack, search_id: str) -> pb.Search:
+    """The search, when it is neither running nor paused any more; whichever controller answers."""
+    while True:
+        for client in stack.clients():
+            try:
+                found = (await client.get_search(pb.GetSearchRequest(search_id=search_id), timeout=2.0)).search
+            except QuintainError:
+                continue
+            finally:
+                await client.close()
+            if found.state not in (pb.SEARCH_STATE_RUNNING, pb.SEARCH_STATE_PAUSED):
+                return found
+        await asyncio.sleep(0.02)
+
+
 async def search(
     stack: CrashStack, candidates: int, kills: int, seed: int
 ) -> tuple[pb.Search, list[pb.CandidateSummary]]:
-    """Run one search to its end while `kills` services are killed at random moments of its progress."""
+    """Run one search to its end while `kills` services are killed at random moments of its progress, which the provider
+    sees too: it can be asked while a controller is away."""
     chance = random.Random(seed)
     one = stack.clients()[0]
     spec = pb.SearchSpec(
@@ -172,29 +194,15 @@ async def search(
     search_id = (await patiently(lambda: one.create_search(request, timeout=10.0))).search.search_id
     moments = sorted(chance.uniform(0, 0.9 * candidates) for _ in range(kills))
     counted: Counter[str] = Counter()
-    found: pb.Search
-    while True:
-        for client in stack.clients():
-            try:
-                found = (await client.get_search(pb.GetSearchRequest(search_id=search_id), timeout=2.0)).search
-                break
-            except QuintainError:
-                continue
-            finally:
-                await client.close()
-        else:
-            continue
-        if found.state not in (pb.SEARCH_STATE_RUNNING, pb.SEARCH_STATE_PAUSED):
-            break
-        while moments and found.spend.candidates >= moments[0]:
-            moments.pop(0)
-            victim = chance.choice(stack.services)
-            counted[victim.config.stem] += 1
-            await asyncio.sleep(chance.uniform(0.0, 0.2))  # somewhere between two steps, not at one
-            victim.kill()
-            victim.start()
-        await asyncio.sleep(0.02)
-    assert not moments, f"the search ended before {len(moments)} kills: make it longer"
+    for moment in moments:
+        while stack.received_calls() < moment:
+            await asyncio.sleep(0.01)
+        victim = chance.choice(stack.services)
+        counted[victim.config.stem] += 1
+        await asyncio.sleep(chance.uniform(0.0, 0.2))  # somewhere between two steps, not at one
+        victim.kill()
+        victim.start()
+    found = await ended(stack, search_id)
     summaries = await patiently(
         lambda: one.list_candidates(pb.ListCandidatesRequest(search_id=search_id, page_size=500))
     )

@@ -287,6 +287,7 @@ def test_hundreds_of_runs_of_all_kinds_leave_nothing_behind() -> None:
         _wait_for(lambda: not any(_children(server) for server in jail.server_pids))
         assert {"answered", "failed", "cancelled"} <= set(ends) <= {"answered", "failed", "cancelled", "fault"}
         assert ends.count("fault") < 60
-        assert len(os.listdir("/proc/self/fd")) <= before[0] + 1  # a server that is just being replaced
+        # one more: a server that is just being replaced; a run's last descriptors may close a moment later
+        _wait_for(lambda: len(os.listdir("/proc/self/fd")) <= before[0] + 1)
         assert _own_rss() < before[1] + 8 * MIB
     assert set(threading.enumerate()) <= threads

@@ -11,5 +11,5 @@ if [ "$simulator" = cache_eviction ]; then
     VIRTUAL_ENV=$PWD/.venv .venv/bin/uv pip install --quiet --no-deps --editable examples/simulators/cache_eviction
   }
 fi
-echo "demo: searching for a better $simulator policy on the suite $suite with the offline backend (no API key, about 3 minutes)"
-exec .venv/bin/quintain search --simulator "$simulator" --suite "$suite" --backend offline --candidates 150 --minutes 3 "$@"
+echo "demo: searching for a better $simulator policy on the suite $suite with the offline backend (no API key, about 4 minutes)"
+exec .venv/bin/quintain search --simulator "$simulator" --suite "$suite" --backend offline --candidates 200 --minutes 4 "$@"

@@ -130,7 +130,7 @@ class CrashStack:
         return service
 
     def _start_fault_server(self) -> None:
-        command = [sys.executable, "-m", "tests.fault_server", "--port", "0", "--delay-seconds", "0.1"]
+        command = [sys.executable, "-m", "tests.fault_server", "--port", "0", "--delay-seconds", "0.05"]
         for index, policy in enumerate(POLICIES):
             path = self.folder / f"policy{index}.py"
             path.write_text(policy)
@@ -192,7 +192,7 @@ async def search(
     )
     request = pb.CreateSearchRequest(request_id="crash", spec=spec)
     search_id = (await patiently(lambda: one.create_search(request, timeout=10.0))).search.search_id
-    moments = sorted(chance.uniform(0, 0.9 * candidates) for _ in range(kills))
+    moments = sorted(chance.uniform(0, 0.75 * candidates) for _ in range(kills))
     counted: Counter[str] = Counter()
     for moment in moments:
         while stack.received_calls() < moment:

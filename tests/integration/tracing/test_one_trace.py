@@ -48,7 +48,7 @@ class Collector(otlp_grpc.TraceServiceServicer):
 def collector() -> Iterator[tuple[Collector, str]]:
     made = Collector()
     server = grpc.server(ThreadPoolExecutor(2))
-    otlp_grpc.add_TraceServiceServicer_to_server(made, server)
+    otlp_grpc.add_TraceServiceServicer_to_server(made, server)  # type: ignore[no-untyped-call]
     port = server.add_insecure_port("127.0.0.1:0")
     server.start()
     yield made, f"http://127.0.0.1:{port}"

@@ -5,6 +5,10 @@
 The backend answers at once and the verifier's verdict is arithmetic, both in this process, so what remains is the
 controller: strategy, ledger, making the request, events and the store (SQLite, durable writes). Each size is a search
 of its own in a fresh process; CPU is user + system of that process from creation to the end of the search.
+
+With BENCH_PEERS=1 OpenEvolve is installed from PyPI into a throw-away environment and does the same toy, 100 and 300
+iterations. It is one program: its figure has the building of prompts in it, which here is the generator's work; and it
+writes its state every 100 iterations, whereas the controller's figure has every step in it, durably.
 """
 
 from __future__ import annotations
@@ -12,12 +16,14 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import os
 import random
 import resource
 import subprocess
 import sys
 import tempfile
 import time
+import venv
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -47,6 +53,8 @@ from quintain_controller.usecases.surroundings import Surroundings
 
 SCENARIOS = tuple(f"scenario-{index}" for index in range(12))
 PADDING = "# a line of a policy of ordinary size\n" * 100  # about 4 kB
+PEER = "openevolve==0.4.0"
+PEER_ITERATIONS = (100, 300)
 GUIDE = "A sentence of the guide to the policy interface. " * 300  # about 15 kB
 
 
@@ -184,6 +192,27 @@ def measure(candidates: int, strategy: str) -> dict[str, float]:
         }
 
 
+def in_fresh_process(candidates: int, strategy: str) -> dict[str, float]:
+    command = [sys.executable, __file__, "--here", "--strategy", strategy, "--candidates", str(candidates)]
+    (row,) = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+    return dict(row)
+
+
+def compare_with_peer(strategy: str) -> None:
+    """Both on the same machine, one after the other."""
+    print(f"\n| iterations | quintain, CPU each | {PEER}, CPU each | ratio |\n| --- | --- | --- | --- |")
+    script = Path(__file__).with_name("openevolve_peer.py")
+    with tempfile.TemporaryDirectory() as folder:
+        venv.create(folder, with_pip=True)
+        python = Path(folder) / "bin" / "python"
+        subprocess.run([python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", PEER], check=True)
+        for count in PEER_ITERATIONS:
+            own = in_fresh_process(count, strategy)["cpu_ms"]
+            run = subprocess.run([python, script, str(count)], check=True, capture_output=True, text=True)
+            peer = json.loads(run.stdout)["cpu_ms"]
+            print(f"| {count} | {own:.2f} ms | {peer:.2f} ms | {peer / own:.1f} |", flush=True)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--candidates", type=int, nargs="+", default=[100, 1000, 10000])
@@ -197,8 +226,7 @@ def main() -> None:
     rows = []
     print("| candidates | CPU each | wall each | memory grown | store each |\n| --- | --- | --- | --- | --- |")
     for count in args.candidates:
-        command = [sys.executable, __file__, "--here", "--strategy", args.strategy, "--candidates", str(count)]
-        (row,) = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+        row = in_fresh_process(count, args.strategy)
         rows.append(row)
         print(
             f"| {count} | {row['cpu_ms']:.2f} ms | {row['wall_ms']:.1f} ms | {row['memory_mb']:.1f} MB "
@@ -207,6 +235,8 @@ def main() -> None:
         )
     if args.json:
         args.json.write_text(json.dumps(rows, indent=1))
+    if os.environ.get("BENCH_PEERS") == "1":
+        compare_with_peer(args.strategy)
 
 
 if __name__ == "__main__":

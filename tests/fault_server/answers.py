@@ -36,7 +36,8 @@ FENCES = {
 
 @dataclass(frozen=True)
 class Answer:
-    """`finish`: stop, length, refusal, content_filter. `usage` False leaves the meter reading out."""
+    """`finish`: stop, length, refusal, content_filter. `usage` False leaves the meter reading out, `odd_usage` makes it
+    one that cannot be. Without `model`, what names the answer is missing."""
 
     text: str
     model: str
@@ -45,10 +46,15 @@ class Answer:
     usage: bool = True
     cached_tokens: int = 0
     reasoning_tokens: int = 0
+    odd_usage: bool = False
+
+    @property
+    def named(self) -> dict[str, Any]:
+        return {"model": self.model} if self.model else {"id": None, "model": None}
 
     @property
     def output_tokens(self) -> int:
-        return len(self.text) // 4 + self.reasoning_tokens + 1
+        return -5 if self.odd_usage else len(self.text) // 4 + self.reasoning_tokens + 1
 
     @property
     def identity(self) -> str:
@@ -124,7 +130,7 @@ class Responses:
             "id": f"resp_{a.identity}",
             "object": "response",
             "created_at": 0,
-            "model": a.model,
+            **a.named,
             "status": "incomplete" if a.finish in reasons else "completed",
             "incomplete_details": {"reason": reasons[a.finish]} if a.finish in reasons else None,
             "error": None,
@@ -155,6 +161,15 @@ class Responses:
     @staticmethod
     def error_body(kind: str, code: str, message: str) -> dict[str, Any]:
         return {"error": {"type": kind, "code": code, "message": message, "param": None}}
+
+    @staticmethod
+    def unknown_events() -> list[bytes]:
+        return [
+            b": a comment\n\n",
+            _sse({"type": "response.news", "n": 1}, "response.news"),
+            _sse({"n": 1}),
+            b"data: [1]\n\n",
+        ]
 
     @staticmethod
     def error_event(message: str) -> bytes:
@@ -191,14 +206,14 @@ class Chat:
             "id": f"chatcmpl-{a.identity}",
             "object": "chat.completion",
             "created": 0,
-            "model": a.model,
+            **a.named,
             "choices": [{"index": 0, "message": message, "finish_reason": finish, "logprobs": None}],
             "usage": cls._usage(a) if a.usage else None,
         }
 
     @classmethod
     def events(cls, a: Answer) -> list[bytes]:
-        head = {"id": f"chatcmpl-{a.identity}", "object": "chat.completion.chunk", "created": 0, "model": a.model}
+        head = {"id": f"chatcmpl-{a.identity}", "object": "chat.completion.chunk", "created": 0, **a.named}
         field = "refusal" if a.finish == "refusal" else "content"
         finish = "stop" if a.finish == "refusal" else a.finish
 
@@ -211,6 +226,11 @@ class Chat:
         if a.usage:
             chunks.append({**head, "choices": [], "usage": cls._usage(a)})
         return [*(_sse(c) for c in chunks), b"data: [DONE]\n\n"]
+
+    @staticmethod
+    def unknown_events() -> list[bytes]:
+        odd: list[dict[str, Any]] = [{"object": "news"}, {"choices": []}, {"choices": [{"index": 0, "delta": None}]}]
+        return [b": a comment\n\n", *(_sse(chunk) for chunk in odd), b"data: [1]\n\n"]
 
     error_body = staticmethod(Responses.error_body)
 
@@ -234,7 +254,7 @@ class Messages:
             "id": f"msg_{a.identity}",
             "type": "message",
             "role": "assistant",
-            "model": a.model,
+            **a.named,
             "content": [{"type": "text", "text": a.text}] if a.text else [],
             "stop_reason": _STOP_REASONS[a.finish],
             "stop_sequence": None,
@@ -266,6 +286,11 @@ class Messages:
     def error_body(kind: str, code: str, message: str) -> dict[str, Any]:
         details = {"error_code": code} if code else None
         return {"type": "error", "error": {"type": kind, "message": message, "details": details}}
+
+    @staticmethod
+    def unknown_events() -> list[bytes]:
+        delta = {"type": "content_block_delta", "index": 0, "delta": {"type": "news_delta", "news": 1}}
+        return [_sse({"type": "ping"}, "ping"), _sse({"type": "news"}, "news"), _sse(delta, "content_block_delta")]
 
     @classmethod
     def error_event(cls, message: str) -> bytes:

@@ -16,7 +16,16 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from tests.fault_server.answers import DEFAULT_POLICY, PROTOCOLS, Answer, diff_answer, fenced, policy_for, prompt_of
+from tests.fault_server.answers import (
+    DEFAULT_POLICY,
+    PROTOCOLS,
+    Answer,
+    Responses,
+    diff_answer,
+    fenced,
+    policy_for,
+    prompt_of,
+)
 
 # name -> (HTTP status, error type, error code, headers)
 ERRORS: dict[str, tuple[int, str, str, dict[str, str]]] = {
@@ -24,9 +33,14 @@ ERRORS: dict[str, tuple[int, str, str, dict[str, str]]] = {
     "rate_limited_now": (429, "rate_limit_error", "rate_limit_exceeded", {"retry-after": "0"}),
     "rate_limited_soon": (429, "rate_limit_error", "rate_limit_exceeded", {"retry-after-ms": "50"}),
     "rate_limited_long": (429, "rate_limit_error", "rate_limit_exceeded", {"retry-after": "3600"}),
+    "rate_limited_for_ever": (429, "rate_limit_error", "rate_limit_exceeded", {"retry-after-ms": "inf"}),
+    "rate_limited_garbled": (429, "rate_limit_error", "rate_limit_exceeded", {"retry-after": "-1, soon"}),
     "insufficient_quota": (429, "insufficient_quota", "insufficient_quota", {}),
     "spend_limit": (429, "rate_limit_error", "enforced_spend_limit_reached", {}),
     "overloaded": (529, "overloaded_error", "", {}),
+    "request_timeout": (408, "timeout_error", "", {}),
+    "conflict": (409, "conflict_error", "", {}),
+    "redirect": (307, "", "", {"location": "/elsewhere"}),
     "server_error": (500, "api_error", "server_error", {}),
     "unavailable": (503, "api_error", "", {"retry-after": "0"}),
     "auth": (401, "authentication_error", "invalid_api_key", {}),
@@ -34,10 +48,18 @@ ERRORS: dict[str, tuple[int, str, str, dict[str, str]]] = {
     "bad_request": (400, "invalid_request_error", "context_length_exceeded", {}),
     "not_found": (404, "not_found_error", "model_not_found", {}),
 }
+# name -> (body, headers) of a 200 that is no answer of any protocol
+NO_PROTOCOL: dict[str, tuple[bytes, dict[str, str]]] = {
+    "empty_body": (b"", {}),
+    "malformed": (b"<html>the proxy says hello</html>", {"content-type": "text/html"}),
+    "gzip_rubbish": (b"\x00\x01 not compressed", {"content-encoding": "gzip"}),
+    "json_list": (b"[]", {}),
+}
 FINISHES = {"truncated": "length", "refusal": "refusal", "content_filter": "content_filter"}
 BROKEN = ("hang", "hang_mid_stream", "drip", "reset", "reset_mid_stream", "cut_mid_stream", "clean_cut",
-          "empty_body", "malformed", "malformed_mid_stream", "error_event")  # fmt: skip
-ANSWERED = ("ok", "empty", "reasoning_only", "no_usage", "diff", "bad_diff", "cached", "constant")
+          "empty_body", "malformed", "malformed_mid_stream", "error_event", "flood", "invalid_utf8")  # fmt: skip
+ANSWERED = ("ok", "empty", "reasoning_only", "no_usage", "diff", "bad_diff", "cached", "constant",
+            "cut_after_answer", "unknown_events", "odd_usage", "nameless")  # fmt: skip
 
 _MARK = re.compile(r"request-mark-(\w+)")
 
@@ -195,12 +217,16 @@ class FaultServer:
         if fault == "reset":
             _reset(writer)
             return False
-        if fault in ("empty_body", "malformed"):
-            text = b"" if fault == "empty_body" else b"<html>the proxy says hello</html>"
+        if fault in NO_PROTOCOL:
+            text, extra = NO_PROTOCOL[fault]
             content_type = "text/event-stream" if seen.stream else "application/json"
-            await _send(writer, 200, {"content-type": content_type, **request_id}, text)
+            await _send(writer, 200, {"content-type": content_type, **request_id, **extra}, text)
             return True
         answer = self._make_answer(body, seen)
+        if fault == "flood":
+            await _send_head(writer, 200, {"transfer-encoding": "chunked", **request_id})
+            while True:  # until the client has had enough
+                await _chunk(writer, b"a" * 1024 * 1024)
         if not seen.stream:
             if fault in BROKEN:  # mid-stream faults without a stream: half a body
                 whole = json.dumps(protocol.body(answer)).encode()
@@ -218,9 +244,15 @@ class FaultServer:
         events = protocol.events(answer)
         if fault in BROKEN:
             return await self._broken_stream(writer, events, fault, protocol, gone)
+        if fault == "unknown_events":
+            events[2:2] = protocol.unknown_events()
+        elif fault == "cut_after_answer" and protocol is not Responses:
+            events.pop()  # the word that closes the stream, after the one that ends the answer
         for event in events:
             await _chunk(writer, event)
         seen.completed = True
+        if fault == "cut_after_answer":
+            return False
         await _chunk(writer, b"")
         return True
 
@@ -242,12 +274,13 @@ class FaultServer:
         finish = "length" if fault == "reasoning_only" else FINISHES.get(fault, "stop")
         return Answer(
             text,
-            seen.model,
+            "" if fault == "nameless" else seen.model,
             tokens,
             finish,
             usage=fault != "no_usage",
             cached_tokens=tokens // 2 if fault == "cached" else 0,
             reasoning_tokens=seen.max_tokens if fault == "reasoning_only" else 0,
+            odd_usage=fault == "odd_usage",
         )
 
     async def _broken_stream(
@@ -267,6 +300,10 @@ class FaultServer:
             return True
         if fault == "malformed_mid_stream":
             await _chunk(writer, b"event: message_delta\ndata: {not json\n\n")
+            await _chunk(writer, b"")
+            return True
+        if fault == "invalid_utf8":
+            await _chunk(writer, b'data: "\xff\xfe"\n\n')
             await _chunk(writer, b"")
             return True
         if fault == "error_event":

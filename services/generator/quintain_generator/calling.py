@@ -229,7 +229,7 @@ class Calling:
             self._publish(Progress("calling", attempt))
             begin, sent = time.monotonic(), True
             with metrics.IN_FLIGHT.labels(self._endpoint.name).track_inprogress():
-                reply = self._endpoint.clean_reply(await self._reply(call))
+                reply = await self._reply(call)
         except asyncio.CancelledError:
             again = self._endpoint.backend.capabilities.repeatable
             outcome = CallOutcome.CONNECTION if again else CallOutcome.UNKNOWN
@@ -242,12 +242,13 @@ class Calling:
     async def _reply(self, call: BackendCall) -> BackendReply:
         own_limit = self._endpoint.settings.call_timeout_seconds
         try:
-            return await self._deadline.bound(asyncio.wait_for(self._endpoint.backend.generate(call), own_limit))
+            made = asyncio.wait_for(self._endpoint.backend.generate(call), own_limit)
+            return self._endpoint.clean_reply(await self._deadline.bound(made))
         except TimeoutError:
             return BackendReply(CallOutcome.TIMEOUT, detail=f"no complete answer within {call.timeout_seconds:.1f} s")
         except Exception as error:  # noqa: BLE001 - the boundary to a plugin
-            log.error("backend crashed", backend=self._endpoint.name, error=self._endpoint.clean(repr(error)))
-            detail = f"the backend raised {type(error).__name__}: {error}"
+            detail = self._endpoint.clean(f"the backend raised {type(error).__name__}: {error}")[:2000]
+            log.error("backend crashed", backend=self._endpoint.name, error=detail)
             return BackendReply(CallOutcome.UNKNOWN, detail=detail)
 
     async def _settle(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import astuple, replace
 from datetime import UTC, datetime
 
 from quintain.plugins.backend import Allowance, Backend, BackendReply, CallOutcome, Message
@@ -16,6 +16,12 @@ from quintain_generator.limits import Breaker, TokenBucket
 
 # Of one request: an answer, the second try of a diff, and one call that broke off and may have been charged.
 MAX_PAID_CALLS = 3
+
+# A shorter key ("none", "EMPTY", "ollama") is a placeholder for a local server; cutting it out would break answers.
+MIN_SECRET_CHARACTERS = 8
+
+# What is kept of an answer. No policy is that long, and a caller's message must hold the whole.
+MAX_TEXT_CHARACTERS = 4_000_000
 
 
 class Endpoint:
@@ -34,15 +40,17 @@ class Endpoint:
         """Without secrets, and without lone surrogates, which cannot be stored."""
         text = text.encode("utf-8", "replace").decode("utf-8")
         for secret in self.backend.secrets:
-            if secret:
+            if len(secret) >= MIN_SECRET_CHARACTERS:
                 text = text.replace(secret, "[redacted]")
         return text
 
     def clean_reply(self, reply: BackendReply) -> BackendReply:
-        """No key in anything that is kept, not even if a provider echoes it."""
+        """No key in anything that is kept, not even if a provider echoes it; nothing that cannot be kept or counted."""
+        usage = reply.usage
         return replace(
             reply,
-            text=self.clean(reply.text),
+            usage=usage if usage is None or min(astuple(usage)) >= 0 else None,
+            text=self.clean(reply.text[:MAX_TEXT_CHARACTERS]),
             source=self.clean(reply.source),
             rationale=self.clean(reply.rationale),
             detail=self.clean(reply.detail)[:2000],

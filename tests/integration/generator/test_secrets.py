@@ -87,3 +87,53 @@ def test_the_environment_gives_the_key_and_without_it_the_backend_says_which_var
     assert endpoints["a"].backend.unavailable_reason == "no key: ANTHROPIC_API_KEY is not set or empty"
     assert endpoints["o"].backend.unavailable_reason == ""
     assert GeneratorService(settings)._generations.default == "o"
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (f"{KEY}\nsecond line", "has white space inside; the file or variable must hold the key alone"),
+        (f"export KEY={KEY}", "has white space inside"),
+        (f"{KEY}\u00e9", "has characters that are not printable ASCII"),
+        (f"{KEY}\x00", "has characters that are not printable ASCII"),
+        ("  \n", "is not set or empty"),
+    ],
+)
+def test_a_key_that_cannot_be_sent_is_said_before_any_call_and_without_the_key(
+    tmp_path: Path, content: str, reason: str
+) -> None:
+    """The HTTP library would refuse the header with a message that quotes it."""
+    file = tmp_path / "key"
+    file.write_text(content)
+    backend = {"kind": "openai-compatible", "model": "m", "options": {"base_url": "http://x/v1", "api_key_file": file}}
+    settings = {"store_url": f"sqlite:///{tmp_path}/db", "backends": {"llm": backend}}
+    endpoint = make_endpoints(GeneratorSettings.model_validate(settings), load_prices())["llm"]
+    assert reason in endpoint.backend.unavailable_reason
+    assert str(file) in endpoint.backend.unavailable_reason
+    assert KEY not in endpoint.backend.unavailable_reason
+
+
+async def test_credentials_in_the_base_url_reach_nobody_either(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    password = "pass%2Fword-0123"
+    async with FaultServer(["echo_key"]) as server:
+        options = {"base_url": f"http://me:{password}@127.0.0.1:{server.port}/v1"}
+        async with stack(tmp_path, backend={"options": options}) as s:
+            endpoint = s.service._endpoints["llm"]
+            assert endpoint.clean(f"at {options['base_url']}: pass/word-0123") == (
+                f"at http://me:[redacted]@127.0.0.1:{server.port}/v1: [redacted]"
+            )
+            with pytest.raises(QuintainError) as error:
+                await s.generate_once(request("r1", "llm"))
+    assert password not in f"{error.value!r} {caplog.text}"
+
+
+async def test_a_placeholder_for_a_key_does_not_cut_words_out_of_answers(tmp_path: Path) -> None:
+    """Local servers want some key: "none", "EMPTY", "sorted"."""
+    (tmp_path / "placeholder").write_text("sorted")
+    async with FaultServer() as server:
+        backend = backend_settings("compatible", server.url, tmp_path / "placeholder")
+        async with stack(tmp_path, backends={"llm": backend}) as s:
+            g = await s.generate_once(request("r1", "llm"))
+    assert "return sorted(state)" in g.source

@@ -9,6 +9,7 @@ import pytest
 
 from quintain.plugins.backend import BackendReply, CallOutcome, Usage
 from quintain_generator.backends.llm import classify, model_traits, retry_after
+from quintain_generator.backends.wire import usage_of
 from quintain_generator.domain.generation import is_uncertain
 
 
@@ -30,13 +31,15 @@ from quintain_generator.domain.generation import is_uncertain
         (529, (None, "overloaded_error"), CallOutcome.OVERLOADED),
         (418, ("teapot",), CallOutcome.BAD_REQUEST),
         (599, ("unheard_of",), CallOutcome.SERVER_ERROR),
+        (307, (None,), CallOutcome.BAD_REQUEST),
+        (429, ({"code": 1}, ["x"], 7), CallOutcome.RATE_LIMITED),
         # Inside a stream that began with 200, only the name tells.
         (200, (None, "overloaded_error"), CallOutcome.OVERLOADED),
         (200, ("rate_limit_exceeded",), CallOutcome.RATE_LIMITED),
         (200, ("something_new",), CallOutcome.SERVER_ERROR),
     ],
 )
-def test_an_error_is_what_the_provider_means(status: int, names: tuple[str | None, ...], outcome: CallOutcome) -> None:
+def test_an_error_is_what_the_provider_means(status: int, names: tuple[object, ...], outcome: CallOutcome) -> None:
     assert classify(status, *names) is outcome
 
 
@@ -49,6 +52,14 @@ def test_an_error_is_what_the_provider_means(status: int, names: tuple[str | Non
         ({"retry-after-ms": "250", "retry-after": "7"}, 0.25),
         ({"retry-after": "soon"}, None),
         ({"retry-after": "Wed, 21 Oct 2015 07:28:00 GMT"}, 0.0),
+        ({"retry-after": "Wed, 99 Foo 99999 99:99:99 GMT"}, None),
+        ({"retry-after": "-5"}, None),
+        ({"retry-after": "nan"}, None),
+        ({"retry-after-ms": "soon", "retry-after": "7"}, 7.0),
+        ({"retry-after-ms": "-1", "retry-after": ""}, None),
+        ({"retry-after-ms": "inf"}, 30 * 86400.0),
+        ({"retry-after": "9" * 400}, 30 * 86400.0),
+        ({"retry-after": "Wed, 21 Oct 9999 07:28:00 GMT"}, 30 * 86400.0),
     ],
 )
 def test_retry_after_is_read_in_every_form(headers: dict[str, str], seconds: float | None) -> None:
@@ -85,3 +96,16 @@ def test_an_unknown_model_gets_the_plain_minimum() -> None:
     assert model_traits("somebody/new-model", None).efforts == ()
     assert not model_traits("somebody/new-model", None).cache_breakpoints
     assert "high" in model_traits("claude-opus-5-5", None).efforts
+
+
+@pytest.mark.parametrize("count", [-1, "many", 1.5, 10**30, [], True])
+def test_a_count_that_cannot_be_is_no_meter_reading(count: object) -> None:
+    def reading(**changed: object) -> Usage | None:
+        counts = {"prompt": 10, "output": 5, "cached": 4, "written": None, "reasoning": 2, **changed}
+        return usage_of(prompt_has_all=True, **counts)
+
+    assert reading() == Usage(6, 4, 0, 5, 2)
+    assert [reading(**{name: count}) for name in ("prompt", "output", "cached", "written")] == [None] * 4
+    assert reading(cached=11) is None  # more than the whole
+    assert reading(reasoning=count) == Usage(6, 4, 0, 5, 0)
+    assert reading(reasoning=7) == Usage(6, 4, 0, 5, 5)

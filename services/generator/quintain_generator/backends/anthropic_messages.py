@@ -7,9 +7,7 @@ from typing import Any, ClassVar
 
 import anthropic
 import httpx2
-from anthropic import AsyncAnthropic, omit
-from anthropic.types import MessageDeltaUsage, RawMessageStreamEvent
-from anthropic.types import Usage as WireUsage
+from anthropic import AsyncAnthropic, DefaultAsyncHttpxClient, omit
 
 from quintain.plugins.backend import BackendCall, BackendOptions, BackendReply, CallOutcome, Message, Usage
 from quintain_generator.backends.llm import (
@@ -19,9 +17,11 @@ from quintain_generator.backends.llm import (
     broken,
     classify,
     cut_off,
+    http_error,
     malformed,
     retry_after,
 )
+from quintain_generator.backends.wire import CLIENT_OPTIONS, usage_of, words
 
 _STOP = {
     "end_turn": CallOutcome.OK,
@@ -38,7 +38,10 @@ class AnthropicBackend(LLMBackend):
 
     def __init__(self, model: str, options: LLMOptions) -> None:
         super().__init__(model, options)
-        self._client = AsyncAnthropic(api_key=self._key or "none", base_url=options.base_url or None, max_retries=0)
+        self._client = AsyncAnthropic(
+            api_key=self._key or "none", base_url=options.base_url or None, max_retries=0,
+            http_client=DefaultAsyncHttpxClient(**CLIENT_OPTIONS),
+        )  # fmt: skip
         self._messages = self._client.messages  # imported now, not within the first call
 
     async def generate(self, call: BackendCall) -> BackendReply:
@@ -61,6 +64,8 @@ class AnthropicBackend(LLMBackend):
                     call.progress(answer.characters)
             return answer.reply()
         except (anthropic.AnthropicError, httpx2.HTTPError, *MALFORMED_ERRORS) as error:
+            if answer.finished:  # what broke came after the answer
+                return answer.reply()
             return _failure(error, answer)
 
     async def close(self) -> None:
@@ -91,37 +96,62 @@ class _Answer:
     def __init__(self) -> None:
         self.request_id = ""
         self.characters = 0
-        self.usage: Usage | None = None
+        self._counts: dict[str, object] = {}
         self._events = 0
         self._parts: list[str] = []
         self._model = ""
         self._stop: str | None = None
         self._detail = ""
-        self._ended = False
 
     @property
     def text(self) -> str:
         return "".join(self._parts)
 
-    def take(self, event: RawMessageStreamEvent) -> None:
+    @property
+    def finished(self) -> bool:
+        """The stop reason comes after the last text; the event that closes the stream adds nothing."""
+        return self._stop is not None
+
+    @property
+    def usage(self) -> Usage | None:
+        """Anthropic's input excludes cached and cache-written tokens."""
+        return usage_of(
+            prompt=self._counts.get("input_tokens"),
+            output=self._counts.get("output_tokens"),
+            cached=self._counts.get("cache_read_input_tokens"),
+            written=self._counts.get("cache_creation_input_tokens"),
+            reasoning=self._counts.get("thinking_tokens"),
+            prompt_has_all=False,
+        )
+
+    def take(self, event: Any) -> None:
+        """Events of a kind that nobody knows are passed over."""
         self._events += 1
-        if event.type == "message_start":
-            self._model = event.message.model
-            self.usage = _usage(event.message.usage, Usage())
-        elif event.type == "content_block_delta" and event.delta.type == "text_delta":
-            self._parts.append(event.delta.text)
-            self.characters += len(event.delta.text)
-        elif event.type == "message_delta":
-            self._stop = event.delta.stop_reason
-            details = event.delta.stop_details
-            self._detail = (details.explanation or "") if details else ""
-            self.usage = _usage(event.usage, self.usage or Usage())
-        elif event.type == "message_stop":
-            self._ended = True
+        kind = getattr(event, "type", None)
+        if kind == "message_start":
+            self._model = words(event.message.model)
+            self._read_meter(event.message.usage)
+        elif kind == "content_block_delta" and getattr(event.delta, "type", None) == "text_delta":
+            self._parts.append(words(event.delta.text))
+            self.characters += len(self._parts[-1])
+        elif kind == "message_delta":
+            self._stop = words(event.delta.stop_reason) or self._stop
+            self._detail = (
+                words(getattr(getattr(event.delta, "stop_details", None), "explanation", None)) or self._detail
+            )
+            self._read_meter(event.usage)
+
+    def _read_meter(self, usage: object) -> None:
+        """Readings are cumulative; what an event does not say is as before."""
+        for name in ("input_tokens", "output_tokens", "cache_read_input_tokens", "cache_creation_input_tokens"):
+            if (value := getattr(usage, name, None)) is not None:
+                self._counts[name] = value
+        details = getattr(usage, "output_tokens_details", None)
+        self._counts["thinking_tokens"] = getattr(details, "thinking_tokens", None)
 
     def reply(self) -> BackendReply:
         text = self.text
-        if not self._ended or self._stop is None:
+        if self._stop is None:
             return cut_off(self._events, text, self.request_id)
         outcome = _STOP.get(self._stop, CallOutcome.OK)
         if outcome is CallOutcome.OK and not text.strip():
@@ -142,8 +172,9 @@ def _failure(error: Exception, answer: _Answer) -> BackendReply:
         return BackendReply(
             outcome,
             text=answer.text,
-            detail=f"HTTP {error.status_code}: {error.api_message or error.message}",
-            provider_request_id=error.request_id or answer.request_id,
+            usage=answer.usage,
+            detail=http_error(error.status_code, error.api_message or error.message),
+            provider_request_id=words(error.request_id) or answer.request_id,
             retry_after_seconds=retry_after(error.response.headers),
         )
     if isinstance(error, anthropic.APIConnectionError | httpx2.HTTPError):
@@ -151,19 +182,3 @@ def _failure(error: Exception, answer: _Answer) -> BackendReply:
     if isinstance(error, anthropic.AnthropicError) and not isinstance(error, anthropic.APIError):
         return BackendReply(CallOutcome.BAD_REQUEST, detail=f"{type(error).__name__}: {error}", sent=False)
     return malformed(error, answer.request_id)
-
-
-def _usage(usage: WireUsage | MessageDeltaUsage, before: Usage) -> Usage:
-    """Cumulative; what an event does not say is as before. Anthropic's input excludes cached and written tokens."""
-
-    def newest(value: int | None, old: int) -> int:
-        return old if value is None else value
-
-    details = usage.output_tokens_details
-    return Usage(
-        input_tokens=newest(usage.input_tokens, before.input_tokens),
-        cached_input_tokens=newest(usage.cache_read_input_tokens, before.cached_input_tokens),
-        cache_write_tokens=newest(usage.cache_creation_input_tokens, before.cache_write_tokens),
-        output_tokens=newest(usage.output_tokens, before.output_tokens),
-        reasoning_tokens=details.thinking_tokens if details else before.reasoning_tokens,
-    )

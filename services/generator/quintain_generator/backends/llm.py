@@ -11,11 +11,13 @@ from collections.abc import Mapping
 from importlib import resources
 from pathlib import Path
 from typing import ClassVar
+from urllib.parse import parse_qsl, quote, unquote, urlsplit
 
 import httpx2
 from pydantic import BaseModel, ConfigDict, Field
 
 from quintain.plugins.backend import Backend, BackendOptions, BackendReply, CallOutcome, Capabilities, Operator
+from quintain_generator.backends.wire import AnswerTooLarge
 
 
 class LLMOptions(BackendOptions):
@@ -62,6 +64,8 @@ class LLMBackend(Backend):
         self.traits = model_traits(model, options.models_file)
         self._key_place = str(options.api_key_file or options.api_key_env or self.default_key_env)
         self._key = _read_key(options, self.default_key_env)
+        self._key_problem = _key_problem(self._key)
+        self._address_secrets = _address_secrets(options.base_url)
 
     @property
     def capabilities(self) -> Capabilities:
@@ -76,22 +80,43 @@ class LLMBackend(Backend):
 
     @property
     def unavailable_reason(self) -> str:
-        return "" if self._key else f"no key: {self._key_place} is not set or empty"
+        if not self._key:
+            return f"no key: {self._key_place} is not set or empty"
+        return f"the key in {self._key_place} {self._key_problem}" if self._key_problem else ""
 
     @property
     def secrets(self) -> tuple[str, ...]:
-        return (self._key,) if self._key else ()
+        return (*self._key.split(), *self._address_secrets)
 
     def effort(self, wanted: str) -> str:
         """The effort to send: what is wanted if the model takes it, else nothing."""
         return wanted if wanted in self.traits.efforts else ""
 
 
+def _key_problem(key: str) -> str:
+    """What keeps `key` from being sent. (The HTTP library would say it with the key in its message.)"""
+    if any(character.isspace() for character in key):
+        return "has white space inside; the file or variable must hold the key alone"
+    return "" if key.isascii() and key.isprintable() else "has characters that are not printable ASCII"
+
+
+def _address_secrets(url: str) -> tuple[str, ...]:
+    """Credentials that somebody put into the base URL: a password, values of a query."""
+    try:
+        parts = urlsplit(url)
+        found = [parts.password or "", *(value for _, value in parse_qsl(parts.query))]
+    except ValueError as error:
+        raise ValueError(f"options.base_url: {error}") from None
+    return tuple(
+        dict.fromkeys(form for value in found if value for form in (value, quote(value, safe=""), unquote(value)))
+    )
+
+
 def _read_key(options: LLMOptions, default_env: str) -> str:
     if options.api_key_file is not None:
         try:
             return options.api_key_file.read_text().strip()
-        except OSError:
+        except (OSError, UnicodeDecodeError):
             return ""
     return os.environ.get(options.api_key_env or default_env, "").strip()
 
@@ -134,14 +159,18 @@ _BY_STATUS = {
 }
 
 
-def classify(status: int, *names: str | None) -> CallOutcome:
+def classify(status: int, *names: object) -> CallOutcome:
     """What an error is, from the HTTP status (200 for one inside a stream) and the provider's own names for it.
 
-    A spend limit is looked for first: providers send it as a rate limit, and waiting does not help.
+    A spend limit is looked for first: providers send it as a rate limit, and waiting does not help. Names that are no
+    text say nothing.
     """
-    if _SPEND.intersection(name for name in names if name):
+    known = [name for name in names if isinstance(name, str)]
+    if _SPEND.intersection(known):
         return CallOutcome.SPEND_LIMIT
-    named = [_BY_NAME[name] for name in names if name in _BY_NAME]
+    named = [_BY_NAME[name] for name in known if name in _BY_NAME]
+    if 300 <= status < 400:  # redirects are not followed; the base URL is wrong
+        return CallOutcome.BAD_REQUEST
     if status < 400:
         return named[0] if named else CallOutcome.SERVER_ERROR
     if CallOutcome.CONTENT_FILTER in named:
@@ -151,19 +180,37 @@ def classify(status: int, *names: str | None) -> CallOutcome:
     return CallOutcome.BAD_REQUEST if status < 500 else CallOutcome.SERVER_ERROR
 
 
+_LONGEST_WAIT = 30 * 86400.0  # a wish beyond a month is as good as a month, and can be told to a caller
+
+
 def retry_after(headers: Mapping[str, str]) -> float | None:
-    """Seconds, from ``retry-after-ms`` or ``Retry-After`` (seconds or an HTTP date); None if there is none."""
+    """Seconds, from ``retry-after-ms`` or ``Retry-After`` (seconds or an HTTP date); None if there is none to read."""
+    value = headers.get("retry-after", "")
+    for seconds in (_number(headers.get("retry-after-ms", ""), 1e-3), _number(value, 1.0), _until(value)):
+        if seconds is not None:
+            return min(seconds, _LONGEST_WAIT)
+    return None
+
+
+def _number(text: str, unit: float) -> float | None:
     try:
-        if "retry-after-ms" in headers:
-            return max(0.0, float(headers["retry-after-ms"]) / 1000.0)
-        value = headers.get("retry-after")
-        if value is None:
-            return None
-        if value.strip().replace(".", "", 1).isdigit():
-            return float(value)
-        return max(0.0, email.utils.parsedate_to_datetime(value).timestamp() - time.time())
-    except (ValueError, TypeError):
+        seconds = float(text) * unit
+    except ValueError:
         return None
+    return seconds if seconds >= 0 else None  # false for not a number, too
+
+
+def _until(date: str) -> float | None:
+    try:
+        return max(0.0, email.utils.parsedate_to_datetime(date).timestamp() - time.time())
+    except (ValueError, TypeError, OverflowError, IndexError):
+        return None
+
+
+def http_error(status: int, message: str) -> str:
+    if 300 <= status < 400:
+        return f"HTTP {status}: redirects are not followed; set base_url to where the API is"
+    return f"HTTP {status}: {message}"
 
 
 def broken(error: BaseException, text: str = "") -> BackendReply:
@@ -171,6 +218,8 @@ def broken(error: BaseException, text: str = "") -> BackendReply:
     cause: BaseException | None = error
     while cause is not None and not isinstance(cause, httpx2.HTTPError):
         cause = cause.__cause__
+    if isinstance(cause, AnswerTooLarge | httpx2.DecodingError):
+        return malformed(cause)
     never_sent = isinstance(cause, httpx2.ConnectError | httpx2.ConnectTimeout | httpx2.PoolTimeout)
     timed_out = isinstance(cause, httpx2.TimeoutException) and not never_sent
     reason = f"{type(cause or error).__name__}: {cause or error}"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, ClassVar, Literal
 
-from openai import AsyncOpenAI, AsyncStream, Omit, omit
+from openai import AsyncOpenAI, AsyncStream, DefaultAsyncHttpxClient, Omit, omit
 from openai.types import CompletionUsage
 from openai.types.chat import ChatCompletion, ChatCompletionChunk, ChatCompletionMessageParam
 from pydantic import Field
@@ -13,6 +13,7 @@ from pydantic import Field
 from quintain.plugins.backend import BackendCall, BackendOptions, BackendReply, CallOutcome, Message, Usage
 from quintain_generator.backends.llm import LLMBackend, LLMOptions, cut_off
 from quintain_generator.backends.openai_errors import CAUGHT, reply_for
+from quintain_generator.backends.wire import CLIENT_OPTIONS, usage_of, words
 
 _FINISH = {
     "stop": CallOutcome.OK,
@@ -39,12 +40,15 @@ class OpenAICompatibleBackend(LLMBackend):
         self._stream = options.stream
         self._max_tokens_field = options.max_tokens_field
         self._needs_key = bool(options.api_key_env or options.api_key_file)
-        self._client = AsyncOpenAI(api_key=self._key or "none", base_url=options.base_url, max_retries=0)
+        self._client = AsyncOpenAI(
+            api_key=self._key or "none", base_url=options.base_url, max_retries=0,
+            http_client=DefaultAsyncHttpxClient(**CLIENT_OPTIONS),
+        )  # fmt: skip
         self._completions = self._client.chat.completions  # imported now, not within the first call
 
     @property
     def unavailable_reason(self) -> str:
-        return super().unavailable_reason if self._needs_key else ""
+        return super().unavailable_reason if self._needs_key or self._key else ""
 
     async def generate(self, call: BackendCall) -> BackendReply:
         effort: Any = self.effort(call.allowance.effort) or omit
@@ -71,6 +75,8 @@ class OpenAICompatibleBackend(LLMBackend):
                     call.progress(answer.characters)
             return answer.reply()
         except CAUGHT as error:
+            if answer.finished:  # what broke came after the answer
+                return answer.reply()
             return reply_for(error, answer.text, answer.request_id)
 
     async def close(self) -> None:
@@ -94,31 +100,38 @@ class _Answer:
     def text(self) -> str:
         return "".join(self._parts)
 
-    def take_chunk(self, chunk: ChatCompletionChunk) -> None:
+    @property
+    def finished(self) -> bool:
+        return self._finish is not None
+
+    def take_chunk(self, chunk: object) -> None:
+        """Events of other kinds are not ours to judge: what is missing in one is not looked for."""
+        if not isinstance(chunk, ChatCompletionChunk):
+            return
         self._events += 1
-        self._model = chunk.model or self._model
-        if chunk.usage is not None:
-            self._usage = usage_of(chunk.usage)
-        for choice in chunk.choices:
-            self._take(choice.delta.content, choice.delta.refusal)
-            self._finish = choice.finish_reason or self._finish
+        self._model = words(chunk.model) or self._model
+        if isinstance(chunk.usage, CompletionUsage):
+            self._usage = _usage(chunk.usage)
+        for choice in chunk.choices or ():
+            if choice.delta is not None:
+                self._take(choice.delta.content, choice.delta.refusal)
+            self._finish = words(choice.finish_reason) or self._finish
 
     def take_completion(self, completion: ChatCompletion) -> None:
+        """Raises one of MALFORMED_ERRORS for an object that is no completion."""
+        choice = completion.choices[0]
         self._events += 1
         self.request_id = completion._request_id or ""
-        self._model = completion.model
-        if completion.usage is not None:
-            self._usage = usage_of(completion.usage)
-        choice = completion.choices[0]
+        self._model = words(completion.model)
+        if isinstance(completion.usage, CompletionUsage):
+            self._usage = _usage(completion.usage)
         self._take(choice.message.content, choice.message.refusal)
-        self._finish = choice.finish_reason
+        self._finish = words(choice.finish_reason) or None
 
-    def _take(self, content: str | None, refusal: str | None) -> None:
-        if content:
-            self._parts.append(content)
-            self.characters += len(content)
-        if refusal:
-            self._refusal.append(refusal)
+    def _take(self, content: object, refusal: object) -> None:
+        self._parts.append(words(content))
+        self.characters += len(words(content))
+        self._refusal.append(words(refusal))
 
     def reply(self) -> BackendReply:
         text = self.text
@@ -151,15 +164,13 @@ def chat_messages(messages: Sequence[Message]) -> list[ChatCompletionMessagePara
     return joined
 
 
-def usage_of(usage: CompletionUsage) -> Usage:
-    """OpenAI's input includes cached and cache-written tokens; ours does not."""
+def _usage(usage: CompletionUsage) -> Usage | None:
     details, output = usage.prompt_tokens_details, usage.completion_tokens_details
-    cached = (details.cached_tokens or 0) if details else 0
-    written = (getattr(details, "cache_write_tokens", None) or 0) if details else 0
-    return Usage(
-        input_tokens=max(0, usage.prompt_tokens - cached - written),
-        cached_input_tokens=cached,
-        cache_write_tokens=written,
-        output_tokens=usage.completion_tokens,
-        reasoning_tokens=(output.reasoning_tokens or 0) if output else 0,
+    return usage_of(
+        prompt=usage.prompt_tokens,
+        output=usage.completion_tokens,
+        cached=getattr(details, "cached_tokens", None),
+        written=getattr(details, "cache_write_tokens", None),
+        reasoning=getattr(output, "reasoning_tokens", None),
+        prompt_has_all=True,
     )

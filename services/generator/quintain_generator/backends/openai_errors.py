@@ -6,7 +6,8 @@ import httpx2
 import openai
 
 from quintain.plugins.backend import BackendReply, CallOutcome, Usage
-from quintain_generator.backends.llm import MALFORMED_ERRORS, broken, classify, malformed, retry_after
+from quintain_generator.backends.llm import MALFORMED_ERRORS, broken, classify, http_error, malformed, retry_after
+from quintain_generator.backends.wire import words
 
 CAUGHT = (openai.OpenAIError, httpx2.HTTPError, *MALFORMED_ERRORS)
 
@@ -18,8 +19,8 @@ def reply_for(error: Exception, text: str = "", request_id: str = "") -> Backend
         return BackendReply(
             outcome,
             usage=Usage() if outcome is CallOutcome.CONTENT_FILTER else None,  # refused before any work
-            detail=f"HTTP {error.status_code}: {error.message}",
-            provider_request_id=error.request_id or request_id,
+            detail=http_error(error.status_code, error.message),
+            provider_request_id=words(error.request_id) or request_id,
             retry_after_seconds=retry_after(error.response.headers),
         )
     if isinstance(error, openai.APIConnectionError | httpx2.HTTPError):

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
-from openai import AsyncOpenAI, AsyncStream, omit
-from openai.types.responses import Response, ResponseStreamEvent, ResponseUsage
+from openai import AsyncOpenAI, AsyncStream, DefaultAsyncHttpxClient, omit
+from openai.types.responses import Response, ResponseUsage
 
 from quintain.plugins.backend import BackendCall, BackendOptions, BackendReply, CallOutcome, Message, Usage
 from quintain_generator.backends.llm import LLMBackend, LLMOptions, classify, cut_off
 from quintain_generator.backends.openai_errors import CAUGHT, reply_for
+from quintain_generator.backends.wire import CLIENT_OPTIONS, usage_of, words
 
 _TERMINAL = {"response.completed", "response.incomplete", "response.failed"}
 
@@ -26,7 +27,10 @@ class OpenAIBackend(LLMBackend):
     def __init__(self, model: str, options: OpenAIOptions) -> None:
         super().__init__(model, options)
         self._stream = options.stream
-        self._client = AsyncOpenAI(api_key=self._key or "none", base_url=options.base_url or None, max_retries=0)
+        self._client = AsyncOpenAI(
+            api_key=self._key or "none", base_url=options.base_url or None, max_retries=0,
+            http_client=DefaultAsyncHttpxClient(**CLIENT_OPTIONS),
+        )  # fmt: skip
         self._responses = self._client.responses  # imported now, not within the first call
 
     async def generate(self, call: BackendCall) -> BackendReply:
@@ -46,24 +50,25 @@ class OpenAIBackend(LLMBackend):
             if not self._stream:
                 whole: Response = await self._responses.create(**common)
                 return _reply(whole, whole._request_id or "")
-            stream: AsyncStream[ResponseStreamEvent] = await self._responses.create(**common, stream=True)
+            stream: AsyncStream[Any] = await self._responses.create(**common, stream=True)
             request_id = stream.response.headers.get("x-request-id", "")
             async with stream:
                 async for event in stream:
                     events += 1
-                    if event.type == "response.output_text.delta":
-                        parts.append(event.delta)
-                        characters += len(event.delta)
+                    kind = getattr(event, "type", None)  # an event may be of a kind that nobody knows
+                    if kind == "response.output_text.delta":
+                        parts.append(words(event.delta))
+                        characters += len(parts[-1])
                         call.progress(characters)
-                    elif event.type == "error":
+                    elif kind == "error":
                         return BackendReply(
                             classify(200, event.code),
                             text="".join(parts),
                             detail=f"error in the stream: {event.message}",
                             provider_request_id=request_id,
                         )
-                    elif event.type in _TERMINAL:
-                        return _reply(event.response, request_id)  # type: ignore[union-attr]  # the terminal events
+                    elif kind in _TERMINAL:
+                        return _reply(event.response, request_id, "".join(parts))
             return cut_off(events, "".join(parts), request_id)
         except CAUGHT as error:
             return reply_for(error, "".join(parts), request_id)
@@ -82,18 +87,21 @@ class OpenAIBackend(LLMBackend):
         return items
 
 
-def _reply(response: Response, request_id: str) -> BackendReply:
-    """The reply of a finished response. Raises one of MALFORMED_ERRORS for an object that is none."""
-    contents = [part for item in response.output if item.type == "message" for part in item.content]
-    text = "".join(part.text for part in contents if part.type == "output_text")
-    refusal = "".join(part.refusal for part in contents if part.type == "refusal")
+def _reply(response: Response, request_id: str, streamed: str = "") -> BackendReply:
+    """The reply of a finished response; `streamed`: the text that came before it.
+
+    Raises one of MALFORMED_ERRORS for an object that is none.
+    """
+    contents = [part for item in response.output or () if item.type == "message" for part in item.content or ()]
+    text = "".join(words(part.text) for part in contents if part.type == "output_text") or streamed
+    refusal = "".join(words(part.refusal) for part in contents if part.type == "refusal")
     outcome, detail = _outcome(response, text, refusal)
     return BackendReply(
         outcome,
         text=text,
-        usage=_usage(response.usage) if response.usage is not None else None,
-        model=response.model,
-        provider_request_id=request_id or response.id,
+        usage=_usage(response.usage) if isinstance(response.usage, ResponseUsage) else None,
+        model=words(response.model),
+        provider_request_id=request_id or words(response.id),
         detail=detail,
     )
 
@@ -101,9 +109,8 @@ def _reply(response: Response, request_id: str) -> BackendReply:
 def _outcome(response: Response, text: str, refusal: str) -> tuple[CallOutcome, str]:
     if response.status == "failed":
         error = response.error
-        return classify(200, error.code, error.type) if error else CallOutcome.SERVER_ERROR, (
-            error.message if error else "the response failed without a reason"
-        )
+        names = (getattr(error, "code", None), getattr(error, "type", None))
+        return classify(200, *names), words(getattr(error, "message", None)) or "the response failed without a reason"
     if response.status == "incomplete":
         reason = (response.incomplete_details.reason if response.incomplete_details else None) or "no reason given"
         filtered = reason == "content_filter"
@@ -115,15 +122,12 @@ def _outcome(response: Response, text: str, refusal: str) -> tuple[CallOutcome, 
     return (CallOutcome.OK, "") if text.strip() else (CallOutcome.EMPTY, "completed without text")
 
 
-def _usage(usage: ResponseUsage) -> Usage:
-    """OpenAI's input includes cached and cache-written tokens; ours does not."""
-    details, output = usage.input_tokens_details, usage.output_tokens_details
-    cached = (details.cached_tokens or 0) if details else 0
-    written = (getattr(details, "cache_write_tokens", None) or 0) if details else 0
-    return Usage(
-        input_tokens=max(0, usage.input_tokens - cached - written),
-        cached_input_tokens=cached,
-        cache_write_tokens=written,
-        output_tokens=usage.output_tokens,
-        reasoning_tokens=(output.reasoning_tokens or 0) if output else 0,
+def _usage(usage: ResponseUsage) -> Usage | None:
+    return usage_of(
+        prompt=usage.input_tokens,
+        output=usage.output_tokens,
+        cached=getattr(usage.input_tokens_details, "cached_tokens", None),
+        written=getattr(usage.input_tokens_details, "cache_write_tokens", None),
+        reasoning=getattr(usage.output_tokens_details, "reasoning_tokens", None),
+        prompt_has_all=True,
     )

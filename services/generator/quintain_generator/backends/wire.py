@@ -1,0 +1,86 @@
+"""What comes over the wire is not trusted: how much there may be, where it may lead, and what its values may be."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import Any
+
+import httpx2
+
+from quintain.plugins.backend import Usage
+
+MAX_ANSWER_BYTES = 64 * 1024 * 1024
+"""Of one answer. A stream of 128k tokens has about 40 MB; more than this is no answer."""
+
+MAX_LINE_BYTES = 16 * 1024 * 1024
+"""Of one line (an event, or a whole answer that is not streamed): an SDK copies what it has at each piece of it."""
+
+_MOST_TOKENS = 10**9  # a count above this is no count
+
+
+class AnswerTooLarge(httpx2.RequestError):
+    """The provider sent more than any answer can have."""
+
+
+class _Bounded(httpx2.AsyncByteStream):
+    def __init__(self, inner: httpx2.AsyncByteStream) -> None:
+        self._inner = inner
+        self._chunks = aiter(inner)
+        self._received = self._line = 0
+
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        return self
+
+    async def __anext__(self) -> bytes:
+        chunk = await anext(self._chunks)
+        self._received += len(chunk)
+        end = chunk.rfind(b"\n") + 1
+        self._line = len(chunk) - end if end else self._line + len(chunk)
+        if self._received > MAX_ANSWER_BYTES or self._line > MAX_LINE_BYTES:
+            raise AnswerTooLarge(f"more than {MAX_ANSWER_BYTES} bytes, or {MAX_LINE_BYTES} in one line")
+        return chunk
+
+    async def aclose(self) -> None:
+        await self._inner.aclose()
+
+
+async def _bound(response: httpx2.Response) -> None:
+    assert isinstance(response.stream, httpx2.AsyncByteStream)
+    response.stream = _Bounded(response.stream)
+
+
+CLIENT_OPTIONS: dict[str, Any] = {
+    "follow_redirects": False,  # a header with the key would go along, to wherever it leads
+    "event_hooks": {"response": [_bound]},
+}
+"""For an SDK's ``DefaultAsyncHttpxClient``."""
+
+
+def words(value: object) -> str:
+    """Text of a field that should hold some; the SDKs do not check types."""
+    return value if isinstance(value, str) else ""
+
+
+def usage_of(
+    *, prompt: object, output: object, cached: object, written: object, reasoning: object, prompt_has_all: bool
+) -> Usage | None:
+    """A meter reading; None for one that makes no sense, which is like none.
+
+    `prompt_has_all`: whether `prompt` includes cached and cache-written tokens.
+    """
+    counts = [
+        _count(value) for value in (prompt, output, 0 if cached is None else cached, 0 if written is None else written)
+    ]
+    if None in counts:
+        return None
+    plain, out, read, write = (count or 0 for count in counts)
+    if prompt_has_all:
+        plain -= read + write
+    if plain < 0:
+        return None
+    return Usage(plain, read, write, out, min(_count(reasoning) or 0, out))
+
+
+def _count(value: object) -> int | None:
+    right = isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= _MOST_TOKENS
+    return int(value) if right else None  # type: ignore[call-overload]  # it is an int

@@ -146,7 +146,7 @@ async def search(candidates: int, strategy: str, url: str) -> None:
     around = Surroundings(access, generator, verifier, notifier, settings, asyncio.Semaphore(16), asyncio.Semaphore(16))
     runner = Runner(around, "benchmark")
     runner.start()
-    manager = Manager(access, generator, verifier, runner.poke)
+    manager = Manager(access, generator, verifier, runner.heard)
     record = await manager.create("benchmark", "digest", spec(candidates, strategy))
     changed = notifier.subscribe(record.search_id)
     while not record.state.ended:

@@ -22,6 +22,7 @@ from quintain_controller.adapters.generator import GrpcGenerator
 from quintain_controller.adapters.verifier import GrpcVerifier
 from quintain_controller.config import ControllerSettings
 from quintain_controller.rpc.servicer import ControllerServicer
+from quintain_controller.store.records import SearchRecord
 from quintain_controller.store.sql import SqlStore
 from quintain_controller.usecases.access import Access, Notifier
 from quintain_controller.usecases.manage import Manager
@@ -57,9 +58,9 @@ class ControllerService:
         )
         self._runner = Runner(around, f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:8]}")
 
-        def changed(search_id: str) -> None:
-            notifier.notify(search_id)
-            self._runner.poke(search_id)
+        def changed(record: SearchRecord) -> None:
+            notifier.notify(record.search_id)
+            self._runner.heard(record)
 
         manager = Manager(self._access, self._generator, self._verifier, changed)
         self._servicer = ControllerServicer(

@@ -1,13 +1,16 @@
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+import asyncio
+import inspect
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import pytest
 import pytest_asyncio
-from tests.integration.controller.fakes import FakeGenerator, FakeVerifier, serving
+from tests.integration.controller.fakes import Backend, FakeGenerator, FakeVerifier, serving
 
 from quintain.clients.channel import ClientSettings
 from quintain.clients.controller import AsyncController
@@ -61,15 +64,37 @@ class Stack:
         )
         return await start_server(ControllerService(settings), settings.server)
 
+    def runs(self) -> Mapping[str, Any]:
+        """The searches that the controller started last works on."""
+        found: Mapping[str, Any] = self.server._service._runner._runs  # type: ignore[attr-defined]
+        return found
+
     async def close(self) -> None:
+        """Stop everything, whatever a test left waiting."""
+        for waiting in (self.generator.gate, *self.verifier.delays.values()):
+            waiting.set()
         await self._exit.aclose()
 
 
+NewStack = Callable[..., Stack]
+
+
 @pytest_asyncio.fixture
-async def stack(tmp_path: Path) -> AsyncIterator[Stack]:
-    made = Stack(tmp_path)
-    yield made
-    await made.close()
+async def new_stack(tmp_path: Path) -> AsyncIterator[NewStack]:
+    """Makes stacks that are closed when the test ends, however it ends."""
+    async with AsyncExitStack() as made:
+
+        def make(*backends: Backend, folder: Path = tmp_path, **fields: Any) -> Stack:
+            stack = Stack(folder, FakeGenerator(*backends), **fields)
+            made.push_async_callback(stack.close)
+            return stack
+
+        yield make
+
+
+@pytest.fixture
+def stack(new_stack: NewStack) -> Stack:
+    return new_stack()
 
 
 def spec(**fields: Any) -> pb.SearchSpec:
@@ -86,6 +111,12 @@ async def create(client: AsyncController, **fields: Any) -> str:
 async def watch(client: AsyncController, search_id: str, after: int = 0) -> list[pb.Event]:
     """All events to the end of the search."""
     return [event async for event in client.watch_search(search_id, after, timeout=30.0)]
+
+
+async def until(condition: Callable[[], bool | Awaitable[bool]]) -> None:
+    async with asyncio.timeout(60):
+        while not (await now if inspect.isawaitable(now := condition()) else now):
+            await asyncio.sleep(0.01)
 
 
 async def get(client: AsyncController, search_id: str) -> pb.Search:

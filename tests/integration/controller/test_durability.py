@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.integration.controller.conftest import Stack, candidates, create, get, watch
+from tests.integration.controller.conftest import NewStack, Stack, candidates, create, get, until, watch
 from tests.integration.controller.fakes import FakeVerifier
 
 from quintain.clients.channel import ClientSettings
@@ -36,27 +35,21 @@ def essence(found: list[pb.CandidateSummary]) -> list[tuple[Any, ...]]:
     ]
 
 
-async def undisturbed(folder: Path, **fields: Any) -> tuple[list[tuple[Any, ...]], str]:
-    stack = Stack(folder / "undisturbed")
+async def undisturbed(new_stack: NewStack, folder: Path, **fields: Any) -> tuple[list[tuple[Any, ...]], str]:
+    stack = new_stack(folder=folder)
     client = await stack.start()
     search_id = await create(client, **fields)
     await watch(client, search_id)
     search = await get(client, search_id)
     found = essence(await candidates(client, search_id))
-    await stack.close()
     return found, search.winner.candidate_id.rpartition(".")[2]
 
 
-async def until(condition: Callable[[], Awaitable[bool]]) -> None:
-    async with asyncio.timeout(20):
-        while not await condition():
-            await asyncio.sleep(0.01)
-
-
 @pytest.mark.parametrize("strategy", ["evolve", "tree"])
-async def test_the_same_candidates_at_any_number_of_workers(tmp_path: Path, strategy: str) -> None:
+async def test_the_same_candidates_at_any_number_of_workers(new_stack: NewStack, tmp_path: Path, strategy: str) -> None:
     results = [
         await undisturbed(
+            new_stack,
             tmp_path / str(workers),
             strategy=strategy,
             budget=pb.Budget(candidates=25),
@@ -68,18 +61,16 @@ async def test_the_same_candidates_at_any_number_of_workers(tmp_path: Path, stra
     assert results[0] == results[1] == results[2]
 
 
-async def test_a_search_cut_off_again_and_again_ends_like_an_undisturbed_one(tmp_path: Path) -> None:
-    expected = await undisturbed(tmp_path, budget=pb.Budget(candidates=30))
-    stack = Stack(tmp_path, runner={"lease_seconds": 0.3})
+async def test_a_search_cut_off_again_and_again_ends_like_an_undisturbed_one(
+    new_stack: NewStack, tmp_path: Path
+) -> None:
+    expected = await undisturbed(new_stack, tmp_path / "undisturbed", budget=pb.Budget(candidates=30))
+    stack = new_stack(runner={"lease_seconds": 0.3})
     client = await stack.start()
     search_id = await create(client, budget=pb.Budget(candidates=30))
 
     for stop_at in (3, 8, 15, 22):
-
-        async def reached(stop_at: int = stop_at) -> bool:
-            return len(stack.generator.records) >= stop_at
-
-        await until(reached)
+        await until(lambda stop_at=stop_at: len(stack.generator.records) >= stop_at)
         # No drain: the process is gone between two steps, its lease still in the store.
         await stack.server._service._runner.close()  # type: ignore[attr-defined]
         client = await stack.start()
@@ -93,11 +84,10 @@ async def test_a_search_cut_off_again_and_again_ends_like_an_undisturbed_one(tmp
     assert len(bests) == len(set(bests))
     settled = [e.candidate_changed.candidate.number for e in events if e.candidate_changed.candidate.state in (3, 4)]
     assert sorted(settled) == list(range(31))
-    await stack.close()
 
 
-async def test_two_controllers_share_searches_and_watchers_of_both_see_all(tmp_path: Path) -> None:
-    stack = Stack(tmp_path)
+async def test_two_controllers_share_searches_and_watchers_of_both_see_all(new_stack: NewStack) -> None:
+    stack = new_stack()
     one = await stack.start()
     two = await stack.start()
     ids = [await create(client, seed=seed) for seed, client in enumerate((one, two, one, two))]
@@ -106,7 +96,6 @@ async def test_two_controllers_share_searches_and_watchers_of_both_see_all(tmp_p
         assert [e.sequence for e in seen_by_one] == [e.sequence for e in seen_by_two]
         assert (await get(two, search_id)).state == pb.SEARCH_STATE_FINISHED
     assert set(stack.generator.calls.values()) == {1}
-    await stack.close()
 
 
 async def test_a_watch_resumed_in_the_middle_has_no_gap_and_no_repeat(stack: Stack) -> None:
@@ -166,46 +155,36 @@ async def test_a_backend_that_needs_a_person_waits_for_one_and_loses_nothing(sta
     assert set(stack.generator.calls.values()) == {1}
 
 
-async def test_a_paused_search_settles_what_is_in_flight_and_goes_on_the_same_way(tmp_path: Path) -> None:
-    expected = await undisturbed(tmp_path)
-    stack = Stack(tmp_path)
+async def test_a_paused_search_settles_what_is_in_flight_and_goes_on_the_same_way(
+    new_stack: NewStack, tmp_path: Path
+) -> None:
+    expected = await undisturbed(new_stack, tmp_path / "undisturbed")
+    stack = new_stack()
     client = await stack.start()
     search_id = await create(client)
-
-    async def some() -> bool:
-        return len(stack.generator.records) >= 6
-
-    await until(some)
+    await until(lambda: len(stack.generator.records) >= 6)
     stack.generator.gate.clear()
     await client.pause_search(pb.PauseSearchRequest(search_id=search_id))
     await client.pause_search(pb.PauseSearchRequest(search_id=search_id))  # repeating it is harmless
     stack.generator.gate.set()
-
-    async def settled() -> bool:
-        search = await get(client, search_id)
-        return search.spend.verifications == search.spend.candidates + 1
-
-    await until(settled)
-    assert (await get(client, search_id)).state == pb.SEARCH_STATE_PAUSED
+    await until(lambda: not stack.runs())
+    search = await get(client, search_id)
+    assert search.state == pb.SEARCH_STATE_PAUSED
+    assert search.spend.verifications == len(stack.generator.records) + 1
     before = len(stack.generator.records)
     await client.resume_search(pb.ResumeSearchRequest(search_id=search_id))
     await watch(client, search_id)
     assert len(stack.generator.records) > before
     search = await get(client, search_id)
     assert (essence(await candidates(client, search_id)), search.winner.candidate_id.rpartition(".")[2]) == expected
-    await stack.close()
 
 
-async def test_a_drained_controller_records_the_paid_response_and_hands_over(tmp_path: Path) -> None:
-    stack = Stack(tmp_path)
+async def test_a_drained_controller_records_the_paid_response_and_hands_over(new_stack: NewStack) -> None:
+    stack = new_stack()
     client = await stack.start()
     search_id = await create(client, parallel_generations=2)
     stack.generator.gate.clear()
-
-    async def in_flight() -> bool:
-        return stack.generator.in_flight == 2
-
-    await until(in_flight)
+    await until(lambda: stack.generator.in_flight == 2)
     stopping = asyncio.create_task(stack.server.stop())
     await asyncio.sleep(0)
     stack.generator.gate.set()
@@ -215,7 +194,6 @@ async def test_a_drained_controller_records_the_paid_response_and_hands_over(tmp
     await watch(client, search_id)
     assert recorded >= 2
     assert set(stack.generator.calls.values()) == {1}
-    await stack.close()
 
 
 async def replayed(stack: Stack, search_id: str) -> Any:

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from pathlib import Path
 from typing import Any
 
-from tests.integration.controller.conftest import Stack, candidates, create, get, watch
-from tests.integration.controller.fakes import Backend, FakeGenerator
+from tests.integration.controller.conftest import NewStack, Stack, candidates, create, get, watch
+from tests.integration.controller.fakes import Backend
 
 from quintain.controller.v1 import controller_pb2 as pb
 from quintain.type.v1 import type_pb2
@@ -15,8 +14,8 @@ from quintain.type.v1 import type_pb2
 OVERFITTER = "overfit = True\nx = 0.75\n"
 
 
-async def test_a_planted_overfitter_is_named_and_not_promoted(tmp_path: Path) -> None:
-    stack = Stack(tmp_path, FakeGenerator(Backend(sources={5: OVERFITTER})))
+async def test_a_planted_overfitter_is_named_and_not_promoted(new_stack: NewStack) -> None:
+    stack = new_stack(Backend(sources={5: OVERFITTER}))
     client = await stack.start()
     search_id = await create(client)
     events = await watch(client, search_id)
@@ -30,19 +29,16 @@ async def test_a_planted_overfitter_is_named_and_not_promoted(tmp_path: Path) ->
     assert [(gate.name, gate.candidate_id) for gate in refused] == [("held_out", f"{search_id}.5")]
     assert search.winner.score < search.best.score
     assert search.winner.held_out_score > search.winner.held_out_baseline_score
-    await stack.close()
 
 
-async def test_without_any_real_improvement_nobody_wins(tmp_path: Path) -> None:
-    generator = FakeGenerator(Backend(sources=dict.fromkeys(range(40), "x = 0.0\n") | {3: OVERFITTER}))
-    stack = Stack(tmp_path, generator)
+async def test_without_any_real_improvement_nobody_wins(new_stack: NewStack) -> None:
+    stack = new_stack(Backend(sources=dict.fromkeys(range(40), "x = 0.0\n") | {3: OVERFITTER}))
     client = await stack.start()
     search_id = await create(client)
     events = await watch(client, search_id)
     search = await get(client, search_id)
     assert not search.HasField("winner")
     assert not any(e.HasField("promoted") for e in events)
-    await stack.close()
 
 
 async def test_no_backend_ever_hears_of_the_held_out_scenarios(stack: Stack) -> None:
@@ -85,9 +81,8 @@ async def test_held_out_scores_that_cannot_be_had_pause_the_search_until_a_perso
     assert unhandled == []
 
 
-async def test_a_failing_policy_is_a_result_that_gets_repaired(tmp_path: Path) -> None:
-    generator = FakeGenerator(Backend(sources={2: "raise x = 0.5\n"}))
-    stack = Stack(tmp_path, generator)
+async def test_a_failing_policy_is_a_result_that_gets_repaired(new_stack: NewStack) -> None:
+    stack = new_stack(Backend(sources={2: "raise x = 0.5\n"}))
     client = await stack.start()
     search_id = await create(client, strategy="chain")
     await watch(client, search_id)
@@ -96,10 +91,9 @@ async def test_a_failing_policy_is_a_result_that_gets_repaired(tmp_path: Path) -
     assert "ValueError" in failed.summary
     assert repaired.operator == 4
     assert repaired.parent_ids[0] == failed.candidate_id
-    request = generator.requests[f"{search_id}/3"]
+    request = stack.generator.requests[f"{search_id}/3"]
     assert not request.task.parents[0].HasField("score")
     assert request.task.lessons[0].startswith("failed: ")
-    await stack.close()
 
 
 async def test_a_suite_without_held_out_scenarios_says_so(stack: Stack) -> None:

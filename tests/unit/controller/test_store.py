@@ -142,24 +142,25 @@ def test_the_owner_cannot_overrule_a_person(store: SqlStore) -> None:
     lease = owned(store)
     store.change_state("one", SearchState.CANCELLED, "enough")
     finish = Transition((SearchState.RUNNING,), SearchState.FINISHED, "done", facts=[NewBest(SEED, None)])
-    control = store.commit(lease, Changes(Spend(), transition=finish, needs_owner=False))
+    control = store.commit(lease, Changes(Spend(), transition=finish, idle_in=SearchState.FINISHED))
     assert control.state is SearchState.CANCELLED
     assert store.search("one").last_sequence == 2
     with pytest.raises(FailedPrecondition, match="cancel it first"):
         store.delete("one")  # somebody still settles what is in flight
-    store.commit(lease, Changes(Spend(), needs_owner=False))
+    store.commit(lease, Changes(Spend(), idle_in=SearchState.CANCELLED))
     assert store.events_after("one", 0, 10)[1]
     store.delete("one")
     with pytest.raises(NotFound):
         store.search("one")
 
 
-def test_a_search_resumed_while_its_owner_leaves_is_not_forgotten(store: SqlStore) -> None:
+@pytest.mark.parametrize("change", [SearchState.RUNNING, SearchState.CANCELLED])
+def test_a_search_changed_while_its_owner_leaves_is_not_forgotten(store: SqlStore, change: SearchState) -> None:
     new_search(store)
     lease = owned(store)
     store.change_state("one", SearchState.PAUSED, "p")
-    store.change_state("one", SearchState.RUNNING, "", needs_owner=True)
-    store.commit(lease, Changes(Spend(), needs_owner=False))  # decided while it was paused
+    store.change_state("one", change, "")
+    store.commit(lease, Changes(Spend(), idle_in=SearchState.PAUSED))  # decided while it was paused
     store.release(lease)
     assert owned(store, "next").search_id == "one"
 
@@ -177,7 +178,7 @@ def test_a_new_budget_wakes_a_finished_search_and_takes_its_winner_back(store: S
     lease = owned(store)
     done = Transition((SearchState.RUNNING,), SearchState.FINISHED, "budget used up")
     gates = (Gate("held_out", True, "", 0),)
-    store.commit(lease, Changes(Spend(), transition=done, winner_number=0, gates=gates, needs_owner=False))
+    store.commit(lease, Changes(Spend(), transition=done, winner_number=0, gates=gates, idle_in=SearchState.FINISHED))
     store.release(lease)
     assert store.acquire("me", 5, 60.0) == []
     record = store.extend_budget("one", Budget(candidates=99), resume=True)

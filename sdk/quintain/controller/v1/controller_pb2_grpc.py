@@ -133,14 +133,18 @@ class ControllerServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def CancelSearch(self, request, context):
-        """CancelSearch stops for good; work in flight is settled. Repeating it is harmless.
+        """CancelSearch stops for good; what was sent is settled and booked. Repeating it is harmless. FAILED_PRECONDITION: it
+        has ended another way. When the controller that answers works on the search, no generation is started after the
+        answer. When another one does, that one hears of it with its next write or heartbeat, at the latest after a third of
+        its lease (5 seconds by default); what it has sent until then is paid and booked.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def PauseSearch(self, request, context):
-        """PauseSearch stops asking for new candidates; work in flight is settled. FAILED_PRECONDITION: it has ended.
+        """PauseSearch stops asking for new candidates, with the same promise as CancelSearch; work in flight is settled, and
+        what was planned but not sent keeps its reservation. FAILED_PRECONDITION: it has ended.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

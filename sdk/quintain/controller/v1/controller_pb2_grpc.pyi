@@ -46,9 +46,15 @@ class ControllerStub:
     ListSearches: _grpc.UnaryUnaryMultiCallable[_controller_pb2.ListSearchesRequest, _controller_pb2.ListSearchesResponse]
     """ListSearches pages through searches, newest first."""
     CancelSearch: _grpc.UnaryUnaryMultiCallable[_controller_pb2.CancelSearchRequest, _controller_pb2.CancelSearchResponse]
-    """CancelSearch stops for good; work in flight is settled. Repeating it is harmless."""
+    """CancelSearch stops for good; what was sent is settled and booked. Repeating it is harmless. FAILED_PRECONDITION: it
+    has ended another way. When the controller that answers works on the search, no generation is started after the
+    answer. When another one does, that one hears of it with its next write or heartbeat, at the latest after a third of
+    its lease (5 seconds by default); what it has sent until then is paid and booked.
+    """
     PauseSearch: _grpc.UnaryUnaryMultiCallable[_controller_pb2.PauseSearchRequest, _controller_pb2.PauseSearchResponse]
-    """PauseSearch stops asking for new candidates; work in flight is settled. FAILED_PRECONDITION: it has ended."""
+    """PauseSearch stops asking for new candidates, with the same promise as CancelSearch; work in flight is settled, and
+    what was planned but not sent keeps its reservation. FAILED_PRECONDITION: it has ended.
+    """
     ResumeSearch: _grpc.UnaryUnaryMultiCallable[_controller_pb2.ResumeSearchRequest, _controller_pb2.ResumeSearchResponse]
     """ResumeSearch goes on after a pause. FAILED_PRECONDITION: it has ended."""
     ExtendBudget: _grpc.UnaryUnaryMultiCallable[_controller_pb2.ExtendBudgetRequest, _controller_pb2.ExtendBudgetResponse]
@@ -86,9 +92,15 @@ class ControllerAsyncStub(ControllerStub):
     ListSearches: _aio.UnaryUnaryMultiCallable[_controller_pb2.ListSearchesRequest, _controller_pb2.ListSearchesResponse]  # type: ignore[assignment]
     """ListSearches pages through searches, newest first."""
     CancelSearch: _aio.UnaryUnaryMultiCallable[_controller_pb2.CancelSearchRequest, _controller_pb2.CancelSearchResponse]  # type: ignore[assignment]
-    """CancelSearch stops for good; work in flight is settled. Repeating it is harmless."""
+    """CancelSearch stops for good; what was sent is settled and booked. Repeating it is harmless. FAILED_PRECONDITION: it
+    has ended another way. When the controller that answers works on the search, no generation is started after the
+    answer. When another one does, that one hears of it with its next write or heartbeat, at the latest after a third of
+    its lease (5 seconds by default); what it has sent until then is paid and booked.
+    """
     PauseSearch: _aio.UnaryUnaryMultiCallable[_controller_pb2.PauseSearchRequest, _controller_pb2.PauseSearchResponse]  # type: ignore[assignment]
-    """PauseSearch stops asking for new candidates; work in flight is settled. FAILED_PRECONDITION: it has ended."""
+    """PauseSearch stops asking for new candidates, with the same promise as CancelSearch; work in flight is settled, and
+    what was planned but not sent keeps its reservation. FAILED_PRECONDITION: it has ended.
+    """
     ResumeSearch: _aio.UnaryUnaryMultiCallable[_controller_pb2.ResumeSearchRequest, _controller_pb2.ResumeSearchResponse]  # type: ignore[assignment]
     """ResumeSearch goes on after a pause. FAILED_PRECONDITION: it has ended."""
     ExtendBudget: _aio.UnaryUnaryMultiCallable[_controller_pb2.ExtendBudgetRequest, _controller_pb2.ExtendBudgetResponse]  # type: ignore[assignment]
@@ -147,7 +159,11 @@ class ControllerServicer(metaclass=_abc_1.ABCMeta):
         request: _controller_pb2.CancelSearchRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_controller_pb2.CancelSearchResponse, _abc.Awaitable[_controller_pb2.CancelSearchResponse]]:
-        """CancelSearch stops for good; work in flight is settled. Repeating it is harmless."""
+        """CancelSearch stops for good; what was sent is settled and booked. Repeating it is harmless. FAILED_PRECONDITION: it
+        has ended another way. When the controller that answers works on the search, no generation is started after the
+        answer. When another one does, that one hears of it with its next write or heartbeat, at the latest after a third of
+        its lease (5 seconds by default); what it has sent until then is paid and booked.
+        """
 
     @_abc_1.abstractmethod
     def PauseSearch(
@@ -155,7 +171,9 @@ class ControllerServicer(metaclass=_abc_1.ABCMeta):
         request: _controller_pb2.PauseSearchRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_controller_pb2.PauseSearchResponse, _abc.Awaitable[_controller_pb2.PauseSearchResponse]]:
-        """PauseSearch stops asking for new candidates; work in flight is settled. FAILED_PRECONDITION: it has ended."""
+        """PauseSearch stops asking for new candidates, with the same promise as CancelSearch; work in flight is settled, and
+        what was planned but not sent keeps its reservation. FAILED_PRECONDITION: it has ended.
+        """
 
     @_abc_1.abstractmethod
     def ResumeSearch(

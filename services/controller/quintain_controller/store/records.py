@@ -20,11 +20,13 @@ class Lease:
 
 @dataclass(frozen=True, slots=True)
 class Control:
-    """What others may have changed while an owner works: told with every commit and heartbeat."""
+    """What others may have changed while an owner works: told with every commit and heartbeat. Each change has an
+    event, so the greater `sequence` is the later word."""
 
     state: SearchState
     budget: Budget
     paused_by_person: bool
+    sequence: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +51,7 @@ class SearchRecord:
 
     @property
     def control(self) -> Control:
-        return Control(self.state, self.budget, self.paused_by_person)
+        return Control(self.state, self.budget, self.paused_by_person, self.last_sequence)
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,8 +104,8 @@ class Changes:
     told: int | None = None
     winner_number: int | None = None
     gates: tuple[Gate, ...] | None = None
-    # False: nothing is left to do until somebody changes the search.
-    needs_owner: bool = True
+    # Nothing is left to do while the search is in this state.
+    idle_in: SearchState | None = None
 
 
 @dataclass(frozen=True, slots=True)

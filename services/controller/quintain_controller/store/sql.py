@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 
 from sqlalchemy import Connection, and_, bindparam, delete, func, insert, or_, select, update
 from sqlalchemy.exc import IntegrityError, OperationalError
@@ -170,11 +171,9 @@ class SqlStore:
                 if row.source is not None
             }
 
-    def change_state(
-        self, search_id: str, state: SearchState, reason: str, *, needs_owner: bool | None = None
-    ) -> SearchRecord:
-        """A person's pause, resume or cancel. Raises NotFound, FailedPrecondition if the search has ended another way.
-        Repeating it is harmless."""
+    def change_state(self, search_id: str, state: SearchState, reason: str) -> SearchRecord:
+        """A person's pause, resume or cancel; an owner then does what is left to do. Raises NotFound,
+        FailedPrecondition if the search has ended another way. Repeating it is harmless."""
         with self._transaction() as connection:
             record = self._read(connection, search_id, lock=True)
             paused = state is SearchState.PAUSED
@@ -184,11 +183,9 @@ class SqlStore:
                 raise FailedPrecondition(
                     f"search {search_id} has ended ({record.state.name}: {record.reason})", reason="SEARCH_ENDED"
                 )
-            values = {"state": state, "reason": reason, "paused_by_person": paused}
+            values = {"state": state, "reason": reason, "paused_by_person": paused, "needs_owner": True}
             if state.ended:
                 values["ended_at"] = self._clock()
-            if needs_owner is not None:
-                values["needs_owner"] = needs_owner
             self._update(connection, record, values, [StateChanged(state, reason)])
             return self._read(connection, search_id)
 
@@ -267,7 +264,7 @@ class SqlStore:
     def commit(self, lease: Lease, changes: Changes) -> Control:
         """Write what belongs together. Raises Aborted if the lease was lost; then nothing is written."""
         with self._transaction() as connection:
-            control, sequence = self._owned_head(connection, lease)
+            control = self._owned(connection, lease)
             facts = list(changes.facts)
             values: dict[str, object] = {"spend": rows.SPEND.dump_json(changes.spend).decode()}
             for key in ("best_number", "winner_number", "told"):
@@ -276,8 +273,7 @@ class SqlStore:
             if changes.gates is not None:
                 values["gates"] = rows.GATES.dump_json(changes.gates).decode()
             wanted = changes.transition
-            moved = wanted is not None and control.state in wanted.expected
-            if wanted is not None and moved:
+            if wanted is not None and control.state in wanted.expected:
                 values |= {
                     "state": wanted.state,
                     "reason": wanted.reason,
@@ -285,14 +281,13 @@ class SqlStore:
                     "ended_at": self._clock() if wanted.state.ended else None,
                 }
                 facts += [*wanted.facts, StateChanged(wanted.state, wanted.reason)]
-                control = Control(wanted.state, control.budget, wanted.paused_by_person)
-            if wanted is None or moved:
-                # A search that somebody resumed meanwhile needs its owner still.
-                values["needs_owner"] = changes.needs_owner or control.state is SearchState.RUNNING
+                control = replace(control, state=wanted.state, paused_by_person=wanted.paused_by_person)
+            values["needs_owner"] = control.state is not changes.idle_in
             self._write_candidates(connection, lease.search_id, changes.candidates)
-            values["last_sequence"] = self._append(connection, lease.search_id, sequence, changes.spend, facts)
+            last = self._append(connection, lease.search_id, control.sequence, changes.spend, facts)
+            values["last_sequence"] = last
             connection.execute(update(searches).where(searches.c.search_id == lease.search_id).values(values))
-        return control
+        return replace(control, sequence=last)
 
     # --------------------------------------------------------------------------------------------------------- inside
 
@@ -325,9 +320,6 @@ class SqlStore:
         return rows.search_record(row)
 
     def _owned(self, connection: Connection, lease: Lease) -> Control:
-        return self._owned_head(connection, lease)[0]
-
-    def _owned_head(self, connection: Connection, lease: Lease) -> tuple[Control, int]:
         row = connection.execute(
             select(
                 searches.c.state,
@@ -341,9 +333,8 @@ class SqlStore:
         ).first()
         if row is None or row.lease_token != lease.token:
             raise Aborted(f"search {lease.search_id} has another owner now")
-        return Control(
-            SearchState(row.state), rows.BUDGET.validate_json(row.budget), row.paused_by_person
-        ), row.last_sequence
+        budget = rows.BUDGET.validate_json(row.budget)
+        return Control(SearchState(row.state), budget, row.paused_by_person, row.last_sequence)
 
     def _update(
         self, connection: Connection, record: SearchRecord, values: dict[str, object], facts: Sequence[Fact]

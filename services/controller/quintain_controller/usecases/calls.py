@@ -38,9 +38,10 @@ log = get_logger("search")
 
 
 class Calls:
-    """`generate` and `verify` return None if `stopping` was set while they waited to repeat a call, and raise
-    NeedsPerson, InvalidArgument or AlreadyExists where repeating does not help. Trouble is recorded once until it is
-    over; that of a backend whose circuit is open pauses the search meanwhile, and sets `wake` when it goes on."""
+    """`generate` returns None if `holding` was set before it could call or repeat a call, `verify` likewise for
+    `stopping`. They raise NeedsPerson, InvalidArgument or AlreadyExists where repeating does not help. Trouble is
+    recorded once until it is over; that of a backend whose circuit is open pauses the search meanwhile, and sets `wake`
+    when it goes on."""
 
     def __init__(
         self,
@@ -48,18 +49,21 @@ class Calls:
         journal: Journal,
         search_id: str,
         spec: SearchSpec,
+        holding: asyncio.Event,
         stopping: asyncio.Event,
         wake: asyncio.Event,
     ) -> None:
         self._around, self._journal, self._search_id, self._spec = around, journal, search_id, spec
-        self._stopping, self._wake = stopping, wake
+        self._holding, self._stopping, self._wake = holding, stopping, wake
         self._generations = asyncio.Semaphore(spec.parallel_generations)
         self._verifications = asyncio.Semaphore(spec.parallel_verifications)
         self._troubled: set[str] = set()  # services and backends that could not be used when last tried
 
     async def generate(self, request: bytes, backend: str) -> Generation | None:
         async with self._generations, self._around.generations, _stage("generate"):
-            return await self._persist("generator", backend, lambda: self._around.generator.generate(request))
+            return await self._persist(
+                "generator", backend, lambda: self._around.generator.generate(request), self._holding
+            )
 
     async def verify(
         self, source: str, parts: list[str], stage: str, *, check_determinism: bool = False, confirm: bool = False
@@ -72,10 +76,10 @@ class Calls:
             )
 
         async with self._verifications, self._around.verifications, _stage(stage):
-            return await self._persist("verifier", "", call)
+            return await self._persist("verifier", "", call, self._stopping)
 
     async def recorded(self, candidate: Candidate) -> CandidateWrite:
-        """After a cancel: what came of a request that perhaps was never sent. Nobody is asked to generate."""
+        """After the end: what came of a request that perhaps was never sent. Nobody is asked to generate."""
         try:
             found = await self._around.generator.recorded(request_id(self._search_id, candidate.number))
         except QuintainError as error:
@@ -86,18 +90,21 @@ class Calls:
                     candidate,
                     state=CandidateState.REJECTED,
                     charge=Charge(at_risk_usd_nano=risk),
-                    summary="cancelled before it was answered",
+                    summary="the search ended before it was answered",
                 )
             )
         settled = answered(candidate, found, self._spec.assume_usd_nano)
         return CandidateWrite(settled, generation=found.record, source=found.source or None)
 
-    async def _persist(self, service: str, backend: str, call: Callable[[], Awaitable[T]]) -> T | None:
+    async def _persist(
+        self, service: str, backend: str, call: Callable[[], Awaitable[T]], stopped: asyncio.Event
+    ) -> T | None:
         async def trouble(error: QuintainError) -> None:
             await self._trouble(service, backend, error)
 
-        result = await persist(service, call, self._around.settings, trouble, self._stopping)
-        await self._recovered(backend or service)
+        result = await persist(service, call, self._around.settings, trouble, stopped)
+        if result is not None:
+            await self._recovered(backend or service)
         return result
 
     async def _trouble(self, service: str, backend: str, error: QuintainError) -> None:

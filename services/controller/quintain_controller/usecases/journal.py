@@ -26,7 +26,7 @@ class Entry:
     best_number: int | None = None
     winner_number: int | None = None
     gates: tuple[Gate, ...] | None = None
-    needs_owner: bool = True
+    idle_in: SearchState | None = None
     done: asyncio.Future[None] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
 
 
@@ -41,10 +41,11 @@ class Journal:
         control: Control,
         ledger: Ledger,
         committed: Callable[[], None],
-        resumed: Callable[[], None],
+        changed: Callable[[SearchState], None],
     ) -> None:
+        """`committed` is called after every transaction, `changed` with the state before when `control` is new."""
         self._access, self._lease, self._ledger = access, lease, ledger
-        self._committed, self._resumed = committed, resumed
+        self._committed, self._changed = committed, changed
         self.control = control
         self._queue: list[Entry] = []
         self._writer: asyncio.Task[None] | None = None
@@ -67,11 +68,12 @@ class Journal:
             await asyncio.wait([self._writer])
 
     def heard(self, control: Control) -> None:
-        """The latest word of the store."""
-        resumed = self.control.state is SearchState.PAUSED and control.state is SearchState.RUNNING
-        self.control = control
-        if resumed:
-            self._resumed()
+        """A word of the store; one that a later word has overtaken on the way is dropped."""
+        if control.sequence <= self.control.sequence:
+            return
+        self.count_wall_time()
+        before, self.control = self.control.state, control
+        self._changed(before)
 
     def count_wall_time(self) -> None:
         """A search's clock runs while it is running."""
@@ -118,5 +120,5 @@ class Journal:
             told=next((e.told for e in reversed(batch) if e.told is not None), None),
             winner_number=last.winner_number,
             gates=last.gates,
-            needs_owner=last.needs_owner,
+            idle_in=last.idle_in,
         )

@@ -22,12 +22,12 @@ BUDGET_USED_UP = "budget used up"
 
 @dataclass(frozen=True, slots=True)
 class Manager:
-    """`changed(search_id)` is called after every change."""
+    """`changed` is called with what the search has become, before the caller hears of it."""
 
     access: Access
     generator: Generator
     verifier: Verifier
-    changed: Callable[[str], None]
+    changed: Callable[[SearchRecord], None]
 
     async def create(
         self, request_id: str, digest: str, draft: SearchSpec, forked_from: str = "", first_policy: str = ""
@@ -74,14 +74,14 @@ class Manager:
             facts=[StateChanged(SearchState.RUNNING, "created")],
         )
         record = await self.access(self.access.store.create, new)
-        self.changed(record.search_id)
+        self.changed(record)
         return record
 
     async def pause(self, search_id: str) -> SearchRecord:
         return await self._change(search_id, SearchState.PAUSED, "paused by a person")
 
     async def resume(self, search_id: str) -> SearchRecord:
-        return await self._change(search_id, SearchState.RUNNING, "", needs_owner=True)
+        return await self._change(search_id, SearchState.RUNNING, "")
 
     async def cancel(self, search_id: str) -> SearchRecord:
         return await self._change(search_id, SearchState.CANCELLED, "cancelled by a person")
@@ -103,17 +103,15 @@ class Manager:
             budget = replace(budget, **{bound: new})
         goes_on = record.reason.startswith(BUDGET_USED_UP)
         record = await self.access(self.access.store.extend_budget, search_id, budget, resume=goes_on)
-        self.changed(search_id)
+        self.changed(record)
         return record
 
     async def delete(self, search_id: str) -> None:
         await self.access(self.access.store.delete, search_id)
 
-    async def _change(
-        self, search_id: str, state: SearchState, reason: str, needs_owner: bool | None = None
-    ) -> SearchRecord:
-        record = await self.access(self.access.store.change_state, search_id, state, reason, needs_owner=needs_owner)
-        self.changed(search_id)
+    async def _change(self, search_id: str, state: SearchState, reason: str) -> SearchRecord:
+        record = await self.access(self.access.store.change_state, search_id, state, reason)
+        self.changed(record)
         return record
 
 

@@ -47,7 +47,7 @@ class Promotion:
             transition=Transition((SearchState.RUNNING,), SearchState.FINISHED, reason),
             winner_number=self.winner.number if self.winner else None,
             gates=self.gates,
-            needs_owner=False,
+            idle_in=SearchState.FINISHED,
         )
 
 

@@ -9,7 +9,7 @@ from quintain.errors import Aborted, QuintainError, Unavailable
 from quintain.service.logs import get_logger
 from quintain_controller import metrics
 from quintain_controller.domain.model import SearchState
-from quintain_controller.store.records import Changes, Lease, Transition
+from quintain_controller.store.records import Changes, Lease, SearchRecord, Transition
 from quintain_controller.usecases.search_run import SearchRun
 from quintain_controller.usecases.surroundings import Surroundings
 
@@ -30,11 +30,11 @@ class Runner:
     def start(self) -> None:
         self._loop_task = asyncio.create_task(self._loop())
 
-    def poke(self, search_id: str) -> None:
-        """A search was created or changed through this process: look at once."""
-        run = self._runs.get(search_id)
+    def heard(self, record: SearchRecord) -> None:
+        """A search was created or changed through this process. One that runs here obeys before this returns."""
+        run = self._runs.get(record.search_id)
         if run is not None:
-            run.poke()
+            run.heard(record.control)
         self._poke.set()
 
     async def drain(self) -> None:
@@ -80,7 +80,10 @@ class Runner:
         try:
             run = SearchRun(self._around, lease, await access(access.store.search, search_id))
             self._runs[search_id] = run
-            await run.run()
+            try:
+                await run.run()
+            finally:
+                del self._runs[search_id]
             await access(access.store.release, lease)
         except Aborted:
             metrics.LEASES_LOST.inc()
@@ -91,7 +94,6 @@ class Runner:
             log.error("search crashed", search=search_id, exc_info=error)
             await self._park(lease, error)
         finally:
-            self._runs.pop(search_id, None)
             self._around.notifier.notify(search_id)
 
     async def _park(self, lease: Lease, error: Exception) -> None:
@@ -103,5 +105,6 @@ class Runner:
         )
         with suppress(Aborted, Unavailable):
             record = await access(access.store.search, lease.search_id)
-            await access(access.store.commit, lease, Changes(spend=record.spend, transition=paused, needs_owner=False))
+            idle_in = SearchState.PAUSED if record.state is SearchState.RUNNING else record.state
+            await access(access.store.commit, lease, Changes(record.spend, transition=paused, idle_in=idle_in))
             await access(access.store.release, lease)

@@ -20,7 +20,7 @@ from quintain_controller.domain.feedback import compose
 from quintain_controller.domain.model import NANO, Candidate, CandidateState, SearchState, Verification
 from quintain_controller.domain.planner import Asked, Done, NotReproduced, Planner, Told, answered, verified
 from quintain_controller.ports import HELD_OUT, TRAIN
-from quintain_controller.store.records import CandidateWrite, Lease, SearchRecord, Transition
+from quintain_controller.store.records import CandidateWrite, Control, Lease, SearchRecord, Transition
 from quintain_controller.usecases.calls import Calls, traced
 from quintain_controller.usecases.held_out import HeldOutScores
 from quintain_controller.usecases.journal import Entry, Journal
@@ -41,20 +41,22 @@ class SearchRun:
         self._around, self._lease, self._record = around, lease, record
         self._spec, self._context = record.spec, record.context
         self._planner: Planner = make_planner(record.spec, record.context)
+        self._planner.ledger.wall_seconds = record.spend.wall_seconds
         self._journal = Journal(
-            around.access, lease, record.control, self._planner.ledger, self._committed, self._resumed
+            around.access, lease, record.control, self._planner.ledger, self._committed, self._changed
         )
         self._under_way: dict[int, tuple[Candidate, bytes | None]] = {}  # not settled; with the request if not answered
         self._tasks: dict[int, asyncio.Task[None]] = {}
         self._stuck: set[int] = set()  # a person must act before they go on
         self._arrived: list[CandidateWrite] = []  # settled, not yet written
         self._wake = asyncio.Event()
-        self._stopping = asyncio.Event()  # cancelled or draining: start nothing new
+        self._stopping = asyncio.Event()  # cancelled, failed or draining: start nothing new
+        self._holding = asyncio.Event()  # stopping, or paused by a person: start no generation
         self._draining = False
         self._error: BaseException | None = None
         search_id, spec = record.search_id, record.spec
         self._texts = Texts(around.access, search_id)
-        self._calls = Calls(around, self._journal, search_id, spec, self._stopping, self._wake)
+        self._calls = Calls(around, self._journal, search_id, spec, self._holding, self._stopping, self._wake)
         self._held_out = HeldOutScores(
             self._calls, self._texts, self._journal, search_id, self._stopping, self._pause, self._observe
         )
@@ -65,6 +67,8 @@ class SearchRun:
         """Work until nothing is left to do. Raises Aborted (the lease was lost) or Unavailable (the store)."""
         heartbeat = asyncio.create_task(self._heartbeat())
         try:
+            self._changed(self._record.state)
+            await self._look()  # the record was read before others could tell this run of a change
             await self._restore()
             while not await self._step():
                 await self._wake.wait()
@@ -83,7 +87,7 @@ class SearchRun:
         """Start nothing new; `run` returns when the generations in flight are recorded. Verifications are dropped: the
         next owner's request joins the run or finds its verdict."""
         self._draining = True
-        self._stopping.set()
+        self._stop()
         for number, task in self._tasks.items():
             walking = self._under_way.get(number)
             if walking is not None and walking[0].state is CandidateState.GENERATED:
@@ -91,9 +95,9 @@ class SearchRun:
         self._held_out.cancel()
         self._wake.set()
 
-    def poke(self) -> None:
-        """Somebody changed the search: look at once instead of at the next heartbeat."""
-        asyncio.get_running_loop().create_task(self._look()).add_done_callback(self._observe)
+    def heard(self, control: Control) -> None:
+        """Somebody changed the search. After a pause or cancel no generation is started, from now on."""
+        self._journal.heard(control)
 
     async def _heartbeat(self) -> None:
         try:
@@ -111,6 +115,23 @@ class SearchRun:
         self._journal.heard(control)
         self._wake.set()
 
+    def _changed(self, before: SearchState) -> None:
+        """The journal's `control` is new."""
+        control = self._journal.control
+        if control.state is SearchState.CANCELLED:
+            self._stop()
+        elif control.state is SearchState.PAUSED and control.paused_by_person:
+            self._holding.set()
+        elif not self._stopping.is_set():
+            self._holding.clear()
+        if before is SearchState.PAUSED and control.state is SearchState.RUNNING:
+            self._stuck.clear()  # whoever resumed it says that they may be tried again
+        self._wake.set()
+
+    def _stop(self) -> None:
+        self._stopping.set()
+        self._holding.set()
+
     def _fail(self, error: BaseException) -> None:
         self._error = self._error or error
         self._wake.set()
@@ -118,11 +139,6 @@ class SearchRun:
     def _observe(self, task: asyncio.Task[None]) -> None:
         if not task.cancelled() and (error := task.exception()) is not None:
             self._fail(error)
-        self._wake.set()
-
-    def _resumed(self) -> None:
-        """Whoever resumed the search says that what was stuck may be tried again."""
-        self._stuck.clear()
         self._wake.set()
 
     def _committed(self) -> None:
@@ -135,7 +151,6 @@ class SearchRun:
         candidates: list[Candidate] = []
         while page := await access(access.store.candidate_page, search_id, len(candidates) - 1, 500):
             candidates += page
-        self._planner.ledger.wall_seconds = self._record.spend.wall_seconds
         if not candidates:
             await self._begin()
             return
@@ -198,10 +213,10 @@ class SearchRun:
         if busy or (state is SearchState.RUNNING and not self._draining):
             return False
         if not self._draining:
-            if state is SearchState.CANCELLED:
+            if state.ended:
                 await self._settle_unanswered()
-            await self._journal.write(Entry(needs_owner=False))
-        return self._draining or self._journal.control.state is not SearchState.RUNNING
+            await self._journal.write(Entry(idle_in=state))
+        return self._draining or self._journal.control.state is state
 
     async def _plan(self, entry: Entry, bests: list[Candidate]) -> Done | None:
         """Tell and ask as far as possible now. Adds what is to be written to `entry`, and to `bests` what is to be
@@ -258,10 +273,9 @@ class SearchRun:
     # ------------------------------------------------------------------------------------------ a candidate on its way
 
     def _start_tasks(self, state: SearchState) -> None:
-        if state is SearchState.CANCELLED:
-            self._stopping.set()
         for number, (candidate, request) in self._under_way.items():
-            if number not in self._tasks and number not in self._stuck and not self._stopping.is_set():
+            held = self._holding if candidate.state is CandidateState.REQUESTED else self._stopping
+            if number not in self._tasks and number not in self._stuck and not held.is_set():
                 task = asyncio.create_task(self._walk(candidate, request))
                 self._tasks[number] = task
                 task.add_done_callback(partial(self._walked, number))
@@ -285,8 +299,8 @@ class SearchRun:
                 if not self._stopping.is_set():
                     await self._verify(candidate)
             except NeedsPerson as error:
-                await self._pause(error.reason)
                 self._stuck.add(candidate.number)  # until the search is resumed
+                await self._pause(error.reason)
             except (InvalidArgument, AlreadyExists) as error:
                 await self._end(SearchState.FAILED, f"candidate {candidate.number}: {error.code}: {error.message}")
 
@@ -310,7 +324,7 @@ class SearchRun:
         return candidate
 
     async def _settle_unanswered(self) -> None:
-        """After a cancel: requests that were recorded but perhaps never sent. What was paid is booked, nobody is
+        """After the end: requests that were recorded but perhaps never sent. What was paid is booked, nobody is
         called, and no reservation stays."""
         for number, (candidate, _) in list(self._under_way.items()):
             if candidate.state is not CandidateState.REQUESTED:
@@ -354,7 +368,7 @@ class SearchRun:
 
     async def _end(self, state: SearchState, reason: str) -> None:
         log.error("search failed", search=self._record.search_id, reason=reason)
-        self._stopping.set()
+        self._stop()
         await self._journal.write(Entry(transition=Transition(_ACTIVE, state, reason)))
         self._wake.set()
 

@@ -182,10 +182,9 @@ def test_cancelling_ends_a_wait_at_once(jail: Jail, source: str) -> None:
     ends: list[BaseException] = []
     with _open(jail, source, PATIENT) as run:
         thread = _asking(run.open_policy({}), ends)
-        started = time.monotonic()
         run.cancel()
         thread.join(10)
-    assert time.monotonic() - started < 2
+        assert not thread.is_alive()
     assert isinstance(ends[0], RunCancelled)
     assert run.usage.killed_by == "cancel"
 

@@ -107,7 +107,7 @@ def test_cancellation_kills_the_policy_and_frees_the_worker(
     with one_worker.client() as client:
         began = time.monotonic()
         assert verify(client, PERFECT).verdict.train.score == 1.0
-        assert time.monotonic() - began < 2.0
+        assert time.monotonic() - began < PATIENCE  # left alone, the cancelled policy computes for 120 s
     assert one_worker.worker_pids() == before  # the worker itself was not lost
     until(lambda: jailed_policies(one_worker) == 0)
 
@@ -134,6 +134,7 @@ def test_a_full_queue_says_when_to_come_back(stub: verifier_pb2_grpc.VerifierStu
     assert error.retry_after_seconds
     other = Call(stub, endless(4), caller="somebody else")
     until(lambda: other.position is not None)  # a caller who fills the queue gives up a place
+    until(lambda: any(c.error is not None for c in waiting))  # and hears of it, if later
     evicted = [c for c in waiting if c.error is not None]
     assert [from_rpc_error(c.error).code for c in evicted if c.error] == ["RESOURCE_EXHAUSTED"]
     for call in (running, *waiting, other):

@@ -26,6 +26,19 @@ FENCES = {
     "think": "<think>\n```python\nthis is not the answer(\n```\n</think>\nA rationale.\n\n```python\n{code}```\n",
     "several": "A sketch:\n\n```python\nx = (\n```\n\nand now:\n\n```python\n{code}```\n\nRun:\n\n```bash\nls\n```\n",
     "indented": "1. The policy:\n\n   ```python\n{indented}   ```\n",
+    "py_with_title": 'A rationale.\n\n```py title="policy.py"\n{code}```\n',
+    "tabbed": "- The policy:\n\n\t```python\n{tabbed}\t```\n",
+    "quoted": "A rationale.\n\n> ```python\n{quoted}> ```\n",
+    "nested": "````markdown\nA rationale.\n\n```python\n{code}```\n````\n",
+    "after_words": "The policy: ```python\n{code}```\n",
+    "closed_on_the_line": "A rationale.\n\n```python\n{stripped}```\nDone.",
+    "bare_between_words": "I'd sort.\n\n# Policy\n\nfrom here on it is code.\n\n{code}\nThat's it; it doesn't fail.\n",
+    "unclosed_then_words": "A rationale.\n\n```python\n{code}\nThat's it; it doesn't fail.\n",
+    "think_unclosed": "<think>\nMaybe this.\n\n```python\n{code}```\n",
+    "think_unopened": "Maybe x = (\n```python\nx = (\n```\n</think>\nA rationale.\n\n```python\n{code}```\n",
+    "other_languages": "```diff\n-a\n+b\n```\n```python\n{code}```\n```json\n[]\n```\n",
+    "sixty": "```\na step\n```\n" * 60 + "```python\n{code}```\n",
+    "unseen": "\ufeffA rationale.\n\n```python\n\ufeff{unseen}```\n",
     "surrogate": "A rationale \ud800.\n\n```python\n{code}```\n",
     "crlf": "A rationale.\r\n\r\n```python\r\n{crlf}```\r\n",
     "no_code": "I would rather talk about the weather.",
@@ -87,7 +100,15 @@ def policy_for(prompt: str, policies: Sequence[str]) -> str:
 
 def fenced(code: str, kind: str) -> str:
     indented = "".join(f"   {line}\n" for line in code.splitlines())
-    return FENCES[kind].format(code=code, indented=indented, crlf=code.replace("\n", "\r\n"))
+    return FENCES[kind].format(
+        code=code,
+        stripped=code.rstrip("\n"),
+        indented=indented,
+        tabbed=indented.replace("   ", "\t", 1).replace("\n   ", "\n\t"),
+        quoted=indented.replace("   ", "> ", 1).replace("\n   ", "\n> "),
+        crlf=code.replace("\n", "\r\n"),
+        unseen=code.replace("    ", "\u00a0" * 4).replace("return", "return\u200b"),
+    )
 
 
 # ---------------------------------------------------------------------------------------------------- protocols

@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from tests.fault_server.answers import FENCES
 from tests.support.generator import Stack, request, stack
 
 from quintain.errors import QuintainError
@@ -28,6 +29,7 @@ class Row:
 
 
 ENDLESS = {"hang", "hang_mid_stream", "drip"}
+NO_POLICY = {"no_code", "broken_code", "wrong_name"}
 CHARGED, AT_RISK, NOTHING = "charged", "at risk", "nothing"
 
 EXPECTED: dict[str, Row] = {
@@ -83,10 +85,7 @@ EXPECTED: dict[str, Row] = {
     "overloaded, server_error, ok": Row("OK", 3, CHARGED),
     "clean_cut, ok": Row("OK", 2, f"{CHARGED} + {AT_RISK}"),
     # Fences of every kind.
-    **{f"fence_{kind}": Row("OK", 1, CHARGED) for kind in (
-        "python", "plain", "none", "prose", "unclosed", "tilde", "four", "think", "several", "indented", "crlf",
-        "surrogate",
-    )},
+    **{f"fence_{kind}": Row("OK", 1, CHARGED) for kind in FENCES if kind not in NO_POLICY},
     "fence_no_code": Row("NO_CODE", 1, CHARGED),
     "fence_broken_code": Row("INVALID_CODE", 1, CHARGED),
     "fence_wrong_name": Row("INVALID_CODE", 1, CHARGED),

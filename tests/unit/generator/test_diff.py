@@ -42,6 +42,43 @@ def test_a_block_that_does_not_apply_says_why(search: str, reason: str) -> None:
     assert reason in str(error.value)
 
 
+def test_a_block_that_is_indented_otherwise_fits_and_its_replacement_moves_along() -> None:
+    source = "class A:\n    def f(self):\n        if self:\n            return 1\n        return 2\n"
+    block = Block("if self:\n    return 1\n", "if self:\n    return 10\nelse:\n    pass\n")
+    expected = "        if self:\n            return 10\n        else:\n            pass\n"
+    assert expected in apply_blocks(source, [block])
+
+
+def test_another_indentation_within_a_block_does_not_fit() -> None:
+    with pytest.raises(DiffError, match="not in the source"):
+        apply_blocks("if a:\n    b\n", [Block("if a:\n  b\n", "x\n")])
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("<<<<<<< SEARCH\na\n=======\nb\n", "block 1: it has no end"),
+        ("<<<<<<< SEARCH\na\n=======\nb\n<<<<<<< SEARCH\nc\n=======\nd\n>>>>>>> REPLACE\n", "block 1: it has no end"),
+        ("<<<<<<< SEARCH\na\n>>>>>>> REPLACE\n", "block 1: there is no line of ======="),
+        ("<<<<<<< SEARCH\na\n=======\nb\n>>>>>>> REPLACE\n" * 101, "101 blocks are more than 100"),
+    ],
+)
+def test_a_block_that_is_not_complete_is_said_so(text: str, reason: str) -> None:
+    with pytest.raises(DiffError, match=reason):
+        find_blocks(text)
+
+
+def test_applying_takes_time_in_proportion_to_the_source() -> None:
+    """Where it does not, this takes hours."""
+    source = "x\n" * 128_000
+    with pytest.raises(DiffError, match="not in the source"):
+        apply_blocks(source, [Block("x\n" * 64_000 + "y\n", "z\n")])
+    with pytest.raises(DiffError, match="more than 5 times"):
+        apply_blocks(source, [Block("x\n" * 64_000, "z\n")])
+    with pytest.raises(DiffError, match="not in the source"):
+        apply_blocks("ab" * 100_000, [Block("ba" * 100_000 + "\n", "z\n")])
+
+
 @settings(max_examples=200, deadline=None)
 @given(
     lines=st.lists(st.text(alphabet="abc =()", min_size=1, max_size=8), min_size=1, max_size=20, unique_by=str.rstrip),

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.fault_server.answers import FENCES, fenced
+from tests.fault_server.table import NO_POLICY
 
 from quintain.plugins.simulator import RequiredDefinition
+from quintain_generator.domain.diff import DiffError, find_blocks
 from quintain_generator.domain.extract import extract
 from quintain_generator.domain.gate import defines_policy
 
@@ -19,7 +23,7 @@ def is_policy(source: str) -> bool:
     return defines_policy(source, REQUIRED, 100_000)
 
 
-@pytest.mark.parametrize("kind", sorted(set(FENCES) - {"no_code", "broken_code", "wrong_name"}))
+@pytest.mark.parametrize("kind", sorted(set(FENCES) - NO_POLICY))
 def test_a_policy_is_found_behind_every_kind_of_fence(kind: str) -> None:
     assert extract(fenced(POLICY, kind), is_policy).source == POLICY
 
@@ -56,6 +60,24 @@ def test_without_a_policy_the_largest_block_is_left_for_the_gate_to_explain() ->
 @pytest.mark.parametrize("text", ["", "   \n", "I would rather not.", "\x00", "```", "~~~~\n", "<think>"])
 def test_an_answer_without_code_gives_no_source(text: str) -> None:
     assert extract(text, is_policy).source.strip() in ("", "\x00")
+
+
+@pytest.mark.parametrize(
+    ("before", "piece", "after"),
+    [
+        *(("", piece, "") for piece in (
+            "<think>", "</think>", "```\n", "```python\n", "a ```python\n", "def decide(s):\n", "import x\n1 x\n",
+            "#\n1 x\n", "\n", ">", "<", "\ufeff", '"""\n', "<<<<<<< SEARCH\n", "<<<<<<< SEARCH\n=======\n",
+        )),
+        ("```", " ", "`"), ("~~~", "~", "`"), ("```", "`", "~"), ("```python\n", "x\n", "```"),
+    ],
+)  # fmt: skip
+def test_reading_an_answer_takes_time_in_proportion_to_its_length(before: str, piece: str, after: str) -> None:
+    """Where it does not, this takes minutes to hours: no answer of a model may stop the service."""
+    answer = before + piece * (100_000 // len(piece)) + after
+    extract(answer, is_policy)
+    with suppress(DiffError):
+        find_blocks(answer)
 
 
 _pieces = st.sampled_from(

@@ -6,10 +6,13 @@ import difflib
 import re
 from dataclasses import dataclass
 
-_BLOCK = re.compile(
-    r"^<{5,9} ?SEARCH[^\n]*\n(?P<search>.*?)^={5,9}[ \t]*\n(?P<replace>.*?)^>{5,9} ?REPLACE[^\n]*$",
-    re.DOTALL | re.MULTILINE,
-)
+_SEARCH = re.compile(r"[ \t]*<{5,9} ?SEARCH")
+_DIVIDER = re.compile(r"[ \t]*={5,9}[ \t]*")
+_REPLACE = re.compile(r"[ \t]*>{5,9} ?REPLACE")
+
+MAX_BLOCKS = 100
+_MAX_SHOWN = 5  # places of an ambiguous SEARCH part
+_MAX_COMPARED = 200  # characters of a line, and the like, in search of the closest one
 
 
 class DiffError(ValueError):
@@ -23,37 +26,99 @@ class Block:
 
 
 def find_blocks(text: str) -> list[Block]:
-    """The blocks of an answer in order; empty if there are none."""
-    text = text.replace("\r\n", "\n")
-    return [Block(match["search"], match["replace"]) for match in _BLOCK.finditer(text)]
+    """The blocks of an answer in order; empty if there are none. Raises DiffError for one that is not complete."""
+    blocks: list[Block] = []
+    search: list[str] | None = None
+    replace: list[str] | None = None
+    for line in text.replace("\r\n", "\n").split("\n"):
+        if search is None:
+            search = [] if _SEARCH.match(line) else None
+        elif replace is None:
+            if _SEARCH.match(line) or _REPLACE.match(line):
+                raise DiffError(f"block {len(blocks) + 1}: there is no line of ======= between SEARCH and REPLACE")
+            if _DIVIDER.fullmatch(line):
+                replace = []
+            else:
+                search.append(line + "\n")
+        elif _REPLACE.match(line):
+            blocks.append(Block("".join(search), "".join(replace)))
+            search = replace = None
+        elif _SEARCH.match(line):
+            break
+        else:
+            replace.append(line + "\n")
+    if search is not None:
+        raise DiffError(f"block {len(blocks) + 1}: it has no end, a line of >>>>>>> REPLACE")
+    if len(blocks) > MAX_BLOCKS:
+        raise DiffError(f"{len(blocks)} blocks are more than {MAX_BLOCKS}; write the complete policy instead")
+    return blocks
 
 
 def apply_blocks(source: str, blocks: list[Block]) -> str:
     """Apply each block to the result of the one before. Each search text must occur exactly once, white space at line
-    ends aside. Raises DiffError."""
-    lines = source.split("\n")
+    ends aside; or, if it occurs nowhere, once with all its lines indented by the same amount more or less, and then the
+    replacement moves along. Raises DiffError."""
+    lines = source.replace("\r\n", "\n").split("\n")
     for number, block in enumerate(blocks, start=1):
         wanted = [line.rstrip() for line in block.search.rstrip("\n").split("\n")]
         if not any(wanted):
             raise DiffError(f"block {number}: the SEARCH part is empty; copy at least one line of the parent into it")
-        places = [
-            at
-            for at in range(len(lines) - len(wanted) + 1)
-            if [line.rstrip() for line in lines[at : at + len(wanted)]] == wanted
-        ]
+        replacement = block.replace.rstrip("\n").split("\n") if block.replace.strip("\n") else []
+        places = _places(wanted, [line.rstrip() for line in lines])
+        if not places:
+            places = _places([line.strip() for line in wanted], [line.strip() for line in lines])
+            places, replacement = _shifted(places, wanted, lines, replacement)
         if not places:
             raise DiffError(f"block {number}: the SEARCH part is not in the source{_closest(wanted, lines)}")
         if len(places) > 1:
+            times = f"{len(places)} times" if len(places) <= _MAX_SHOWN else f"more than {_MAX_SHOWN} times"
+            where = ", ".join(str(at + 1) for at in places[:_MAX_SHOWN])
             raise DiffError(
-                f"block {number}: the SEARCH part occurs {len(places)} times "
-                f"(lines {', '.join(str(at + 1) for at in places[:5])}); add lines around it until it is unique"
+                f"block {number}: the SEARCH part occurs {times} (lines {where}); "
+                "add lines around it until it is unique"
             )
-        replacement = block.replace.rstrip("\n").split("\n") if block.replace.strip("\n") else []
         lines[places[0] : places[0] + len(wanted)] = replacement
     return "\n".join(lines)
 
 
+def _places(wanted: list[str], lines: list[str]) -> list[int]:
+    """The first few lines where `wanted` begins."""
+    text, part = "\n".join(["", *lines, ""]), "\n".join(["", *wanted, ""])
+    found: list[int] = []
+    at = text.find(part)
+    while at >= 0 and len(found) <= _MAX_SHOWN:
+        found.append(text.count("\n", 0, at))
+        at = text.find(part, at + 1)
+    return found
+
+
+def _shifted(
+    places: list[int], wanted: list[str], lines: list[str], replacement: list[str]
+) -> tuple[list[int], list[str]]:
+    """The places where `wanted` fits with another indentation, and the replacement moved by as much."""
+    first = next(n for n, line in enumerate(wanted) if line)
+    old = _indent(wanted[first])
+    fitting = []
+    for at in places:
+        new = _indent(lines[at + first])
+        if [_moved(line, old, new) for line in wanted] == [line.rstrip() for line in lines[at : at + len(wanted)]]:
+            fitting.append(at)
+    if fitting:
+        new = _indent(lines[fitting[0] + first])
+        replacement = [_moved(line, old, new) for line in replacement]
+    return fitting, replacement
+
+
+def _indent(line: str) -> str:
+    return line[: len(line) - len(line.lstrip())]
+
+
+def _moved(line: str, old: str, new: str) -> str:
+    return new + line[len(old) :] if line.strip() and line.startswith(old) else line
+
+
 def _closest(wanted: list[str], lines: list[str]) -> str:
-    first = next(line for line in wanted if line)
-    near = difflib.get_close_matches(first, lines, n=1, cutoff=0.6)
+    first = next(line for line in wanted if line)[:_MAX_COMPARED]
+    compared = [line[:_MAX_COMPARED] for line in lines[: 10 * _MAX_COMPARED]]
+    near = difflib.get_close_matches(first, compared, n=1, cutoff=0.6)
     return f"; the closest line to {first.strip()!r} is {near[0].strip()!r}" if near else ""

@@ -1,29 +1,44 @@
-"""From a model's answer to Python source. Total: any string gives a result, never an exception."""
+"""From a model's answer to Python source. Total: any string gives a result, never an exception, in time that grows with
+its length (no regular expression here looks further than its own line)."""
 
 from __future__ import annotations
 
 import re
+import textwrap
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from itertools import islice
+from itertools import accumulate, islice
 
-_FENCE = re.compile(r"^[ \t]*(?P<mark>`{3,}|~{3,})[ \t]*(?P<info>[^`\n]*)$")
-_THINKING = re.compile(r"<(think|thinking|reasoning)>.*?</\1>", re.DOTALL | re.IGNORECASE)
-_THINKING_END = re.compile(r"^.*</(?:think|thinking|reasoning)>", re.DOTALL | re.IGNORECASE)
-_THINKING_OPEN = re.compile(r"<(?:think|thinking|reasoning)>.*$", re.DOTALL | re.IGNORECASE)
+from quintain_generator.domain.gate import syntax_error_line
+
+_TAG = re.compile(r"<(/?)(?:think|thinking|thought|reasoning)>|\[(/?)THINK\]", re.IGNORECASE)
 _CODE_START = re.compile(r"^(?:import |from \w|def |async def |class |@\w|[\"']{3}|#)")
+_DEFINITION = re.compile(r"^(?:def \w|async def \w|class \w|import \w|from \w[\w.]* import )")
+_LANGUAGE = re.compile(r"[\w+.-]*")
+# Invisible, or spaces of other kinds: a web page's, not a programmer's.
+_UNSEEN = dict.fromkeys(map(ord, "\ufeff\u200b\u200c\u200d\u200e\u200f\u2060\u00ad")) | dict.fromkeys(
+    map(ord, "\u00a0\u2002\u2003\u2009\u202f\u3000"), " "
+)
 
-MAX_FENCES = 40
-_MAX_WIDER_BLOCKS = 40  # each is parsed: an answer full of fences must not keep us busy
 MAX_RATIONALE_CHARACTERS = 4000
+# What is parsed in search of the policy, over all attempts: an answer full of fences must not keep us busy.
+_MAX_TRIALS = 200
+_MAX_TRIED_CHARACTERS = 1_000_000
+_MAX_FENCES = 20_000
+_MAX_WIDER_BLOCKS = 40
+_MAX_BARE_STARTS = 20
+_MAX_CUTS = 8
 
 
 @dataclass(frozen=True, slots=True)
 class Extracted:
-    """`source` is empty if nothing in the answer looks like code. `rationale` is the prose before the code."""
+    """`source` is empty if nothing in the answer looks like code. `rationale` is the prose before the code.
+
+    `is_policy` is False for code that is only the best guess."""
 
     source: str
     rationale: str
+    is_policy: bool = False
 
 
 def extract(text: str, is_policy: Callable[[str], bool]) -> Extracted:
@@ -33,111 +48,193 @@ def extract(text: str, is_policy: Callable[[str], bool]) -> Extracted:
     wins (a model that corrects itself does so at the end). Without one, the largest block is returned, so that the gate
     can say what is wrong with it.
     """
-    answer = _normalise(text)
-    spoken = _without_thinking(answer)
-    for candidate_text in dict.fromkeys((spoken, answer)):
-        found = _choose(candidate_text, is_policy)
+    spoken, answer = readings(text)
+    trials = _Trials(is_policy)
+    read = [_Reading(reading) for reading in dict.fromkeys((spoken, answer))]
+    for reading in read:
+        found = _choose(reading, trials)
         if found is not None:
             return found
-    blocks = list(_blocks(spoken)) or list(_blocks(answer))
+    blocks = [block for reading in read for block in reading.blocks()]
     if blocks:
-        return Extracted(max((b.code for b in blocks), key=len), _rationale(spoken))
-    if _looks_like_code(spoken):
-        return Extracted(_strip_prose(spoken), "")
+        return Extracted(next(max(blocks, key=lambda block: block.size).forms()), read[0].rationale())
+    if any(_DEFINITION.match(line) for line in read[0].lines):
+        return Extracted(next(_bare(spoken, trials), ""), "")
     return Extracted("", spoken.strip()[:MAX_RATIONALE_CHARACTERS])
+
+
+def readings(text: str) -> tuple[str, str]:
+    """The answer without its thinking, and the whole; both with one kind of line end, no byte order mark, and no lone
+    surrogates (they cannot be stored)."""
+    whole = text.replace("\r\n", "\n").replace("\r", "\n").lstrip("\ufeff").encode("utf-8", "replace").decode("utf-8")
+    return _without_thinking(whole), whole
+
+
+def _without_thinking(text: str) -> str:
+    kept: list[str] = []
+    at = 0
+    thinking = False
+    for tag in _TAG.finditer(text):
+        if tag[1] or tag[2]:
+            if not thinking:
+                kept.clear()  # a template had put the opening tag into the prompt
+            thinking, at = False, tag.end()
+        elif not thinking:
+            kept.append(text[at : tag.start()])
+            thinking = True
+    if not thinking:
+        kept.append(text[at:])
+    return "".join(kept)
+
+
+class _Trials:
+    """`is_policy`, as long as there is something left to spend on it."""
+
+    def __init__(self, is_policy: Callable[[str], bool]) -> None:
+        self.is_policy = is_policy
+        self._left, self._characters = _MAX_TRIALS, _MAX_TRIED_CHARACTERS
+
+    def afford(self, characters: int) -> bool:
+        if self._left <= 0 or characters > self._characters:
+            return False
+        self._left -= 1
+        self._characters -= characters
+        return True
+
+
+def _choose(reading: _Reading, trials: _Trials) -> Extracted | None:
+    for block in (*reversed(reading.blocks()), *reading.wider_blocks()):
+        if trials.afford(block.size):
+            for code in block.forms():
+                if trials.is_policy(code):
+                    return Extracted(code, reading.rationale(), is_policy=True)
+    for code in _bare(reading.text, trials):
+        if trials.is_policy(code):
+            return Extracted(code, "", is_policy=True)
+    return None
+
+
+# ------------------------------------------------------------------------------------------------------ fenced blocks
+
+
+@dataclass(frozen=True, slots=True)
+class _Fence:
+    line: int
+    mark: str
+    info: str
+    prefix: str  # white space, or the signs of a quotation
+    after_words: bool = False  # on the same line
 
 
 @dataclass(frozen=True, slots=True)
 class _Block:
-    code: str
-    start: int
+    reading: _Reading
+    opening: _Fence
+    end: int
+
+    @property
+    def size(self) -> int:
+        return self.reading.ends[self.end] - self.reading.ends[self.opening.line + 1]
+
+    def forms(self) -> Iterator[str]:
+        """The code as it may have been meant, the likeliest first."""
+        body = self.reading.lines[self.opening.line + 1 : self.end]
+        margin = len(self.opening.prefix)
+        if ">" in self.opening.prefix:
+            body = [_unquoted(line) for line in body]
+        plain = "\n".join(body)
+        cut = "\n".join(line[min(margin, len(line) - len(line.lstrip())) :] for line in body)
+        for form in dict.fromkeys((textwrap.dedent(plain), cut)):
+            code = form.strip("\n").removesuffix("```") + "\n"
+            yield code
+            seen = code.translate(_UNSEEN)
+            if seen != code:
+                yield seen
 
 
-def _choose(text: str, is_policy: Callable[[str], bool]) -> Extracted | None:
-    for block in reversed(list(_blocks(text))):
-        if is_policy(block.code):
-            return Extracted(block.code, _rationale(text))
-    for block in islice(_wider_blocks(text), _MAX_WIDER_BLOCKS):
-        if is_policy(block.code):
-            return Extracted(block.code, _rationale(text))
-    bare = _strip_prose(text)
-    if bare and is_policy(bare):
-        return Extracted(bare, "")
+def _unquoted(line: str) -> str:
+    stripped = line.lstrip(" \t")
+    return stripped.removeprefix(">").removeprefix(" ") if stripped.startswith(">") else line
+
+
+def _fence(number: int, line: str) -> _Fence | None:
+    body = line.lstrip(" \t>")
+    prefix = line[: len(line) - len(body)]
+    mark = body[: len(body) - len(body.lstrip(body[:1]))] if body[:1] in ("`", "~") else ""
+    if len(mark) >= 3:
+        info = body[len(mark) :].strip()
+        return None if mark[0] == "`" and "`" in info else _Fence(number, mark, info, prefix)
+    head, mark, info = body.rpartition("```")
+    if head.strip() and "`" not in head and _LANGUAGE.fullmatch(info.strip()):
+        return _Fence(number, mark, info.strip(), "", after_words=True)
     return None
 
 
-def _normalise(text: str) -> str:
-    """One kind of line end, no byte order mark, no lone surrogates (they cannot be stored)."""
-    text = text.replace("\r\n", "\n").replace("\r", "\n").lstrip("\ufeff")
-    return text.encode("utf-8", "replace").decode("utf-8")
+class _Reading:
+    """One way to read the answer, line by line."""
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+        self.lines = text.split("\n")
+        self.ends = list(accumulate((len(line) + 1 for line in self.lines), initial=0))
+        marked = (n for n, line in enumerate(self.lines) if "```" in line or "~~~" in line)
+        found = (_fence(number, self.lines[number]) for number in islice(marked, _MAX_FENCES))
+        self.fences = [fence for fence in found if fence is not None]
+
+    def blocks(self) -> list[_Block]:
+        """Fenced blocks in order; one that is never closed ends with the text."""
+        found: list[_Block] = []
+        opening: _Fence | None = None
+        for fence in self.fences:
+            if opening is None:
+                opening = fence
+            elif fence.after_words:
+                if not fence.info:  # closed on the last line of the code
+                    found.append(_Block(self, opening, fence.line + 1))
+                    opening = None
+            elif fence.info:  # a new block before the last was closed
+                found.append(_Block(self, opening, fence.line))
+                opening = fence
+            elif fence.mark[0] == opening.mark[0] and len(fence.mark) >= len(opening.mark):
+                found.append(_Block(self, opening, fence.line))
+                opening = None
+        if opening is not None:
+            found.append(_Block(self, opening, len(self.lines)))
+        return found
+
+    def wider_blocks(self) -> Iterator[_Block]:
+        """From each fence to each later one: a policy whose docstring holds a fence of its own."""
+        return islice(
+            (
+                _Block(self, start, end.line)
+                for first, start in enumerate(self.fences[:_MAX_WIDER_BLOCKS])
+                for end in reversed(self.fences[first + 2 :])
+            ),
+            _MAX_WIDER_BLOCKS,
+        )
+
+    def rationale(self) -> str:
+        prose = self.text[: self.ends[self.fences[0].line]] if self.fences else ""
+        return prose.strip()[:MAX_RATIONALE_CHARACTERS]
 
 
-def _without_thinking(text: str) -> str:
-    text = _THINKING.sub("", text)
-    text = _THINKING_END.sub("", text)  # a template may have put the opening tag into the prompt
-    return _THINKING_OPEN.sub("", text)
+# ------------------------------------------------------------------------------------------------------ without fences
 
 
-def _fences(lines: list[str]) -> list[tuple[int, str, str]]:
-    """(line, mark, info) of each fence."""
-    found = []
-    for number, line in enumerate(lines):
-        match = _FENCE.match(line)
-        if match:
-            found.append((number, match["mark"], match["info"].strip()))
-        if len(found) == MAX_FENCES:
-            break
-    return found
-
-
-def _blocks(text: str) -> Iterator[_Block]:
-    """Fenced blocks in order; one that is never closed ends with the text."""
-    lines = text.split("\n")
-    opening: tuple[int, str] | None = None
-    for number, mark, info in _fences(lines):
-        if opening is None:
-            opening = (number, mark)
-        elif not info and mark[0] == opening[1][0] and len(mark) >= len(opening[1]):
-            yield _block(lines, opening[0], number)
-            opening = None
-        elif info:  # a new block before the last was closed
-            yield _block(lines, opening[0], number)
-            opening = (number, mark)
-    if opening is not None:
-        yield _block(lines, opening[0], len(lines))
-
-
-def _wider_blocks(text: str) -> Iterator[_Block]:
-    """From each fence to each later one: a policy whose docstring holds a fence of its own."""
-    lines = text.split("\n")
-    fences = [number for number, _, _ in _fences(lines)]
-    for first, start in enumerate(fences):
-        for end in reversed(fences[first + 2 :]):
-            yield _block(lines, start, end)
-
-
-def _block(lines: list[str], start: int, end: int) -> _Block:
-    body = lines[start + 1 : end]
-    indent = min((len(line) - len(line.lstrip(" ")) for line in body if line.strip()), default=0)
-    return _Block("\n".join(line[indent:] for line in body).strip("\n") + "\n", start)
-
-
-def _looks_like_code(text: str) -> bool:
-    return any(re.match(r"(?:def \w+|async def \w+|class \w+|import \w+|from \w[\w.]* import )", line)
-               for line in text.split("\n"))  # fmt: skip
-
-
-def _strip_prose(text: str) -> str:
-    """Code without a fence: from the first line that starts like code."""
-    lines = text.split("\n")
-    for number, line in enumerate(lines):
-        if _CODE_START.match(line):
-            return "\n".join(lines[number:]).strip("\n") + "\n"
-    return ""
-
-
-def _rationale(text: str) -> str:
-    lines = text.split("\n")
-    fences = _fences(lines)
-    prose = "\n".join(lines[: fences[0][0]]) if fences else ""
-    return prose.strip()[:MAX_RATIONALE_CHARACTERS]
+def _bare(text: str, trials: _Trials) -> Iterator[str]:
+    """Code without a fence: from a line that starts like code as far as it is Python."""
+    lines = text.translate(_UNSEEN).split("\n")
+    begin = 0
+    for _ in range(_MAX_BARE_STARTS):
+        begin = next((n for n in range(begin, len(lines)) if _CODE_START.match(lines[n])), len(lines))
+        end = len(lines)
+        for _ in range(_MAX_CUTS):
+            code = "\n".join(lines[begin:end]).strip("\n") + "\n"
+            if end <= begin or not trials.afford(len(code)):
+                break
+            wrong = syntax_error_line(code)
+            if wrong == 0:
+                yield code
+                break
+            end = min(end - 1, begin + wrong - 1)
+        begin = max(begin + 1, end)

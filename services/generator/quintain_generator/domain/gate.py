@@ -30,7 +30,11 @@ warnings.filterwarnings("ignore", module="quintain_candidate")
 
 
 class Unparsable(ValueError):
-    """Not Python; the message says where."""
+    """Not Python; the message says where. `line` is 1 if nobody knows."""
+
+    def __init__(self, message: str, line: int = 1) -> None:
+        super().__init__(message)
+        self.line = line
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +63,13 @@ def check(source: str, required: Iterable[RequiredDefinition], max_bytes: int) -
 
 
 def defines_policy(source: str, required: Iterable[RequiredDefinition], max_bytes: int) -> bool:
-    return not check(source, required, max_bytes).problem
+    """Whether `check` would find no problem; for trying out many sources."""
+    if len(source.encode()) > max_bytes:
+        return False
+    try:
+        return not _missing(parse(source), required)
+    except Unparsable:
+        return False
 
 
 def ast_digest(source: str) -> str:
@@ -75,9 +85,18 @@ def parse(source: str) -> ast.Module:
     try:
         return ast.parse(source, _FILENAME)
     except SyntaxError as error:
-        raise Unparsable(f"syntax error in line {error.lineno}: {error.msg}") from None
+        raise Unparsable(f"syntax error in line {error.lineno}: {error.msg}", max(error.lineno or 1, 1)) from None
     except (ValueError, RecursionError, MemoryError) as error:
         raise Unparsable(f"not parsable: {error or type(error).__name__}") from None
+
+
+def syntax_error_line(source: str) -> int:
+    """The line (from 1) where `source` stops being Python; 0 if it is all Python."""
+    try:
+        parse(source)
+    except Unparsable as error:
+        return error.line
+    return 0
 
 
 def _digest(tree: ast.Module) -> str:

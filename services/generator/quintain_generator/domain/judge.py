@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from quintain.plugins.backend import BackendReply, CallOutcome, Operator, Rejection, Task
+from quintain.plugins.simulator import RequiredDefinition
 from quintain_generator.domain.diff import DiffError, apply_blocks, find_blocks
-from quintain_generator.domain.extract import extract
+from quintain_generator.domain.extract import MAX_RATIONALE_CHARACTERS, extract, readings
 from quintain_generator.domain.gate import ast_digest, check, defines_policy
 from quintain_generator.domain.generation import FINAL_ANSWERS, Outcome
 
@@ -40,16 +42,10 @@ def judge(task: Task, reply: BackendReply, max_bytes: int) -> Judgement:
     if reply.source:
         source, rationale = reply.source, reply.rationale
     else:
-        blocks = find_blocks(reply.text) if task.operator is Operator.DIFF and task.parents else []
-        if blocks:
-            rationale = reply.text.split("<<<<<", 1)[0].strip()
-            try:
-                source = apply_blocks(task.parents[0].source, blocks)
-            except DiffError as error:
-                return Judgement(Outcome.DIFF_FAILED, rationale=rationale, detail=str(error))
-        else:
-            found = extract(reply.text, lambda text: defines_policy(text, required, max_bytes))
-            source, rationale = found.source, found.rationale
+        try:
+            source, rationale = _read(task, reply.text, required, max_bytes)
+        except DiffError as error:
+            return Judgement(Outcome.DIFF_FAILED, rationale=_prose(reply.text), detail=str(error))
     if not source:
         detail = "the answer holds neither a fenced block nor anything that looks like Python"
         return Judgement(Outcome.NO_CODE, rationale=rationale, detail=detail)
@@ -60,6 +56,25 @@ def judge(task: Task, reply: BackendReply, max_bytes: int) -> Judgement:
     outcome = Outcome.DUPLICATE if twin else Outcome.OK
     detail = f"the same program as candidate {twin}" if twin else ""
     return Judgement(outcome, source, rationale, detail, checked.ast_digest, checked.hints)
+
+
+def _read(task: Task, text: str, required: Sequence[RequiredDefinition], max_bytes: int) -> tuple[str, str]:
+    """(source, rationale) of an answer in text. Raises DiffError."""
+    asked_for_change = task.operator is Operator.DIFF and bool(task.parents)
+    if asked_for_change:
+        for reading in readings(text):
+            blocks = find_blocks(reading)
+            if blocks:
+                return apply_blocks(task.parents[0].source, blocks), _prose(text)
+    found = extract(text, lambda code: defines_policy(code, required, max_bytes))
+    if asked_for_change and found.source and not found.is_policy:
+        raise DiffError("there is neither a SEARCH/REPLACE block in the answer nor the complete policy")
+    return found.source, found.rationale
+
+
+def _prose(text: str) -> str:
+    """What stands before the first change."""
+    return readings(text)[0].split("<<<<<", 1)[0].split("```", 1)[0].strip()[:MAX_RATIONALE_CHARACTERS]
 
 
 def _twin(task: Task, digest: str) -> str:

@@ -1,0 +1,64 @@
+"""What an answer is worth: changes are applied to the parent, and what cannot be applied is said to be so."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from benchmarks.prompt_size import task_at
+
+from quintain.plugins.backend import BackendReply, CallOutcome, Example, Operator
+from quintain_generator.domain.generation import Outcome
+from quintain_generator.domain.judge import Judgement, judge
+
+PARENT = "def decide(state):\n    return sorted(state)\n"
+CHANGE = "<<<<<<< SEARCH\n    return sorted(state)\n=======\n    return list(state)\n>>>>>>> REPLACE\n"
+DRAFT = CHANGE.replace("list", "tuple")
+CHANGED = PARENT.replace("sorted", "list")
+
+
+def judged(text: str, operator: Operator = Operator.DIFF) -> Judgement:
+    task = replace(task_at(2), operator=operator, parents=(Example("c1", PARENT),))
+    return judge(task, BackendReply(CallOutcome.OK, text=text), 10_000)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        f"Faster.\n\n{CHANGE}",
+        f"Faster.\n\n```python\n{CHANGE}```\n",
+        f"<think>\n{DRAFT}</think>\nFaster.\n\n{CHANGE}",
+        f"Let me see.\n{DRAFT}</think>\nFaster.\n\n{CHANGE}".replace("\n", "\r\n"),
+    ],
+)
+def test_a_change_is_applied_once_and_drafts_of_it_are_not(text: str) -> None:
+    judgement = judged(text)
+    assert (judgement.outcome, judgement.source, judgement.rationale) == (Outcome.OK, CHANGED, "Faster.")
+
+
+def test_a_whole_policy_will_do_where_a_change_was_asked_for() -> None:
+    assert judged(f"```python\n{CHANGED}```").source == CHANGED
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("```diff\n-    return sorted(state)\n+    return list(state)\n```", "neither a SEARCH/REPLACE block"),
+        ("```python\n    return list(state)\n```", "neither a SEARCH/REPLACE block"),
+        (CHANGE.replace("sorted", "nowhere"), "block 1: the SEARCH part is not in the source"),
+        (CHANGE + DRAFT, "block 2: the SEARCH part is not in the source"),
+        (CHANGE.split(">>>>", maxsplit=1)[0], "block 1: it has no end"),
+    ],
+)
+def test_what_is_no_change_of_the_parent_is_to_be_asked_again_with_the_reason(text: str, reason: str) -> None:
+    judgement = judged(text)
+    assert judgement.outcome is Outcome.DIFF_FAILED
+    assert reason in judgement.detail
+
+
+def test_a_refusal_in_words_is_not_asked_again() -> None:
+    assert judged("I would rather not.").outcome is Outcome.NO_CODE
+
+
+def test_blocks_are_no_answer_where_the_whole_policy_was_asked_for() -> None:
+    assert judged(CHANGE, Operator.FULL).outcome in (Outcome.NO_CODE, Outcome.INVALID_CODE)

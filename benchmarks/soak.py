@@ -23,7 +23,8 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tests.support.verifier import RunningVerifier, children_of, descendants_of, request, running_verifier
+from tests.support.processes import children_of, descendants_of
+from tests.support.verifier import RunningVerifier, request, running_verifier
 
 from quintain.clients.verifier import Verifier
 from quintain.errors import QuintainError

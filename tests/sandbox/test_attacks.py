@@ -25,7 +25,7 @@ from quintain_verifier.sandbox.limits import MIB, Limits
 
 ATTACKS = Path(__file__).parent / "attacks"
 LIMITS = Limits(
-    wall_seconds=30, step_seconds=30, cpu_seconds=1, memory_bytes=256 * MIB, messages=20_000, output_bytes=16 * MIB
+    wall_seconds=120, step_seconds=120, cpu_seconds=1, memory_bytes=256 * MIB, messages=20_000, output_bytes=16 * MIB
 )
 IMPATIENT = replace(LIMITS, step_seconds=1.5)  # for those that only a wall deadline ends
 ROUNDS = 3

@@ -15,7 +15,7 @@ from quintain_verifier.sandbox.jail import Jail
 from quintain_verifier.sandbox.limits import MIB, Limits
 
 ATTACKS = Path(__file__).parent / "attacks"
-LIMITS = Limits(wall_seconds=3, step_seconds=3, cpu_seconds=1, memory_bytes=256 * MIB)
+LIMITS = Limits(wall_seconds=60, step_seconds=60, cpu_seconds=1, memory_bytes=256 * MIB)
 
 
 @pytest.fixture(scope="module")

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from tests.support.processes import PATIENCE
 
 from quintain_verifier.sandbox.frames import (
     MAX_DEPTH,
@@ -91,7 +92,7 @@ def test_pieces_do_not_matter(ends: tuple[Channel, socket.socket], data: st.Data
 
     writer = threading.Thread(target=write)
     writer.start()
-    assert channel.receive(5)[0] == value
+    assert channel.receive(PATIENCE)[0] == value
     writer.join()
 
 
@@ -129,7 +130,7 @@ def test_a_drip_of_bytes_meets_the_deadline(ends: tuple[Channel, socket.socket])
     stop = threading.Event()
 
     def drip() -> None:
-        theirs.sendall(struct.pack("<I", 1000))
+        theirs.sendall(struct.pack("<I", LIMIT))  # its end is minutes away
         while not stop.wait(0.005):
             theirs.sendall(b"[")
 
@@ -171,8 +172,8 @@ def test_a_large_message_arrives_in_both_directions() -> None:
 
         thread = threading.Thread(target=other_end)
         thread.start()
-        channel.send(["ask", "x" * 5_000_000], 10)
-        frame, size = channel.receive(10)
+        channel.send(["ask", "x" * 5_000_000], PATIENCE)
+        frame, size = channel.receive(PATIENCE)
         thread.join()
         assert (size, frame[1][:2], len(heard[0])) == (len(body), "yy", 5_000_000 + 4 + len('["ask",""]'))
 

@@ -7,18 +7,18 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+
+from tests.support.processes import children_of, command_of, until
 
 from quintain.clients.channel import ClientSettings
 from quintain.clients.verifier import Verifier
 from quintain.verifier.v1 import verifier_pb2 as pb
 
 PLUGINS = Path(__file__).parent / "plugins"
-START_SECONDS = 60.0
 
 # Policies of the tiny simulator.
 PERFECT = "def decide(n):\n    return (7 * n) % 10\n"
@@ -36,10 +36,10 @@ class RunningVerifier:
     metrics_address: str
 
     def client(self, **options: object) -> Verifier:
-        return Verifier(ClientSettings.model_validate({"address": self.address, "timeout_seconds": 60.0, **options}))
+        return Verifier(ClientSettings.model_validate({"address": self.address, "timeout_seconds": 300.0, **options}))
 
     def worker_pids(self) -> list[int]:
-        return [pid for pid in children_of(self.process.pid) if b"workers.main" in _command(pid)]
+        return [pid for pid in children_of(self.process.pid) if b"workers.main" in command_of(pid)]
 
 
 def verify(client: Verifier, source: str, **fields: object) -> pb.VerifyResult:
@@ -70,11 +70,8 @@ def running_verifier(
         stderr=(folder / "log").open("ab"),
     )
     try:
-        deadline = time.monotonic() + START_SECONDS
-        while not addresses.exists():
-            assert process.poll() is None, (folder / "log").read_text()
-            assert time.monotonic() < deadline, (folder / "log").read_text()
-            time.sleep(0.02)
+        until(lambda: addresses.exists() or process.poll() is not None)
+        assert process.poll() is None, (folder / "log").read_text()
         found = json.loads(addresses.read_text())
         yield RunningVerifier(process, found["address"], found["metrics_address"])
     finally:
@@ -85,26 +82,3 @@ def running_verifier(
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()
-
-
-def children_of(pid: int) -> list[int]:
-    """Direct children, by /proc."""
-    found: list[int] = []
-    for task in Path(f"/proc/{pid}/task").iterdir():
-        try:
-            found += [int(child) for child in (task / "children").read_text().split()]
-        except FileNotFoundError:
-            continue  # the thread has ended
-    return found
-
-
-def descendants_of(pid: int) -> list[int]:
-    direct = children_of(pid)
-    return direct + [pid for child in direct if Path(f"/proc/{child}").exists() for pid in descendants_of(child)]
-
-
-def _command(pid: int) -> bytes:
-    try:
-        return Path(f"/proc/{pid}/cmdline").read_bytes()
-    except FileNotFoundError:
-        return b""

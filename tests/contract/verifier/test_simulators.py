@@ -7,7 +7,6 @@ import itertools
 import json
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -15,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.support.processes import until
 from tests.support.verifier import BY_HASH, PERFECT, PLUGINS, RAISING, running_verifier, verify
 from tiny_simulator.plugin import TinySimulator
 
@@ -46,11 +46,7 @@ def served(name: str, folder: Path) -> Iterator[tuple[str, subprocess.Popen[byte
     file = folder / "simulator.json"
     process = subprocess.Popen([*SERVE, "--name", name, "--address-file", str(file)], env={"PYTHONPATH": str(PLUGINS)})
     try:
-        deadline = time.monotonic() + 60
-        while not file.exists():
-            assert process.poll() is None
-            assert time.monotonic() < deadline
-            time.sleep(0.02)
+        until(lambda: file.exists() or process.poll() is not None)
         yield json.loads(file.read_text())["address"], process
     finally:
         process.terminate()
@@ -214,7 +210,7 @@ def test_a_remote_simulators_death_is_not_the_policys_fault(tmp_path: Path) -> N
     with (
         served("tiny", tmp_path) as (address, process),
         running_verifier(tmp_path, config.format(address)) as running,
-        running.client(timeout_seconds=5.0) as client,
+        running.client(retries=False) as client,
     ):
         with pytest.raises((Internal, Unavailable)) as error:
             verify(client, "def decide(n):\n    return 13\n", **fragile)  # kills the simulator

@@ -5,37 +5,27 @@ from __future__ import annotations
 import os
 import signal
 import threading
-import time
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import grpc
 import pytest
-from tests.support.verifier import (
-    ENDLESS,
-    PERFECT,
-    RunningVerifier,
+from tests.support.processes import (
+    PATIENCE,
     children_of,
+    cpu_seconds_of,
     descendants_of,
-    request,
-    running_verifier,
-    verify,
+    descriptors_of,
+    is_dead,
+    until,
 )
+from tests.support.verifier import ENDLESS, PERFECT, RunningVerifier, request, running_verifier, verify
 
 from quintain.service.status import from_rpc_error
 from quintain.verifier.v1 import verifier_pb2 as pb
 from quintain.verifier.v1 import verifier_pb2_grpc
-
-PATIENCE = 20.0
-
-
-def until(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + PATIENCE
-    while not condition():
-        assert time.monotonic() < deadline, "it never came true"
-        time.sleep(0.01)
 
 
 def endless(number: int, **fields: object) -> pb.VerifyRequest:
@@ -51,7 +41,7 @@ class Call:
         self.result: pb.VerifyResult | None = None
         self.error: grpc.RpcError | None = None
         metadata = (("quintain-caller", caller),) if caller else ()
-        self._call = stub.Verify(wanted, timeout=60, metadata=metadata)
+        self._call = stub.Verify(wanted, timeout=2 * PATIENCE, metadata=metadata)
         self._thread = threading.Thread(target=self._listen)
         self._thread.start()
 
@@ -91,25 +81,31 @@ def stub(one_worker: RunningVerifier) -> Iterator[verifier_pb2_grpc.VerifierStub
         yield verifier_pb2_grpc.VerifierStub(channel)
 
 
-def jailed_policies(running: RunningVerifier) -> int:
+def jailed_policies(running: RunningVerifier) -> list[int]:
     """Processes below the fork servers: policies that run now."""
     servers = [server for worker in running.worker_pids() for server in children_of(worker)]
-    return sum(len(children_of(server)) for server in servers)
+    return [policy for server in servers for policy in children_of(server)]
+
+
+def pause_policy(running: RunningVerifier) -> int:
+    """Wait until the one policy computes, and stop it until it gets SIGCONT: its run lasts as long as a test needs."""
+    until(lambda: [cpu_seconds_of(policy) > 0.1 for policy in jailed_policies(running)] == [True])
+    (policy,) = jailed_policies(running)
+    os.kill(policy, signal.SIGSTOP)
+    return policy
 
 
 def test_cancellation_kills_the_policy_and_frees_the_worker(
     one_worker: RunningVerifier, stub: verifier_pb2_grpc.VerifierStub
 ) -> None:
     call = Call(stub, endless(1))
-    until(lambda: jailed_policies(one_worker) == 1)
+    until(lambda: len(jailed_policies(one_worker)) == 1)
     before = one_worker.worker_pids()
     call.cancel()
     with one_worker.client() as client:
-        began = time.monotonic()
-        assert verify(client, PERFECT).verdict.train.score == 1.0
-        assert time.monotonic() - began < PATIENCE  # left alone, the cancelled policy computes for 120 s
+        assert verify(client, PERFECT).verdict.train.score == 1.0  # it would wait long behind the other one's limits
     assert one_worker.worker_pids() == before  # the worker itself was not lost
-    until(lambda: jailed_policies(one_worker) == 0)
+    until(lambda: not jailed_policies(one_worker))
 
 
 def test_a_caller_whose_deadline_passes_frees_the_worker(
@@ -118,7 +114,7 @@ def test_a_caller_whose_deadline_passes_frees_the_worker(
     with pytest.raises(grpc.RpcError) as error:
         list(stub.Verify(endless(1), timeout=0.5))
     assert error.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED  # type: ignore[attr-defined]
-    until(lambda: jailed_policies(one_worker) == 0)
+    until(lambda: not jailed_policies(one_worker))
 
 
 def test_a_full_queue_says_when_to_come_back(stub: verifier_pb2_grpc.VerifierStub) -> None:
@@ -126,6 +122,7 @@ def test_a_full_queue_says_when_to_come_back(stub: verifier_pb2_grpc.VerifierStu
     until(lambda: running.position == 0)
     waiting = [Call(stub, endless(n)) for n in (1, 2)]
     until(lambda: sorted(c.position or 0 for c in waiting) == [1, 2])
+    by_position = {c.position: c for c in waiting}
     refused = Call(stub, endless(3))
     refused.wait()
     assert refused.error is not None
@@ -133,10 +130,12 @@ def test_a_full_queue_says_when_to_come_back(stub: verifier_pb2_grpc.VerifierStu
     assert (error.code, error.reason) == ("RESOURCE_EXHAUSTED", "QUEUE_FULL")
     assert error.retry_after_seconds
     other = Call(stub, endless(4), caller="somebody else")
-    until(lambda: other.position is not None)  # a caller who fills the queue gives up a place
-    until(lambda: any(c.error is not None for c in waiting))  # and hears of it, if later
-    evicted = [c for c in waiting if c.error is not None]
-    assert [from_rpc_error(c.error).code for c in evicted if c.error] == ["RESOURCE_EXHAUSTED"]
+    until(lambda: other.position is not None)  # a caller who fills the queue gives up a place: the newest
+    evicted = by_position[2]
+    evicted.wait()
+    assert evicted.error is not None
+    assert from_rpc_error(evicted.error).code == "RESOURCE_EXHAUSTED"
+    assert by_position[1].error is None
     for call in (running, *waiting, other):
         call.cancel()
 
@@ -146,9 +145,10 @@ def test_the_same_request_in_flight_is_joined(
 ) -> None:
     limited = endless(1, limits=pb.Limits(cpu_seconds=1))
     first = Call(stub, limited)
-    until(lambda: jailed_policies(one_worker) == 1)
+    policy = pause_policy(one_worker)
     second = Call(stub, limited)
     until(lambda: second.progress is not None)
+    os.kill(policy, signal.SIGCONT)
     for call in (first, second):
         call.wait()
     assert first.result is not None
@@ -165,9 +165,12 @@ def test_a_run_goes_on_while_one_of_its_callers_is_left(
     one_worker: RunningVerifier, stub: verifier_pb2_grpc.VerifierStub
 ) -> None:
     limited = endless(1, limits=pb.Limits(cpu_seconds=1))
-    first, second = Call(stub, limited), Call(stub, limited)
-    until(lambda: None not in (first.position, second.position))
+    first = Call(stub, limited)
+    policy = pause_policy(one_worker)
+    second = Call(stub, limited)
+    until(lambda: second.position is not None)
     first.cancel()
+    os.kill(policy, signal.SIGCONT)
     second.wait()
     assert second.result is not None
     assert second.result.verdict.failure.kind == pb.FAILURE_KIND_CPU_LIMIT
@@ -177,13 +180,13 @@ def test_a_worker_killed_in_the_middle_of_a_run_costs_a_retry_and_nothing_else(
     one_worker: RunningVerifier, stub: verifier_pb2_grpc.VerifierStub
 ) -> None:
     call = Call(stub, endless(1, limits=pb.Limits(cpu_seconds=1)))
-    until(lambda: jailed_policies(one_worker) == 1)
+    until(lambda: len(jailed_policies(one_worker)) == 1)
     orphans = descendants_of(one_worker.worker_pids()[0])
     os.kill(one_worker.worker_pids()[0], signal.SIGKILL)
     call.wait()
     assert call.result is not None
     assert call.result.verdict.failure.kind == pb.FAILURE_KIND_CPU_LIMIT  # and not DIED
-    until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in orphans))
+    until(lambda: all(is_dead(pid) for pid in orphans))
 
 
 def test_a_worker_killed_while_idle_is_replaced_before_anyone_notices(
@@ -201,7 +204,7 @@ def test_a_killed_fork_server_costs_a_retry_and_nothing_else(
     one_worker: RunningVerifier, stub: verifier_pb2_grpc.VerifierStub
 ) -> None:
     call = Call(stub, endless(1, limits=pb.Limits(cpu_seconds=1)))
-    until(lambda: jailed_policies(one_worker) == 1)
+    until(lambda: len(jailed_policies(one_worker)) == 1)
     (worker,) = one_worker.worker_pids()
     (server,) = children_of(worker)
     os.kill(server, signal.SIGKILL)
@@ -216,9 +219,9 @@ def test_a_killed_fork_server_costs_a_retry_and_nothing_else(
 def test_a_stopping_service_finishes_its_runs_and_refuses_new_ones(
     one_worker: RunningVerifier, stub: verifier_pb2_grpc.VerifierStub
 ) -> None:
-    limited = endless(1, limits=pb.Limits(cpu_seconds=2))
+    limited = endless(1, limits=pb.Limits(cpu_seconds=1))
     call = Call(stub, limited)
-    until(lambda: jailed_policies(one_worker) == 1)
+    policy = pause_policy(one_worker)
     one_worker.process.send_signal(signal.SIGTERM)
 
     def refused() -> bool:
@@ -229,14 +232,16 @@ def test_a_stopping_service_finishes_its_runs_and_refuses_new_ones(
 
     until(refused)
     joined = Call(stub, limited)  # a caller who comes back
+    until(lambda: joined.progress is not None)
+    workers = one_worker.worker_pids()
+    os.kill(policy, signal.SIGCONT)
     for each in (call, joined):
         each.wait()
     assert call.result is not None
     assert joined.result is not None
     assert joined.result.execution.joined
-    workers = one_worker.worker_pids()
     assert one_worker.process.wait(PATIENCE) == 0
-    until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in workers))
+    until(lambda: all(is_dead(pid) for pid in workers))
 
 
 def test_nothing_is_left_behind(tmp_path: Path) -> None:
@@ -254,14 +259,14 @@ def test_nothing_is_left_behind(tmp_path: Path) -> None:
 
         def measured() -> tuple[int, int]:
             processes = [running.process.pid, *descendants_of(running.process.pid)]
-            return len(processes), sum(len(os.listdir(f"/proc/{pid}/fd")) for pid in processes)
+            return len(processes), sum(descriptors_of(pid) for pid in processes)
 
         def batch(begin: int) -> None:
             with ThreadPoolExecutor(4) as pool:
                 list(pool.map(one, range(begin, begin + 60)))
 
         batch(0)
-        until(lambda: jailed_policies(running) == 0)
+        until(lambda: not jailed_policies(running))
         processes, descriptors = measured()
         batch(60)
         until(lambda: measured() <= (processes, descriptors + 2))  # a connection may be open in between

@@ -11,12 +11,13 @@ from dataclasses import dataclass
 from typing import ParamSpec, TypeVar
 
 from quintain.errors import DeadlineExceeded, FailedPrecondition, QuintainError, ResourceExhausted, Unavailable
-from quintain.plugins.backend import Allowance, BackendCall, BackendReply, CallOutcome, Message, Task, Usage
+from quintain.plugins.backend import Allowance, BackendCall, BackendReply, CallOutcome, Message, Task
 from quintain.service.logs import get_logger
 from quintain_generator import metrics
 from quintain_generator.domain.generation import FINAL_ANSWERS, CallRecord, is_uncertain
 from quintain_generator.domain.prices import estimate_prompt_tokens
 from quintain_generator.endpoint import Endpoint
+from quintain_generator.limits import TokenBucket
 from quintain_generator.store.records import GenerationStore
 
 log = get_logger("calling")
@@ -40,6 +41,7 @@ _FINAL_ERRORS = {
 # Failures that may have been charged are worth one more call, not five.
 _MAX_UNCERTAIN = 2
 _PROGRESS_CHARACTERS = 500
+_STORE_RETRY_SECONDS = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,38 +151,21 @@ class Calling:
     # ---------------------------------------------------------------------------------------------------- admission
 
     async def _admitted_call(self, prompt: tuple[Message, ...]) -> BackendReply:
-        """Wait for tokens and a place, then make one call."""
+        """Wait for a place and tokens, then make one call."""
         tokens = estimate_prompt_tokens(prompt) + self._allowance.max_output_tokens
+        bucket, taken, earlier = self._endpoint.bucket, 0, len(self.calls)
         self._publish(Progress("queued", len(self.calls) + 1))
-        await self._take_tokens(tokens)
-        used = 0
+        await self._take_place()
         try:
-            await self._take_place()
-            try:
-                self._check_open()
-                reply = await self._recorded_call(prompt)
-            finally:
-                self._endpoint.places.release()
-            used = _all_tokens(reply.usage) if reply.usage else 0
-            return reply
-        finally:
-            if self._endpoint.bucket is not None:
-                self._endpoint.bucket.give_back(tokens - used)
-
-    async def _take_tokens(self, tokens: int) -> None:
-        bucket = self._endpoint.bucket
-        while bucket is not None and (wait := bucket.wait_seconds(tokens)) > 0:
+            if bucket is not None:
+                await self._take_tokens(bucket, tokens)
+                taken = tokens
             self._check_open()
-            if wait > self._deadline.left():
-                raise ResourceExhausted(
-                    f"backend {self._endpoint.name!r}: its tokens per minute are used up for longer than the deadline",
-                    reason="RATE_LIMITED",
-                    retry_after_seconds=wait,
-                    metadata=self._spent(),
-                )
-            await self._stop.pause(wait)
-        if bucket is not None:
-            bucket.take(tokens)
+            return await self._recorded_call(prompt)
+        finally:
+            self._endpoint.places.release()
+            if bucket is not None:
+                bucket.give_back(taken - sum(_tokens_used(call, tokens) for call in self.calls[earlier:]))
 
     async def _take_place(self) -> None:
         try:
@@ -192,6 +177,29 @@ class Calling:
                 retry_after_seconds=self._endpoint.settings.retry_base_seconds,
                 metadata=self._spent(),
             ) from None
+
+    async def _take_tokens(self, bucket: TokenBucket, tokens: int) -> None:
+        try:
+            await self._deadline.bound(bucket.turn.acquire())
+        except TimeoutError:
+            raise self._no_tokens(bucket.wait_seconds(tokens)) from None
+        try:
+            while (wait := bucket.wait_seconds(tokens)) > 0:
+                self._check_open()
+                if wait > self._deadline.left():
+                    raise self._no_tokens(wait)
+                await self._stop.pause(wait)
+            bucket.take(tokens)
+        finally:
+            bucket.turn.release()
+
+    def _no_tokens(self, wait: float) -> QuintainError:
+        return ResourceExhausted(
+            f"backend {self._endpoint.name!r}: its tokens per minute are used up for longer than the deadline",
+            reason="RATE_LIMITED",
+            retry_after_seconds=wait,
+            metadata=self._spent(),
+        )
 
     def _check_open(self) -> None:
         if self._stop.reason:
@@ -223,21 +231,32 @@ class Calling:
             progress=self._streaming(attempt),
         )
         begin, sent = time.monotonic(), False
-        self._endpoint.breaker.calling()
+        probe, success = self._endpoint.breaker.calling(), None
         try:
             await durably(self._store.intend, self._request_id, attempt, prompt, reserved)
             self._publish(Progress("calling", attempt))
             begin, sent = time.monotonic(), True
             with metrics.IN_FLIGHT.labels(self._endpoint.name).track_inprogress():
                 reply = await self._reply(call)
+            success = self._success(call, reply)
         except asyncio.CancelledError:
             again = self._endpoint.backend.capabilities.repeatable
             outcome = CallOutcome.CONNECTION if again else CallOutcome.UNKNOWN
             cut_off = BackendReply(outcome, detail="cancelled before there was an answer", sent=sent)
             await self._settle(attempt, prompt, reserved, cut_off, time.monotonic() - begin)
             raise
+        finally:
+            self._endpoint.breaker.ended(probe, success)
+            metrics.BREAKER_OPEN.labels(self._endpoint.name).set(self._endpoint.breaker.is_open)
         await self._settle(attempt, prompt, reserved, reply, time.monotonic() - begin)
         return reply
+
+    def _success(self, call: BackendCall, reply: BackendReply) -> bool | None:
+        """What the reply says about the endpoint. A caller in a hurry, or a crash of the plugin, says nothing."""
+        hurried = call.timeout_seconds < self._endpoint.settings.call_timeout_seconds
+        if reply.outcome is CallOutcome.UNKNOWN or (reply.outcome is CallOutcome.TIMEOUT and hurried):
+            return None
+        return reply.outcome not in _DOWN
 
     async def _reply(self, call: BackendCall) -> BackendReply:
         own_limit = self._endpoint.settings.call_timeout_seconds
@@ -257,19 +276,22 @@ class Calling:
         charged, at_risk = self._endpoint.settle(reply, reserved, self.calls)
         record = CallRecord(attempt, prompt, reserved, reply, seconds, charged, at_risk)
         self.calls.append(record)
-        await durably(self._store.settle, self._request_id, record)
-        name = self._endpoint.name
-        timed_out_by_us = (
-            reply.outcome is CallOutcome.TIMEOUT and seconds < self._endpoint.settings.call_timeout_seconds
-        )
-        if reply.outcome not in _DOWN:
-            self._endpoint.breaker.succeeded()
-        elif not timed_out_by_us:  # a caller in a hurry says nothing about the endpoint
-            self._endpoint.breaker.failed()
-        count_call(name, record)
-        metrics.BREAKER_OPEN.labels(name).set(self._endpoint.breaker.is_open)
-        log.info("call", backend=name, request_id=self._request_id, attempt=attempt, outcome=reply.outcome.value,
-                 provider_request_id=reply.provider_request_id, seconds=round(seconds, 3))  # fmt: skip
+        count_call(self._endpoint.name, record)
+        log.info("call", backend=self._endpoint.name, request_id=self._request_id, attempt=attempt,
+                 outcome=reply.outcome.value, provider_request_id=reply.provider_request_id,
+                 seconds=round(seconds, 3))  # fmt: skip
+        await self._keep(record)
+
+    async def _keep(self, record: CallRecord) -> None:
+        """Write down what came of a call. It is paid for, so a store that is away is waited for, up to the deadline."""
+        while True:
+            try:
+                return await durably(self._store.settle, self._request_id, record)
+            except Unavailable as error:
+                if self._stop.reason or self._deadline.left() <= 0 or record.outcome is CallOutcome.UNKNOWN:
+                    raise
+                log.warning("an answer waits for the store", request_id=self._request_id, reason=error.reason)
+                await self._stop.pause(min(_STORE_RETRY_SECONDS, max(self._deadline.left(), 0.0)))
 
     def _streaming(self, attempt: int) -> Callable[[int], None]:
         told = 0
@@ -345,7 +367,13 @@ class Calling:
         }
 
 
-def _all_tokens(usage: Usage) -> int:
+def _tokens_used(call: CallRecord, estimate: int) -> int:
+    """Of the minute's tokens. Without a meter reading, the estimate for a call that may have been served."""
+    reply = call.reply
+    if reply is None or reply.usage is None:
+        served = reply is not None and (is_uncertain(reply) or reply.outcome in FINAL_ANSWERS) and reply.sent
+        return estimate if served else 0
+    usage = reply.usage
     return usage.input_tokens + usage.cached_input_tokens + usage.cache_write_tokens + usage.output_tokens
 
 

@@ -345,10 +345,13 @@ class Generations:
         """Give the requests that a dead owner left in the middle of a paid call their result: unknown."""
         for request in await asyncio.to_thread(self._store.abandoned):
             endpoint = self._endpoints.get(request.backend)
-            if endpoint is None or endpoint.backend.capabilities.repeatable:
+            if endpoint is None or endpoint.backend.capabilities.repeatable or request.request_id in self._runs:
                 continue
             begun = await durably(self._store.begin, request)
             if begun.standing is not Standing.MINE:
+                continue
+            if all(call.reply is not None for call in begun.calls):  # its owner was only slow
+                await durably(self._store.release, request.request_id)
                 continue
             calls = await self._close_open_calls(request, endpoint, begun.calls)
             judgement = Judgement(Outcome.UNKNOWN, detail="the generator died during the call")

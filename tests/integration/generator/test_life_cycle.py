@@ -3,23 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+import random
+from contextlib import suppress
 from pathlib import Path
 
 import grpc
 import pytest
 from tests.fault_server.server import FaultServer
-from tests.support.generator import Stack, request, stack
+from tests.support.generator import Stack, request, stack, until
 
 from quintain.errors import QuintainError, Unavailable
 from quintain.generator.v1 import generator_pb2 as pb
 from quintain.generator.v1.generator_pb2_grpc import GeneratorStub
-
-
-async def until(condition: Callable[[], bool], seconds: float = 10.0) -> None:
-    async with asyncio.timeout(seconds):
-        while not condition():
-            await asyncio.sleep(0.01)
 
 
 async def _call_and_leave(s: Stack, request_id: str) -> None:
@@ -98,6 +93,50 @@ async def test_an_endpoint_that_is_down_opens_the_breaker_and_is_not_called_any_
     assert all(retry is not None and 50 < retry <= 60 for _, retry in reasons)
     assert not llm.available
     assert "circuit open" in llm.unavailable_reason
+
+
+async def test_an_open_breaker_lets_one_probe_through_and_nobody_else_while_it_hangs(tmp_path: Path) -> None:
+    backend = {"breaker_failures": 2, "breaker_cooldown_seconds": 0.05, "max_calls": 2, "max_concurrency": 8}
+    faults = FaultServer(["server_error"] * 2, default="hang")
+    async with stack(tmp_path, faults=faults, backend=backend, abandoned_call_seconds=0.0) as s:
+        breaker = s.service._endpoints["llm"].breaker
+        with pytest.raises(Unavailable):
+            await s.generate_once(request("r0", "llm"))
+        await until(lambda: breaker.wait_seconds() == 0)
+        asked = [asyncio.create_task(s.generate_once(request(f"r{n}", "llm", seed=n))) for n in range(1, 6)]
+        await until(lambda: sum(task.done() for task in asked) == 4)
+        errors = [task.exception() for task in asked if task.done()]
+        assert [isinstance(error, Unavailable) and error.reason == "BACKEND_DOWN" for error in errors] == [True] * 4
+        assert len(s.server.seen) == 3
+        (probe,) = [task for task in asked if not task.done()]
+        probe.cancel()  # says nothing about the endpoint: the breaker stays open, and there is room for another probe
+        await asyncio.wait([probe])
+        await until(lambda: breaker.wait_seconds() == 0)
+        assert breaker.is_open
+        s.server.default = "ok"
+        assert (await s.generate_once(request("r9", "llm"))).outcome == pb.OUTCOME_OK
+        assert not breaker.is_open
+
+
+async def test_callers_that_leave_at_any_moment_leave_no_place_and_no_turn_taken(tmp_path: Path) -> None:
+    backend = {"max_concurrency": 2, "tokens_per_minute": 10_000_000}
+    faults = FaultServer(delay_seconds=0.01)
+    async with stack(tmp_path, faults=faults, backend=backend, abandoned_call_seconds=0.0) as s:
+        rng = random.Random(5)
+
+        async def hurried(number: int) -> None:
+            with suppress(TimeoutError, QuintainError):
+                await asyncio.wait_for(s.generate_once(request(f"r{number}", "llm", seed=number)), rng.uniform(0, 0.2))
+
+        await asyncio.gather(*(hurried(n) for n in range(60)))
+        await until(lambda: not s.service._generations._runs)
+        endpoint = s.service._endpoints["llm"]
+        assert endpoint.bucket is not None
+        assert not endpoint.bucket.turn.locked()
+        async with asyncio.timeout(5):
+            for _ in range(2):
+                await endpoint.places.acquire()
+        assert endpoint.places.locked()
 
 
 async def test_nobody_listening_is_down_too_and_costs_nothing(tmp_path: Path) -> None:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import sqlite3
 from pathlib import Path
 
 import pytest
-from tests.support.generator import request, stack
+from tests.support.generator import Stack, request, stack, until
 
-from quintain.errors import AlreadyExists, NotFound
+from quintain.errors import AlreadyExists, NotFound, QuintainError
 from quintain.generator.v1 import generator_pb2 as pb
+from quintain_generator.domain.generation import CallRecord
 
 
 async def test_repeating_a_request_id_returns_the_record_and_calls_nobody(tmp_path: Path) -> None:
@@ -54,3 +56,54 @@ async def test_an_unknown_backend_is_named_with_the_known_ones(tmp_path: Path) -
     async with stack(tmp_path) as s:
         with pytest.raises(NotFound, match=r"no backend 'gpt'; configured are llm, offline"):
             await s.client.generate(request("r1", "gpt"))
+
+
+def _without_calls(s: Stack, *, away: bool) -> None:
+    """The table of calls cannot be written to while it is away."""
+    old, new = ("generation_call", "away") if away else ("away", "generation_call")
+    with sqlite3.connect(s.store) as connection:
+        connection.execute(f"ALTER TABLE {old} RENAME TO {new}")
+
+
+def _lose_the_store_before_the_answer(s: Stack, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The request ids of all tries to write an answer down, of which the first finds no table."""
+    tries: list[str] = []
+    settle = s.service._generations._store.settle
+
+    def watched(request_id: str, call: CallRecord) -> None:
+        if not tries:
+            _without_calls(s, away=True)
+        tries.append(request_id)
+        settle(request_id, call)
+
+    monkeypatch.setattr(s.service._generations._store, "settle", watched)
+    return tries
+
+
+async def test_an_answer_waits_for_a_store_that_comes_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with stack(tmp_path) as s:
+        tries = _lose_the_store_before_the_answer(s, monkeypatch)
+        asked = asyncio.create_task(s.generate_once(request("r1", "llm"), timeout=30.0))
+        await until(lambda: len(tries) >= 2)
+        assert not asked.done()
+        _without_calls(s, away=False)
+        g = await asked
+    assert g.outcome == pb.OUTCOME_OK
+    assert g.cost.usd > 0
+    assert len(s.server.seen) == 1
+
+
+async def test_an_answer_that_could_not_be_written_down_is_at_risk_and_not_asked_for_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with stack(tmp_path) as s:
+        tries = _lose_the_store_before_the_answer(s, monkeypatch)
+        with pytest.raises(QuintainError):
+            await s.generate_once(request("r1", "llm"), timeout=2.0)
+        await until(lambda: not s.service._generations._runs)
+        assert tries
+        _without_calls(s, away=False)
+        g = await s.generate_once(request("r1", "llm"))
+    assert g.outcome == pb.OUTCOME_UNKNOWN
+    assert g.cost.at_risk_usd > 0
+    assert len(s.server.seen) == 1

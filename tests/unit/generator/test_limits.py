@@ -52,21 +52,53 @@ def test_no_more_is_taken_in_any_stretch_than_a_bucketful_and_the_rate(requests:
         assert taken <= 600 + (clock.now - 100.0) * 10 + 1e-6
 
 
-def test_the_breaker_opens_after_failures_in_a_row_and_lets_one_probe_through() -> None:
+def opened() -> tuple[Breaker, Clock]:
     clock = Clock()
     breaker = Breaker(3, 30.0, clock)
-    for _ in range(2):
-        breaker.failed()
-    breaker.succeeded()
-    for _ in range(2):
-        breaker.failed()
-    assert breaker.wait_seconds() == 0.0
-    breaker.failed()
+    for _ in range(3):
+        breaker.ended(breaker.calling(), success=False)
+    return breaker, clock
+
+
+def test_the_breaker_opens_after_failures_in_a_row() -> None:
+    breaker = Breaker(3, 30.0, Clock())
+    for success in (False, False, True, False, False, None):
+        breaker.ended(breaker.calling(), success)
+        assert breaker.wait_seconds() == 0.0
+    breaker.ended(breaker.calling(), success=False)
     assert breaker.wait_seconds() == 30.0
+
+
+def test_after_the_cooldown_one_probe_is_let_through_and_others_wait_for_it_however_long_it_takes() -> None:
+    breaker, clock = opened()
     clock.now += 30
     assert breaker.wait_seconds() == 0.0
-    breaker.calling()  # the probe; everybody else waits for it
-    assert breaker.wait_seconds() == 30.0
-    breaker.succeeded()
+    probe = breaker.calling()
+    assert probe
+    for _ in range(5):
+        assert breaker.wait_seconds() == 30.0
+        clock.now += 100
+    breaker.ended(probe, success=True)
     assert breaker.wait_seconds() == 0.0
     assert not breaker.is_open
+
+
+def test_a_probe_that_fails_closes_nothing_and_one_that_says_nothing_makes_room_for_the_next() -> None:
+    breaker, clock = opened()
+    clock.now += 30
+    breaker.ended(breaker.calling(), success=False)
+    assert breaker.wait_seconds() == 30.0
+    clock.now += 30
+    breaker.ended(breaker.calling(), success=None)
+    assert breaker.is_open
+    assert breaker.wait_seconds() == 0.0
+
+
+def test_a_call_from_before_does_not_end_the_probe_of_another() -> None:
+    breaker, clock = opened()
+    clock.now += 30
+    assert breaker.calling()
+    breaker.ended(False, success=None)
+    breaker.ended(False, success=False)
+    clock.now += 60
+    assert breaker.wait_seconds() == 30.0

@@ -8,6 +8,7 @@ JOBS ?= $(shell nproc 2>/dev/null || echo 2)
 SIMULATOR ?= faas
 CASES ?= 1000
 SEED ?= 1
+BASE_PORT ?= 7070
 
 .PHONY: help setup demo test test-sandbox test-crash check up down bench soak load fuzz proto lock fmt images clean
 
@@ -56,8 +57,8 @@ check: setup  ## Lint, types, architecture, contracts
 	$(BIN)/buf breaking --against proto/released.binpb
 	@bash scripts/generate_proto.sh --check
 
-up: setup  ## Start the local stack (generator, verifier, controller; Prometheus where installed)
-	@$(BIN)/quintain up
+up: setup  ## Start the local stack (generator, verifier, controller; Prometheus where installed); BASE_PORT=7070
+	@$(BIN)/quintain up --base-port $(BASE_PORT)
 
 down: setup  ## Stop what `make up` started
 	@$(BIN)/quintain down

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import socket
+import subprocess
 from pathlib import Path
 
 import pytest
 from tests.unit.cli.conftest import Run
 
-from quintain_controller.cli import local, paths, state, supervisor
+from quintain_controller.cli import local, paths, stack, state, supervisor
 
 
 @pytest.fixture
@@ -71,3 +73,36 @@ def test_what_failed_first_is_shown_not_what_was_stopped_because_of_it() -> None
 """
     assert local.culprit_lines(log) == ["09:00:02 generator  | quintain-generator: colour: not permitted"]
     assert local.culprit_lines("09:00:01 verifier   | starting") == ["09:00:01 verifier   | starting"]
+
+
+@pytest.mark.parametrize("text", ['{"proc', "{}", "[]", '{"processes": {"supervisor": 1}}'])
+@pytest.mark.parametrize("command", ["up", "down", "searches"])
+def test_a_spoilt_state_file_is_named_with_what_to_do(run_dir: Path, quintain: Run, text: str, command: str) -> None:
+    state.state_file().write_text(text)
+    ran = quintain(command)
+    assert ran.code == 2
+    assert f"{state.state_file()} is not the state of a local stack any more: delete it" in ran.err.replace("\n", "")
+
+
+def test_a_stack_that_another_command_is_starting_is_left_alone(run_dir: Path, quintain: Run) -> None:
+    with (run_dir / "up.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        ran = quintain("up")
+    assert ran.code == 2
+    assert "another `quintain up` is starting a local stack" in ran.err
+    assert not (run_dir / "stack.log").exists()
+
+
+def test_a_process_that_ends_while_it_is_being_stopped_is_no_error(
+    run_dir: Path, quintain: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with subprocess.Popen(["true"]) as ended:
+        pass
+    state.write({state.SUPERVISOR: os.getpid()}, run_dir, {})
+    alive = iter([{state.SUPERVISOR: ended.pid}, {}])
+    monkeypatch.setattr(state.LocalStack, "alive", lambda record: next(alive))
+    assert quintain("down").code == 0
+
+
+def test_the_stack_gives_its_services_the_time_that_they_may_take_to_drain() -> None:
+    assert stack.DRAIN_SECONDS < supervisor._KILL_SECONDS < local._STOP_SECONDS

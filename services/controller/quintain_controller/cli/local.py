@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import re
+import shutil
 import signal
 import socket
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Annotated
 
@@ -39,36 +43,51 @@ def up(
     foreground: Annotated[bool, typer.Option("--foreground", help="Stay, and show the logs.")] = False,
 ) -> None:
     """Start the local stack and wait until it is healthy. Other commands then use it by themselves."""
-    record = state.read()
-    if record is not None and record.alive():
-        raise FailedPrecondition(
-            f"a local stack is running (controller {record.addresses['controller']}); `quintain down` stops it"
-        )
-    for name, port in supervisor.ports(base_port).items():
-        refuse_taken(name, port)
     run = paths.run_dir()
     run.mkdir(parents=True, exist_ok=True)
-    state.state_file().unlink(missing_ok=True)
     log = run / "stack.log"
-    command = [sys.executable, "-m", "quintain_controller.cli.supervisor", str(base_port)]
-    command.append(str((data_dir or paths.data_dir()).resolve()))
-    environment = {**os.environ, "PYTHONUNBUFFERED": "1"}
-    if foreground:
-        process = subprocess.Popen(command, env=environment)
-    else:
-        with log.open("wb") as output:
-            process = subprocess.Popen(
-                command, env=environment, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True
+    with _alone(run):
+        record = state.read()
+        if record is not None and record.alive():
+            raise FailedPrecondition(
+                f"a local stack is running (controller {record.addresses['controller']}); `quintain down` stops it"
             )
-    try:
-        with errors.status("starting the local stack"):
-            addresses = _wait_started(process, log)
-    except BaseException:
-        _stop(process)
-        raise
+        for name, port in supervisor.ports(base_port).items():
+            refuse_taken(name, port)
+        state.state_file().unlink(missing_ok=True)
+        process = _start_supervisor(base_port, data_dir or paths.data_dir(), None if foreground else log)
+        try:
+            with errors.status("starting the local stack"):
+                addresses = _wait_started(process, log)
+        except BaseException:
+            _stop(process)
+            raise
     tell(base_port, addresses, log)
     if foreground:
         wait_in_foreground(process)
+
+
+@contextmanager
+def _alone(run: Path) -> Iterator[None]:
+    """Raise FailedPrecondition while another `quintain up` is starting a stack."""
+    with (run / "up.lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise FailedPrecondition("another `quintain up` is starting a local stack; wait for it") from None
+        yield
+
+
+def _start_supervisor(base_port: int, data: Path, log: Path | None) -> subprocess.Popen[bytes]:
+    """`log` None: in the foreground."""
+    command = [sys.executable, "-m", "quintain_controller.cli.supervisor", str(base_port), str(data.resolve())]
+    environment = {**os.environ, "PYTHONUNBUFFERED": "1"}
+    if log is None:
+        return subprocess.Popen(command, env=environment)
+    with log.open("wb") as output:
+        return subprocess.Popen(
+            command, env=environment, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True
+        )
 
 
 def refuse_taken(name: str, port: int) -> None:
@@ -80,7 +99,8 @@ def refuse_taken(name: str, port: int) -> None:
         except OSError:
             raise InvalidArgument.of(
                 "base-port",
-                f"port {port} ({name}) is taken by another program; choose others with `quintain up --base-port N`",
+                f"port {port} ({name}) is taken by another program; choose others with `quintain up --base-port N` "
+                "(make up BASE_PORT=N)",
             ) from None
 
 
@@ -116,7 +136,8 @@ def tell(base_port: int, addresses: dict[str, str], log: Path) -> None:
     prometheus = supervisor.ports(base_port).get(supervisor.PROMETHEUS)
     out.print(f"prometheus  http://127.0.0.1:{prometheus}" if prometheus else "prometheus  not installed")
     out.print(f"logs        {log}")
-    out.print("next: quintain search --suite paper-reference --backend offline --candidates 150 --minutes 4")
+    command = "quintain" if shutil.which("quintain") else sys.argv[0]
+    out.print(f"next: {command} search --suite paper-reference --backend offline --candidates 150 --minutes 4")
 
 
 def wait_in_foreground(process: subprocess.Popen[bytes]) -> None:
@@ -145,17 +166,20 @@ def down() -> None:
         out.print("no local stack is running")
         return
     assert record is not None
-    if state.SUPERVISOR in alive:
-        os.kill(alive[state.SUPERVISOR], signal.SIGTERM)
-    else:  # it was killed: what it started is left to us
-        for pid in alive.values():
-            os.kill(pid, signal.SIGTERM)
+    # If the supervisor was killed, what it started is left to us.
+    for pid in [alive[state.SUPERVISOR]] if state.SUPERVISOR in alive else alive.values():
+        _signal(pid, signal.SIGTERM)
     deadline = time.monotonic() + _STOP_SECONDS
     with errors.status("stopping the local stack"):
         while (alive := record.alive()) and time.monotonic() < deadline:
             time.sleep(_POLL_SECONDS)
     for name, pid in alive.items():
         errors.print(f"{name} (pid {pid}) did not stop in {_STOP_SECONDS:.0f} s and is killed")
-        os.kill(pid, signal.SIGKILL)
+        _signal(pid, signal.SIGKILL)
     state.state_file().unlink(missing_ok=True)
     out.print(f"stopped {', '.join(sorted(set(record.processes) - {state.SUPERVISOR}))}")
+
+
+def _signal(pid: int, signum: int) -> None:
+    with suppress(ProcessLookupError):  # it ended since we looked
+        os.kill(pid, signum)

@@ -28,6 +28,7 @@ from quintain_controller.cli import launch, paths
 
 SERVICES = ("generator", "verifier", "controller")
 LOG_LINES_SHOWN = 15
+DRAIN_SECONDS = 10
 _POLL_SECONDS = 0.05
 
 
@@ -69,7 +70,7 @@ def service_environment(service: str, settings: Mapping[str, str]) -> dict[str, 
 
 def default_settings(service: str, data: Path, addresses: Mapping[str, str]) -> dict[str, str]:
     """Settings of a service on one machine: its database under `data`, and for the controller where the others are."""
-    settings = {"server.log_json": "false", "server.drain_seconds": "10"}
+    settings = {"server.log_json": "false", "server.drain_seconds": str(DRAIN_SECONDS)}
     database = data.resolve() / f"{service}.db"
     if service == "verifier":
         settings["records.file"] = str(database)

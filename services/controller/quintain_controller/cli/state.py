@@ -6,6 +6,7 @@ import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from quintain.errors import FailedPrecondition
 from quintain_controller.cli import paths
 
 SUPERVISOR = "supervisor"
@@ -47,13 +48,18 @@ def write(pids: dict[str, int], data: Path, addresses: dict[str, str]) -> None:
 
 
 def read() -> LocalStack | None:
-    """What the state file says, whether the stack still runs or not."""
+    """What the state file says, whether the stack still runs or not. Raises FailedPrecondition if it says nothing."""
     try:
         document = json.loads(state_file().read_text())
+        document["processes"] = {name: (int(pid), str(start)) for name, (pid, start) in document["processes"].items()}
+        return LocalStack(**document)
     except FileNotFoundError:
         return None
-    document["processes"] = {name: (pid, start) for name, (pid, start) in document["processes"].items()}
-    return LocalStack(**document)
+    except (ValueError, TypeError, KeyError, AttributeError):
+        raise FailedPrecondition(
+            f"{state_file()} is not the state of a local stack any more: delete it, after stopping the supervisor "
+            "(python -m quintain_controller.cli.supervisor) if it runs"
+        ) from None
 
 
 def running_addresses(data: Path | None) -> dict[str, str]:

@@ -18,10 +18,11 @@ from quintain_controller.cli import launch, paths, stack, state
 
 PORT_OFFSETS = {"controller": 0, "verifier": 1, "generator": 2}
 METRICS_OFFSET = 2000
-PROMETHEUS_OFFSET = 2020
+PROMETHEUS_OFFSET = 2003  # not its usual 9090: Debian's package has a service there
 PROMETHEUS = "prometheus"
 RULES = Path(__file__).parents[4] / "deploy/monitoring/rules"
 _POLL_SECONDS = 0.1
+_KILL_SECONDS = stack.DRAIN_SECONDS + 3  # honcho's own 5 s would cut short what the services may finish
 
 
 def ports(base: int) -> dict[str, int]:
@@ -36,7 +37,7 @@ def ports(base: int) -> dict[str, int]:
 
 
 def main() -> None:
-    from honcho.manager import Manager  # type: ignore[import-untyped]  # in the extra `local`, not in `cli`
+    from honcho import manager as honcho  # type: ignore[import-untyped]  # in the extra `local`, not in `cli`
 
     base, data = int(sys.argv[1]), Path(sys.argv[2])
     folder = paths.run_dir()
@@ -45,7 +46,8 @@ def main() -> None:
     for service in stack.SERVICES:
         (folder / f"{service}.json").unlink(missing_ok=True)
     data.mkdir(parents=True, exist_ok=True)
-    manager = Manager()
+    honcho.KILL_WAIT = _KILL_SECONDS
+    manager = honcho.Manager()
     addresses = {service: f"127.0.0.1:{base + offset}" for service, offset in PORT_OFFSETS.items()}
     for service, offset in PORT_OFFSETS.items():
         settings = {

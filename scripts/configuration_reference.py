@@ -12,11 +12,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_args, get_origin
 
-from pydantic import BaseModel, Field, SecretStr
+from pydantic import BaseModel, SecretStr
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
-from quintain.service.server import ServerSettings
 from quintain_controller.config import ControllerSettings
 from quintain_generator.config import GeneratorSettings
 from quintain_verifier.config import LimitSettings, VerifierSettings
@@ -49,13 +48,9 @@ for) of verifier.toml, with the built-in values.
 """
 
 
-class _Verifier(VerifierSettings):
-    server: ServerSettings = Field(default_factory=ServerSettings)
-
-
 SERVICES: dict[str, type[BaseModel]] = {
     "generator": GeneratorSettings,
-    "verifier": _Verifier,
+    "verifier": VerifierSettings,
     "controller": ControllerSettings,
 }
 
@@ -98,6 +93,8 @@ def _type_name(annotation: Any) -> str:
         return " or ".join(_type_name(part) for part in get_args(annotation) if part is not type(None))
     if get_origin(annotation) is tuple:
         return "list of strings"
+    if get_origin(annotation) is typing.Literal:
+        return " or ".join(f'"{value}"' for value in get_args(annotation))
     if get_origin(annotation) is dict:
         return "table"
     if isinstance(annotation, type) and issubclass(annotation, Path):

@@ -14,9 +14,8 @@ import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 from prometheus_client import start_http_server
-from pydantic import Field, SecretStr
 
-from quintain.service.config import Settings
+from quintain.service.config import ConfigError, ServerSettings, split_address
 from quintain.service.interceptors import Boundary
 from quintain.service.logs import get_logger, register_secret
 from quintain.service.tracing import configure_tracing
@@ -25,32 +24,7 @@ log = get_logger("server")
 
 # Health's name for "the process answers"; the empty name and the services' own names mean "ready for work".
 LIVENESS = "liveness"
-
-
-class TlsSettings(Settings):
-    """Server certificate; with `client_ca_file`, clients must show a certificate of that CA (mTLS)."""
-
-    certificate_file: Path = Field(description="PEM chain of the server")
-    key_file: Path = Field(description="PEM key of the server")
-    client_ca_file: Path | None = Field(None, description="PEM; clients must show a certificate of this CA (mTLS)")
-
-
-class ServerSettings(Settings):
-    """How a service listens. Port 0 takes a free port; `address_file` then says which."""
-
-    listen: str = Field("127.0.0.1:0", description="host:port of the gRPC server")
-    metrics_listen: str = Field("127.0.0.1:0", description="host:port of the Prometheus endpoint")
-    address_file: Path | None = Field(None, description="JSON file with the bound addresses, written once serving")
-    token: SecretStr | None = Field(None, description="bearer token that callers must send")
-    token_file: Path | None = Field(None, description="file that holds the bearer token")
-    tls: TlsSettings | None = None
-    max_message_bytes: int = Field(32 * 1024 * 1024, gt=0, description="largest gRPC message, either way")
-    drain_seconds: float = Field(30.0, ge=0, description="how long a stopping service lets work in flight finish")
-    max_connection_age_seconds: float = Field(
-        3.0, gt=0, description="clients reconnect, and look their names up, after this: new replicas get work"
-    )
-    log_json: bool = Field(True, description="JSON logs; false for short lines")
-    log_level: str = Field("INFO", description="DEBUG, INFO, WARNING or ERROR")
+_READINESS_SECONDS = 1.0
 
 
 class Service(Protocol):
@@ -106,8 +80,9 @@ class RunningServer:
 
 
 async def start_server(service: Service, settings: ServerSettings) -> RunningServer:
-    """Start `service`, bind, and return when it accepts calls. Raises OSError with the address if it is taken."""
-    token = _token(settings)
+    """Start `service`, bind, and return when it accepts calls. Raises OSError with the address if it is taken, and
+    ConfigError for a file that is named and cannot be used."""
+    token, credentials = _token(settings), _credentials(settings)
     await service.start()
     server = grpc.aio.server(interceptors=[Boundary(service.name, token)], options=_options(settings))
     health_servicer = health.aio.HealthServicer()
@@ -116,12 +91,16 @@ async def start_server(service: Service, settings: ServerSettings) -> RunningSer
     reflection.enable_server_reflection([*names, health.SERVICE_NAME, reflection.SERVICE_NAME], server)
     host = settings.listen.rsplit(":", 1)[0]
     try:
-        port = _bind(server, settings)
-    except RuntimeError as error:
+        port = _bind(server, settings.listen, credentials)
+        metrics_host, metrics_port = split_address(settings.metrics_listen)
+        try:
+            metrics_server, metrics_thread = start_http_server(metrics_port, addr=metrics_host)
+        except OSError as error:
+            raise OSError(f"cannot listen on {settings.metrics_listen}: {error.strerror}") from error
+    except OSError:
+        await server.stop(None)
         await service.close()
-        raise OSError(f"cannot listen on {settings.listen}: the address is taken or not allowed") from error
-    metrics_host, metrics_port = settings.metrics_listen.rsplit(":", 1)
-    metrics_server, metrics_thread = start_http_server(int(metrics_port), addr=metrics_host)
+        raise
 
     async def set_health(ready: bool) -> None:
         value = health_pb2.HealthCheckResponse.SERVING if ready else health_pb2.HealthCheckResponse.NOT_SERVING
@@ -129,7 +108,7 @@ async def start_server(service: Service, settings: ServerSettings) -> RunningSer
             await health_servicer.set(name, value)
 
     await health_servicer.set(LIVENESS, health_pb2.HealthCheckResponse.SERVING)
-    await set_health(await service.ready())
+    await set_health(await _is_ready(service))
     await server.start()
     watch = asyncio.create_task(_watch_readiness(service, set_health))
 
@@ -143,7 +122,7 @@ async def start_server(service: Service, settings: ServerSettings) -> RunningSer
         settings,
         server,
         f"{host}:{port}",
-        f"{metrics_host}:{metrics_server.server_port}",
+        f"{settings.metrics_listen.rsplit(':', 1)[0]}:{metrics_server.server_port}",
         stop_metrics,
         watch,
         set_health,
@@ -178,10 +157,19 @@ def run_service(service: Service, settings: ServerSettings) -> None:
 def _token(settings: ServerSettings) -> str | None:
     token = settings.token.get_secret_value() if settings.token else None
     if settings.token_file is not None:
-        token = settings.token_file.read_text().strip()
+        token = _read("token_file", settings.token_file).decode().strip()
+        if not token:
+            raise ConfigError(f"server.token_file: {settings.token_file} is empty")
     if token is not None:
         register_secret(token)
     return token
+
+
+def _read(key: str, path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise ConfigError(f"server.{key}: {path}: {error.strerror}") from None
 
 
 def _options(settings: ServerSettings) -> list[tuple[str, int]]:
@@ -198,20 +186,33 @@ def _options(settings: ServerSettings) -> list[tuple[str, int]]:
     ]
 
 
-def _bind(server: grpc.aio.Server, settings: ServerSettings) -> int:
+def _credentials(settings: ServerSettings) -> grpc.ServerCredentials | None:
     if settings.tls is None:
-        return server.add_insecure_port(settings.listen)
+        return None
     tls = settings.tls
-    ca = tls.client_ca_file.read_bytes() if tls.client_ca_file else None
-    credentials = grpc.ssl_server_credentials(
-        [(tls.key_file.read_bytes(), tls.certificate_file.read_bytes())],
-        root_certificates=ca,
-        require_client_auth=ca is not None,
-    )
-    return server.add_secure_port(settings.listen, credentials)
+    ca = _read("tls.client_ca_file", tls.client_ca_file) if tls.client_ca_file else None
+    pair = (_read("tls.key_file", tls.key_file), _read("tls.certificate_file", tls.certificate_file))
+    return grpc.ssl_server_credentials([pair], root_certificates=ca, require_client_auth=ca is not None)
+
+
+def _bind(server: grpc.aio.Server, address: str, credentials: grpc.ServerCredentials | None) -> int:
+    try:
+        if credentials is None:
+            return server.add_insecure_port(address)
+        return server.add_secure_port(address, credentials)
+    except RuntimeError as error:
+        raise OSError(f"cannot listen on {address}: the address is taken or not allowed") from error
+
+
+async def _is_ready(service: Service) -> bool:
+    try:
+        return await service.ready()
+    except Exception:
+        log.exception("readiness check failed")  # a plugin's, perhaps; unanswered, health would stay at what it was
+        return False
 
 
 async def _watch_readiness(service: Service, set_health: Callable[[bool], Awaitable[None]]) -> None:
     while True:
-        await asyncio.sleep(1.0)
-        await set_health(await service.ready())
+        await asyncio.sleep(_READINESS_SECONDS)
+        await set_health(await _is_ready(service))

@@ -14,6 +14,7 @@ from importlib.metadata import entry_points
 from typing import Any, TypeVar, cast
 
 import grpc
+from pydantic import ValidationError
 
 from quintain.errors import Internal, InvalidArgument, NotFound
 from quintain.plugins.simulator import (
@@ -30,9 +31,10 @@ from quintain.plugins.simulator import (
     Simulator,
     SimulatorFault,
 )
+from quintain.service.config import ConfigError, ServerSettings, explain
 from quintain.service.guest_bundle import bundle_guest
 from quintain.service.logs import configure_logging
-from quintain.service.server import ServerSettings, run_service
+from quintain.service.server import run_service
 from quintain.service.simulator_messages import (
     description_message,
     failure_from,
@@ -236,17 +238,18 @@ def main() -> None:
     parser.add_argument("--token-file", help="file that holds the bearer token that callers must send")
     options = parser.parse_args()
     configure_logging("simulator")
-    settings = ServerSettings(
-        listen=options.listen,
-        metrics_listen=options.metrics_listen,
-        address_file=options.address_file,
-        token_file=options.token_file,
-    )
     try:
-        simulator = load_installed(options.name)
-    except LookupError as error:
+        settings = ServerSettings(
+            listen=options.listen,
+            metrics_listen=options.metrics_listen,
+            address_file=options.address_file,
+            token_file=options.token_file,
+        )
+        run_service(SimulatorService(load_installed(options.name)), settings)
+    except ValidationError as error:
+        sys.exit(f"quintain-simulator: {explain(error)}")
+    except (LookupError, ConfigError, OSError) as error:
         sys.exit(f"quintain-simulator: {error}")
-    run_service(SimulatorService(simulator), settings)
     os._exit(0)  # an engine that computes for ever must not keep the process; the interpreter would wait for its thread
 
 

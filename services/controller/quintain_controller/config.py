@@ -5,8 +5,7 @@ from __future__ import annotations
 from pydantic import Field
 
 from quintain.clients.channel import ClientSettings
-from quintain.service.config import Settings
-from quintain.service.server import ServerSettings
+from quintain.service.config import ServerSettings, Settings
 
 
 class RunnerSettings(Settings):

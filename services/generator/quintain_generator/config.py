@@ -7,8 +7,7 @@ from typing import Any
 
 from pydantic import Field
 
-from quintain.service.config import Settings
-from quintain.service.server import ServerSettings
+from quintain.service.config import ServerSettings, Settings
 
 ENV_PREFIX = "QUINTAIN_GENERATOR__"
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from pydantic import Field, model_validator
 
-from quintain.service.config import Settings
+from quintain.service.config import ServerSettings, Settings
 from quintain_verifier.sandbox.limits import DEFAULT_LIMITS, MAX_LIMITS, MIB, Limits
 
 
@@ -39,8 +39,9 @@ class RecordSettings(Settings):
 
 
 class VerifierSettings(Settings):
-    """Everything but how the server listens (see `quintain_verifier.main.Configuration`)."""
+    """Everything the verifier can be told."""
 
+    server: ServerSettings = ServerSettings()
     workers: int = Field(0, ge=0, description="worker processes; 0: one for each core that this process may use")
     most_waiting: int = Field(64, ge=1, description="requests that may wait for a worker; more are refused")
     engine_seconds: float = Field(

@@ -12,12 +12,14 @@ import grpc
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
+from pydantic import ValidationError
 
 from quintain.clients import AsyncController, AsyncVerifier, ClientSettings
 from quintain.clients.channel import ClientTls
 from quintain.controller.v1 import controller_pb2, controller_pb2_grpc
 from quintain.errors import Internal, InvalidArgument, ResourceExhausted, Unauthenticated, Unavailable
-from quintain.service.server import LIVENESS, ServerSettings, TlsSettings, start_server
+from quintain.service.config import ConfigError, ServerSettings, TlsSettings
+from quintain.service.server import LIVENESS, start_server
 from quintain.service.tracing import outgoing_metadata
 from quintain.verifier.v1 import verifier_pb2 as pb
 from quintain.verifier.v1 import verifier_pb2_grpc
@@ -65,6 +67,8 @@ class Service:
     def __init__(self) -> None:
         self.servicer = Servicer()
         self.is_ready = True
+        self.trouble: Exception | None = None
+        self.closed = False
 
     async def start(self) -> None: ...
 
@@ -74,11 +78,14 @@ class Service:
         return ["quintain.verifier.v1.Verifier", "quintain.controller.v1.Controller"]
 
     async def ready(self) -> bool:
+        if self.trouble is not None:
+            raise self.trouble
         return self.is_ready
 
     async def drain(self) -> None: ...
 
-    async def close(self) -> None: ...
+    async def close(self) -> None:
+        self.closed = True
 
 
 async def test_an_error_is_typed_unary_and_in_the_middle_of_a_stream() -> None:
@@ -205,13 +212,52 @@ async def test_every_rpc_is_counted_by_method_and_code() -> None:
     await server.stop()
 
 
-async def test_a_taken_port_is_a_clear_error() -> None:
+@pytest.mark.parametrize("key", ["listen", "metrics_listen"])
+async def test_a_taken_port_is_a_clear_error_and_nothing_is_left_running(key: str) -> None:
+    service = Service()
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         address = f"127.0.0.1:{taken.getsockname()[1]}"
-        with pytest.raises(OSError, match=address):
-            await start_server(Service(), ServerSettings(listen=address))
+        with pytest.raises(OSError, match=f"cannot listen on {address}"):
+            await start_server(service, ServerSettings.model_validate({key: address}))
+    assert service.closed
+
+
+async def test_a_readiness_check_that_fails_is_not_ready_and_the_next_one_counts() -> None:
+    """Health must never stay at what it was because the check of a plugin raised."""
+    service = Service()
+    service.trouble = ZeroDivisionError("a plugin's")
+    server = await start_server(service, ServerSettings())
+    async with grpc.aio.insecure_channel(server.address) as channel:
+        watch = health_pb2_grpc.HealthStub(channel).Watch(health_pb2.HealthCheckRequest())
+        first = await watch.read()
+        service.trouble = None
+        second = await watch.read()
+    assert (first.status, second.status) == (
+        health_pb2.HealthCheckResponse.NOT_SERVING,
+        health_pb2.HealthCheckResponse.SERVING,
+    )
+    await server.stop()
+
+
+@pytest.mark.parametrize("key", ["token_file", "tls.key_file"])
+async def test_a_file_that_is_not_there_is_named_before_anything_starts(key: str, tmp_path: Path) -> None:
+    (tmp_path / "there").write_text("x")
+    files: dict[str, Any] = {"tls": {"certificate_file": tmp_path / "there", "key_file": tmp_path / "none"}}
+    settings = ServerSettings.model_validate({"token_file": tmp_path / "none"} if key == "token_file" else files)
+    with pytest.raises(ConfigError, match=f"server.{key}: {tmp_path}/none: No such file"):
+        await start_server(Service(), settings)
+
+
+async def test_an_empty_token_is_no_token(tmp_path: Path) -> None:
+    (tmp_path / "token").write_text("\n")
+    with pytest.raises(ConfigError, match="is empty"):
+        await start_server(Service(), ServerSettings(token_file=tmp_path / "token"))
+    with pytest.raises(ValidationError):
+        ServerSettings.model_validate({"token": ""})
+    with pytest.raises(ValidationError, match="keep one"):
+        ServerSettings.model_validate({"token": "abc", "token_file": tmp_path / "token"})
 
 
 async def test_a_correlation_id_and_a_trace_cross_from_caller_to_service() -> None:

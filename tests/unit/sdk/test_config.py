@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from pydantic import Field, SecretStr
 
-from quintain.service.config import ConfigError, Settings, load_settings
+from quintain.service.config import ConfigError, ServerSettings, Settings, load_settings, split_address
 
 
 class Inner(Settings):
@@ -58,3 +58,31 @@ def test_an_error_never_repeats_the_value_since_it_may_be_a_secret(tmp_path: Pat
     with pytest.raises(ConfigError) as caught:
         load_settings(Model, write(tmp_path, '[inner]\nsize = "sk-very-secret-value"'), "QT__")
     assert "very-secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize("variable", ["QT__NMAE", "QT__NMAE__SIZE", "qt__nmae"])
+def test_a_misspelt_variable_is_refused_and_not_the_default_taken(
+    variable: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(variable, "a-secret")
+    with pytest.raises(ConfigError, match=f"{variable}: there is no such key; there are inner, name") as caught:
+        load_settings(Model, None, "QT__")
+    assert "a-secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize("address", ["7071", "localhost", ":7071", "host:", "host:port", "host:65536", "host:-1"])
+def test_an_address_without_host_or_port_is_refused_with_what_would_be_right(
+    address: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for key in ("listen", "metrics_listen"):
+        with pytest.raises(ConfigError, match=f"{key}: .*must be host:port"):
+            load_settings(ServerSettings, write(tmp_path, f'{key} = "{address}"'), "QT__")
+
+
+def test_an_address_may_be_ipv6() -> None:
+    assert split_address("[::]:7071") == ("::", 7071)
+
+
+def test_a_log_level_that_does_not_exist_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"log_level: .*'WARNING'"):
+        load_settings(ServerSettings, write(tmp_path, 'log_level = "LOUD"'), "QT__")

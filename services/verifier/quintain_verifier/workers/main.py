@@ -46,6 +46,8 @@ def main() -> None:
     connection = socket.socket(fileno=int(sys.argv[1]))
     connection.set_inheritable(False)
     settings = _receive(connection)
+    if settings is None:  # the service gave up before it began
+        return
     if not isinstance(settings, WorkerSettings):
         raise SystemExit("the first message to a worker must be its settings")
     simulators = load_simulators(settings.simulators, settings.remote_simulators)

@@ -8,12 +8,14 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from sqlalchemy import update
 from tests.unit.controller.toy import CONTEXT, make_spec, verdict
 
-from quintain.errors import Aborted, AlreadyExists, FailedPrecondition, NotFound
+from quintain.errors import Aborted, AlreadyExists, FailedPrecondition, InvalidArgument, NotFound
 from quintain_controller.domain.events import CandidateChanged, NewBest, StateChanged
 from quintain_controller.domain.model import Budget, Candidate, CandidateState, Gate, SearchState, Spend
 from quintain_controller.store.records import CandidateWrite, Changes, Lease, NewSearch, SearchRecord, Transition
+from quintain_controller.store.schema import searches
 from quintain_controller.store.sql import SqlStore
 
 
@@ -59,10 +61,9 @@ def test_what_is_written_is_read(store: SqlStore) -> None:
     spend = Spend(usd_nano=3, tokens=4, candidates=1, wall_seconds=0.5)
     write = CandidateWrite(SEED, new=True, source="x = 0\n", generation=b"\x00\xff", feedback="ok")
     store.commit(lease, Changes(spend, [write], [CandidateChanged(SEED), NewBest(SEED, None)], best_number=0, told=1))
-    store.commit(lease, Changes(spend, [CandidateWrite(SEED, verdict=b"v")], gates=(Gate("g", True, "d", 0),)))
+    store.commit(lease, Changes(spend, [CandidateWrite(SEED, verdict=b"v")]))
     record = store.search("one")
     assert (record.spend, record.best_number, record.told, record.last_sequence) == (spend, 0, 1, 3)
-    assert record.gates == (Gate("g", True, "d", 0),)
     stored = store.candidate("one", 0)
     assert (stored.candidate, stored.source, stored.generation) == (SEED, "x = 0\n", b"\x00\xff")
     assert (stored.verdict, stored.feedback, stored.held_out) == (b"v", "ok", None)
@@ -141,10 +142,12 @@ def test_the_owner_cannot_overrule_a_person(store: SqlStore) -> None:
     new_search(store)
     lease = owned(store)
     store.change_state("one", SearchState.CANCELLED, "enough")
-    finish = Transition((SearchState.RUNNING,), SearchState.FINISHED, "done", facts=[NewBest(SEED, None)])
+    finish = Transition(
+        (SearchState.RUNNING,), SearchState.FINISHED, "done", facts=[NewBest(SEED, None)], winner_number=0
+    )
     control = store.commit(lease, Changes(Spend(), transition=finish, idle_in=SearchState.FINISHED))
     assert control.state is SearchState.CANCELLED
-    assert store.search("one").last_sequence == 2
+    assert (store.search("one").last_sequence, store.search("one").winner_number) == (2, None)
     with pytest.raises(FailedPrecondition, match="cancel it first"):
         store.delete("one")  # somebody still settles what is in flight
     store.commit(lease, Changes(Spend(), idle_in=SearchState.CANCELLED))
@@ -176,15 +179,59 @@ def test_a_request_id_makes_one_search(store: SqlStore) -> None:
 def test_a_new_budget_wakes_a_finished_search_and_takes_its_winner_back(store: SqlStore) -> None:
     new_search(store)
     lease = owned(store)
-    done = Transition((SearchState.RUNNING,), SearchState.FINISHED, "budget used up")
     gates = (Gate("held_out", True, "", 0),)
-    store.commit(lease, Changes(Spend(), transition=done, winner_number=0, gates=gates, idle_in=SearchState.FINISHED))
+    done = Transition((SearchState.RUNNING,), SearchState.FINISHED, "budget used up", winner_number=0, gates=gates)
+    store.commit(lease, Changes(Spend(), transition=done, idle_in=SearchState.FINISHED))
     store.release(lease)
+    assert (store.search("one").winner_number, store.search("one").gates) == (0, gates)
     assert store.acquire("me", 5, 60.0) == []
-    record = store.extend_budget("one", Budget(candidates=99), resume=True)
+    record = store.extend_budget("one", lambda _record: (Budget(candidates=99), True))
     assert (record.state, record.winner_number, record.gates) == (SearchState.RUNNING, None, ())
     assert record.spec.budget == make_spec("evolve").budget
     assert owned(store).search_id == "one"
+
+
+def test_a_search_whose_budget_was_raised_meanwhile_does_not_end(store: SqlStore) -> None:
+    budget = new_search(store).budget
+    lease = owned(store)
+    store.extend_budget("one", lambda record: (replace(record.budget, candidates=99), True))
+    done = Transition((SearchState.RUNNING,), SearchState.FINISHED, "budget used up", within=budget, winner_number=0)
+    control = store.commit(lease, Changes(Spend(), transition=done, idle_in=SearchState.FINISHED))
+    assert (control.state, control.budget.candidates) == (SearchState.RUNNING, 99)
+    record = store.search("one")
+    assert (record.winner_number, record.needs_owner) == (None, True)
+
+
+def test_a_search_that_its_owner_cannot_work_on_waits_for_a_person(store: SqlStore) -> None:
+    new_search(store)
+    lease = owned(store)
+    with store._engine.begin() as connection:
+        connection.execute(update(searches).values(spec='{"no": "spec"}'))
+    store.park(lease, "broken")
+    assert store.acquire("next", 5, 60.0) == []
+    events, _ = store.events_after("one", 1, 10)
+    assert [event.fact for event in events] == [StateChanged(SearchState.PAUSED, "broken")]
+    with pytest.raises(Aborted):
+        store.park(replace(lease, token=99), "late")
+
+
+def test_a_lease_from_before_the_clock_was_set_back_does_not_last_for_ever(tmp_path: Path) -> None:
+    now = [10_000.0]
+    store = SqlStore(f"sqlite:///{tmp_path}/store.db", clock=lambda: now[0])
+    new_search(store)
+    late = owned(store, "late", seconds=15.0)
+    now[0] -= 5_000.0
+    taken = owned(store, "next", seconds=15.0)
+    with pytest.raises(Aborted):
+        store.renew(late, 15.0)
+    store.renew(taken, 15.0)
+    assert store.acquire("third", 5, 15.0) == []
+    store.close()
+
+
+def test_an_id_that_the_database_cannot_hold_is_no_crash(store: SqlStore) -> None:
+    with pytest.raises((NotFound, InvalidArgument)):
+        store.search("a\0b")
 
 
 def test_opening_a_store_from_several_threads_migrates_it_once(url: str) -> None:

@@ -105,16 +105,21 @@ def decode_generation(generation: pb.Generation) -> Generation:
     tokens = usage.input_tokens + usage.cached_input_tokens + usage.cache_write_tokens + usage.output_tokens
     return Generation(
         outcome=Outcome(generation.outcome),
-        source=generation.source,
+        source=without_nul(generation.source),
         charge=Charge(
             usd_nano=0 if cost.unpriced else round(cost.usd * NANO),
             tokens=tokens,
             at_risk_usd_nano=round(cost.at_risk_usd * NANO),
             unpriced=cost.unpriced,
         ),
-        detail=generation.detail,
+        detail=without_nul(generation.detail),
         record=generation.SerializeToString(deterministic=True),
     )
+
+
+def without_nul(text: str) -> str:
+    """PostgreSQL's texts hold no NUL. The record keeps what was said, and a policy with one is no Python either way."""
+    return text.replace("\0", "\N{SYMBOL FOR NULL}")
 
 
 def _facts(backend: pb.Backend) -> BackendFacts:

@@ -9,6 +9,7 @@ from quintain.clients.verifier import AsyncVerifier
 from quintain.errors import InvalidArgument
 from quintain.type.v1 import type_pb2
 from quintain.verifier.v1 import verifier_pb2 as pb
+from quintain_controller.adapters.generator import without_nul
 from quintain_controller.domain.model import (
     Aggregation,
     BackendFacts,
@@ -137,7 +138,7 @@ def decode_verification(result: pb.VerifyResult) -> Verification:
         rule=failure.rule,
         determinism_checked=verdict.determinism_checked,
         confirmed=verdict.confirmed,
-        feedback=result.feedback.text,
+        feedback=without_nul(result.feedback.text),
         record=result.SerializeToString(deterministic=True),
         identity=verdict.SerializeToString(deterministic=True),
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import enum
 import hashlib
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import ClassVar
@@ -346,7 +347,7 @@ def candidate_id(search_id: str, number: int) -> str:
 
 def parse_candidate_id(text: str) -> tuple[str, int]:
     """Raises ValueError for anything that `candidate_id` does not make."""
-    search, _, number = text.rpartition(".")
-    if not search or not number.isdecimal():
-        raise ValueError(f"{text!r} is not a candidate id (SEARCH.NUMBER)")
-    return search, int(number)
+    found = re.fullmatch(r"(.+)\.(0|[1-9][0-9]{0,8})", text)
+    if found is None:
+        raise ValueError(f"{text[:80]!r} is not a candidate id (SEARCH.NUMBER)")
+    return found[1], int(found[2])

@@ -33,6 +33,8 @@ from quintain_controller.domain.model import (
     candidate_seed,
 )
 
+# How the reason of a search's end begins that goes on when its budget is raised.
+BUDGET_USED_UP = "budget used up"
 # Before anything is known of a model's habits: an input of the bounded prompt's size, and an answer.
 _FIRST_INPUT_TOKENS = 16_000
 _FIRST_OUTPUT_TOKENS = 16_000
@@ -172,7 +174,7 @@ class Planner:
         charge = Charge(max(c.usd_nano for c in charges), max(c.tokens for c in charges))
         shortage = self.ledger.fits(charge, budget)
         if shortage is not None:
-            return f"budget used up: {shortage.bound}: {shortage.detail}"
+            return f"{BUDGET_USED_UP}: {shortage.bound}: {shortage.detail}"
         number = self.asked
         plan = self._plan(number)
         self.asked += 1

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import AsyncIterator
-from typing import Any, TypeVar
+from typing import Any
 
 import grpc
 
@@ -15,6 +15,7 @@ from quintain.errors import InvalidArgument
 from quintain_controller.domain.model import candidate_id, parse_candidate_id
 from quintain_controller.ports import Generator
 from quintain_controller.rpc import mapping
+from quintain_controller.rpc.checks import check_budget, check_spec
 from quintain_controller.store.records import SearchRecord
 from quintain_controller.usecases.access import Access, Notifier
 from quintain_controller.usecases.manage import Manager
@@ -23,7 +24,6 @@ from quintain_controller.usecases.strategies import installed
 
 _EVENTS_AT_ONCE = 200
 
-N = TypeVar("N", int, float)
 Context = grpc.aio.ServicerContext[Any, Any]
 
 
@@ -35,6 +35,7 @@ class ControllerServicer(stubs.ControllerServicer):
         self._watch_poll_seconds = watch_poll_seconds
 
     async def CreateSearch(self, request: pb.CreateSearchRequest, context: Context) -> pb.CreateSearchResponse:
+        check_spec(request.spec, request.request_id)
         record = await self._manager.create(
             request.request_id,
             _digest(request.spec.SerializeToString(deterministic=True)),
@@ -49,14 +50,13 @@ class ControllerServicer(stubs.ControllerServicer):
     async def ListSearches(self, request: pb.ListSearchesRequest, context: Context) -> pb.ListSearchesResponse:
         size, after = mapping.page_size(request.page_size), None
         if request.page_token:
-            at, _, search_id = mapping.decode_token(request.page_token).partition(" ")
-            after = (_number(float, at), search_id)
+            after = mapping.decode_token(request.page_token, "searches", float, str)
         records = await self._access(self._access.store.search_page, size + 1, after)
         page = records[:size]
         more = len(records) > size
         return pb.ListSearchesResponse(
             searches=[await self._search(record) for record in page],
-            next_page_token=mapping.encode_token(f"{page[-1].created_at!r} {page[-1].search_id}") if more else "",
+            next_page_token=mapping.encode_token("searches", page[-1].created_at, page[-1].search_id) if more else "",
         )
 
     async def CancelSearch(self, request: pb.CancelSearchRequest, context: Context) -> pb.CancelSearchResponse:
@@ -69,6 +69,7 @@ class ControllerServicer(stubs.ControllerServicer):
         return pb.ResumeSearchResponse(search=await self._search(await self._manager.resume(request.search_id)))
 
     async def ExtendBudget(self, request: pb.ExtendBudgetRequest, context: Context) -> pb.ExtendBudgetResponse:
+        check_budget(request.budget)
         record = await self._manager.extend(request.search_id, mapping.decode_budget(request.budget))
         return pb.ExtendBudgetResponse(search=await self._search(record))
 
@@ -79,6 +80,7 @@ class ControllerServicer(stubs.ControllerServicer):
         if not candidate.source:
             raise InvalidArgument.of("candidate_id", f"{request.candidate_id} has no source to begin with")
         spec = mapping.merge_spec(original.spec, request.spec)
+        check_spec(spec, request.request_id)
         record = await self._manager.create(
             request.request_id,
             _digest(request.candidate_id.encode() + b"\n" + spec.SerializeToString(deterministic=True)),
@@ -115,13 +117,14 @@ class ControllerServicer(stubs.ControllerServicer):
             self._notifier.unsubscribe(request.search_id, changed)
 
     async def ListCandidates(self, request: pb.ListCandidatesRequest, context: Context) -> pb.ListCandidatesResponse:
-        size = mapping.page_size(request.page_size)
-        after = _number(int, mapping.decode_token(request.page_token)) if request.page_token else -1
+        size, after, kind = mapping.page_size(request.page_size), -1, f"candidates of {request.search_id}"
+        if request.page_token:
+            (after,) = mapping.decode_token(request.page_token, kind, int)
         found = await self._access(self._access.store.candidate_page, request.search_id, after, size + 1)
         page = found[:size]
         return pb.ListCandidatesResponse(
             candidates=[mapping.encode_summary(request.search_id, candidate) for candidate in page],
-            next_page_token=mapping.encode_token(str(page[-1].number)) if len(found) > size else "",
+            next_page_token=mapping.encode_token(kind, page[-1].number) if len(found) > size else "",
         )
 
     async def GetCandidate(self, request: pb.GetCandidateRequest, context: Context) -> pb.GetCandidateResponse:
@@ -135,8 +138,9 @@ class ControllerServicer(stubs.ControllerServicer):
         return pb.GetCandidateResponse(candidate=mapping.encode_candidate(search_id, candidate, sent))
 
     async def ListStrategies(self, request: pb.ListStrategiesRequest, context: Context) -> pb.ListStrategiesResponse:
-        size = mapping.page_size(request.page_size)
-        after = mapping.decode_token(request.page_token) if request.page_token else ""
+        size, after = mapping.page_size(request.page_size), ""
+        if request.page_token:
+            (after,) = mapping.decode_token(request.page_token, "strategies", str)
         names = [name for name in installed() if name > after]
         page = names[:size]
         return pb.ListStrategiesResponse(
@@ -148,7 +152,7 @@ class ControllerServicer(stubs.ControllerServicer):
                 )
                 for name in page
             ],
-            next_page_token=mapping.encode_token(page[-1]) if len(names) > size else "",
+            next_page_token=mapping.encode_token("strategies", page[-1]) if len(names) > size else "",
         )
 
     async def _search(self, record: SearchRecord) -> pb.Search:
@@ -161,13 +165,6 @@ class ControllerServicer(stubs.ControllerServicer):
 
 def _digest(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()
-
-
-def _number(kind: type[N], text: str) -> N:
-    try:
-        return kind(text)
-    except ValueError:
-        raise InvalidArgument.of("page_token", "is not a token that this service gave") from None
 
 
 def _candidate_id(text: str) -> tuple[str, int]:

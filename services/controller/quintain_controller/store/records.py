@@ -82,14 +82,17 @@ class CandidateWrite:
 
 @dataclass(frozen=True, slots=True)
 class Transition:
-    """A change of state that the owner wants; it does not happen if the state is no longer one of `expected`, and then
-    its `facts` are not told either."""
+    """A change of state that the owner wants, with what is true only then. It does not happen if the state is no longer
+    one of `expected`, or the budget no longer `within`."""
 
     expected: tuple[SearchState, ...]
     state: SearchState
     reason: str
     paused_by_person: bool = False
     facts: Sequence[Fact] = ()
+    within: Budget | None = None
+    winner_number: int | None = None
+    gates: tuple[Gate, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,8 +105,6 @@ class Changes:
     transition: Transition | None = None
     best_number: int | None = None
     told: int | None = None
-    winner_number: int | None = None
-    gates: tuple[Gate, ...] | None = None
     # Nothing is left to do while the search is in this state.
     idle_in: SearchState | None = None
 

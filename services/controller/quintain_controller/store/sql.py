@@ -11,14 +11,14 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 
-from sqlalchemy import Connection, and_, bindparam, delete, func, insert, or_, select, update
-from sqlalchemy.exc import IntegrityError, OperationalError
+from sqlalchemy import Connection, RowMapping, and_, bindparam, delete, func, insert, or_, select, update
+from sqlalchemy.exc import DataError, IntegrityError
 
-from quintain.errors import Aborted, AlreadyExists, FailedPrecondition, NotFound, Unavailable
+from quintain.errors import Aborted, AlreadyExists, FailedPrecondition, InvalidArgument, NotFound, Unavailable
 from quintain_controller.domain.events import BudgetExtended, Event, Fact, StateChanged
 from quintain_controller.domain.model import Budget, Candidate, SearchState, Spend
 from quintain_controller.store import rows
-from quintain_controller.store.engine import open_engine, reading
+from quintain_controller.store.engine import STORE_ERRORS, cause, open_engine, reading
 from quintain_controller.store.records import (
     CandidateRecord,
     CandidateWrite,
@@ -29,6 +29,9 @@ from quintain_controller.store.records import (
     SearchRecord,
 )
 from quintain_controller.store.schema import candidates, events, searches
+
+# In lengths of a lease; other controllers may be configured to longer ones.
+_CLOCK_WAS_SET_BACK = 20
 
 
 class SqlStore:
@@ -189,10 +192,12 @@ class SqlStore:
             self._update(connection, record, values, [StateChanged(state, reason)])
             return self._read(connection, search_id)
 
-    def extend_budget(self, search_id: str, budget: Budget, *, resume: bool) -> SearchRecord:
-        """Put a new budget in force; with `resume`, a finished search goes on. Raises NotFound."""
+    def extend_budget(self, search_id: str, extended: Callable[[SearchRecord], tuple[Budget, bool]]) -> SearchRecord:
+        """Put a new budget in force: `extended` says which, and whether a finished search goes on. Raises NotFound and
+        what `extended` raises."""
         with self._transaction() as connection:
             record = self._read(connection, search_id, lock=True)
+            budget, resume = extended(record)
             values: dict[str, object] = {"budget": rows.BUDGET.dump_json(budget).decode()}
             facts: list[Fact] = [BudgetExtended(budget)]
             if resume and record.state is SearchState.FINISHED:
@@ -225,9 +230,11 @@ class SqlStore:
         """Take over at most `limit` searches that need an owner and have none."""
         with self._transaction() as connection:
             now = self._now(connection)
+            # A lease that ends too far ahead was given before the clock was set back: waiting for it may take for ever.
+            lapsed = or_(searches.c.lease_until <= now, searches.c.lease_until > now + _CLOCK_WAS_SET_BACK * seconds)
             free = (
                 select(searches.c.search_id, searches.c.lease_token)
-                .where(searches.c.needs_owner.is_(True), searches.c.lease_until <= now)
+                .where(searches.c.needs_owner.is_(True), lapsed)
                 .order_by(searches.c.created_at)
                 .limit(limit)
                 .with_for_update(skip_locked=True)
@@ -267,18 +274,18 @@ class SqlStore:
             control = self._owned(connection, lease)
             facts = list(changes.facts)
             values: dict[str, object] = {"spend": rows.SPEND.dump_json(changes.spend).decode()}
-            for key in ("best_number", "winner_number", "told"):
+            for key in ("best_number", "told"):
                 if (number := getattr(changes, key)) is not None:
                     values[key] = number
-            if changes.gates is not None:
-                values["gates"] = rows.GATES.dump_json(changes.gates).decode()
             wanted = changes.transition
-            if wanted is not None and control.state in wanted.expected:
+            if wanted and control.state in wanted.expected and wanted.within in (None, control.budget):
                 values |= {
                     "state": wanted.state,
                     "reason": wanted.reason,
                     "paused_by_person": wanted.paused_by_person,
                     "ended_at": self._clock() if wanted.state.ended else None,
+                    "winner_number": wanted.winner_number,
+                    "gates": rows.GATES.dump_json(wanted.gates).decode(),
                 }
                 facts += [*wanted.facts, StateChanged(wanted.state, wanted.reason)]
                 control = replace(control, state=wanted.state, paused_by_person=wanted.paused_by_person)
@@ -289,6 +296,19 @@ class SqlStore:
             connection.execute(update(searches).where(searches.c.search_id == lease.search_id).values(values))
         return replace(control, sequence=last)
 
+    def park(self, lease: Lease, reason: str) -> None:
+        """The owner cannot work on this search: nobody shall, until a person resumes it. Reads as little as possible,
+        it may be the record that is broken. Raises Aborted if the lease was lost."""
+        with self._transaction() as connection:
+            row = self._owned_row(connection, lease)
+            values: dict[str, object] = {"needs_owner": False, "lease_owner": "", "lease_until": 0.0}
+            if row["state"] == SearchState.RUNNING:
+                values |= {"state": SearchState.PAUSED, "reason": reason, "paused_by_person": True}
+                fact = StateChanged(SearchState.PAUSED, reason)
+                spend = rows.SPEND.validate_json(row["spend"])
+                values["last_sequence"] = self._append(connection, lease.search_id, row["last_sequence"], spend, [fact])
+            connection.execute(update(searches).where(searches.c.search_id == lease.search_id).values(values))
+
     # --------------------------------------------------------------------------------------------------------- inside
 
     @contextmanager
@@ -297,8 +317,12 @@ class SqlStore:
         try:
             with (self._engine if write else self._reader).begin() as connection:
                 yield connection
-        except OperationalError as error:
-            raise Unavailable(f"the store cannot be used: {error.orig}", reason="STORE_UNAVAILABLE") from error
+        except IntegrityError:
+            raise
+        except DataError as error:
+            raise InvalidArgument(f"the store cannot hold such a value: {cause(error)}") from error
+        except STORE_ERRORS as error:
+            raise Unavailable(f"the store cannot be used: {cause(error)}", reason="STORE_UNAVAILABLE") from error
         finally:
             self._observe(time.perf_counter() - begin)
 
@@ -320,21 +344,18 @@ class SqlStore:
         return rows.search_record(row)
 
     def _owned(self, connection: Connection, lease: Lease) -> Control:
-        row = connection.execute(
-            select(
-                searches.c.state,
-                searches.c.budget,
-                searches.c.paused_by_person,
-                searches.c.last_sequence,
-                searches.c.lease_token,
-            )
-            .where(searches.c.search_id == lease.search_id)
-            .with_for_update()
-        ).first()
-        if row is None or row.lease_token != lease.token:
+        row = self._owned_row(connection, lease)
+        budget = rows.BUDGET.validate_json(row["budget"])
+        return Control(SearchState(row["state"]), budget, row["paused_by_person"], row["last_sequence"])
+
+    def _owned_row(self, connection: Connection, lease: Lease) -> RowMapping:
+        of = searches.c
+        columns = (of.state, of.budget, of.paused_by_person, of.last_sequence, of.lease_token, of.spend)
+        query = select(*columns).where(of.search_id == lease.search_id).with_for_update()
+        row = connection.execute(query).mappings().first()
+        if row is None or row["lease_token"] != lease.token:
             raise Aborted(f"search {lease.search_id} has another owner now")
-        budget = rows.BUDGET.validate_json(row.budget)
-        return Control(SearchState(row.state), budget, row.paused_by_person, row.last_sequence)
+        return row
 
     def _update(
         self, connection: Connection, record: SearchRecord, values: dict[str, object], facts: Sequence[Fact]
@@ -370,4 +391,4 @@ class SqlStore:
 
 
 def _no_search(search_id: str) -> NotFound:
-    return NotFound(f"no search {search_id!r}; ListSearches shows the known ones")
+    return NotFound(f"no search {search_id[:80]!r}; ListSearches shows the known ones")

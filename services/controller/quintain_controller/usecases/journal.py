@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from quintain_controller import metrics
 from quintain_controller.domain.events import Fact
 from quintain_controller.domain.ledger import Ledger
-from quintain_controller.domain.model import Gate, SearchState
+from quintain_controller.domain.model import SearchState
 from quintain_controller.store.records import CandidateWrite, Changes, Control, Lease, Transition
 from quintain_controller.usecases.access import Access
 
@@ -24,8 +24,6 @@ class Entry:
     told: int | None = None
     transition: Transition | None = None
     best_number: int | None = None
-    winner_number: int | None = None
-    gates: tuple[Gate, ...] | None = None
     idle_in: SearchState | None = None
     done: asyncio.Future[None] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
 
@@ -118,7 +116,5 @@ class Journal:
             transition=last.transition,
             best_number=next((e.best_number for e in reversed(batch) if e.best_number is not None), None),
             told=next((e.told for e in reversed(batch) if e.told is not None), None),
-            winner_number=last.winner_number,
-            gates=last.gates,
             idle_in=last.idle_in,
         )

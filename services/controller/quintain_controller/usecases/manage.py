@@ -5,19 +5,19 @@ from __future__ import annotations
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 
 from quintain.errors import AlreadyExists, FailedPrecondition, InvalidArgument
 from quintain_controller.domain.events import StateChanged
 from quintain_controller.domain.model import BackendFacts, Budget, SearchSpec, SearchState
+from quintain_controller.domain.planner import BUDGET_USED_UP
 from quintain_controller.ports import Generator, Verifier
 from quintain_controller.store.records import NewSearch, SearchRecord
 from quintain_controller.usecases.access import Access
 from quintain_controller.usecases.strategies import DEFAULT_STRATEGY, make_planner, parse_options, window
 
 _DEFAULT_PARALLEL = 4
-_MOST_PARALLEL = 256
 _BOUNDS = ("usd_nano", "tokens", "candidates", "verifications", "wall_seconds")
-BUDGET_USED_UP = "budget used up"
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,20 +89,9 @@ class Manager:
     async def extend(self, search_id: str, wanted: Budget) -> SearchRecord:
         """Raise bounds. Raises InvalidArgument for a bound that would shrink, FailedPrecondition for a search that
         was cancelled or failed."""
-        record = await self.access(self.access.store.search, search_id)
-        if record.state in (SearchState.CANCELLED, SearchState.FAILED):
-            raise FailedPrecondition(f"search {search_id} has ended ({record.state.name})", reason="SEARCH_ENDED")
-        budget = record.budget
-        for bound in _BOUNDS:
-            new, old = getattr(wanted, bound), getattr(budget, bound)
-            if new is None:
-                continue
-            if old is None or new < old:
-                allowed = "it has no such bound" if old is None else f"it is {old:g} now"
-                raise InvalidArgument.of(f"budget.{bound}", f"a bound may only be raised, and {allowed}")
-            budget = replace(budget, **{bound: new})
-        goes_on = record.reason.startswith(BUDGET_USED_UP)
-        record = await self.access(self.access.store.extend_budget, search_id, budget, resume=goes_on)
+        if not wanted.bounded:
+            raise InvalidArgument.of("budget", "name at least one bound to raise")
+        record = await self.access(self.access.store.extend_budget, search_id, partial(_extended, wanted))
         self.changed(record)
         return record
 
@@ -115,6 +104,23 @@ class Manager:
         return record
 
 
+def _extended(wanted: Budget, record: SearchRecord) -> tuple[Budget, bool]:
+    """The new budget of a search, and whether a search that has ended goes on."""
+    if record.state in (SearchState.CANCELLED, SearchState.FAILED):
+        raise FailedPrecondition(f"search {record.search_id} has ended ({record.state.name})", reason="SEARCH_ENDED")
+    budget = record.budget
+    for bound in _BOUNDS:
+        new, old = getattr(wanted, bound), getattr(budget, bound)
+        if new is None:
+            continue
+        name, unit = bound.removesuffix("_nano"), 1e-9 if bound.endswith("_nano") else 1
+        if old is None or new < old:
+            allowed = "it has no such bound" if old is None else f"it is {old * unit:g} now"
+            raise InvalidArgument.of(f"budget.{name}", f"a bound may only be raised, and {allowed}")
+        budget = replace(budget, **{bound: new})
+    return budget, record.reason.startswith(BUDGET_USED_UP)
+
+
 def _check(draft: SearchSpec) -> None:
     for field, text in (("simulator", draft.simulator), ("suite", draft.suite)):
         if not text:
@@ -123,13 +129,6 @@ def _check(draft: SearchSpec) -> None:
         raise InvalidArgument.of(
             "spec.budget", "at least one of candidates, verifications, usd, tokens, wall_seconds must be set"
         )
-    for bound in _BOUNDS:
-        value = getattr(draft.budget, bound)
-        if value is not None and value < 0:
-            raise InvalidArgument.of(f"spec.budget.{bound.removesuffix('_nano')}", "must not be negative")
-    for field in ("parallel_generations", "parallel_verifications"):
-        if not 0 <= getattr(draft, field) <= _MOST_PARALLEL:
-            raise InvalidArgument.of(f"spec.{field}", f"must be in 0..{_MOST_PARALLEL} (0: the default)")
 
 
 def _check_money(draft: SearchSpec, backends: tuple[BackendFacts, ...]) -> None:
@@ -141,8 +140,8 @@ def _check_money(draft: SearchSpec, backends: tuple[BackendFacts, ...]) -> None:
             "set assume_usd_per_generation, or bound the search another way",
             reason="UNPRICED_MODEL",
         )
-    free = not any(backend.max_request_cost_usd_nano or not backend.priced for backend in backends)
-    if free and budget.candidates is None and budget.verifications is None and budget.wall_seconds is None:
+    dear = [b for b in backends if (b.max_request_cost_usd_nano if b.priced else draft.assume_usd_nano != 0)]
+    if not dear and budget.candidates is None and budget.verifications is None and budget.wall_seconds is None:
         raise InvalidArgument.of(
             "spec.budget", "the backends cost nothing: bound candidates, verifications or wall_seconds"
         )

@@ -13,7 +13,7 @@ from quintain_controller.domain.gates import (
     determinism_gate,
     held_out_gate,
 )
-from quintain_controller.domain.model import Candidate, Gate, SearchState, Verification
+from quintain_controller.domain.model import Budget, Candidate, Gate, SearchState, Verification
 from quintain_controller.store.records import CandidateWrite, SearchRecord, Transition
 from quintain_controller.usecases.access import Access
 from quintain_controller.usecases.journal import Entry
@@ -36,19 +36,21 @@ class Promotion:
     gates: tuple[Gate, ...] = ()
     writes: list[CandidateWrite] = field(default_factory=list)
 
-    def entry(self, reason: str) -> Entry:
-        """What ends the search, for the given reason."""
+    def entry(self, reason: str, budget: Budget) -> Entry:
+        """What ends the search, for the given reason, if the budget is still this one."""
         facts: list[Fact] = [GateDecided(gate) for gate in self.gates]
         if self.winner is not None:
             facts.append(Promoted(self.winner))
-        return Entry(
-            self.writes,
-            facts,
-            transition=Transition((SearchState.RUNNING,), SearchState.FINISHED, reason),
+        finished = Transition(
+            (SearchState.RUNNING,),
+            SearchState.FINISHED,
+            reason,
+            facts=facts,
+            within=budget,
             winner_number=self.winner.number if self.winner else None,
             gates=self.gates,
-            idle_in=SearchState.FINISHED,
         )
+        return Entry(self.writes, transition=finished, idle_in=SearchState.FINISHED)
 
 
 async def promote(

@@ -8,8 +8,7 @@ from contextlib import suppress
 from quintain.errors import Aborted, QuintainError, Unavailable
 from quintain.service.logs import get_logger
 from quintain_controller import metrics
-from quintain_controller.domain.model import SearchState
-from quintain_controller.store.records import Changes, Lease, SearchRecord, Transition
+from quintain_controller.store.records import Lease, SearchRecord
 from quintain_controller.usecases.search_run import SearchRun
 from quintain_controller.usecases.surroundings import Surroundings
 
@@ -70,6 +69,9 @@ class Runner:
             except Unavailable as error:
                 self.store_error = error.message
                 log.error("store unavailable", error=error.message)
+            except Exception as error:  # the loop must not end unseen: readiness says that searches do not go on
+                self.store_error = repr(error)
+                log.error("searches cannot be taken", exc_info=error)
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._poke.wait(), settings.poll_seconds)
             self._poke.clear()
@@ -100,11 +102,5 @@ class Runner:
         """Pause a search that crashes its owner, instead of letting every controller crash on it in turn."""
         detail = error.message if isinstance(error, QuintainError) else f"{type(error).__name__}: {error}"
         access = self._around.access
-        paused = Transition(
-            (SearchState.RUNNING,), SearchState.PAUSED, f"internal error, see the log: {detail}"[:500], True
-        )
         with suppress(Aborted, Unavailable):
-            record = await access(access.store.search, lease.search_id)
-            idle_in = SearchState.PAUSED if record.state is SearchState.RUNNING else record.state
-            await access(access.store.commit, lease, Changes(record.spend, transition=paused, idle_in=idle_in))
-            await access(access.store.release, lease)
+            await access(access.store.park, lease, f"internal error, see the log: {detail}"[:500])

@@ -17,7 +17,7 @@ from quintain.service.logs import get_logger
 from quintain_controller import metrics
 from quintain_controller.domain.events import BackendTrouble, CandidateChanged
 from quintain_controller.domain.feedback import compose
-from quintain_controller.domain.model import NANO, Candidate, CandidateState, SearchState, Verification
+from quintain_controller.domain.model import NANO, Budget, Candidate, CandidateState, SearchState, Verification
 from quintain_controller.domain.planner import Asked, Done, NotReproduced, Planner, Told, answered, verified
 from quintain_controller.ports import HELD_OUT, TRAIN
 from quintain_controller.store.records import CandidateWrite, Control, Lease, SearchRecord, Transition
@@ -198,8 +198,9 @@ class SearchRun:
         self._journal.count_wall_time()
         done: Done | None = None
         bests: list[Candidate] = []
+        budget = self._journal.control.budget
         if self._journal.control.state is SearchState.RUNNING and not self._draining:
-            done = await self._plan(entry, bests)
+            done = await self._plan(budget, entry, bests)
         if entry.candidates or entry.facts or entry.told is not None:
             await self._journal.write(entry)
         for write in arrived:
@@ -208,7 +209,7 @@ class SearchRun:
         state = self._journal.control.state
         self._start_tasks(state)
         if done is not None and state is SearchState.RUNNING:
-            return await self._finish(done.reason)
+            return await self._finish(done.reason, budget)
         busy = self._tasks or self._arrived or (self._held_out.task is not None and not self._draining)
         if busy or (state is SearchState.RUNNING and not self._draining):
             return False
@@ -218,11 +219,11 @@ class SearchRun:
             await self._journal.write(Entry(idle_in=state))
         return self._draining or self._journal.control.state is state
 
-    async def _plan(self, entry: Entry, bests: list[Candidate]) -> Done | None:
+    async def _plan(self, budget: Budget, entry: Entry, bests: list[Candidate]) -> Done | None:
         """Tell and ask as far as possible now. Adds what is to be written to `entry`, and to `bests` what is to be
         scored on held-out once that is written."""
         while True:
-            step = self._planner.next(self._journal.control.budget)
+            step = self._planner.next(budget)
             if isinstance(step, Asked):
                 await self._request(entry, step.candidate)
             elif isinstance(step, Told):
@@ -372,7 +373,7 @@ class SearchRun:
         await self._journal.write(Entry(transition=Transition(_ACTIVE, state, reason)))
         self._wake.set()
 
-    async def _finish(self, reason: str) -> bool:
+    async def _finish(self, reason: str, budget: Budget) -> bool:
         """Score what is left on held-out, let the gates decide, and end. False if something came in between."""
         if self._held_out.task is not None:
             return False  # its end wakes us
@@ -393,5 +394,5 @@ class SearchRun:
             return False
         if promotion is None:
             return False
-        await self._journal.write(promotion.entry(reason))
+        await self._journal.write(promotion.entry(reason, budget))
         return self._journal.control.state is SearchState.FINISHED

@@ -13,6 +13,7 @@ from quintain_generator.config import BackendSettings
 from quintain_generator.domain.generation import FINAL_ANSWERS, CallRecord, is_uncertain
 from quintain_generator.domain.prices import PriceRow, PriceTable, estimate_prompt_tokens
 from quintain_generator.limits import Breaker, TokenBucket
+from quintain_generator.prompt.builder import AGAIN_SHARE
 
 # Of one request: an answer, the second try of a diff, and one call that broke off and may have been charged.
 MAX_PAID_CALLS = 3
@@ -104,7 +105,8 @@ class Endpoint:
         price = self.price
         if price is None:
             return None
-        return MAX_PAID_CALLS * price.reserve_usd(prompt_tokens, self.effective(allowance).max_output_tokens)
+        longest = int(prompt_tokens * (1 + AGAIN_SHARE))
+        return MAX_PAID_CALLS * price.reserve_usd(longest, self.effective(allowance).max_output_tokens)
 
     def settle(
         self, reply: BackendReply, reserved_usd: float | None, earlier: Sequence[CallRecord] = ()

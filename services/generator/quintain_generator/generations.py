@@ -31,7 +31,7 @@ from quintain_generator.domain.generation import (
 )
 from quintain_generator.domain.judge import Judgement, judge
 from quintain_generator.endpoint import Endpoint
-from quintain_generator.prompt.builder import ask_again, build_prompt
+from quintain_generator.prompt.builder import PromptTooLarge, ask_again, build_prompt
 from quintain_generator.store.records import Begun, GenerationStore, Request, Standing
 
 log = get_logger("generations")
@@ -243,7 +243,7 @@ class Generations:
         recorded = [call.reply for call in calls if call.reply is not None and call.outcome in FINAL_ANSWERS]
         if not recorded:
             self._check(endpoint, command.task)
-        prompt = build_prompt(command.task, self.prompt_tokens) if endpoint.backend.capabilities.prompt else ()
+        prompt = self._prompt(command.task) if endpoint.backend.capabilities.prompt else ()
         calling = Calling(
             endpoint, self._store, command.request_id, command.task, command.allowance, run.deadline,
             run.stop, run.publish, calls,
@@ -266,13 +266,19 @@ class Generations:
         judgement = await asyncio.to_thread(judge, task, reply, self._max_policy_bytes)
         if judgement.outcome is not Outcome.DIFF_FAILED or not prompt:
             return judgement, reply, prompt
-        longer = ask_again(prompt, reply.text, judgement.detail)
+        longer = ask_again(prompt, reply.text, judgement.detail, self.prompt_tokens)
         try:
             second = recorded[1] if len(recorded) > 1 else await calling.ask(longer)
         except QuintainError as error:  # the first answer is paid for and is the result
             log.info("no second try for a diff", reason=error.reason)
             return judgement, reply, prompt
         return await asyncio.to_thread(judge, task, second, self._max_policy_bytes), second, longer
+
+    def _prompt(self, task: Task) -> tuple[Message, ...]:
+        try:
+            return build_prompt(task, self.prompt_tokens)
+        except PromptTooLarge as error:
+            raise FailedPrecondition(str(error), reason="PROMPT_TOO_LARGE") from None
 
     def _endpoint(self, name: str) -> Endpoint:
         endpoint = self._endpoints.get(name)

@@ -107,7 +107,7 @@ async def test_an_open_breaker_lets_one_probe_through_and_nobody_else_while_it_h
         await until(lambda: sum(task.done() for task in asked) == 4)
         errors = [task.exception() for task in asked if task.done()]
         assert [isinstance(error, Unavailable) and error.reason == "BACKEND_DOWN" for error in errors] == [True] * 4
-        assert len(s.server.seen) == 3
+        await until(lambda: len(s.server.seen) == 3)
         (probe,) = [task for task in asked if not task.done()]
         probe.cancel()  # says nothing about the endpoint: the breaker stays open, and there is room for another probe
         await asyncio.wait([probe])
@@ -116,6 +116,7 @@ async def test_an_open_breaker_lets_one_probe_through_and_nobody_else_while_it_h
         s.server.default = "ok"
         assert (await s.generate_once(request("r9", "llm"))).outcome == pb.OUTCOME_OK
         assert not breaker.is_open
+        assert len(s.server.seen) == 4
 
 
 async def test_callers_that_leave_at_any_moment_leave_no_place_and_no_turn_taken(tmp_path: Path) -> None:

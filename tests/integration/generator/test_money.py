@@ -50,6 +50,14 @@ async def test_a_call_that_could_cost_more_than_allowed_is_not_made(tmp_path: Pa
     assert s.server.seen[0].max_tokens == 1000
 
 
+async def test_a_prompt_beyond_its_budget_is_refused_before_anything_is_sent(tmp_path: Path) -> None:
+    async with stack(tmp_path, prompt_tokens=100) as s:
+        with pytest.raises(FailedPrecondition, match="prompt_tokens is 100") as refused:
+            await s.generate_once(request("r1", "llm"))
+    assert refused.value.reason == "PROMPT_TOO_LARGE"
+    assert s.server.seen == []
+
+
 async def test_money_at_risk_counts_against_the_allowance(tmp_path: Path) -> None:
     """One call's reserve fits, two do not: after a call that broke off there is no second one."""
     async with stack(tmp_path, faults=FaultServer(default="cut_mid_stream")) as s:

@@ -43,7 +43,8 @@ class GeneratorStub:
 
     What a model does (refuse, stop short, answer without code) is an outcome, not an error. Status codes:
     INVALID_ARGUMENT (task), NOT_FOUND (no such backend; lists the known), FAILED_PRECONDITION with reason
-    BACKEND_NOT_CONFIGURED, AUTHENTICATION_FAILED, SPEND_LIMIT_REACHED or UNPRICED_MODEL (final until a person acts),
+    BACKEND_NOT_CONFIGURED, AUTHENTICATION_FAILED, SPEND_LIMIT_REACHED, UNPRICED_MODEL, BACKEND_REFUSED_REQUEST or
+    PROMPT_TOO_LARGE (final until a person acts),
     UNAVAILABLE with reason BACKEND_DOWN and RetryInfo (circuit open), RESOURCE_EXHAUSTED with RetryInfo (rate limit
     beyond the deadline), DEADLINE_EXCEEDED. ErrorInfo.metadata has provider_request_id where there is one.
     """
@@ -67,7 +68,8 @@ class GeneratorAsyncStub(GeneratorStub):
 
     What a model does (refuse, stop short, answer without code) is an outcome, not an error. Status codes:
     INVALID_ARGUMENT (task), NOT_FOUND (no such backend; lists the known), FAILED_PRECONDITION with reason
-    BACKEND_NOT_CONFIGURED, AUTHENTICATION_FAILED, SPEND_LIMIT_REACHED or UNPRICED_MODEL (final until a person acts),
+    BACKEND_NOT_CONFIGURED, AUTHENTICATION_FAILED, SPEND_LIMIT_REACHED, UNPRICED_MODEL, BACKEND_REFUSED_REQUEST or
+    PROMPT_TOO_LARGE (final until a person acts),
     UNAVAILABLE with reason BACKEND_DOWN and RetryInfo (circuit open), RESOURCE_EXHAUSTED with RetryInfo (rate limit
     beyond the deadline), DEADLINE_EXCEEDED. ErrorInfo.metadata has provider_request_id where there is one.
     """
@@ -94,7 +96,8 @@ class GeneratorServicer(metaclass=_abc_1.ABCMeta):
 
         What a model does (refuse, stop short, answer without code) is an outcome, not an error. Status codes:
         INVALID_ARGUMENT (task), NOT_FOUND (no such backend; lists the known), FAILED_PRECONDITION with reason
-        BACKEND_NOT_CONFIGURED, AUTHENTICATION_FAILED, SPEND_LIMIT_REACHED or UNPRICED_MODEL (final until a person acts),
+        BACKEND_NOT_CONFIGURED, AUTHENTICATION_FAILED, SPEND_LIMIT_REACHED, UNPRICED_MODEL, BACKEND_REFUSED_REQUEST or
+        PROMPT_TOO_LARGE (final until a person acts),
         UNAVAILABLE with reason BACKEND_DOWN and RetryInfo (circuit open), RESOURCE_EXHAUSTED with RetryInfo (rate limit
         beyond the deadline), DEADLINE_EXCEEDED. ErrorInfo.metadata has provider_request_id where there is one.
         """

@@ -10,9 +10,12 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from quintain.plugins.backend import Message, Usage
 
-CHARACTERS_PER_TOKEN = 3.5
-"""The stated estimator. English prose has about 4 characters a token and code about 3, so this errs on the high side
-for prose; it is used for reserves and prompt budgets, never for settling."""
+BYTES_PER_TOKEN = 3.5
+"""The stated estimator, of UTF-8. English prose has about 4 bytes a token, code about 3; it is used for prompt budgets
+and rates, never for settling."""
+
+RESERVE_MARGIN = 1.5
+"""A reserve counts this many times the estimated input: numbers and dense code have up to half more tokens."""
 
 _MESSAGE_TOKENS = 8  # role and separators of one message
 
@@ -54,8 +57,9 @@ class PriceRow(_Strict):
             + usage.output_tokens * rates.output
         ) / 1e6
 
-    def reserve_usd(self, input_tokens: int, max_output_tokens: int) -> float:
+    def reserve_usd(self, estimated_input_tokens: int, max_output_tokens: int) -> float:
         """The most that a call may cost: all input at the dearest input rate, all of the allowed output."""
+        input_tokens = math.ceil(estimated_input_tokens * RESERVE_MARGIN)
         rates = self._rates(input_tokens)
         return (input_tokens * max(rates.input, rates.cache_write) + max_output_tokens * rates.output) / 1e6
 
@@ -88,8 +92,8 @@ class PriceTable:
 
 
 def estimate_tokens(text: str) -> int:
-    """Tokens of `text` by the stated estimator (see CHARACTERS_PER_TOKEN)."""
-    return math.ceil(len(text) / CHARACTERS_PER_TOKEN)
+    """Tokens of `text` by the stated estimator (see BYTES_PER_TOKEN)."""
+    return math.ceil(len(text.encode("utf-8", "surrogatepass")) / BYTES_PER_TOKEN)
 
 
 def estimate_prompt_tokens(messages: Iterable[Message]) -> int:

@@ -131,3 +131,26 @@ def test_true_needs_are_an_empty_list() -> None:
         "for p in pipelines:\n    for op in p.values: assert op.get_segments() == [] and op.values == []\nreturn [], []"
     )
     assert simulate_on(source).failure is None
+
+
+def test_a_policy_may_hang_attributes_of_its_own_on_whatever_it_gets() -> None:
+    source = policy(
+        """
+        pool = s.executor.pools[0]
+        for thing in (s.clock, s.executor, pool, *pool.active_containers, *pipelines, *results):
+            thing.note = "mine"
+        for p in pipelines:
+            p.values.note = p.runtime_status().note = "mine"
+            for op in p.values:
+                op.retries = op.estimate.retries = 0
+            s.known.append(p)
+        for r in results:
+            assert r.ops[0].retries == 0 and r.ops[0].pipeline.note == "mine"
+            s.seen += 1
+        """
+        + HONEST.split("{cheat}")[1].replace("\n", "\n        "),
+        init="s.known, s.seen = [], 0",
+    )
+    result = simulate_on(source)
+    assert result.failure is None
+    assert result.stats.containers_completed == 3

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from quintain_faas.engine.memory import exact_sum
+from quintain_faas.engine.memory import PoolValues, exact_sum
 from quintain_faas.engine.timeline import ContainerInterval, Sample, Timeline
 from quintain_faas.params import Params
 from quintain_faas.statistics import ClassStatistics, Statistics
@@ -38,10 +38,8 @@ class Collector:
         self._intervals: list[ContainerInterval] | None = [] if record_timeline else None
         self._samples: list[Sample] = []
         self.stale_pools: set[int] = set()  # where the values of the last sample no longer hold
-        self._consumed_by_pool: list[int | float] = [0.0] * params.num_pools
-        self._allocated_by_pool: list[int | float] = [
-            params.ram_gb_per_pool - params.ram_gb_per_pool
-        ] * params.num_pools
+        self._consumed_by_pool = PoolValues([0.0] * params.num_pools)
+        self._allocated_by_pool = PoolValues([params.ram_gb_per_pool - params.ram_gb_per_pool] * params.num_pools)
 
     # ------------------------------------------------------------------------------------------------ containers
 
@@ -92,15 +90,15 @@ class Collector:
             allocated[number] = pool.allocated_ram
             if not pool.is_growing_after(tick):
                 self.stale_pools.discard(number)
-        self._allocated.append(100.0 * exact_sum(allocated) / self._total_ram)
-        self._consumed.append(100.0 * exact_sum(consumed) / self._total_ram)
+        self._allocated.append(100.0 * allocated.total() / self._total_ram)
+        self._consumed.append(100.0 * consumed.total() / self._total_ram)
         if self._intervals is not None:
             cpu = tuple(pool.capacity_cpu - pool.available_cpu for pool in pools)
             query, interactive, batch = (
                 self.arrivals[p] - len(self.latencies[p]) - self.timeouts[p] for p in PRIORITIES
             )
             outstanding = (query, interactive, batch)
-            self._samples.append(Sample(tick, tuple(allocated), tuple(consumed), cpu, outstanding))
+            self._samples.append(Sample(tick, tuple(allocated.values), tuple(consumed.values), cpu, outstanding))
 
     # ---------------------------------------------------------------------------------------------------- result
 

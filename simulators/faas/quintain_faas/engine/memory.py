@@ -22,24 +22,14 @@ from quintain_faas.protocol import SCAN_GB_PER_SECOND
 if TYPE_CHECKING:
     from quintain_faas.engine.container import Container
 
+MANY = 64  # from here on numpy is faster than a loop
+
 
 def exact_sum(values: list[int | float]) -> int | float:
     """The builtin `sum` of Python 3.12 and later (compensated for floats), on every Python."""
     if sys.version_info >= (3, 12):
         return sum(values)
-    if len(values) >= 64 and all(type(value) is float for value in values):
-        return _compensated_array_sum(np.array(values))
     return compensated_sum(values)
-
-
-def _compensated_array_sum(values: NDArray[np.float64]) -> float:
-    """`compensated_sum` of many floats: the same additions in the same order."""
-    totals = np.add.accumulate(values)
-    before, added, after = totals[:-1], values[1:], totals[1:]
-    lost = np.where(np.abs(before) >= np.abs(added), (before - after) + added, (added - after) + before)
-    compensation = float(np.add.accumulate(lost)[-1])
-    total = float(totals[-1])
-    return total + compensation if compensation and isfinite(compensation) else total
 
 
 def compensated_sum(values: Iterable[int | float]) -> int | float:
@@ -63,6 +53,40 @@ def compensated_sum(values: Iterable[int | float]) -> int | float:
     if floating and compensation and isfinite(compensation):
         return total + compensation
     return total
+
+
+class PoolValues:
+    """A number for each pool, and the exact sum of all. Many are kept as an array too: the builtin of an older Python
+    is not the sum that is wanted, and a loop over a thousand pools every second is what a long run would spend its time
+    on."""
+
+    def __init__(self, values: list[int | float]) -> None:
+        self.values = values
+        self._as_floats = np.array(values, dtype=float)  # exact: no int here comes near 2 ** 53
+        self._is_float = np.array([type(value) is float for value in values])
+        self._in_list = sys.version_info >= (3, 12) or len(values) < MANY
+
+    def __setitem__(self, pool: int, value: int | float) -> None:
+        self.values[pool] = value
+        if not self._in_list:
+            self._as_floats[pool] = value
+            self._is_float[pool] = type(value) is float
+
+    def total(self) -> int | float:
+        return exact_sum(self.values) if self._in_list else self.array_total()
+
+    def array_total(self) -> float:
+        """`compensated_sum`: the same additions in the same order. No compensation up to the first float, none for
+        ints behind it."""
+        values, is_float = self._as_floats, self._is_float
+        totals = np.add.accumulate(values)
+        before, added, after = totals[:-1], values[1:], totals[1:]
+        lost = np.where(np.abs(before) >= np.abs(added), (before - after) + added, (added - after) + before)
+        lost *= is_float[1:]
+        lost[: is_float.argmax()] = 0.0
+        compensation = float(np.add.accumulate(lost)[-1])
+        total = float(totals[-1])
+        return total + compensation if compensation and isfinite(compensation) else total
 
 
 class ReadingCurve:

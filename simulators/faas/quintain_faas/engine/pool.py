@@ -92,7 +92,8 @@ class Pool:
         working: list[Container] = []
         released: list[Container] = []
         deadlines: list[Container] = []
-        if not suspensions and not assignments and all(e[3] == MEMORY_CHECK for e in due) and tick != self._check_tick:
+        stale_check = bool(due) and due[-1][3] == MEMORY_CHECK and tick != self._check_tick  # nothing sorts before it
+        if stale_check and not suspensions and not assignments:
             return False
         if suspensions:
             released += self._suspend(tick, suspensions)

@@ -15,7 +15,7 @@ from quintain_faas.protocol import SCAN_GB_PER_SECOND
 
 
 class Clock:
-    __slots__ = ("_tick", "reads", "ticks_per_second")
+    __slots__ = ("__dict__", "__weakref__", "_tick", "reads", "ticks_per_second")
 
     def __init__(self, ticks_per_second: int) -> None:
         self.ticks_per_second = ticks_per_second
@@ -38,6 +38,12 @@ class Clock:
 class Container:
     """A container as seen from outside. `_boundary_tick` is the tick after which it may be suspended, `_end_tick` the
     last tick on which it worked."""
+
+    __slots__ = (
+        "__dict__", "__weakref__", "_boundary_tick", "_can_suspend_for_ever", "_completed", "_current_op_idx",
+        "_end_tick", "_frozen_memory", "_start_tick", "_suspended_tick", "_suspension_ended", "assignment",
+        "container_id", "error", "number", "pool", "suspend_ticks",
+    )  # fmt: skip
 
     def __init__(self, number: int, assignment: Assignment, pool: Pool, tick: int) -> None:
         self.number = number

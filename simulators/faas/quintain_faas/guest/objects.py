@@ -1,7 +1,8 @@
 """What a policy works with, by Eudoxia's names: operators, pipelines, their states, assignments, results.
 
 All of it is the policy's own copy. Editing it changes what the policy sees, nothing else. Hashes are by number, so that
-a loop over a set of operators runs in the same order everywhere.
+a loop over a set of operators runs in the same order everywhere. Slots keep a million operators small; a policy may
+hang attributes of its own on any object, as it may in Eudoxia.
 """
 
 from __future__ import annotations
@@ -74,7 +75,7 @@ class Segment:
 
 
 class Estimate:
-    __slots__ = ("mem_peak_gb",)
+    __slots__ = ("__dict__", "__weakref__", "mem_peak_gb")
 
     def __init__(self, mem_peak_gb: float | None = None) -> None:
         self.mem_peak_gb = mem_peak_gb
@@ -87,7 +88,9 @@ class Estimate:
 
 
 class Operator:
-    __slots__ = ("children", "current_state", "estimate", "id", "number", "parents", "pipeline")
+    __slots__ = (
+        "__dict__", "__weakref__", "_estimate", "children", "current_state", "id", "number", "parents", "pipeline",
+    )  # fmt: skip
 
     def __init__(self, pipeline: Pipeline, number: int = -1) -> None:
         self.id = number + 1 if number >= 0 else -id(self)
@@ -95,7 +98,7 @@ class Operator:
         self.pipeline = pipeline
         self.children: list[Operator] = []
         self.parents: list[Operator] = []
-        self.estimate = Estimate()
+        self._estimate: Estimate | None = None
         self.current_state = PENDING
 
     def __hash__(self) -> int:
@@ -106,6 +109,16 @@ class Operator:
 
     def __repr__(self) -> str:
         return f"<Operator {self.id} of {self.pipeline.pipeline_id}>"
+
+    @property
+    def estimate(self) -> Estimate:
+        if self._estimate is None:
+            self._estimate = Estimate()
+        return self._estimate
+
+    @estimate.setter
+    def estimate(self, estimate: Estimate) -> None:
+        self._estimate = estimate
 
     @property
     def values(self) -> list[Segment]:
@@ -134,7 +147,7 @@ class Operator:
 class DAG:
     """A pipeline's operators. Iteration is in topological order, `node_lookup` in order of insertion."""
 
-    __slots__ = ("_order", "node_lookup", "roots")
+    __slots__ = ("__dict__", "__weakref__", "_order", "node_lookup", "roots")
 
     def __init__(self) -> None:
         self.node_lookup: dict[int, Operator] = {}
@@ -169,11 +182,11 @@ class DAG:
     def order(self) -> list[Operator]:
         if self._order is None:
             queue = list(self.roots)
-            taken: set[Operator] = set()
+            taken: set[int] = set()  # by id: hashing an int is much faster
             for current in queue:  # grows while it is walked
-                taken.add(current)
+                taken.add(current.id)
                 for child in current.children:
-                    if child not in taken and all(parent in taken for parent in child.parents):
+                    if child.id not in taken and all(parent.id in taken for parent in child.parents):
                         queue.append(child)
             self._order = queue
         return self._order
@@ -181,16 +194,9 @@ class DAG:
 
 class Pipeline:
     __slots__ = (
-        "_arrival",
-        "_estimates",
-        "_first_operator",
-        "_parents",
-        "_status",
-        "_values",
-        "id",
-        "pipeline_id",
-        "priority",
-    )
+        "__dict__", "__weakref__", "_arrival", "_estimates", "_first_operator", "_made", "_parents", "_status",
+        "_values", "id", "pipeline_id", "priority",
+    )  # fmt: skip
 
     def __init__(self, pipeline_id: str, priority: Priority) -> None:
         self.id = -id(self)
@@ -198,6 +204,7 @@ class Pipeline:
         self.priority = priority
         self._values: DAG | None = None
         self._status: PipelineRuntimeStatus | None = None
+        self._made: list[Operator] = []  # by position, whatever the policy does to the DAG
         self._parents: list[list[int]] = []
         self._estimates: list[float] | None = None
         self._first_operator = 0
@@ -238,7 +245,7 @@ class Pipeline:
 
     def _make_operators(self) -> DAG:
         dag = DAG()
-        made: list[Operator] = []
+        made = self._made
         for position, parents in enumerate(self._parents):
             operator = Operator(self, self._first_operator + position)
             if self._estimates is not None:
@@ -248,7 +255,9 @@ class Pipeline:
         return dag
 
     def operator_at(self, position: int) -> Operator:
-        return self.values.node_lookup[self._first_operator + position + 1]
+        if self._values is None:
+            self._values = self._make_operators()
+        return self._made[position]
 
     def new_operator(self, parents: list[Operator] | None = None) -> Operator:
         operator = Operator(self)
@@ -280,8 +289,8 @@ class PipelineRuntimeStatus:
     on."""
 
     __slots__ = (
-        "_completed", "_counts", "_operators", "_states", "_visits", "arrival_tick", "clock", "finish_tick",
-        "max_job_ticks", "pipeline",
+        "__dict__", "__weakref__", "_completed", "_counts", "_operators", "_states", "_visits", "arrival_tick", "clock",
+        "finish_tick", "max_job_ticks", "pipeline",
     )  # fmt: skip
 
     def __init__(self, pipeline: Pipeline) -> None:

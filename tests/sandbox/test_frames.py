@@ -26,7 +26,11 @@ from quintain_verifier.sandbox.frames import (
 
 LIMIT = 100_000
 JSON = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
+    st.none()
+    | st.booleans()
+    | st.integers(-(2**63), 2**63 - 1)
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text(),
     lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
     max_leaves=30,
 )
@@ -109,6 +113,24 @@ def test_depth_is_bounded(
     else:
         with pytest.raises(BadFrame, match="nested deeper"):
             channel.receive(1)
+
+
+@pytest.mark.parametrize("number", ["9223372036854775808", "-9223372036854775809", "1" + "0" * 400])
+@pytest.mark.parametrize("shape", ['["answer",{}]', '["answer",[1.5,{{"ram":{}}}]]'])
+def test_an_integer_of_more_than_64_bits_is_refused(
+    ends: tuple[Channel, socket.socket], number: str, shape: str
+) -> None:
+    channel, theirs = ends
+    theirs.sendall(_frame(shape.format(number).encode()))
+    with pytest.raises(BadFrame, match="64 bits"):
+        channel.receive(1)
+
+
+@pytest.mark.parametrize("value", [2**63 - 1, -(2**63), 0.1234567890123456789, "9" * 400, 1e300])
+def test_other_long_numbers_are_fine(ends: tuple[Channel, socket.socket], value: Any) -> None:
+    channel, theirs = ends
+    theirs.sendall(_frame(json.dumps(["answer", value]).encode()))
+    assert channel.receive(1)[0] == ["answer", value]
 
 
 def test_wide_is_not_deep(ends: tuple[Channel, socket.socket]) -> None:

@@ -8,9 +8,11 @@ import re
 import struct
 import subprocess
 import sys
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
+from tests.support.processes import children_of
 
 from quintain.plugins.simulator import FailureKind, PolicyError
 from quintain_verifier.sandbox.inside.lockdown import REQUIRED
@@ -20,6 +22,7 @@ from quintain_verifier.sandbox.jail import IsolationReport, Jail, SandboxFault
 from quintain_verifier.sandbox.limits import MIB, Limits
 
 HERE = Path(__file__).parent
+as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can drop privileges, and see into the undumpable")
 SHORT = Limits(wall_seconds=60, step_seconds=60, cpu_seconds=1, memory_bytes=256 * MIB)
 
 
@@ -32,6 +35,21 @@ def test_a_report_shows_every_required_layer_and_closed_probes(jail: Jail) -> No
     assert set(report.probes.values()) <= {"EPERM", "EACCES", "ENOSYS"}
     assert report.layers["landlock"] is (report.landlock_abi > 0)
     assert jail.healthy()
+
+
+@as_root
+def test_a_child_holds_its_channel_and_nothing_else_of_a_busy_service() -> None:
+    """Whose many descriptors push those of the jail past any small number."""
+    with ExitStack() as many:
+        for _ in range(300):
+            many.enter_context(open(os.devnull))
+        with (
+            Jail(["act_guest"], isolation="required") as jail,
+            jail.open("def act(o):\n    return o", guest_module="act_guest", limits=SHORT) as run,
+        ):
+            run.open_policy({})
+            (child,) = children_of(jail.server_pids[0])
+            assert sorted(os.listdir(f"/proc/{child}/fd"), key=int) == ["0", "1", "2", "3"]
 
 
 @pytest.mark.parametrize("missing", REQUIRED)
@@ -180,7 +198,6 @@ def test_the_filter_kills_the_other_abi_of_x86() -> None:
 # -------------------------------------------------------------------------------------------------- with fewer rights
 
 CANNOT = 77  # restricted.py could not make a mount namespace
-as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can drop privileges")
 
 
 def _restricted(*arguments: str, timeout: float) -> subprocess.CompletedProcess[str]:

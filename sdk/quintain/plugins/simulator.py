@@ -109,7 +109,7 @@ class Policy(Protocol):
 
         Before it answers, the guest may ask back; each query is handed to `on_query` and its return value sent.
         A query without `on_query` is a protocol failure. Messages are JSON values; ints stay ints and floats floats,
-        non-finite floats do not exist.
+        non-finite floats and integers of more than 64 bits do not exist.
         """
 
 

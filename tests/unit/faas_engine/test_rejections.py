@@ -193,6 +193,7 @@ def test_what_no_honest_guest_says_is_a_protocol_failure(reply: Callable[[Any, A
         ("too_many_items", answer(suspensions=[[1, 0]] * 100_001)),
         ("too_many_items", answer(assignments=[[[0] * 10, 1, 1, 1, 0]])),
         ("not_a_number", answer(assignments=[[[0], float("nan"), 1, 1, 0]])),
+        ("not_a_number", answer(assignments=[[[0], 1, 10**400, 1, 0]])),
         ("unknown_priority", answer(assignments=[[[0], 1, 1, 4, 0]])),
     ],
 )

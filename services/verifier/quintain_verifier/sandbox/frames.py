@@ -1,7 +1,8 @@
 """Messages to and from a policy process: a little-endian 32-bit length, then a JSON array. The trusted end.
 
 Whatever arrives is hostile. Sizes are bounded before a byte of the body is kept, every wait has a deadline (a drip of
-single bytes too), and the JSON is strict: UTF-8, finite numbers, at most MAX_DEPTH levels.
+single bytes too), and the JSON is strict: UTF-8, finite numbers, integers of 64 bits, at most MAX_DEPTH levels. So a
+simulator never computes with a number that a double cannot hold, nor meets one that another language cannot read.
 """
 
 from __future__ import annotations
@@ -17,6 +18,9 @@ import msgspec
 
 MAX_DEPTH = 64  # of one message, its own array included
 TICK_SECONDS = 0.05  # how often a wait looks at its deadline
+_INTEGERS = range(-(1 << 63), 1 << 63)
+_ONLY_DIGITS = bytes(ord("0") if byte in b"0123456789" else ord(" ") for byte in range(256))
+_LONG_NUMBER = b"0" * 19  # the shortest that may be past them, in ONLY_DIGITS
 _BUFFER_BYTES = 1 << 16
 _LENGTH = struct.Struct("<I")
 
@@ -142,6 +146,8 @@ class Channel:
             raise BadFrame("not an array that begins with its kind")
         if data.count(b"[", 4, end) + data.count(b"{", 4, end) > MAX_DEPTH and _deeper_than(frame, MAX_DEPTH):
             raise BadFrame(f"nested deeper than {MAX_DEPTH} levels")
+        if _LONG_NUMBER in data[4:end].translate(_ONLY_DIGITS) and _has_long_integer(frame):
+            raise BadFrame("an integer of more than 64 bits")
         return frame
 
 
@@ -158,3 +164,12 @@ def _deeper_than(value: Any, levels: int) -> bool:
         if not layer:
             return False
     return True
+
+
+def _has_long_integer(value: Any) -> bool:
+    """Call it on what is known not to be deep."""
+    if isinstance(value, dict):
+        return any(map(_has_long_integer, value.values()))
+    if isinstance(value, list):
+        return any(map(_has_long_integer, value))
+    return isinstance(value, int) and value not in _INTEGERS

@@ -15,6 +15,7 @@ from quintain_faas.protocol import ASSIGNED, NO_POOL
 
 MAX_ITEMS = 100_000
 MAX_TEXT = 200
+MAX_EXACT_INT = 2**53  # above it, integers and floats part
 MAX_LOG_ENTRIES = 2000
 MAX_LOG_ENTRY = 160
 
@@ -129,7 +130,8 @@ def _items(answer: dict[str, Any], name: str) -> Sequence[Any]:
 
 
 def _check_amount(name: str, value: Any) -> None:
-    if (type(value) is not int and type(value) is not float) or not math.isfinite(value):
+    exact = type(value) is int and abs(value) <= MAX_EXACT_INT
+    if not exact and not (type(value) is float and math.isfinite(value)):
         raise rejected("not_a_number", f"an assignment has {name} {str(value)[:MAX_TEXT]}")
     if value <= 0:
         raise rejected("not_positive", f"an assignment has {name} {value}")

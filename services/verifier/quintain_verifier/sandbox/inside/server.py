@@ -18,6 +18,7 @@ from typing import Any, NoReturn
 
 from quintain_verifier.sandbox.inside import lockdown
 from quintain_verifier.sandbox.inside.control import (
+    CHANNEL_FD,
     EXITED,
     FORK,
     FORKED,
@@ -169,11 +170,20 @@ def _import(names: Sequence[str]) -> str:
     return ""
 
 
+def _lowered(inherited: int) -> int:
+    """The same socket as CHANNEL_FD, where every child puts its channel: the descriptors of a busy service have numbers
+    above what a child closes."""
+    if inherited != CHANNEL_FD:
+        os.dup2(inherited, CHANNEL_FD, inheritable=False)
+        os.close(inherited)
+    return CHANNEL_FD
+
+
 def main(config: dict[str, Any]) -> None:
     os.environ.clear()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a Ctrl-C in the terminal is the service's to handle
     resource.setrlimit(resource.RLIMIT_NOFILE, (MAX_DESCRIPTORS, MAX_DESCRIPTORS))
-    control = socket.socket(fileno=config["control"])
+    control = socket.socket(fileno=_lowered(config["control"]))
     preferred_in_oom = config["confine"] and _prefer_in_oom()  # before _harden: see there
     if config["confine"]:
         _harden(config["parent"])

@@ -2,8 +2,10 @@
 
 import re
 import shlex
+import shutil
 import subprocess
 import sys
+import textwrap
 from pathlib import Path
 
 import pytest
@@ -28,6 +30,17 @@ def try_command(words: list[str]) -> str:
 @pytest.mark.parametrize("command", commands("kubectl kustomize"))
 def test_overlays_render(command: str) -> None:
     assert "kind: Deployment" in try_command(shlex.split(command))
+
+
+def test_the_overlay_of_ones_own_that_the_guide_shows_names_every_image(tmp_path: Path) -> None:
+    (shown,) = re.findall(r"```yaml\n(.*?)```", GUIDE, re.DOTALL)
+    shutil.copytree(ROOT / "deploy/kubernetes", tmp_path / "kubernetes")
+    own = tmp_path / "kubernetes/overlays/own"
+    own.mkdir()
+    (own / "kustomization.yaml").write_text(textwrap.dedent(shown))
+    rendered = try_command(["kubectl", "kustomize", str(own)])
+    images = re.findall(r"image: (\S+)", rendered)
+    assert sorted(images) == [f"REGISTRY/quintain-{name}:0.1.0" for name in ("controller", "generator", "verifier")]
 
 
 @pytest.mark.parametrize("command", commands("kubectl create secret"))

@@ -1,6 +1,7 @@
 """The Kubernetes manifests: strictly valid, consistent, restricted. Rendered by kubectl's own kustomize, offline."""
 
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -9,11 +10,15 @@ from typing import Any, cast
 import pytest
 import yaml
 
+from quintain.service.server import LIVENESS
+
 ROOT = Path(__file__).resolve().parents[3]
 KUBERNETES = ROOT / "deploy/kubernetes"
 BIN = Path(sys.executable).parent
 OVERLAYS = ["production", "development"]
 SERVICES = ["generator", "verifier", "controller"]
+APP = "app.kubernetes.io/name"
+NAMESPACE_LABEL = "kubernetes.io/metadata.name"
 
 Manifest = dict[str, Any]
 
@@ -37,25 +42,45 @@ def pod(deployment: Manifest) -> Manifest:
     return cast(Manifest, deployment["spec"]["template"]["spec"])
 
 
-@pytest.mark.parametrize("overlay", OVERLAYS)
-def test_every_manifest_passes_strict_validation(overlay: str, tmp_path: Path) -> None:
-    path = tmp_path / "all.yaml"
-    path.write_text(render(KUBERNETES / "overlays" / overlay))
+def strictly_valid(text: str, folder: Path) -> None:
+    path = folder / "all.yaml"
+    path.write_text(text)
     command = [BIN / "kubernetes-validate", "--strict", "-k", "1.36", path]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-@pytest.mark.parametrize("component", ["gvisor", "queue-autoscaling"])
-def test_components_apply_to_production(component: str, tmp_path: Path) -> None:
-    copy = tmp_path / "kubernetes"
-    subprocess.run(["cp", "-r", KUBERNETES, copy], check=True)
-    overlay = copy / "overlays/production"
-    path = overlay / "kustomization.yaml"
-    path.write_text(path.read_text() + f"\ncomponents:\n  - ../../components/{component}\n")
-    text = render(overlay)
-    assert ("runtimeClassName: gvisor" in text) == (component == "gvisor")
-    assert ("quintain_verifier_queue_depth" in text) == (component == "queue-autoscaling")
+@pytest.mark.parametrize("overlay", OVERLAYS)
+def test_every_manifest_passes_strict_validation(overlay: str, tmp_path: Path) -> None:
+    strictly_valid(render(KUBERNETES / "overlays" / overlay), tmp_path)
+
+
+COMPONENTS = {  # component -> an overlay that it is for, a kind of object that it adds or changes, what it brings
+    "gvisor": ("production", "Deployment", "runtimeClassName: gvisor"),
+    "queue-autoscaling": ("production", "HorizontalPodAutoscaler", "quintain_verifier_queue_depth"),
+    "persistent-sqlite": ("development", "Deployment", "claimName: quintain-controller"),
+    "tracing": ("development", "Deployment", "OTEL_EXPORTER_OTLP_ENDPOINT"),
+}
+
+
+def with_component(overlay: str, component: str, folder: Path) -> str:
+    """The overlay with a component, as a cluster's own overlay would have it."""
+    copy = folder / "kubernetes"
+    shutil.copytree(KUBERNETES, copy)
+    own = copy / "overlays/own"
+    own.mkdir()
+    lines = f"resources: [../{overlay}]\ncomponents: [../../components/{component}]\n"
+    (own / "kustomization.yaml").write_text(f"namespace: quintain\n{lines}")
+    return render(own)
+
+
+@pytest.mark.parametrize("component", sorted(p.name for p in (KUBERNETES / "components").iterdir()))
+def test_components_apply_to_their_overlay_and_take_nothing_away(component: str, tmp_path: Path) -> None:
+    overlay, kind, brings = COMPONENTS[component]
+    text = with_component(overlay, component, tmp_path)
+    assert any(brings in yaml.safe_dump(m) for m in of_kind(list(yaml.safe_load_all(text)), kind))
+    assert "STORE_URL" in text
+    strictly_valid(text, tmp_path)
 
 
 def test_selectors_choose_pods_that_exist(manifests: list[Manifest]) -> None:
@@ -95,8 +120,10 @@ def test_probes_and_services_name_ports_that_are_listened_on(manifests: list[Man
     for deployment in of_kind(manifests, "Deployment"):
         (container,) = pod(deployment)["containers"]
         ports = {p["name"]: p["containerPort"] for p in container["ports"]}
-        for probe in ("startupProbe", "readinessProbe", "livenessProbe"):
-            assert container[probe]["grpc"]["port"] == ports["grpc"]
+        asked = {name: container[f"{name}Probe"]["grpc"] for name in ("startup", "readiness", "liveness")}
+        assert {grpc["port"] for grpc in asked.values()} == {ports["grpc"]}
+        names = {name: grpc.get("service", "") for name, grpc in asked.items()}
+        assert names == {"startup": "", "readiness": "", "liveness": LIVENESS}, "names that the health service knows"
         assert deployment["spec"]["template"]["metadata"]["annotations"]["prometheus.io/port"] == str(ports["metrics"])
         service = next(
             s for s in of_kind(manifests, "Service") if s["metadata"]["name"] == deployment["metadata"]["name"]
@@ -178,3 +205,70 @@ def test_network_policies_name_ports_that_exist(manifests: list[Manifest]) -> No
             assert {p["port"] for p in rule["ports"]} <= {"grpc", "metrics"}
         for rule in policy["spec"].get("egress", []):
             assert {p["port"] for p in rule["ports"]} <= ports | {53, 443, 5432}
+
+
+def selected(selector: Manifest, labels: dict[str, str]) -> bool:
+    wanted = selector.get("matchLabels", {}).items() <= labels.items()
+    listed = all(
+        e["operator"] == "In" and labels.get(e["key"]) in e["values"] for e in selector.get("matchExpressions", [])
+    )
+    return wanted and listed
+
+
+def admits(peers: list[Manifest], other: dict[str, str], namespace: str) -> bool:
+    """Whether a rule's `from` or `to` covers pods with the labels `other` in a namespace; none there covers all."""
+
+    def covers(peer: Manifest) -> bool:
+        spaces = peer.get("namespaceSelector")
+        there = namespace == "quintain" if spaces is None else selected(spaces, {NAMESPACE_LABEL: namespace})
+        return "ipBlock" not in peer and there and selected(peer.get("podSelector", {}), other)
+
+    return not peers or any(map(covers, peers))
+
+
+def allowed(
+    manifests: list[Manifest], direction: str, service: str, other: dict[str, str], namespace: str, port: object
+) -> bool:
+    """Whether the policies let a pod of `service` talk to (egress) or be called by (ingress) another pod."""
+    one, peers = {APP: f"quintain-{service}"}, {"egress": "to", "ingress": "from"}[direction]
+    rules = [
+        rule
+        for policy in of_kind(manifests, "NetworkPolicy")
+        if selected(policy["spec"]["podSelector"], one)
+        for rule in policy["spec"].get(direction, [])
+    ]
+    return any(
+        port in [p["port"] for p in rule["ports"]] and admits(rule.get(peers, []), other, namespace) for rule in rules
+    )
+
+
+def test_network_policies_let_through_what_is_needed_and_nothing_else(manifests: list[Manifest]) -> None:
+    ports = {"generator": 7072, "verifier": 7071, "controller": 7070}
+    for caller in SERVICES:
+        for called, port in ports.items():
+            out = allowed(manifests, "egress", caller, {APP: f"quintain-{called}"}, "quintain", port)
+            into = allowed(manifests, "ingress", called, {APP: f"quintain-{caller}"}, "quintain", "grpc")
+            assert (out and into) == (caller == "controller" and called != "controller"), (caller, called)
+    for service in SERVICES:
+        assert allowed(manifests, "ingress", service, {}, "monitoring", "metrics"), "Prometheus scrapes"
+        assert not allowed(manifests, "ingress", service, {}, "default", "metrics")
+        stateful = service != "verifier"
+        assert allowed(manifests, "egress", service, {"k8s-app": "kube-dns"}, "kube-system", 53) == stateful
+        assert allowed(manifests, "egress", service, {}, "databases", 5432) == stateful
+
+
+def test_a_drain_of_a_node_is_never_blocked(manifests: list[Manifest]) -> None:
+    for budget in of_kind(manifests, "PodDisruptionBudget"):
+        assert budget["spec"]["maxUnavailable"] >= 1, "minAvailable would hold up a node with the only replica"
+
+
+def test_autoscaling_uses_a_metric_that_every_cluster_with_a_metrics_server_has(manifests: list[Manifest]) -> None:
+    for scaler in of_kind(manifests, "HorizontalPodAutoscaler"):
+        assert {m["type"] for m in scaler["spec"]["metrics"]} == {"Resource"}
+        (deployment,) = (
+            d
+            for d in of_kind(manifests, "Deployment")
+            if d["metadata"]["name"] == scaler["spec"]["scaleTargetRef"]["name"]
+        )
+        assert "replicas" not in deployment["spec"], "the autoscaler owns the number"
+        assert "cpu" in pod(deployment)["containers"][0]["resources"]["requests"], "utilisation is of the request"

@@ -9,7 +9,7 @@ import pytest
 from tests.fault_server.server import FaultServer
 from tests.support.generator import KEY, MODEL, Stack, request, stack
 
-from quintain.errors import FailedPrecondition
+from quintain.errors import FailedPrecondition, QuintainError
 from quintain.generator.v1 import generator_pb2 as pb
 
 # What differs between two runs of the same: the clock, the name of the backend, whether it was paid.
@@ -59,6 +59,29 @@ async def test_a_recording_is_played_back_bit_for_bit_and_costs_nothing(tmp_path
     assert [same(g) for g in played] == [same(g) for g in recorded]
     assert all(g.cost.usd > 0 for g in recorded)
     assert all(g.cost == pb.Cost() for g in played)
+
+
+async def test_a_generator_that_is_restarted_within_a_request_goes_on_with_the_right_exchange(tmp_path: Path) -> None:
+    key, recording = tmp_path / "key", tmp_path / "recording"
+    key.write_text(KEY)
+    first, second = tmp_path / "first", tmp_path / "second"
+    first.mkdir()
+    second.mkdir()
+    async with (
+        FaultServer(["rate_limited_soon", "overloaded", "ok"]) as provider,
+        stack(first, backends={"tape": tape(recording, "record", provider.url, key)}) as s,
+    ):
+        recorded = await s.generate_once(request("r1", "tape"))
+    impatient = tape(recording, "play") | {"max_calls": 1}
+    for reason in ("RATE_LIMITED", "BACKEND_DOWN"):
+        async with stack(second, backends={"tape": impatient}) as s:
+            with pytest.raises(QuintainError) as error:
+                await s.generate_once(request("r1", "tape"))
+            assert error.value.reason == reason
+    async with stack(second, backends={"tape": impatient}) as s:
+        played = await s.generate_once(request("r1", "tape"))
+    assert same(played) == same(recorded)
+    assert [call.outcome for call in played.calls] == ["rate_limited", "overloaded", "ok"]
 
 
 async def test_playing_refuses_what_was_not_recorded_and_a_prompt_that_has_changed(tmp_path: Path) -> None:

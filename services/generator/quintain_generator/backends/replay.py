@@ -1,8 +1,9 @@
 """The `replay` backend: records every exchange of another backend, and plays it back bit for bit without it.
 
-A recording is a folder with one JSON file for each exchange, named by the digest of the task, the allowance and the
-turn, and by how many times that had been asked before. The file holds what was asked, for people, and the prompt as it
-was sent: playing refuses a prompt that has changed since.
+A recording is a folder with one JSON file for each exchange, named by the digest of the task, the allowance, the turn
+and the number of the call within its request, and by how many requests had asked the same before. (So a generator that
+is restarted in the middle of a request goes on with the right exchange.) The file holds what was asked, for people, and
+the prompt as it was sent: playing refuses a prompt that has changed since.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from quintain.plugins.backend import (
     Operator,
 )
 from quintain_generator.config import BackendSettings
+from quintain_generator.endpoint import MIN_SECRET_CHARACTERS
 from quintain_generator.registry import make_backend
 
 _REPLY = TypeAdapter(BackendReply)
@@ -83,6 +85,7 @@ class ReplayBackend(Backend):
         asked = {
             "task": _PLAIN.dump_python(call.task, mode="json"),
             "allowance": _PLAIN.dump_python(call.allowance, mode="json"),
+            "attempt": call.attempt,
             "turn": sum(1 for message in call.messages if message.role == "assistant"),
         }
         messages = _PLAIN.dump_python(call.messages, mode="json")
@@ -103,7 +106,8 @@ class ReplayBackend(Backend):
     def _redacted(self, exchange: dict[str, Any]) -> str:
         text = json.dumps(exchange, indent=1, sort_keys=True)
         for secret in self.secrets:
-            text = text.replace(secret, "[redacted]")
+            if len(secret) >= MIN_SECRET_CHARACTERS:
+                text = text.replace(json.dumps(secret)[1:-1], "[redacted]")
         return text
 
 

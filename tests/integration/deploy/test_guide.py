@@ -60,12 +60,3 @@ def test_targets_and_files_of_the_builds_exist(command: str) -> None:
     words = shlex.split(command)
     dockerfile = (ROOT / words[words.index("-f") + 1]).read_text()
     assert re.search(rf"^FROM runtime AS {words[words.index('--target') + 1]}$", dockerfile, re.MULTILINE)
-
-
-def test_every_page_and_path_that_is_named_exists() -> None:
-    for page in ("deploy", "operations", "scaling"):
-        text = (ROOT / f"docs/{page}.md").read_text()
-        for link in re.findall(r"\]\(([\w./-]+)\)", text):
-            assert (ROOT / "docs" / link).exists(), link
-        for path in re.findall(r"`((?:deploy|tests|benchmarks|scripts)/[\w./-]+)`", text):
-            assert (ROOT / path).exists(), path

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import pytest_asyncio
+from sqlalchemy import update
 from tests.integration.controller.fakes import Backend, FakeGenerator, FakeVerifier, serving
 
 from quintain.clients.channel import ClientSettings
@@ -21,6 +22,7 @@ from quintain.service.server import RunningServer, start_server
 from quintain.verifier.v1 import verifier_pb2_grpc
 from quintain_controller.config import ControllerSettings, RunnerSettings
 from quintain_controller.main import ControllerService
+from quintain_controller.store.schema import searches
 
 
 @dataclass
@@ -69,6 +71,12 @@ class Stack:
         """The searches that the controller started last works on."""
         found: Mapping[str, Any] = self.server._service._runner._runs  # type: ignore[attr-defined]
         return found
+
+    def expire_leases(self) -> None:
+        """As if every owner had been silent for long."""
+        store = self.server._service._access.store  # type: ignore[attr-defined]
+        with store._engine.begin() as connection:
+            connection.execute(update(searches).values(lease_until=0.0))
 
     async def close(self) -> None:
         """Stop everything, whatever a test left waiting."""

@@ -65,7 +65,7 @@ async def test_a_search_cut_off_again_and_again_ends_like_an_undisturbed_one(
     new_stack: NewStack, tmp_path: Path
 ) -> None:
     expected = await undisturbed(new_stack, tmp_path / "undisturbed", budget=pb.Budget(candidates=30))
-    stack = new_stack(runner={"lease_seconds": 0.3})
+    stack = new_stack()
     client = await stack.start()
     search_id = await create(client, budget=pb.Budget(candidates=30))
 
@@ -73,6 +73,7 @@ async def test_a_search_cut_off_again_and_again_ends_like_an_undisturbed_one(
         await until(lambda stop_at=stop_at: len(stack.generator.records) >= stop_at)
         # No drain: the process is gone between two steps, its lease still in the store.
         await stack.server._service._runner.close()  # type: ignore[attr-defined]
+        stack.expire_leases()
         client = await stack.start()
     await watch(client, search_id)
     search = await get(client, search_id)
@@ -84,6 +85,21 @@ async def test_a_search_cut_off_again_and_again_ends_like_an_undisturbed_one(
     assert len(bests) == len(set(bests))
     settled = [e.candidate_changed.candidate.number for e in events if e.candidate_changed.candidate.state in (3, 4)]
     assert sorted(settled) == list(range(31))
+
+
+async def test_a_controller_that_lost_its_lease_to_itself_goes_on_with_the_later_one(stack: Stack) -> None:
+    client = await stack.start()
+    stack.generator.gate.clear()
+    search_id = await create(client)
+    await until(lambda: stack.generator.in_flight > 0)
+    late = stack.runs()[search_id]
+    stack.expire_leases()
+    await until(lambda: stack.runs().get(search_id) not in (None, late))
+    stack.generator.gate.set()
+    await watch(client, search_id)
+    search = await get(client, search_id)
+    assert (search.state, search.spend.candidates) == (pb.SEARCH_STATE_FINISHED, 20)
+    assert set(stack.generator.calls.values()) == {1}
 
 
 async def test_two_controllers_share_searches_and_watchers_of_both_see_all(new_stack: NewStack) -> None:

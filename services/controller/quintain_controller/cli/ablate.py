@@ -171,11 +171,12 @@ def _print(outcomes: Sequence[Outcome], arms: Sequence[Arm], contrasts: Sequence
         )
     out.print(rows)
     for one in contrasts:
-        i = one.interval
         out.print(
             escape(
-                f"{one.measure.replace('_', '-')}: {one.second} - {one.first} {i.mean:+.4f}, 95 % interval "
-                f"[{i.low:+.4f}, {i.high:+.4f}] over {i.count} seeds: {one.conclusion}"
+                f"{one.measure.replace('_', '-')}: {one.second} - {one.first} {one.interval} over "
+                f"{one.interval.count} seeds: {one.conclusion}"
             ),
             soft_wrap=True,
         )
+    if len(contrasts) > 1:
+        out.print(f"{len(contrasts)} differences were looked at: one in twenty of such intervals excludes 0 by chance")

@@ -17,10 +17,7 @@ from quintain_controller.cli.connect import Connection
 from quintain_controller.cli.render import out
 from quintain_controller.cli.target import Target, command
 from quintain_controller.cli.verify import POLICY_FAILED, read_policy, run_verify
-from quintain_controller.domain.gates import Interval, paired_bootstrap
-
-# With fewer pairs an interval says next to nothing; it is shown all the same, without a conclusion.
-FEWEST_PAIRS = 5
+from quintain_controller.domain.gates import FEWEST_PAIRS, Interval, paired_bootstrap
 
 
 def add_commands(app: typer.Typer) -> None:
@@ -129,11 +126,10 @@ def _print(a: pb.Verdict, b: pb.Verdict, found: list[Difference]) -> None:
         )
     out.print(rows)
     for difference in found:
-        i = difference.interval
         out.print(
             escape(
-                f"{difference.part}: B - A {i.mean:+.4f}, 95 % interval [{i.low:+.4f}, {i.high:+.4f}] over "
-                f"{i.count} scenarios: {difference.conclusion}"
+                f"{difference.part}: B - A {difference.interval} over {difference.interval.count} scenarios: "
+                f"{difference.conclusion}"
             ),
             soft_wrap=True,
         )

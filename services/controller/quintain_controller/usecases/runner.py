@@ -85,7 +85,8 @@ class Runner:
             try:
                 await run.run()
             finally:
-                del self._runs[search_id]
+                if self._runs.get(search_id) is run:  # else this process took the search anew after losing it unawares
+                    del self._runs[search_id]
             await access(access.store.release, lease)
         except Aborted:
             metrics.LEASES_LOST.inc()

@@ -55,4 +55,7 @@ def from_rpc_error(error: grpc.RpcError) -> QuintainError:
             except DecodeError:
                 break
     kind = ERRORS_BY_CODE.get(call.code().name, Internal)
-    return kind(call.details() or call.code().name)
+    message = call.details() or call.code().name
+    if "larger than max" in message:  # gRPC's own words, which name neither setting nor remedy
+        message += "; raise max_message_bytes on both sides, or send less (a trace may come packed, as .csv.gz)"
+    return kind(message)

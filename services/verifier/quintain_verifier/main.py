@@ -27,6 +27,7 @@ def serve(settings: VerifierSettings, pool: WorkerPool) -> None:
     """Everything that needs gRPC."""
     from quintain.service.logs import configure_logging
     from quintain.service.server import run_service
+    from quintain_verifier.records import RecordsError
     from quintain_verifier.registry import RegistryError
     from quintain_verifier.service import VerifierService
 
@@ -35,6 +36,8 @@ def serve(settings: VerifierSettings, pool: WorkerPool) -> None:
         service = VerifierService(settings, pool)
     except RegistryError as error:
         raise ConfigError(str(error)) from error
+    except RecordsError as error:
+        raise ConfigError(f"records.file: {error}") from error
     run_service(service, settings.server)
 
 

@@ -71,8 +71,6 @@ class Planner:
         self._check_source(order)
         limits = order.limits.validate(self._max_limits)
         suite, entries = self._entries(simulator, order)
-        if len(entries) > limits.scenarios:
-            raise InvalidInput("scenarios", f"found {len(entries)}; one request may have {limits.scenarios}")
         if order.calling_mode and order.calling_mode not in description.calling_modes:
             known = ", ".join(description.calling_modes) or "none: leave it empty"
             raise InvalidInput("calling_mode", f"{order.calling_mode!r} is unknown; known are: {known}")
@@ -119,11 +117,14 @@ class Planner:
         if order.parts and not order.suite:
             raise InvalidInput("parts", "only a suite has parts")
         suite = simulator.suite(order.suite) if order.suite else None
+        wanted = [e for e in suite.entries if e.part in (order.parts or frozenset(Part))] if suite else []
+        if suite is not None and not wanted:
+            raise InvalidInput("parts", f"suite {suite.name} has no scenario in these parts")
+        count = len(wanted) + len(order.scenarios) + len(order.inline_scenarios)
+        if count > order.limits.scenarios:  # before the first of them is loaded
+            raise InvalidInput("scenarios", f"found {count}; one request may have {order.limits.scenarios}")
         if suite is not None:
-            wanted = order.parts or frozenset(Part)
-            entries = [(simulator.scenario(e.scenario), e.part) for e in suite.entries if e.part in wanted]
-            if not entries:
-                raise InvalidInput("parts", f"suite {suite.name} has no scenario in these parts")
+            entries = [(simulator.scenario(e.scenario), e.part) for e in wanted]
         elif order.scenarios:
             entries = [(simulator.scenario(name), Part.TRAIN) for name in order.scenarios]
         else:

@@ -39,8 +39,14 @@ log: structlog.typing.FilteringBoundLogger = structlog.get_logger("records")
 _decoder = msgspec.msgpack.Decoder(Record)
 
 
+class RecordsError(Exception):
+    """The file of verdicts cannot be used."""
+
+
 class Records:
-    """Thread safe. `most_bytes` bounds the memory; `file` (None: none) keeps the latest `most_rows`."""
+    """Thread safe. `most_bytes` bounds the memory; `file` (None: none) keeps the latest `most_rows`. A record that
+    cannot be read is one that does not exist: its verdict is made again. Raises RecordsError if the file cannot be
+    opened."""
 
     def __init__(self, most_bytes: int, file: Path | None, most_rows: int) -> None:
         self._most_bytes, self._most_rows = most_bytes, most_rows
@@ -49,26 +55,24 @@ class Records:
         self._bytes = 0
         self._database: sqlite3.Connection | None = None
         if file is not None:
-            self._database = sqlite3.connect(file, check_same_thread=False, isolation_level=None)
-            self._database.execute("PRAGMA journal_mode=WAL")
-            self._database.execute("PRAGMA synchronous=NORMAL")
-            self._database.execute(
-                "CREATE TABLE IF NOT EXISTS verdicts (number INTEGER PRIMARY KEY AUTOINCREMENT,"
-                " digest TEXT NOT NULL UNIQUE, record BLOB NOT NULL)"
-            )
+            try:
+                self._database = _opened(file)
+            except sqlite3.Error as error:
+                raise RecordsError(f"{file}: {error}; must be a SQLite file, or a new one, in a folder") from error
 
     def get(self, digest: str) -> Record | None:
         with self._lock:
-            encoded = self._recent.get(digest)
-            if encoded is not None:
-                self._recent.move_to_end(digest)
-            elif self._database is not None:
-                with closing(self._database.execute("SELECT record FROM verdicts WHERE digest = ?", [digest])) as rows:
-                    row = rows.fetchone()
-                if row is not None:
-                    encoded = row[0]
-                    self._remember(digest, row[0])
-        return None if encoded is None else _decoder.decode(encoded)
+            encoded = self._recent.get(digest) or self._read(digest)
+        if encoded is None:
+            return None
+        try:
+            record = _decoder.decode(encoded)
+        except msgspec.DecodeError as error:  # of another version
+            log.warning("a verdict cannot be read, so it is made again", digest=digest, error=str(error))
+            return None
+        with self._lock:
+            self._remember(digest, encoded)
+        return record
 
     def put(self, record: Record) -> None:
         digest, encoded = record.verdict.digest, msgspec.msgpack.encode(record)
@@ -78,6 +82,17 @@ class Records:
                 self._write(digest, encoded)
             except sqlite3.Error as error:  # a full disk must not cost a verdict
                 log.error("a verdict could not be written", digest=digest, error=str(error))
+
+    def _read(self, digest: str) -> bytes | None:
+        if self._database is None:
+            return None
+        try:
+            with closing(self._database.execute("SELECT record FROM verdicts WHERE digest = ?", [digest])) as rows:
+                row = rows.fetchone()
+        except sqlite3.Error as error:
+            log.error("a verdict could not be read, so it is made again", digest=digest, error=str(error))
+            return None
+        return row[0] if row else None
 
     def _write(self, digest: str, encoded: bytes) -> None:
         if self._database is None:
@@ -99,3 +114,14 @@ class Records:
         while self._bytes > self._most_bytes and self._recent:
             _, dropped = self._recent.popitem(last=False)
             self._bytes -= len(dropped)
+
+
+def _opened(file: Path) -> sqlite3.Connection:
+    database = sqlite3.connect(file, check_same_thread=False, isolation_level=None)
+    database.execute("PRAGMA journal_mode=WAL")
+    database.execute("PRAGMA synchronous=NORMAL")
+    database.execute(
+        "CREATE TABLE IF NOT EXISTS verdicts (number INTEGER PRIMARY KEY AUTOINCREMENT,"
+        " digest TEXT NOT NULL UNIQUE, record BLOB NOT NULL)"
+    )
+    return database

@@ -15,6 +15,7 @@ from quintain_verifier.planning import Planner
 from quintain_verifier.records import Records
 from quintain_verifier.registry import load_simulators
 from quintain_verifier.rpc.servicer import VerifierServicer
+from quintain_verifier.threads import SimulatorThreads
 from quintain_verifier.verification import Verification
 from quintain_verifier.workers.pool import Worker, WorkerPool
 
@@ -31,16 +32,18 @@ class VerifierService:
             metrics.announce(name)
         runner = JobRunner(pool, settings.engine_seconds)
         self._queue: FairQueue[Worker] = FairQueue(settings.most_waiting, runner.retry_after)
+        self._threads = SimulatorThreads(simulators)
         records = settings.records
         self._verification = Verification(
             Planner(simulators, settings.limits_maximum),
+            self._threads,
             self._queue,
             runner,
             Records(records.memory_bytes, records.file, records.file_rows),
             only_strict=not settings.insecure_dev,
         )
         self._servicer = VerifierServicer(
-            self._verification, simulators, settings.remote_simulators, settings.limits_default
+            self._verification, simulators, self._threads, settings.remote_simulators, settings.limits_default
         )
 
     async def start(self) -> None:
@@ -64,4 +67,5 @@ class VerifierService:
 
     async def close(self) -> None:
         await self._verification.close()
+        self._threads.close()
         await self._pool.close()

@@ -7,8 +7,7 @@ import time
 from collections.abc import AsyncGenerator, Callable
 from dataclasses import dataclass, field
 
-from quintain.errors import NotFound, QuintainError, ResourceExhausted, Unavailable
-from quintain.plugins.simulator import SimulatorFault
+from quintain.errors import NotFound, ResourceExhausted, Unavailable
 from quintain_verifier import metrics
 from quintain_verifier.domain.feedback import ScenarioChange, changes, render
 from quintain_verifier.execution import JobRunner, Progress, RunTotals
@@ -16,6 +15,7 @@ from quintain_verifier.fairqueue import FairQueue, Ticket
 from quintain_verifier.planning import PlannedOrder, Planner, VerifyOrder
 from quintain_verifier.records import Execution, Record, Records
 from quintain_verifier.sandbox.report import WEAK
+from quintain_verifier.threads import SimulatorThreads
 from quintain_verifier.workers.pool import Worker
 
 
@@ -54,6 +54,7 @@ class Verification:
     def __init__(
         self,
         planner: Planner,
+        threads: SimulatorThreads,
         queue: FairQueue[Worker],
         runner: JobRunner,
         records: Records,
@@ -62,7 +63,8 @@ class Verification:
         only_strict: bool,
     ) -> None:
         """`only_strict`: recorded verdicts of a weak jail are not believed."""
-        self._planner, self._queue, self._runner, self._records = planner, queue, runner, records
+        self._planner, self._threads = planner, threads
+        self._queue, self._runner, self._records = queue, runner, records
         self._clock = clock
         self._only_strict = only_strict
         self._flights: dict[str, _Flight] = {}
@@ -72,10 +74,8 @@ class Verification:
     async def verify(self, order: VerifyOrder, caller: str) -> AsyncGenerator[Progress | Answer, None]:
         """Progress, then the answer. Raises InvalidInput and QuintainError. Closing it gives up this caller's interest;
         a run that nobody waits for is ended at once."""
-        try:
-            planned = await asyncio.to_thread(self._planner.plan, order)
-        except SimulatorFault as fault:
-            raise simulator_trouble(order.simulator, fault) from fault
+        self._planner.simulator(order.simulator)
+        planned = await self._threads.run(order.simulator, lambda: self._planner.plan(order))
         digest = planned.plan.digest
         record = await self._recorded(digest)
         if record is not None:
@@ -214,7 +214,3 @@ class Verification:
         if parent_record is not None and parent_record.verdict.objective == record.verdict.objective:
             moved = changes(record.verdict, {s.scenario.name: s.score.value for s in parent_record.verdict.scenarios})
         return Answer(record, cached, joined, render(record.verdict, moved), moved)
-
-
-def simulator_trouble(name: str, fault: SimulatorFault) -> QuintainError:
-    return Unavailable(f"simulator {name} failed: {fault}", reason="SIMULATOR_FAULT", metadata={"simulator": name})

@@ -5,13 +5,16 @@ from __future__ import annotations
 
 import itertools
 import json
+import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from urllib.request import urlopen
 
 import pytest
 from tests.support.processes import until
@@ -219,6 +222,22 @@ def test_a_remote_simulators_death_is_not_the_policys_fault(tmp_path: Path) -> N
         assert verify(client, PERFECT).verdict.status == pb.VERDICT_STATUS_OK  # others go on
         with pytest.raises(Unavailable):
             verify(client, PERFECT, simulator="far")
+
+
+def test_a_remote_simulator_that_hangs_holds_up_nobody_else(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as deaf:  # connections wait for ever to be accepted
+        config = f'workers = 1\n[remote_simulators]\nfar = "127.0.0.1:{deaf.getsockname()[1]}"\n'
+        with (
+            running_verifier(tmp_path, config) as running,
+            running.client(retries=False) as client,
+            ThreadPoolExecutor(20) as pool,
+        ):
+            hanging = [pool.submit(verify, client, f"{PERFECT}# {n}\n", simulator="far") for n in range(20)]
+            calls = 'quintain_rpc_in_flight{method="Verify",service="verifier"} 20.0'
+            until(lambda: calls in urlopen(f"http://{running.metrics_address}/metrics").read().decode())
+            assert verify(client, PERFECT).verdict.status == pb.VERDICT_STATUS_OK
+            assert not any(call.done() for call in hanging)
+            running.process.kill()
 
 
 def test_a_simulator_that_says_nothing_is_a_fault(tmp_path: Path) -> None:

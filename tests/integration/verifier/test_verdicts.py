@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import grpc
 import pytest
 from tests.support.verifier import (
     BY_HASH,
@@ -20,7 +19,7 @@ from tests.support.verifier import (
 )
 
 from quintain.clients.verifier import Verifier
-from quintain.errors import Internal, InvalidArgument, NotFound
+from quintain.errors import Internal, InvalidArgument, NotFound, ResourceExhausted
 from quintain.type.v1 import type_pb2
 from quintain.verifier.v1 import verifier_pb2 as pb
 from quintain.verifier.v1 import verifier_pb2_grpc
@@ -156,6 +155,13 @@ def test_a_wall_limit_is_a_verdict_that_is_not_kept(client: Verifier) -> None:
     [
         ({"suite": "nope"}, "suite", "known are: smoke"),
         ({"limits": pb.Limits(cpu_seconds=0.5)}, "limits.cpu_seconds", "whole number"),
+        ({"limits": pb.Limits(cpu_seconds=float("nan"))}, "limits.cpu_seconds", "whole number"),
+        ({"limits": pb.Limits(cpu_seconds=float("inf"))}, "limits.cpu_seconds", "whole number"),
+        (
+            {"suite": "", "scenarios": [f"none {n}" for n in range(65)]},
+            "scenarios",
+            "found 65; one request may have 64",
+        ),
         ({"limits": pb.Limits(memory_bytes=1 << 50)}, "limits.memory_bytes", "(the maximum)"),
         ({"parts": [7]}, "parts", "PART_TRAIN or PART_HELD_OUT"),
         ({"limits": pb.Limits(source_bytes=10)}, "policy.source", "the limit is 10"),
@@ -179,13 +185,21 @@ def test_simulators_and_suites_are_listed_by_pages(client: Verifier) -> None:
     assert [(e.scenario, e.part) for e in suites[0].entries][-1] == ("secret", type_pb2.PART_HELD_OUT)
     with pytest.raises(NotFound, match="known are: tiny"):
         client.get_simulator(pb.GetSimulatorRequest(name="nope"))
-    with pytest.raises(InvalidArgument, match="page_token"):
-        client.list_suites(pb.ListSuitesRequest(simulator="tiny", page_token="x"))
+    for token in ("x", "-1", "01", "1", "9" * 5000):
+        with pytest.raises(InvalidArgument, match="page_token"):
+            client.list_suites(pb.ListSuitesRequest(simulator="tiny", page_token=token))
 
 
 def test_an_engine_that_raises_is_the_simulators_fault(client: Verifier) -> None:
     with pytest.raises(Internal, match="the engine has a bug") as error:
         verify(client, "def decide(n):\n    return 14\n", suite="", scenarios=["fragile"])
+    assert error.value.reason == "SIMULATOR_FAULT"
+
+
+def test_a_simulator_that_crashes_over_its_files_is_named(client: Verifier) -> None:
+    deep = pb.InlineScenario(name="deep", files=[pb.File(name="scenario.json", content=b"[" * 100_000)])
+    with pytest.raises(Internal, match="simulator tiny failed: RecursionError") as error:
+        verify(client, PERFECT, suite="", inline_scenarios=[deep])
     assert error.value.reason == "SIMULATOR_FAULT"
 
 
@@ -226,7 +240,8 @@ def test_workers_never_load_grpc(verifier: RunningVerifier) -> None:
     assert "cygrpc" in Path(f"/proc/{verifier.process.pid}/maps").read_text()
 
 
-def test_a_message_that_is_too_large_says_so(stub: verifier_pb2_grpc.VerifierStub) -> None:
-    with pytest.raises(grpc.RpcError) as error:
-        list(stub.Verify(request("#" * (33 << 20), suite="smoke")))
-    assert error.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED  # type: ignore[attr-defined]
+@pytest.mark.parametrize("most", [32 << 20, 64 << 20])
+def test_a_message_that_is_too_large_says_what_to_do(verifier: RunningVerifier, most: int) -> None:
+    """Too large for the client, and for the server alone."""
+    with verifier.client(max_message_bytes=most) as client, pytest.raises(ResourceExhausted, match="max_message_bytes"):
+        verify(client, "#" * (33 << 20))

@@ -5,10 +5,11 @@ from __future__ import annotations
 import sqlite3
 from pathlib import Path
 
+import pytest
 from tests.unit.verifier.test_domain import RAISED, planned, result
 
 from quintain_verifier.domain.verdict import assemble
-from quintain_verifier.records import Execution, Record, Records
+from quintain_verifier.records import Execution, Record, Records, RecordsError
 from quintain_verifier.sandbox.report import IsolationReport
 
 ISOLATION = IsolationReport({"seccomp": True}, 4, {"fork": "EPERM"}, "strict", "x86_64")
@@ -65,3 +66,25 @@ def test_a_disk_that_fails_costs_no_verdict(tmp_path: Path) -> None:
     kept = record(1)
     records.put(kept)
     assert records.get(kept.verdict.digest) == kept
+
+
+def test_a_record_that_cannot_be_read_is_made_again(tmp_path: Path) -> None:
+    """Of another version, or on a disk that fails."""
+    file, kept = tmp_path / "verdicts.sqlite", record(1)
+    records = Records(0, file, 5)
+    records.put(kept)
+    with sqlite3.connect(file) as other:
+        other.execute("UPDATE verdicts SET record = ?", [b"\x81\xa7verdict\x01"])
+    assert records.get(kept.verdict.digest) is None
+    records.put(kept)
+    assert records.get(kept.verdict.digest) == kept
+    with sqlite3.connect(file) as other:
+        other.execute("DROP TABLE verdicts")
+    assert records.get(kept.verdict.digest) is None
+
+
+def test_a_file_that_is_no_database_is_named(tmp_path: Path) -> None:
+    (tmp_path / "text").write_text("not a database, but long enough to look at")
+    for file in (tmp_path / "text", tmp_path / "missing" / "verdicts.sqlite", tmp_path):
+        with pytest.raises(RecordsError, match=f"{file}: .*must be a SQLite file"):
+            Records(1 << 20, file, 5)

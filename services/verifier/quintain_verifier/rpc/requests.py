@@ -53,7 +53,7 @@ def _inline(inline: pb.InlineScenario) -> InlineScenario:
 
 def _limits(given: pb.Limits, defaults: Limits) -> Limits:
     """Zero means the default. CPU time is counted in whole seconds by the kernel."""
-    if given.cpu_seconds != int(given.cpu_seconds):
+    if not given.cpu_seconds.is_integer():  # infinite and NaN are none either
         raise InvalidInput("limits.cpu_seconds", f"found {given.cpu_seconds}; must be a whole number of seconds")
     asked: dict[str, float | int] = {
         "wall_seconds": given.wall_seconds,

@@ -10,8 +10,8 @@ from typing import Any, TypeVar
 
 import grpc
 
-from quintain.errors import InvalidArgument, NotFound
-from quintain.plugins.simulator import InvalidInput, Simulator, SimulatorFault
+from quintain.errors import InvalidArgument, NotFound, QuintainError
+from quintain.plugins.simulator import InvalidInput, Simulator
 from quintain.service.simulator_messages import description_message, suite_message
 from quintain.verifier.v1 import verifier_pb2 as pb
 from quintain.verifier.v1 import verifier_pb2_grpc
@@ -19,7 +19,8 @@ from quintain_verifier.execution import Progress
 from quintain_verifier.rpc.requests import order_of
 from quintain_verifier.rpc.responses import progress_message, result_message
 from quintain_verifier.sandbox.limits import Limits
-from quintain_verifier.verification import Verification, simulator_trouble
+from quintain_verifier.threads import SimulatorThreads
+from quintain_verifier.verification import Verification
 
 CALLER_KEY = "quintain-caller"
 _DEFAULT_PAGE, _LARGEST_PAGE = 50, 500
@@ -35,11 +36,13 @@ class VerifierServicer(verifier_pb2_grpc.VerifierServicer):
         self,
         verification: Verification,
         simulators: Mapping[str, Simulator],
+        threads: SimulatorThreads,
         addresses: Mapping[str, str],
         default_limits: Limits,
     ) -> None:
         self._verification = verification
         self._simulators = simulators
+        self._threads = threads
         self._addresses = addresses
         self._default_limits = default_limits
 
@@ -60,15 +63,12 @@ class VerifierServicer(verifier_pb2_grpc.VerifierServicer):
 
     async def ListSimulators(self, request: pb.ListSimulatorsRequest, context: Context) -> pb.ListSimulatorsResponse:
         names, next_page = _page(tuple(self._simulators), request.page_size, request.page_token)
-        summaries = [await self._summary(name) for name in names]
+        summaries = await asyncio.gather(*(self._summary(name) for name in names))
         return pb.ListSimulatorsResponse(simulators=summaries, next_page_token=next_page)
 
     async def GetSimulator(self, request: pb.GetSimulatorRequest, context: Context) -> pb.GetSimulatorResponse:
         simulator = self._simulator(request.name)
-        try:
-            description = await asyncio.to_thread(simulator.describe)
-        except SimulatorFault as fault:
-            raise simulator_trouble(request.name, fault) from fault
+        description = await self._threads.run(request.name, simulator.describe)
         return pb.GetSimulatorResponse(simulator=description_message(replace(description, name=request.name)))
 
     async def ListSuites(self, request: pb.ListSuitesRequest, context: Context) -> pb.ListSuitesResponse:
@@ -81,17 +81,14 @@ class VerifierServicer(verifier_pb2_grpc.VerifierServicer):
                 next_page_token=next_page,
             )
 
-        try:
-            return await asyncio.to_thread(load)
-        except SimulatorFault as fault:
-            raise simulator_trouble(request.simulator, fault) from fault
+        return await self._threads.run(request.simulator, load)
 
     async def _summary(self, name: str) -> pb.SimulatorSummary:
         """A remote simulator that does not answer is listed without a title and a build."""
         address = self._addresses.get(name, "")
         try:
-            description = await asyncio.to_thread(self._simulators[name].describe)
-        except SimulatorFault:
+            description = await self._threads.run(name, self._simulators[name].describe)
+        except QuintainError:
             return pb.SimulatorSummary(name=name, address=address)
         return pb.SimulatorSummary(name=name, title=description.title, build=description.build, address=address)
 
@@ -114,7 +111,7 @@ def _page(items: Sequence[T], size: int, token: str) -> tuple[Sequence[T], str]:
     """One page and the token of the next. The lists are short and fixed, so a token is an offset."""
     if size < 0 or size > _LARGEST_PAGE:
         raise InvalidInput("page_size", f"found {size}; must be between 0 (the default) and {_LARGEST_PAGE}")
-    if token and not (token.isascii() and token.isdigit() and int(token) < len(items)):
+    if token and token not in map(str, range(len(items))):
         raise InvalidInput("page_token", "was not given by this service")
     begin = int(token or 0)
     end = begin + (size or _DEFAULT_PAGE)

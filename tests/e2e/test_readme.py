@@ -22,8 +22,7 @@ ADDRESS = "127.0.0.1:7071"  # in the README: the one of `make up`
 
 
 def test_the_verifier_is_called_from_other_code_as_written(stack: Stack, tmp_path: Path) -> None:
-    (example,) = re.findall(r"```python\n(.*?quintain\.clients.*?)```", README, re.DOTALL)
-    assert ADDRESS in example
+    (example,) = (b for b in re.findall(r"```python\n(.*?)```", README, re.DOTALL) if ADDRESS in b)
     source = next(b.source for b in simulator.describe().baselines if b.name == "fifo")
     (tmp_path / "policy.py").write_text(source)
     command = [sys.executable, "-c", example.replace(ADDRESS, stack.addresses["verifier"])]
@@ -35,7 +34,7 @@ def test_the_verifier_is_called_from_other_code_as_written(stack: Stack, tmp_pat
 
 def test_buf_curl_answers_as_written(stack: Stack) -> None:
     (line,) = re.findall(r"^\.venv/bin/(buf curl .*\\\n.*)$", README, re.MULTILINE)
-    words = shlex.split(line.replace(ADDRESS, stack.addresses["verifier"]))
+    words = shlex.split(line.replace("\\\n", "").replace(ADDRESS, stack.addresses["verifier"]))
     done = subprocess.run(
         [Path(sys.executable).parent / words[0], *words[1:]], capture_output=True, text=True, check=False
     )

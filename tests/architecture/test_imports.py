@@ -1,0 +1,139 @@
+"""Who may know whom: every contract of import-linter notices what it is there for, and code that must be plain is."""
+
+from __future__ import annotations
+
+import ast
+import re
+import shutil
+import subprocess
+import sys
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+LINTER = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]
+CONTRACTS = [contract["name"] for contract in LINTER["contracts"]]
+PACKAGES = {
+    "quintain": ROOT / "sdk",
+    "quintain_generator": ROOT / "services/generator",
+    "quintain_verifier": ROOT / "services/verifier",
+    "quintain_controller": ROOT / "services/controller",
+    "quintain_faas": ROOT / "simulators/faas",
+    "cache_eviction": ROOT / "examples/simulators/cache_eviction",
+}
+# Contract -> module that breaks it when it imports the other.
+VIOLATIONS = {
+    "The sdk imports no service and no simulator": ("quintain.service", "quintain_faas"),
+    "Services never import each other": ("quintain_controller.usecases", "quintain_verifier.planning"),
+    "Services import no simulator: they find them by entry point": (
+        "quintain_verifier.workers",
+        "quintain_faas.engine",
+    ),
+    "A simulator imports of the sdk its plugin interface only": (
+        "quintain_faas.engine",
+        "quintain.service.config",
+    ),
+    "The plugin interfaces are plain Python": ("quintain.plugins", "numpy"),
+    "Only rpc, adapters and wiring see gRPC and the generated code": (
+        "quintain_controller.usecases",
+        "quintain.controller.v1.controller_pb2",
+    ),
+    "The guest knows the standard library and the policy interface": ("quintain_faas.guest", "quintain_faas.engine"),
+    "The domains are plain Python: no grpc, no SQL, no frameworks": ("quintain_generator.domain", "sqlalchemy"),
+}
+# Where the world outside would make the same inputs give different results.
+WORLD = {"asyncio", "os", "pathlib", "secrets", "shutil", "signal", "socket", "subprocess", "tempfile", "threading",
+         "time", "urllib", "uuid"}  # fmt: skip
+
+
+def test_every_contract_is_broken_by_what_it_forbids(tmp_path: Path) -> None:
+    assert set(VIOLATIONS) == set(CONTRACTS)
+    for package in LINTER["root_packages"]:
+        shutil.copytree(PACKAGES[package] / package, tmp_path / package, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(ROOT / "pyproject.toml", tmp_path)
+    planted = {}
+    for number, (contract, (where, forbidden)) in enumerate(VIOLATIONS.items()):
+        planted[contract] = f"{where}.planted{number}"
+        (tmp_path / (planted[contract].replace(".", "/") + ".py")).write_text(f"import {forbidden}\n")
+    command = [Path(sys.executable).parent / "lint-imports", "--no-cache"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 1, done.stdout + done.stderr
+    found = dict(re.findall(r"^(.+?) (KEPT|BROKEN)", done.stdout, re.MULTILINE))
+    assert found == dict.fromkeys(CONTRACTS, "BROKEN"), done.stdout
+    assert [module for module in planted.values() if module not in done.stdout] == []
+
+
+def modules(package: str) -> Iterator[Path]:
+    path = PACKAGES[package.split(".")[0]] / package.replace(".", "/")
+    found = [path.with_suffix(".py")] if path.with_suffix(".py").exists() else sorted(path.rglob("*.py"))
+    assert found, package
+    yield from found
+
+
+def imported(path: Path) -> set[str]:
+    """Names of modules that a file imports, wherever in it."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: relative import"
+            found.add(node.module or "")
+    return found
+
+
+def outside(package: str, allowed: set[str], without: frozenset[str] = frozenset()) -> list[str]:
+    """What a package imports beyond itself, `allowed` (with all below them) and the standard library but `without`."""
+    standard = sys.stdlib_module_names - without
+    return [
+        f"{path.relative_to(ROOT)}: {name}"
+        for path in modules(package)
+        for name in sorted(imported(path))
+        if name.split(".")[0] not in standard and not any(f"{name}.".startswith(f"{a}.") for a in {package, *allowed})
+    ]
+
+
+@pytest.mark.parametrize(
+    ("package", "interface"),
+    [
+        ("quintain_faas.guest", {"quintain_faas.protocol"}),
+        ("quintain_faas.protocol", set()),
+        ("cache_eviction.guest", set()),
+        ("quintain_verifier.sandbox.inside", set()),
+    ],
+)
+def test_what_runs_beside_a_policy_knows_the_standard_library_and_the_policy_interface(
+    package: str, interface: set[str]
+) -> None:
+    assert outside(package, interface) == []
+
+
+@pytest.mark.parametrize(
+    ("package", "allowed"),
+    [
+        ("quintain_generator.domain", set()),
+        ("quintain_verifier.domain", {"quintain_verifier.sandbox.limits"}),  # plain data
+        ("quintain_controller.domain", set()),
+    ],
+)
+def test_a_domain_knows_neither_clock_nor_files_nor_network(package: str, allowed: set[str]) -> None:
+    assert outside(package, {"quintain.plugins", "pydantic", *allowed}, frozenset(WORLD)) == []
+
+
+def test_a_simulator_knows_its_own_libraries_and_no_clock() -> None:
+    files_and_locks = {"pathlib", "threading"}
+    assert (
+        outside("quintain_faas", {"quintain.plugins", "numpy", "plotly", "eudoxia"}, frozenset(WORLD - files_and_locks))
+        == []
+    )
+
+
+def test_a_planted_import_is_seen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "plain").mkdir()
+    (tmp_path / "plain/late.py").write_text("def f():\n    import numpy.random\n    import time\n")
+    monkeypatch.setitem(PACKAGES, "plain", tmp_path)
+    monkeypatch.setattr(sys.modules[__name__], "ROOT", tmp_path)
+    assert outside("plain", set(), frozenset(WORLD)) == ["plain/late.py: numpy.random", "plain/late.py: time"]

@@ -19,11 +19,11 @@ def main(wires: list[str]) -> int:
     for wire in wires or list(WIRES):
         with tempfile.TemporaryDirectory() as folder:
             rows = asyncio.run(measure(Path(folder), wire, EXPECTED))
-        print(f"\n{wire}\n{'fault':<32} {'outcome':<26} {'calls':>5}  charged")
+        print(f"\n{wire}\n{'fault':<30} {'outcome':<24} {'last call':<15} {'calls':>5}  charged")
         for fault, row in rows.items():
             note = "" if row == expected(wire)[fault] else f"   EXPECTED {expected(wire)[fault]}"
             wrong += bool(note)
-            print(f"{fault:<32} {row.outcome:<26} {row.calls:>5}  {row.money}{note}")
+            print(f"{fault:<30} {row.outcome:<24} {row.last:<15} {row.calls:>5}  {row.money}{note}")
     return 1 if wrong else 0
 
 

@@ -12,7 +12,7 @@ import re
 import socket
 import struct
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -54,6 +54,12 @@ NO_PROTOCOL: dict[str, tuple[bytes, dict[str, str]]] = {
     "malformed": (b"<html>the proxy says hello</html>", {"content-type": "text/html"}),
     "gzip_rubbish": (b"\x00\x01 not compressed", {"content-encoding": "gzip"}),
     "json_list": (b"[]", {}),
+}
+# name -> what becomes of an answer that is sent as a whole
+SPOILT: dict[str, Callable[[bytes, Any], bytes]] = {
+    "invalid_utf8": lambda body, _protocol: body.replace(b"rationale", b"\xff\xfe"),
+    "malformed_mid_stream": lambda body, _protocol: body[: len(body) // 2],
+    "error_event": lambda _body, protocol: json.dumps(protocol.error_body("server_error", "", "in vain")).encode(),
 }
 FINISHES = {"truncated": "length", "refusal": "refusal", "content_filter": "content_filter"}
 BROKEN = ("hang", "hang_mid_stream", "drip", "reset", "reset_mid_stream", "cut_mid_stream", "clean_cut",
@@ -228,6 +234,10 @@ class FaultServer:
             while True:  # until the client has had enough
                 await _chunk(writer, b"a" * 1024 * 1024)
         if not seen.stream:
+            if fault in SPOILT:
+                text = SPOILT[fault](json.dumps(protocol.body(answer)).encode(), protocol)
+                await _send(writer, 200, {"content-type": "application/json", **request_id}, text)
+                return True
             if fault in BROKEN:  # mid-stream faults without a stream: half a body
                 whole = json.dumps(protocol.body(answer)).encode()
                 await _send_head(writer, 200, {"content-length": str(len(whole)), **request_id})

@@ -21,11 +21,13 @@ CALL_TIMEOUT_SECONDS = 0.6
 
 @dataclass(frozen=True)
 class Row:
-    """`outcome`: the generation's, or the error's reason. `money`: charged, at risk, or nothing."""
+    """`outcome`: the generation's, or the error's reason. `money`: charged, at risk, or nothing. `last`: the outcome of
+    the last call."""
 
     outcome: str
     calls: int
     money: str
+    last: str = "ok"
 
 
 ENDLESS = {"hang", "hang_mid_stream", "drip"}
@@ -40,46 +42,46 @@ EXPECTED: dict[str, Row] = {
     "nameless": Row("OK", 1, CHARGED),
     "unknown_events": Row("OK", 1, CHARGED),
     "cut_after_answer": Row("OK", 1, CHARGED),
-    "truncated": Row("TRUNCATED", 1, CHARGED),
-    "reasoning_only": Row("TRUNCATED", 1, CHARGED),
-    "refusal": Row("REFUSED", 1, CHARGED),
-    "content_filter": Row("CONTENT_FILTERED", 1, CHARGED),
-    "empty": Row("EMPTY", 1, CHARGED),
-    "rate_limited": Row("RATE_LIMITED", MAX_CALLS, NOTHING),
-    "rate_limited_now": Row("RATE_LIMITED", MAX_CALLS, NOTHING),
-    "rate_limited_soon": Row("RATE_LIMITED", MAX_CALLS, NOTHING),
-    "rate_limited_long": Row("RATE_LIMITED", 1, NOTHING),
-    "rate_limited_for_ever": Row("RATE_LIMITED", 1, NOTHING),
-    "rate_limited_garbled": Row("RATE_LIMITED", MAX_CALLS, NOTHING),
-    "insufficient_quota": Row("SPEND_LIMIT_REACHED", 1, NOTHING),
-    "spend_limit": Row("SPEND_LIMIT_REACHED", 1, NOTHING),
-    "overloaded": Row("BACKEND_DOWN", MAX_CALLS, NOTHING),
-    "server_error": Row("BACKEND_DOWN", MAX_CALLS, NOTHING),
-    "unavailable": Row("BACKEND_DOWN", MAX_CALLS, NOTHING),
-    "request_timeout": Row("BACKEND_DOWN", MAX_CALLS, NOTHING),
-    "conflict": Row("BACKEND_DOWN", MAX_CALLS, NOTHING),
-    "redirect": Row("BACKEND_REFUSED_REQUEST", 1, NOTHING),
-    "auth": Row("AUTHENTICATION_FAILED", 1, NOTHING),
-    "permission": Row("AUTHENTICATION_FAILED", 1, NOTHING),
-    "bad_request": Row("BACKEND_REFUSED_REQUEST", 1, NOTHING),
-    "not_found": Row("BACKEND_REFUSED_REQUEST", 1, NOTHING),
-    "echo_key": Row("BACKEND_REFUSED_REQUEST", 1, NOTHING),
+    "truncated": Row("TRUNCATED", 1, CHARGED, "truncated"),
+    "reasoning_only": Row("TRUNCATED", 1, CHARGED, "truncated"),
+    "refusal": Row("REFUSED", 1, CHARGED, "refusal"),
+    "content_filter": Row("CONTENT_FILTERED", 1, CHARGED, "content_filter"),
+    "empty": Row("EMPTY", 1, CHARGED, "empty"),
+    "rate_limited": Row("RATE_LIMITED", MAX_CALLS, NOTHING, "rate_limited"),
+    "rate_limited_now": Row("RATE_LIMITED", MAX_CALLS, NOTHING, "rate_limited"),
+    "rate_limited_soon": Row("RATE_LIMITED", MAX_CALLS, NOTHING, "rate_limited"),
+    "rate_limited_long": Row("RATE_LIMITED", 1, NOTHING, "rate_limited"),
+    "rate_limited_for_ever": Row("RATE_LIMITED", 1, NOTHING, "rate_limited"),
+    "rate_limited_garbled": Row("RATE_LIMITED", MAX_CALLS, NOTHING, "rate_limited"),
+    "insufficient_quota": Row("SPEND_LIMIT_REACHED", 1, NOTHING, "spend_limit"),
+    "spend_limit": Row("SPEND_LIMIT_REACHED", 1, NOTHING, "spend_limit"),
+    "overloaded": Row("BACKEND_DOWN", MAX_CALLS, NOTHING, "overloaded"),
+    "server_error": Row("BACKEND_DOWN", MAX_CALLS, NOTHING, "server_error"),
+    "unavailable": Row("BACKEND_DOWN", MAX_CALLS, NOTHING, "overloaded"),
+    "request_timeout": Row("BACKEND_DOWN", MAX_CALLS, NOTHING, "server_error"),
+    "conflict": Row("BACKEND_DOWN", MAX_CALLS, NOTHING, "server_error"),
+    "redirect": Row("BACKEND_REFUSED_REQUEST", 1, NOTHING, "bad_request"),
+    "auth": Row("AUTHENTICATION_FAILED", 1, NOTHING, "auth"),
+    "permission": Row("AUTHENTICATION_FAILED", 1, NOTHING, "auth"),
+    "bad_request": Row("BACKEND_REFUSED_REQUEST", 1, NOTHING, "bad_request"),
+    "not_found": Row("BACKEND_REFUSED_REQUEST", 1, NOTHING, "bad_request"),
+    "echo_key": Row("BACKEND_REFUSED_REQUEST", 1, NOTHING, "bad_request"),
     # May have been charged: one more try, then no more.
-    "hang": Row("DEADLINE_EXCEEDED", 2, AT_RISK),
-    "hang_mid_stream": Row("DEADLINE_EXCEEDED", 2, AT_RISK),
-    "drip": Row("DEADLINE_EXCEEDED", 2, AT_RISK),
-    "reset": Row("BACKEND_DOWN", 2, AT_RISK),
-    "reset_mid_stream": Row("BACKEND_DOWN", 2, AT_RISK),
-    "cut_mid_stream": Row("BACKEND_DOWN", 2, AT_RISK),
-    "clean_cut": Row("BACKEND_DOWN", 2, AT_RISK),
-    "empty_body": Row("BACKEND_DOWN", 2, AT_RISK),
-    "malformed": Row("BACKEND_DOWN", 2, AT_RISK),
-    "gzip_rubbish": Row("BACKEND_DOWN", 2, AT_RISK),
-    "json_list": Row("BACKEND_DOWN", 2, AT_RISK),
-    "invalid_utf8": Row("BACKEND_DOWN", 2, AT_RISK),
-    "flood": Row("BACKEND_DOWN", 2, AT_RISK),
-    "malformed_mid_stream": Row("BACKEND_DOWN", 2, AT_RISK),
-    "error_event": Row("BACKEND_DOWN", 2, AT_RISK),
+    "hang": Row("DEADLINE_EXCEEDED", 2, AT_RISK, "timeout"),
+    "hang_mid_stream": Row("DEADLINE_EXCEEDED", 2, AT_RISK, "timeout"),
+    "drip": Row("DEADLINE_EXCEEDED", 2, AT_RISK, "timeout"),
+    "reset": Row("BACKEND_DOWN", 2, AT_RISK, "connection"),
+    "reset_mid_stream": Row("BACKEND_DOWN", 2, AT_RISK, "connection"),
+    "cut_mid_stream": Row("BACKEND_DOWN", 2, AT_RISK, "connection"),
+    "clean_cut": Row("BACKEND_DOWN", 2, AT_RISK, "connection"),
+    "empty_body": Row("BACKEND_DOWN", 2, AT_RISK, "malformed"),
+    "malformed": Row("BACKEND_DOWN", 2, AT_RISK, "malformed"),
+    "gzip_rubbish": Row("BACKEND_DOWN", 2, AT_RISK, "malformed"),
+    "json_list": Row("BACKEND_DOWN", 2, AT_RISK, "malformed"),
+    "invalid_utf8": Row("BACKEND_DOWN", 2, AT_RISK, "malformed"),
+    "flood": Row("BACKEND_DOWN", 2, AT_RISK, "malformed"),
+    "malformed_mid_stream": Row("BACKEND_DOWN", 2, AT_RISK, "malformed"),
+    "error_event": Row("BACKEND_DOWN", 2, AT_RISK, "server_error"),
     # A fault, then an answer.
     "rate_limited_soon, ok": Row("OK", 2, CHARGED),
     "overloaded, server_error, ok": Row("OK", 3, CHARGED),
@@ -94,8 +96,12 @@ EXPECTED: dict[str, Row] = {
 # Where a wire protocol says it differently.
 DIFFERENT = {
     # Anthropic's word for a content filter is a refusal, and its stream always tells the usage.
-    ("anthropic", "content_filter"): Row("REFUSED", 1, CHARGED),
+    ("anthropic", "content_filter"): Row("REFUSED", 1, CHARGED, "refusal"),
     ("anthropic", "no_usage"): Row("OK", 1, CHARGED),
+    ("anthropic", "error_event"): Row("BACKEND_DOWN", 2, AT_RISK, "overloaded"),
+    # Without a stream, an error where the answer should be is an answer that is none.
+    ("openai-whole", "error_event"): Row("BACKEND_DOWN", 2, AT_RISK, "malformed"),
+    ("compatible-whole", "error_event"): Row("BACKEND_DOWN", 2, AT_RISK, "malformed"),
 }
 
 
@@ -125,8 +131,10 @@ async def _provoke(s: Stack, fault: str) -> Row:
         generation = await s.generate_once(request(fault.replace(", ", "/"), "llm"), timeout=60.0)
         outcome = pb.Outcome.Name(generation.outcome).removeprefix("OUTCOME_")
         usd, at_risk = generation.cost.usd, generation.cost.at_risk_usd
+        last = generation.calls[-1].outcome
     except QuintainError as error:
         outcome = error.reason
         usd, at_risk = float(error.metadata["spent_usd"]), float(error.metadata["at_risk_usd"])
+        last = error.metadata["call_outcome"]
     money = " + ".join(name for name, amount in ((CHARGED, usd), (AT_RISK, at_risk)) if amount > 0)
-    return Row(outcome, len(s.server.seen) - before, money or NOTHING)
+    return Row(outcome, len(s.server.seen) - before, money or NOTHING, last)

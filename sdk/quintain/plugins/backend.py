@@ -102,7 +102,7 @@ class Message:
     cache_breakpoint: bool = False
 
 
-def _no_progress(_characters: int) -> None:
+def _ignore(_: object) -> None:
     return None
 
 
@@ -112,7 +112,8 @@ class BackendCall:
 
     `attempt` counts the calls of this request from 1. `timeout_seconds` is the time left for the whole call; the
     service cancels the call when it is over, so a backend needs no timer of its own. `allowance.max_output_tokens` is
-    never 0 here. `progress` may be called from the event loop with the number of characters received so far.
+    never 0 here. `progress` may be called from the event loop with the number of characters received so far, and
+    `identified` with the provider's id of the call as soon as that is known: it is kept even if the call is cut off.
     """
 
     request_id: str
@@ -121,7 +122,8 @@ class BackendCall:
     messages: tuple[Message, ...]
     allowance: Allowance
     timeout_seconds: float
-    progress: Callable[[int], None] = _no_progress
+    progress: Callable[[int], None] = _ignore
+    identified: Callable[[str], None] = _ignore
 
 
 class CallOutcome(enum.Enum):

@@ -7,7 +7,7 @@ import random
 import time
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ParamSpec, TypeVar
 
 from quintain.errors import DeadlineExceeded, FailedPrecondition, QuintainError, ResourceExhausted, Unavailable
@@ -221,6 +221,7 @@ class Calling:
         reserved = self._endpoint.reserve_usd(prompt, self._allowance)
         self._check_cost(reserved)
         attempt = len(self.calls) + 1
+        names: list[str] = []  # the provider's, of the call
         call = BackendCall(
             request_id=self._request_id,
             attempt=attempt,
@@ -229,6 +230,7 @@ class Calling:
             allowance=self._allowance,
             timeout_seconds=min(self._endpoint.settings.call_timeout_seconds, self._deadline.left()),
             progress=self._streaming(attempt),
+            identified=names.append,
         )
         begin, sent = time.monotonic(), False
         probe, success = self._endpoint.breaker.calling(), None
@@ -237,19 +239,25 @@ class Calling:
             self._publish(Progress("calling", attempt))
             begin, sent = time.monotonic(), True
             with metrics.IN_FLIGHT.labels(self._endpoint.name).track_inprogress():
-                reply = await self._reply(call)
+                reply = self._named(await self._reply(call), names)
             success = self._success(call, reply)
         except asyncio.CancelledError:
             again = self._endpoint.backend.capabilities.repeatable
             outcome = CallOutcome.CONNECTION if again else CallOutcome.UNKNOWN
             cut_off = BackendReply(outcome, detail="cancelled before there was an answer", sent=sent)
-            await self._settle(attempt, prompt, reserved, cut_off, time.monotonic() - begin)
+            await self._settle(attempt, prompt, reserved, self._named(cut_off, names), time.monotonic() - begin)
             raise
         finally:
             self._endpoint.breaker.ended(probe, success)
             metrics.BREAKER_OPEN.labels(self._endpoint.name).set(self._endpoint.breaker.is_open)
         await self._settle(attempt, prompt, reserved, reply, time.monotonic() - begin)
         return reply
+
+    def _named(self, reply: BackendReply, names: list[str]) -> BackendReply:
+        """With the provider's id of the call, which a call that was cut off could not hand over itself."""
+        if reply.provider_request_id or not names:
+            return reply
+        return replace(reply, provider_request_id=self._endpoint.clean(names[-1]))
 
     def _success(self, call: BackendCall, reply: BackendReply) -> bool | None:
         """What the reply says about the endpoint. A caller in a hurry, or a crash of the plugin, says nothing."""
@@ -276,7 +284,7 @@ class Calling:
         charged, at_risk = self._endpoint.settle(reply, reserved, self.calls)
         record = CallRecord(attempt, prompt, reserved, reply, seconds, charged, at_risk)
         self.calls.append(record)
-        count_call(self._endpoint.name, record)
+        metrics.count_call(self._endpoint.name, record)
         log.info("call", backend=self._endpoint.name, request_id=self._request_id, attempt=attempt,
                  outcome=reply.outcome.value, provider_request_id=reply.provider_request_id,
                  seconds=round(seconds, 3))  # fmt: skip
@@ -375,19 +383,3 @@ def _tokens_used(call: CallRecord, estimate: int) -> int:
         return estimate if served else 0
     usage = reply.usage
     return usage.input_tokens + usage.cached_input_tokens + usage.cache_write_tokens + usage.output_tokens
-
-
-def count_call(name: str, call: CallRecord) -> None:
-    metrics.CALLS.labels(name, call.outcome.value).inc()
-    metrics.CALL_SECONDS.labels(name).observe(call.seconds)
-    metrics.COST.labels(name).inc(call.charged_usd or 0.0)
-    metrics.AT_RISK.labels(name).inc(call.at_risk_usd)
-    if call.charged_usd is None:
-        metrics.UNPRICED.labels(name).inc()
-    if call.reply is not None and call.reply.usage is not None:
-        usage = call.reply.usage
-        metrics.TOKENS.labels(name, "input").inc(usage.input_tokens)
-        metrics.TOKENS.labels(name, "cached_input").inc(usage.cached_input_tokens)
-        metrics.TOKENS.labels(name, "cache_write").inc(usage.cache_write_tokens)
-        metrics.TOKENS.labels(name, "output").inc(usage.output_tokens)
-        metrics.TOKENS.labels(name, "reasoning").inc(usage.reasoning_tokens)

@@ -20,7 +20,7 @@ from quintain.errors import (
 from quintain.plugins.backend import Allowance, BackendReply, CallOutcome, Message, Task
 from quintain.service.logs import get_logger
 from quintain_generator import metrics
-from quintain_generator.calling import Calling, Deadline, Progress, Stop, count_call, durably
+from quintain_generator.calling import Calling, Deadline, Progress, Stop, durably
 from quintain_generator.domain.generation import (
     FINAL_ANSWERS,
     CallRecord,
@@ -311,7 +311,7 @@ class Generations:
                 charged, at_risk = endpoint.settle(reply, call.reserved_usd, settled)
                 call = replace(call, reply=reply, charged_usd=charged, at_risk_usd=at_risk)
                 await durably(self._store.settle, request.request_id, call)
-                count_call(endpoint.name, call)
+                metrics.count_call(endpoint.name, call)
             settled.append(call)
         return tuple(settled)
 

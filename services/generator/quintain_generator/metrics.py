@@ -5,7 +5,7 @@ from __future__ import annotations
 from prometheus_client import Counter, Gauge, Histogram
 
 from quintain.plugins.backend import CallOutcome
-from quintain_generator.domain.generation import FINAL_ANSWERS, Outcome
+from quintain_generator.domain.generation import FINAL_ANSWERS, CallRecord, Outcome
 
 TOKEN_KINDS = ("input", "cached_input", "cache_write", "output", "reasoning")
 
@@ -39,3 +39,20 @@ def announce(backend: str) -> None:
         TOKENS.labels(backend, kind)
     for metric in (COST, AT_RISK, UNPRICED, BREAKER_OPEN, IN_FLIGHT, CALL_SECONDS):
         metric.labels(backend)
+
+
+def count_call(name: str, call: CallRecord) -> None:
+    """Count a settled call of the backend `name`."""
+    CALLS.labels(name, call.outcome.value).inc()
+    CALL_SECONDS.labels(name).observe(call.seconds)
+    COST.labels(name).inc(call.charged_usd or 0.0)
+    AT_RISK.labels(name).inc(call.at_risk_usd)
+    if call.charged_usd is None:
+        UNPRICED.labels(name).inc()
+    if call.reply is not None and call.reply.usage is not None:
+        usage = call.reply.usage
+        TOKENS.labels(name, "input").inc(usage.input_tokens)
+        TOKENS.labels(name, "cached_input").inc(usage.cached_input_tokens)
+        TOKENS.labels(name, "cache_write").inc(usage.cache_write_tokens)
+        TOKENS.labels(name, "output").inc(usage.output_tokens)
+        TOKENS.labels(name, "reasoning").inc(usage.reasoning_tokens)

@@ -172,3 +172,7 @@ async def test_twenty_kills_of_a_hundred_requests_pay_nothing_twice(tmp_path: Pa
     assert charged <= completed
     assert completed <= charged | at_risk, "the provider completed a call that the ledger does not know"
     assert stats["completed"] == len(charged) + len(completed & at_risk)
+    print(
+        f"{KILLS} kills, {REQUESTS} requests, {stats['received']} calls: the provider completed {stats['completed']};"
+        f" ledger: {len(charged)} charged, {len(at_risk)} at risk, {len(completed & at_risk)} of them completed"
+    )

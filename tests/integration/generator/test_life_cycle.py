@@ -46,6 +46,14 @@ async def test_when_nobody_comes_back_the_socket_is_closed_and_the_call_is_at_ri
         assert len(s.server.seen) == 1
 
 
+@pytest.mark.parametrize("wire", ["openai", "compatible", "anthropic"])
+async def test_a_call_that_broke_off_keeps_the_providers_id_of_it(tmp_path: Path, wire: str) -> None:
+    async with stack(tmp_path, wire, faults=FaultServer(["cut_mid_stream"])) as s:
+        g = await s.generate_once(request("r1", "llm"))
+    names = [(call.outcome, call.provider_request_id) for call in g.calls]
+    assert names == [("connection", "req_000001"), ("ok", "req_000002")]
+
+
 async def test_no_further_call_is_made_for_a_caller_that_has_left(tmp_path: Path) -> None:
     faults = FaultServer(["overloaded"], delay_seconds=0.2)
     async with stack(tmp_path, faults=faults) as s:
@@ -57,10 +65,11 @@ async def test_no_further_call_is_made_for_a_caller_that_has_left(tmp_path: Path
 async def test_the_deadline_closes_the_socket(tmp_path: Path) -> None:
     async with stack(tmp_path, faults=FaultServer(["drip"])) as s:
         with pytest.raises(QuintainError) as error:
-            await s.generate_once(request("r1", "llm"), timeout=1.0)
+            await s.generate_once(request("r1", "llm"), timeout=2.0)
         await until(lambda: s.server.seen[0].gone)
     assert error.value.code == "DEADLINE_EXCEEDED"
     assert error.value.metadata["call_outcome"] == "timeout"
+    assert error.value.metadata["provider_request_id"] == "req_000001"  # of a call that may have been charged
 
 
 async def test_a_stopping_generator_finishes_and_records_the_call_in_flight(tmp_path: Path) -> None:

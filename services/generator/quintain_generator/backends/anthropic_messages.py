@@ -58,6 +58,7 @@ class AnthropicBackend(LLMBackend):
                 stream=True,
             )
             answer.request_id = stream.response.headers.get("request-id", "")
+            call.identified(answer.request_id)
             async with stream:
                 async for event in stream:
                     answer.take(event)
@@ -178,7 +179,7 @@ def _failure(error: Exception, answer: _Answer) -> BackendReply:
             retry_after_seconds=retry_after(error.response.headers),
         )
     if isinstance(error, anthropic.APIConnectionError | httpx2.HTTPError):
-        return broken(error, answer.text)
+        return broken(error, answer.text, answer.request_id)
     if isinstance(error, anthropic.AnthropicError) and not isinstance(error, anthropic.APIError):
         return BackendReply(CallOutcome.BAD_REQUEST, detail=f"{type(error).__name__}: {error}", sent=False)
     return malformed(error, answer.request_id)

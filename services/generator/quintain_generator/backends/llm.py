@@ -213,13 +213,13 @@ def http_error(status: int, message: str) -> str:
     return f"HTTP {status}: {message}"
 
 
-def broken(error: BaseException, text: str = "") -> BackendReply:
+def broken(error: BaseException, text: str = "", request_id: str = "") -> BackendReply:
     """The reply for a failure below HTTP, the SDK's wrapping taken off."""
     cause: BaseException | None = error
     while cause is not None and not isinstance(cause, httpx2.HTTPError):
         cause = cause.__cause__
     if isinstance(cause, AnswerTooLarge | httpx2.DecodingError):
-        return malformed(cause)
+        return malformed(cause, request_id)
     never_sent = isinstance(cause, httpx2.ConnectError | httpx2.ConnectTimeout | httpx2.PoolTimeout)
     timed_out = isinstance(cause, httpx2.TimeoutException) and not never_sent
     reason = f"{type(cause or error).__name__}: {cause or error}"
@@ -227,6 +227,7 @@ def broken(error: BaseException, text: str = "") -> BackendReply:
         CallOutcome.TIMEOUT if timed_out else CallOutcome.CONNECTION,
         text=text,
         detail=f"the connection failed before the end of the answer: {reason}",
+        provider_request_id=request_id,
         sent=not never_sent,
     )
 

@@ -69,6 +69,7 @@ class OpenAICompatibleBackend(LLMBackend):
                 **common, stream=True, stream_options={"include_usage": True}
             )
             answer.request_id = stream.response.headers.get("x-request-id", "")
+            call.identified(answer.request_id)
             async with stream:
                 async for chunk in stream:
                     answer.take_chunk(chunk)

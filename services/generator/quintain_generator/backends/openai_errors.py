@@ -24,7 +24,7 @@ def reply_for(error: Exception, text: str = "", request_id: str = "") -> Backend
             retry_after_seconds=retry_after(error.response.headers),
         )
     if isinstance(error, openai.APIConnectionError | httpx2.HTTPError):
-        return broken(error, text)
+        return broken(error, text, request_id)
     if isinstance(error, openai.APIError) and not isinstance(error, openai.APIResponseValidationError):
         return BackendReply(  # an error event inside a stream
             classify(200, error.code, error.type),

@@ -52,6 +52,7 @@ class OpenAIBackend(LLMBackend):
                 return _reply(whole, whole._request_id or "")
             stream: AsyncStream[Any] = await self._responses.create(**common, stream=True)
             request_id = stream.response.headers.get("x-request-id", "")
+            call.identified(request_id)
             async with stream:
                 async for event in stream:
                     events += 1

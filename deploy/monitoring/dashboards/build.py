@@ -34,7 +34,13 @@ def quantiles(metric: str, by: str = "") -> list[tuple[str, str]]:
 
 
 OPERATORS = [
-    panel("Services up", "none", ("sum by (service) (up)", "{{service}}"), kind="stat"),
+    panel(
+        "Services up and ready",
+        "none",
+        ('sum by (service) (up{job="quintain"})', "{{service}} up"),
+        ("sum by (service) (quintain_ready)", "{{service}} ready"),
+        kind="stat",
+    ),
     panel(
         "Rpcs by method",
         "reqps",

@@ -13,12 +13,14 @@ from typing import Protocol
 import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
-from prometheus_client import start_http_server
+from prometheus_client import Gauge, start_http_server
 
 from quintain.service.config import ConfigError, ServerSettings, split_address
 from quintain.service.interceptors import Boundary
 from quintain.service.logs import get_logger, register_secret
 from quintain.service.tracing import configure_tracing
+
+READY = Gauge("quintain_ready", "1 while health says SERVING.", ["service"])
 
 log = get_logger("server")
 
@@ -104,6 +106,7 @@ async def start_server(service: Service, settings: ServerSettings) -> RunningSer
 
     async def set_health(ready: bool) -> None:
         value = health_pb2.HealthCheckResponse.SERVING if ready else health_pb2.HealthCheckResponse.NOT_SERVING
+        READY.labels(service.name).set(ready)
         for name in ("", *names):
             await health_servicer.set(name, value)
 

@@ -12,6 +12,7 @@ import grpc
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
+from prometheus_client import REGISTRY
 from pydantic import ValidationError
 
 from quintain.clients import AsyncController, AsyncVerifier, ClientSettings
@@ -234,6 +235,8 @@ async def test_a_readiness_check_that_fails_is_not_ready_and_the_next_one_counts
         first = await watch.read()
         service.trouble = None
         second = await watch.read()
+        gauge = REGISTRY.get_sample_value("quintain_ready", {"service": "verifier"})
+    assert gauge == 1
     assert (first.status, second.status) == (
         health_pb2.HealthCheckResponse.NOT_SERVING,
         health_pb2.HealthCheckResponse.SERVING,

@@ -11,6 +11,7 @@ from types import ModuleType
 import promql_parser
 import pytest
 import yaml
+from tests.integration.deploy.test_kubernetes import KUBERNETES, pod, render
 
 ROOT = Path(__file__).resolve().parents[3]
 MONITORING = ROOT / "deploy/monitoring"
@@ -70,7 +71,7 @@ def test_every_expression_is_promql() -> None:
 def exported_metrics() -> set[str]:
     """Names in the services' source: what they may export."""
     found = set()
-    sources = [*ROOT.glob("services/*/*/metrics.py"), ROOT / "sdk/quintain/service/interceptors.py"]
+    sources = [*ROOT.glob("services/*/*/metrics.py"), *ROOT.glob("sdk/quintain/service/*.py")]
     for source in sources:
         for kind, name in re.findall(r"(Counter|Gauge|Histogram)\(\s*\"(quintain_\w+)\"", source.read_text()):
             endings = {"Counter": ["_total"], "Gauge": [""], "Histogram": ["_bucket", "_count", "_sum"]}[kind]
@@ -85,3 +86,23 @@ def test_rules_and_dashboards_use_metrics_that_exist() -> None:
     used = {name for text in texts for name in re.findall(r"(?<![\w:\-])quintain_[a-z_]+(?![\w:])", text)}
     assert used
     assert used - exported_metrics() - recorded == set()
+
+
+def test_in_a_cluster_every_pod_is_found_under_the_labels_that_the_rules_use() -> None:
+    """Debian's promtool is built without discovery, so this does what Prometheus would do with the file."""
+    config = yaml.safe_load((MONITORING / "prometheus-kubernetes.yml").read_text())
+    assert [str(MONITORING / pattern) for pattern in config["rule_files"]] == [str(MONITORING / "rules/*.yml")]
+    (job,) = config["scrape_configs"]
+    assert job["job_name"] == "quintain"
+    keep, name = job["relabel_configs"][:2]
+    assert (keep["action"], name["target_label"]) == ("keep", "service")
+    found = []
+    for deployment in yaml.safe_load_all(render(KUBERNETES / "overlays/production")):
+        if deployment["kind"] != "Deployment":
+            continue
+        assert job["kubernetes_sd_configs"][0]["namespaces"]["names"] == [deployment["metadata"]["namespace"]]
+        labels = deployment["spec"]["template"]["metadata"]["labels"]
+        for port in pod(deployment)["containers"][0]["ports"]:
+            if re.fullmatch(keep["regex"], f"{labels['app.kubernetes.io/part-of']};{port['name']}"):
+                found.append((re.fullmatch(name["regex"], labels["app.kubernetes.io/name"])[1], port["containerPort"]))  # type: ignore[index]
+    assert sorted(found) == [("controller", 9070), ("generator", 9072), ("verifier", 9071)]

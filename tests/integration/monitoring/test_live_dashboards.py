@@ -43,6 +43,7 @@ class Prometheus:
             target["targets"] = [services.metrics[target["labels"]["service"]]]
         file = folder / "prometheus.yml"
         file.write_text(yaml.safe_dump(config))
+        self.targets = services.metrics
         self._url = f"http://{services.host}:9090"
         self._log = (folder / "prometheus.log").open("wb")
         self._process = subprocess.Popen(
@@ -101,6 +102,14 @@ def prometheus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prometheus]
                 controller.cancel_search(pb.CancelSearchRequest(search_id=search.search_id))
         finally:
             made.stop()
+
+
+@pytest.mark.parametrize("service", ["controller", "generator", "verifier"])
+def test_metrics_follow_the_conventions(prometheus: Prometheus, service: str) -> None:
+    with urllib.request.urlopen(f"http://{prometheus.targets[service]}/metrics", timeout=10) as answer:
+        text = answer.read()
+    done = subprocess.run(["promtool", "check", "metrics"], input=text, capture_output=True, check=False)
+    assert (done.returncode, done.stdout + done.stderr) == (0, b"")
 
 
 def panels() -> dict[str, str]:

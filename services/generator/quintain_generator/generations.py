@@ -210,8 +210,11 @@ class Generations:
 
     async def _finish(self, run: _Run) -> Finished:
         command = run.command
-        request = Request(command.request_id, command.task_digest, command.backend or self.default, "")
-        begun = await self._begin(run, request)
+        name = command.backend or self.default
+        if await asyncio.to_thread(self._store.find, command.request_id) is None:
+            self._check(self._endpoint(name), command.task)  # what is refused does not use up its id
+        model = self._endpoints[name].backend.model if name in self._endpoints else ""
+        begun = await self._begin(run, Request(command.request_id, command.task_digest, name, model))
         if begun.result is not None:
             metrics.RECORDED.inc()
             return Finished(begun.result, recorded=True)

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from tests.support.generator import Stack, request, stack, until
 
-from quintain.errors import AlreadyExists, NotFound, QuintainError
+from quintain.errors import AlreadyExists, FailedPrecondition, NotFound, QuintainError
 from quintain.generator.v1 import generator_pb2 as pb
 from quintain_generator.domain.generation import CallRecord
 
@@ -54,8 +54,20 @@ async def test_an_id_used_for_another_task_is_refused(tmp_path: Path) -> None:
 
 async def test_an_unknown_backend_is_named_with_the_known_ones(tmp_path: Path) -> None:
     async with stack(tmp_path) as s:
-        with pytest.raises(NotFound, match=r"no backend 'gpt'; configured are llm, offline"):
-            await s.client.generate(request("r1", "gpt"))
+        for name in ("gpt", "\x00"):
+            with pytest.raises(
+                NotFound, match=rf"no backend {name!r}; configured are llm, offline".replace("\\", "\\\\")
+            ):
+                await s.client.generate(request("r1", name))
+
+
+async def test_a_request_that_is_refused_does_not_use_up_its_id(tmp_path: Path) -> None:
+    keyless = {"kind": "openai", "model": "m", "options": {"api_key_file": str(tmp_path / "nothing")}}
+    async with stack(tmp_path, backends={"keyless": keyless}) as s:
+        for backend in ("gpt", "keyless"):
+            with pytest.raises((NotFound, FailedPrecondition)):
+                await s.generate_once(request("r1", backend))
+        assert (await s.generate_once(request("r1", "offline"))).request_id == "r1"
 
 
 def _without_calls(s: Stack, *, away: bool) -> None:

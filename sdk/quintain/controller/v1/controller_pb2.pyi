@@ -540,6 +540,7 @@ class CreateSearchRequest(_message.Message):
     REQUEST_ID_FIELD_NUMBER: _builtins.int
     SPEC_FIELD_NUMBER: _builtins.int
     request_id: _builtins.str
+    """Chosen by the caller, so that a repeated request makes one search. Empty: every request makes a new one."""
     @_builtins.property
     def spec(self) -> Global___SearchSpec: ...
     def __init__(

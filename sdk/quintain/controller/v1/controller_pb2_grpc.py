@@ -28,6 +28,10 @@ if _version_not_supported:
 class ControllerStub(object):
     """Controller runs searches. A search is durable: killed at any moment, it goes on where it was; nothing is paid twice
     and nothing is lost.
+
+    Beside what each rpc names: NOT_FOUND for a search or candidate that does not exist, INVALID_ARGUMENT with the field for
+    a request that is wrong as written, UNAVAILABLE while the store does not answer (retry with backoff; nothing was done,
+    or repeating is harmless).
     """
 
     def __init__(self, channel):
@@ -106,10 +110,15 @@ class ControllerStub(object):
 class ControllerServicer(object):
     """Controller runs searches. A search is durable: killed at any moment, it goes on where it was; nothing is paid twice
     and nothing is lost.
+
+    Beside what each rpc names: NOT_FOUND for a search or candidate that does not exist, INVALID_ARGUMENT with the field for
+    a request that is wrong as written, UNAVAILABLE while the store does not answer (retry with backoff; nothing was done,
+    or repeating is harmless).
     """
 
     def CreateSearch(self, request, context):
-        """CreateSearch records a search and starts it. Repeating a request_id returns the search made by it;
+        """CreateSearch records a search and starts it. It asks generator and verifier about backends and suite, so it is
+        UNAVAILABLE while one of them is. Repeating a request_id returns the search made by it;
         ALREADY_EXISTS: the id was used with another spec. INVALID_ARGUMENT names the field (unknown simulator, suite,
         strategy, backend; a budget without any bound); FAILED_PRECONDITION with reason UNPRICED_MODEL: a budget in
         dollars with a backend whose model has no price.
@@ -126,7 +135,7 @@ class ControllerServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def ListSearches(self, request, context):
-        """ListSearches pages through searches, newest first.
+        """ListSearches pages through searches, newest first. Searches created meanwhile do not shift the pages.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -151,7 +160,7 @@ class ControllerServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def ResumeSearch(self, request, context):
-        """ResumeSearch goes on after a pause. FAILED_PRECONDITION: it has ended.
+        """ResumeSearch goes on after a pause; a search that runs stays as it is. FAILED_PRECONDITION: it has ended.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -159,13 +168,16 @@ class ControllerServicer(object):
 
     def ExtendBudget(self, request, context):
         """ExtendBudget raises bounds of the budget; a search that ended because its budget was used up goes on.
+        INVALID_ARGUMENT: a bound that would shrink, or that the search does not have. FAILED_PRECONDITION: it was cancelled
+        or has failed.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ForkSearch(self, request, context):
-        """ForkSearch starts a new search that begins with a candidate of another one.
+        """ForkSearch starts a new search that begins with a candidate of another one. request_id and errors as in CreateSearch;
+        INVALID_ARGUMENT: the candidate has no source.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -180,7 +192,8 @@ class ControllerServicer(object):
 
     def WatchSearch(self, request, context):
         """WatchSearch streams events after a sequence number, without gap or repeat, and ends when the search has ended and
-        all events were sent. A client that loses the stream calls again with the last sequence it saw.
+        all events were sent. A client that loses the stream (UNAVAILABLE, DEADLINE_EXCEEDED) calls again with the last
+        sequence it saw.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -286,6 +299,10 @@ def add_ControllerServicer_to_server(servicer, server):
 class Controller(object):
     """Controller runs searches. A search is durable: killed at any moment, it goes on where it was; nothing is paid twice
     and nothing is lost.
+
+    Beside what each rpc names: NOT_FOUND for a search or candidate that does not exist, INVALID_ARGUMENT with the field for
+    a request that is wrong as written, UNAVAILABLE while the store does not answer (retry with backoff; nothing was done,
+    or repeating is harmless).
     """
 
     @staticmethod

@@ -29,6 +29,10 @@ GRPC_VERSION: str
 class ControllerStub:
     """Controller runs searches. A search is durable: killed at any moment, it goes on where it was; nothing is paid twice
     and nothing is lost.
+
+    Beside what each rpc names: NOT_FOUND for a search or candidate that does not exist, INVALID_ARGUMENT with the field for
+    a request that is wrong as written, UNAVAILABLE while the store does not answer (retry with backoff; nothing was done,
+    or repeating is harmless).
     """
 
     @_typing.overload
@@ -36,7 +40,8 @@ class ControllerStub:
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> ControllerAsyncStub: ...
     CreateSearch: _grpc.UnaryUnaryMultiCallable[_controller_pb2.CreateSearchRequest, _controller_pb2.CreateSearchResponse]
-    """CreateSearch records a search and starts it. Repeating a request_id returns the search made by it;
+    """CreateSearch records a search and starts it. It asks generator and verifier about backends and suite, so it is
+    UNAVAILABLE while one of them is. Repeating a request_id returns the search made by it;
     ALREADY_EXISTS: the id was used with another spec. INVALID_ARGUMENT names the field (unknown simulator, suite,
     strategy, backend; a budget without any bound); FAILED_PRECONDITION with reason UNPRICED_MODEL: a budget in
     dollars with a backend whose model has no price.
@@ -44,7 +49,7 @@ class ControllerStub:
     GetSearch: _grpc.UnaryUnaryMultiCallable[_controller_pb2.GetSearchRequest, _controller_pb2.GetSearchResponse]
     """GetSearch returns a search with its spend and best candidate."""
     ListSearches: _grpc.UnaryUnaryMultiCallable[_controller_pb2.ListSearchesRequest, _controller_pb2.ListSearchesResponse]
-    """ListSearches pages through searches, newest first."""
+    """ListSearches pages through searches, newest first. Searches created meanwhile do not shift the pages."""
     CancelSearch: _grpc.UnaryUnaryMultiCallable[_controller_pb2.CancelSearchRequest, _controller_pb2.CancelSearchResponse]
     """CancelSearch stops for good; what was sent is settled and booked. Repeating it is harmless. FAILED_PRECONDITION: it
     has ended another way. When the controller that answers works on the search, no generation is started after the
@@ -56,16 +61,22 @@ class ControllerStub:
     what was planned but not sent keeps its reservation. FAILED_PRECONDITION: it has ended.
     """
     ResumeSearch: _grpc.UnaryUnaryMultiCallable[_controller_pb2.ResumeSearchRequest, _controller_pb2.ResumeSearchResponse]
-    """ResumeSearch goes on after a pause. FAILED_PRECONDITION: it has ended."""
+    """ResumeSearch goes on after a pause; a search that runs stays as it is. FAILED_PRECONDITION: it has ended."""
     ExtendBudget: _grpc.UnaryUnaryMultiCallable[_controller_pb2.ExtendBudgetRequest, _controller_pb2.ExtendBudgetResponse]
-    """ExtendBudget raises bounds of the budget; a search that ended because its budget was used up goes on."""
+    """ExtendBudget raises bounds of the budget; a search that ended because its budget was used up goes on.
+    INVALID_ARGUMENT: a bound that would shrink, or that the search does not have. FAILED_PRECONDITION: it was cancelled
+    or has failed.
+    """
     ForkSearch: _grpc.UnaryUnaryMultiCallable[_controller_pb2.ForkSearchRequest, _controller_pb2.ForkSearchResponse]
-    """ForkSearch starts a new search that begins with a candidate of another one."""
+    """ForkSearch starts a new search that begins with a candidate of another one. request_id and errors as in CreateSearch;
+    INVALID_ARGUMENT: the candidate has no source.
+    """
     DeleteSearch: _grpc.UnaryUnaryMultiCallable[_controller_pb2.DeleteSearchRequest, _controller_pb2.DeleteSearchResponse]
     """DeleteSearch removes a search that has ended, with its candidates. FAILED_PRECONDITION: it is still running."""
     WatchSearch: _grpc.UnaryStreamMultiCallable[_controller_pb2.WatchSearchRequest, _controller_pb2.WatchSearchResponse]
     """WatchSearch streams events after a sequence number, without gap or repeat, and ends when the search has ended and
-    all events were sent. A client that loses the stream calls again with the last sequence it saw.
+    all events were sent. A client that loses the stream (UNAVAILABLE, DEADLINE_EXCEEDED) calls again with the last
+    sequence it saw.
     """
     ListCandidates: _grpc.UnaryUnaryMultiCallable[_controller_pb2.ListCandidatesRequest, _controller_pb2.ListCandidatesResponse]
     """ListCandidates pages through a search's candidates in order of creation."""
@@ -78,11 +89,16 @@ class ControllerStub:
 class ControllerAsyncStub(ControllerStub):
     """Controller runs searches. A search is durable: killed at any moment, it goes on where it was; nothing is paid twice
     and nothing is lost.
+
+    Beside what each rpc names: NOT_FOUND for a search or candidate that does not exist, INVALID_ARGUMENT with the field for
+    a request that is wrong as written, UNAVAILABLE while the store does not answer (retry with backoff; nothing was done,
+    or repeating is harmless).
     """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     CreateSearch: _aio.UnaryUnaryMultiCallable[_controller_pb2.CreateSearchRequest, _controller_pb2.CreateSearchResponse]  # type: ignore[assignment]
-    """CreateSearch records a search and starts it. Repeating a request_id returns the search made by it;
+    """CreateSearch records a search and starts it. It asks generator and verifier about backends and suite, so it is
+    UNAVAILABLE while one of them is. Repeating a request_id returns the search made by it;
     ALREADY_EXISTS: the id was used with another spec. INVALID_ARGUMENT names the field (unknown simulator, suite,
     strategy, backend; a budget without any bound); FAILED_PRECONDITION with reason UNPRICED_MODEL: a budget in
     dollars with a backend whose model has no price.
@@ -90,7 +106,7 @@ class ControllerAsyncStub(ControllerStub):
     GetSearch: _aio.UnaryUnaryMultiCallable[_controller_pb2.GetSearchRequest, _controller_pb2.GetSearchResponse]  # type: ignore[assignment]
     """GetSearch returns a search with its spend and best candidate."""
     ListSearches: _aio.UnaryUnaryMultiCallable[_controller_pb2.ListSearchesRequest, _controller_pb2.ListSearchesResponse]  # type: ignore[assignment]
-    """ListSearches pages through searches, newest first."""
+    """ListSearches pages through searches, newest first. Searches created meanwhile do not shift the pages."""
     CancelSearch: _aio.UnaryUnaryMultiCallable[_controller_pb2.CancelSearchRequest, _controller_pb2.CancelSearchResponse]  # type: ignore[assignment]
     """CancelSearch stops for good; what was sent is settled and booked. Repeating it is harmless. FAILED_PRECONDITION: it
     has ended another way. When the controller that answers works on the search, no generation is started after the
@@ -102,16 +118,22 @@ class ControllerAsyncStub(ControllerStub):
     what was planned but not sent keeps its reservation. FAILED_PRECONDITION: it has ended.
     """
     ResumeSearch: _aio.UnaryUnaryMultiCallable[_controller_pb2.ResumeSearchRequest, _controller_pb2.ResumeSearchResponse]  # type: ignore[assignment]
-    """ResumeSearch goes on after a pause. FAILED_PRECONDITION: it has ended."""
+    """ResumeSearch goes on after a pause; a search that runs stays as it is. FAILED_PRECONDITION: it has ended."""
     ExtendBudget: _aio.UnaryUnaryMultiCallable[_controller_pb2.ExtendBudgetRequest, _controller_pb2.ExtendBudgetResponse]  # type: ignore[assignment]
-    """ExtendBudget raises bounds of the budget; a search that ended because its budget was used up goes on."""
+    """ExtendBudget raises bounds of the budget; a search that ended because its budget was used up goes on.
+    INVALID_ARGUMENT: a bound that would shrink, or that the search does not have. FAILED_PRECONDITION: it was cancelled
+    or has failed.
+    """
     ForkSearch: _aio.UnaryUnaryMultiCallable[_controller_pb2.ForkSearchRequest, _controller_pb2.ForkSearchResponse]  # type: ignore[assignment]
-    """ForkSearch starts a new search that begins with a candidate of another one."""
+    """ForkSearch starts a new search that begins with a candidate of another one. request_id and errors as in CreateSearch;
+    INVALID_ARGUMENT: the candidate has no source.
+    """
     DeleteSearch: _aio.UnaryUnaryMultiCallable[_controller_pb2.DeleteSearchRequest, _controller_pb2.DeleteSearchResponse]  # type: ignore[assignment]
     """DeleteSearch removes a search that has ended, with its candidates. FAILED_PRECONDITION: it is still running."""
     WatchSearch: _aio.UnaryStreamMultiCallable[_controller_pb2.WatchSearchRequest, _controller_pb2.WatchSearchResponse]  # type: ignore[assignment]
     """WatchSearch streams events after a sequence number, without gap or repeat, and ends when the search has ended and
-    all events were sent. A client that loses the stream calls again with the last sequence it saw.
+    all events were sent. A client that loses the stream (UNAVAILABLE, DEADLINE_EXCEEDED) calls again with the last
+    sequence it saw.
     """
     ListCandidates: _aio.UnaryUnaryMultiCallable[_controller_pb2.ListCandidatesRequest, _controller_pb2.ListCandidatesResponse]  # type: ignore[assignment]
     """ListCandidates pages through a search's candidates in order of creation."""
@@ -123,6 +145,10 @@ class ControllerAsyncStub(ControllerStub):
 class ControllerServicer(metaclass=_abc_1.ABCMeta):
     """Controller runs searches. A search is durable: killed at any moment, it goes on where it was; nothing is paid twice
     and nothing is lost.
+
+    Beside what each rpc names: NOT_FOUND for a search or candidate that does not exist, INVALID_ARGUMENT with the field for
+    a request that is wrong as written, UNAVAILABLE while the store does not answer (retry with backoff; nothing was done,
+    or repeating is harmless).
     """
 
     @_abc_1.abstractmethod
@@ -131,7 +157,8 @@ class ControllerServicer(metaclass=_abc_1.ABCMeta):
         request: _controller_pb2.CreateSearchRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_controller_pb2.CreateSearchResponse, _abc.Awaitable[_controller_pb2.CreateSearchResponse]]:
-        """CreateSearch records a search and starts it. Repeating a request_id returns the search made by it;
+        """CreateSearch records a search and starts it. It asks generator and verifier about backends and suite, so it is
+        UNAVAILABLE while one of them is. Repeating a request_id returns the search made by it;
         ALREADY_EXISTS: the id was used with another spec. INVALID_ARGUMENT names the field (unknown simulator, suite,
         strategy, backend; a budget without any bound); FAILED_PRECONDITION with reason UNPRICED_MODEL: a budget in
         dollars with a backend whose model has no price.
@@ -151,7 +178,7 @@ class ControllerServicer(metaclass=_abc_1.ABCMeta):
         request: _controller_pb2.ListSearchesRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_controller_pb2.ListSearchesResponse, _abc.Awaitable[_controller_pb2.ListSearchesResponse]]:
-        """ListSearches pages through searches, newest first."""
+        """ListSearches pages through searches, newest first. Searches created meanwhile do not shift the pages."""
 
     @_abc_1.abstractmethod
     def CancelSearch(
@@ -181,7 +208,7 @@ class ControllerServicer(metaclass=_abc_1.ABCMeta):
         request: _controller_pb2.ResumeSearchRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_controller_pb2.ResumeSearchResponse, _abc.Awaitable[_controller_pb2.ResumeSearchResponse]]:
-        """ResumeSearch goes on after a pause. FAILED_PRECONDITION: it has ended."""
+        """ResumeSearch goes on after a pause; a search that runs stays as it is. FAILED_PRECONDITION: it has ended."""
 
     @_abc_1.abstractmethod
     def ExtendBudget(
@@ -189,7 +216,10 @@ class ControllerServicer(metaclass=_abc_1.ABCMeta):
         request: _controller_pb2.ExtendBudgetRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_controller_pb2.ExtendBudgetResponse, _abc.Awaitable[_controller_pb2.ExtendBudgetResponse]]:
-        """ExtendBudget raises bounds of the budget; a search that ended because its budget was used up goes on."""
+        """ExtendBudget raises bounds of the budget; a search that ended because its budget was used up goes on.
+        INVALID_ARGUMENT: a bound that would shrink, or that the search does not have. FAILED_PRECONDITION: it was cancelled
+        or has failed.
+        """
 
     @_abc_1.abstractmethod
     def ForkSearch(
@@ -197,7 +227,9 @@ class ControllerServicer(metaclass=_abc_1.ABCMeta):
         request: _controller_pb2.ForkSearchRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_controller_pb2.ForkSearchResponse, _abc.Awaitable[_controller_pb2.ForkSearchResponse]]:
-        """ForkSearch starts a new search that begins with a candidate of another one."""
+        """ForkSearch starts a new search that begins with a candidate of another one. request_id and errors as in CreateSearch;
+        INVALID_ARGUMENT: the candidate has no source.
+        """
 
     @_abc_1.abstractmethod
     def DeleteSearch(
@@ -214,7 +246,8 @@ class ControllerServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_controller_pb2.WatchSearchResponse], _abc.AsyncIterator[_controller_pb2.WatchSearchResponse]]:
         """WatchSearch streams events after a sequence number, without gap or repeat, and ends when the search has ended and
-        all events were sent. A client that loses the stream calls again with the last sequence it saw.
+        all events were sent. A client that loses the stream (UNAVAILABLE, DEADLINE_EXCEEDED) calls again with the last
+        sequence it saw.
         """
 
     @_abc_1.abstractmethod

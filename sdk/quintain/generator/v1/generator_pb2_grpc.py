@@ -76,7 +76,8 @@ class GeneratorServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def GetGeneration(self, request, context):
-        """GetGeneration returns a recorded result. NOT_FOUND: the id was never seen.
+        """GetGeneration returns a recorded result and calls nobody. NOT_FOUND: the id was never seen. FAILED_PRECONDITION with
+        reason NO_RESULT_YET: it was, and its call is not over.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

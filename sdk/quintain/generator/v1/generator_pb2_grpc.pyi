@@ -49,7 +49,9 @@ class GeneratorStub:
     beyond the deadline), DEADLINE_EXCEEDED. ErrorInfo.metadata has provider_request_id where there is one.
     """
     GetGeneration: _grpc.UnaryUnaryMultiCallable[_generator_pb2.GetGenerationRequest, _generator_pb2.GetGenerationResponse]
-    """GetGeneration returns a recorded result. NOT_FOUND: the id was never seen."""
+    """GetGeneration returns a recorded result and calls nobody. NOT_FOUND: the id was never seen. FAILED_PRECONDITION with
+    reason NO_RESULT_YET: it was, and its call is not over.
+    """
     ListBackends: _grpc.UnaryUnaryMultiCallable[_generator_pb2.ListBackendsRequest, _generator_pb2.ListBackendsResponse]
     """ListBackends lists the configured backends and whether they can be used now."""
 
@@ -74,7 +76,9 @@ class GeneratorAsyncStub(GeneratorStub):
     beyond the deadline), DEADLINE_EXCEEDED. ErrorInfo.metadata has provider_request_id where there is one.
     """
     GetGeneration: _aio.UnaryUnaryMultiCallable[_generator_pb2.GetGenerationRequest, _generator_pb2.GetGenerationResponse]  # type: ignore[assignment]
-    """GetGeneration returns a recorded result. NOT_FOUND: the id was never seen."""
+    """GetGeneration returns a recorded result and calls nobody. NOT_FOUND: the id was never seen. FAILED_PRECONDITION with
+    reason NO_RESULT_YET: it was, and its call is not over.
+    """
     ListBackends: _aio.UnaryUnaryMultiCallable[_generator_pb2.ListBackendsRequest, _generator_pb2.ListBackendsResponse]  # type: ignore[assignment]
     """ListBackends lists the configured backends and whether they can be used now."""
 
@@ -108,7 +112,9 @@ class GeneratorServicer(metaclass=_abc_1.ABCMeta):
         request: _generator_pb2.GetGenerationRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_generator_pb2.GetGenerationResponse, _abc.Awaitable[_generator_pb2.GetGenerationResponse]]:
-        """GetGeneration returns a recorded result. NOT_FOUND: the id was never seen."""
+        """GetGeneration returns a recorded result and calls nobody. NOT_FOUND: the id was never seen. FAILED_PRECONDITION with
+        reason NO_RESULT_YET: it was, and its call is not over.
+        """
 
     @_abc_1.abstractmethod
     def ListBackends(

@@ -50,6 +50,13 @@ class Part(_Part, metaclass=_PartEnumTypeWrapper):
 
     A policy that fails is a result, never an rpc error.
 
+    Lists, in every service. page_size 0 is the service's default (50 or 100), a greater one than its largest page (500, or
+    100 for backends) is lowered to that, a negative one is INVALID_ARGUMENT. An empty next_page_token ends the list; a
+    token is opaque, and one that the list did not give is INVALID_ARGUMENT.
+
+    Enum values that a caller does not know come from a newer server: treat an unknown status, outcome or state as a failure
+    and show its number. Digests are lower-case hex sha256.
+
     Part says what a scenario is for. Train scenarios steer a search; held-out ones are never shown to a backend.
     """
 
@@ -156,7 +163,9 @@ class Objective(_message.Message):
     DESCRIPTION_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     metric: _builtins.str
+    """The metric of an outcome that it is about."""
     unit: _builtins.str
+    """For people: "containers/s", "s"."""
     direction: Global___Direction.ValueType
     description: _builtins.str
     def __init__(

@@ -59,34 +59,50 @@ class _FailureKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_FailureKi
     DESCRIPTOR: _descriptor.EnumDescriptor
     FAILURE_KIND_UNSPECIFIED: _FailureKind.ValueType  # 0
     FAILURE_KIND_LOAD: _FailureKind.ValueType  # 1
+    """It does not parse, raised while it was loaded, or lacks a required definition."""
     FAILURE_KIND_RAISED: _FailureKind.ValueType  # 2
+    """It raised while it ran."""
     FAILURE_KIND_REJECTED: _FailureKind.ValueType  # 3
+    """The engine refused a decision; `rule` says which rule broke."""
     FAILURE_KIND_PROTOCOL: _FailureKind.ValueType  # 4
+    """What it answered is no decision at all."""
     FAILURE_KIND_DECISION_SIZE: _FailureKind.ValueType  # 5
+    """One message above decision_bytes, or all above output_bytes."""
     FAILURE_KIND_CPU_LIMIT: _FailureKind.ValueType  # 6
     FAILURE_KIND_MEMORY_LIMIT: _FailureKind.ValueType  # 7
     FAILURE_KIND_WALL_LIMIT: _FailureKind.ValueType  # 8
     """Wall time without CPU use: may pass on another try; never cached."""
     FAILURE_KIND_DIED: _FailureKind.ValueType  # 9
+    """Its process ended itself, or was ended by a signal that is not one of the others here."""
     FAILURE_KIND_FORBIDDEN: _FailureKind.ValueType  # 10
+    """It made a system call that the sandbox forbids."""
     FAILURE_KIND_NONDETERMINISTIC: _FailureKind.ValueType  # 11
+    """Two runs decided differently."""
 
 class FailureKind(_FailureKind, metaclass=_FailureKindEnumTypeWrapper):
     """FailureKind says why a policy failed."""
 
 FAILURE_KIND_UNSPECIFIED: FailureKind.ValueType  # 0
 FAILURE_KIND_LOAD: FailureKind.ValueType  # 1
+"""It does not parse, raised while it was loaded, or lacks a required definition."""
 FAILURE_KIND_RAISED: FailureKind.ValueType  # 2
+"""It raised while it ran."""
 FAILURE_KIND_REJECTED: FailureKind.ValueType  # 3
+"""The engine refused a decision; `rule` says which rule broke."""
 FAILURE_KIND_PROTOCOL: FailureKind.ValueType  # 4
+"""What it answered is no decision at all."""
 FAILURE_KIND_DECISION_SIZE: FailureKind.ValueType  # 5
+"""One message above decision_bytes, or all above output_bytes."""
 FAILURE_KIND_CPU_LIMIT: FailureKind.ValueType  # 6
 FAILURE_KIND_MEMORY_LIMIT: FailureKind.ValueType  # 7
 FAILURE_KIND_WALL_LIMIT: FailureKind.ValueType  # 8
 """Wall time without CPU use: may pass on another try; never cached."""
 FAILURE_KIND_DIED: FailureKind.ValueType  # 9
+"""Its process ended itself, or was ended by a signal that is not one of the others here."""
 FAILURE_KIND_FORBIDDEN: FailureKind.ValueType  # 10
+"""It made a system call that the sandbox forbids."""
 FAILURE_KIND_NONDETERMINISTIC: FailureKind.ValueType  # 11
+"""Two runs decided differently."""
 Global___FailureKind: _TypeAlias = FailureKind  # noqa: Y015
 
 @_typing.final
@@ -104,11 +120,17 @@ class Limits(_message.Message):
     OUTPUT_BYTES_FIELD_NUMBER: _builtins.int
     SOURCE_BYTES_FIELD_NUMBER: _builtins.int
     wall_seconds: _builtins.float
+    """Time spent waiting for the policy; the engine's own time is free."""
     cpu_seconds: _builtins.float
+    """CPU time of the policy's process, in whole seconds; a fraction is INVALID_ARGUMENT."""
     memory_bytes: _builtins.int
+    """Address space of the policy's process, its interpreter included."""
     decision_bytes: _builtins.int
+    """One message from the policy."""
     output_bytes: _builtins.int
+    """All messages from the policy."""
     source_bytes: _builtins.int
+    """The policy's source in UTF-8."""
     def __init__(
         self,
         *,

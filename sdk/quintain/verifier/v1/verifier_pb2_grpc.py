@@ -78,14 +78,16 @@ class VerifierServicer(object):
         A policy that fails ends with OK and a verdict that says so. Status codes: INVALID_ARGUMENT (unknown names, a
         malformed trace with row and column, limits above the server's maximum, a source that is too large),
         RESOURCE_EXHAUSTED with RetryInfo (the queue is full), UNAVAILABLE (draining, sandbox restarting; retry joins the
-        run), DEADLINE_EXCEEDED, FAILED_PRECONDITION (the required isolation cannot be had on this machine).
+        run), DEADLINE_EXCEEDED (ask again to join the run, or find its verdict), FAILED_PRECONDITION (the required isolation
+        cannot be had on this machine). Closing the stream gives the run up, unless somebody else waits for it.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def GetVerdict(self, request, context):
-        """GetVerdict returns a recorded result by its digest. NOT_FOUND: not known here; Verify makes it.
+        """GetVerdict returns a recorded result by its digest. NOT_FOUND: not known here (replicas share no records, and old
+        ones are dropped); Verify makes it.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -106,7 +108,7 @@ class VerifierServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def ListSuites(self, request, context):
-        """ListSuites lists the suites of a simulator with their scenarios.
+        """ListSuites lists the suites of a simulator with their scenarios. NOT_FOUND: no such simulator.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

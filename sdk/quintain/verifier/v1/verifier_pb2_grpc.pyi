@@ -43,16 +43,19 @@ class VerifierStub:
     A policy that fails ends with OK and a verdict that says so. Status codes: INVALID_ARGUMENT (unknown names, a
     malformed trace with row and column, limits above the server's maximum, a source that is too large),
     RESOURCE_EXHAUSTED with RetryInfo (the queue is full), UNAVAILABLE (draining, sandbox restarting; retry joins the
-    run), DEADLINE_EXCEEDED, FAILED_PRECONDITION (the required isolation cannot be had on this machine).
+    run), DEADLINE_EXCEEDED (ask again to join the run, or find its verdict), FAILED_PRECONDITION (the required isolation
+    cannot be had on this machine). Closing the stream gives the run up, unless somebody else waits for it.
     """
     GetVerdict: _grpc.UnaryUnaryMultiCallable[_verifier_pb2.GetVerdictRequest, _verifier_pb2.GetVerdictResponse]
-    """GetVerdict returns a recorded result by its digest. NOT_FOUND: not known here; Verify makes it."""
+    """GetVerdict returns a recorded result by its digest. NOT_FOUND: not known here (replicas share no records, and old
+    ones are dropped); Verify makes it.
+    """
     ListSimulators: _grpc.UnaryUnaryMultiCallable[_verifier_pb2.ListSimulatorsRequest, _verifier_pb2.ListSimulatorsResponse]
     """ListSimulators lists the simulators that are installed or configured."""
     GetSimulator: _grpc.UnaryUnaryMultiCallable[_verifier_pb2.GetSimulatorRequest, _verifier_pb2.GetSimulatorResponse]
     """GetSimulator describes one simulator in full. NOT_FOUND: the message lists the known names."""
     ListSuites: _grpc.UnaryUnaryMultiCallable[_verifier_pb2.ListSuitesRequest, _verifier_pb2.ListSuitesResponse]
-    """ListSuites lists the suites of a simulator with their scenarios."""
+    """ListSuites lists the suites of a simulator with their scenarios. NOT_FOUND: no such simulator."""
 
 @_typing.type_check_only
 class VerifierAsyncStub(VerifierStub):
@@ -69,16 +72,19 @@ class VerifierAsyncStub(VerifierStub):
     A policy that fails ends with OK and a verdict that says so. Status codes: INVALID_ARGUMENT (unknown names, a
     malformed trace with row and column, limits above the server's maximum, a source that is too large),
     RESOURCE_EXHAUSTED with RetryInfo (the queue is full), UNAVAILABLE (draining, sandbox restarting; retry joins the
-    run), DEADLINE_EXCEEDED, FAILED_PRECONDITION (the required isolation cannot be had on this machine).
+    run), DEADLINE_EXCEEDED (ask again to join the run, or find its verdict), FAILED_PRECONDITION (the required isolation
+    cannot be had on this machine). Closing the stream gives the run up, unless somebody else waits for it.
     """
     GetVerdict: _aio.UnaryUnaryMultiCallable[_verifier_pb2.GetVerdictRequest, _verifier_pb2.GetVerdictResponse]  # type: ignore[assignment]
-    """GetVerdict returns a recorded result by its digest. NOT_FOUND: not known here; Verify makes it."""
+    """GetVerdict returns a recorded result by its digest. NOT_FOUND: not known here (replicas share no records, and old
+    ones are dropped); Verify makes it.
+    """
     ListSimulators: _aio.UnaryUnaryMultiCallable[_verifier_pb2.ListSimulatorsRequest, _verifier_pb2.ListSimulatorsResponse]  # type: ignore[assignment]
     """ListSimulators lists the simulators that are installed or configured."""
     GetSimulator: _aio.UnaryUnaryMultiCallable[_verifier_pb2.GetSimulatorRequest, _verifier_pb2.GetSimulatorResponse]  # type: ignore[assignment]
     """GetSimulator describes one simulator in full. NOT_FOUND: the message lists the known names."""
     ListSuites: _aio.UnaryUnaryMultiCallable[_verifier_pb2.ListSuitesRequest, _verifier_pb2.ListSuitesResponse]  # type: ignore[assignment]
-    """ListSuites lists the suites of a simulator with their scenarios."""
+    """ListSuites lists the suites of a simulator with their scenarios. NOT_FOUND: no such simulator."""
 
 class VerifierServicer(metaclass=_abc_1.ABCMeta):
     """Verifier runs policies in a sandbox against deterministic simulators.
@@ -98,7 +104,8 @@ class VerifierServicer(metaclass=_abc_1.ABCMeta):
         A policy that fails ends with OK and a verdict that says so. Status codes: INVALID_ARGUMENT (unknown names, a
         malformed trace with row and column, limits above the server's maximum, a source that is too large),
         RESOURCE_EXHAUSTED with RetryInfo (the queue is full), UNAVAILABLE (draining, sandbox restarting; retry joins the
-        run), DEADLINE_EXCEEDED, FAILED_PRECONDITION (the required isolation cannot be had on this machine).
+        run), DEADLINE_EXCEEDED (ask again to join the run, or find its verdict), FAILED_PRECONDITION (the required isolation
+        cannot be had on this machine). Closing the stream gives the run up, unless somebody else waits for it.
         """
 
     @_abc_1.abstractmethod
@@ -107,7 +114,9 @@ class VerifierServicer(metaclass=_abc_1.ABCMeta):
         request: _verifier_pb2.GetVerdictRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_verifier_pb2.GetVerdictResponse, _abc.Awaitable[_verifier_pb2.GetVerdictResponse]]:
-        """GetVerdict returns a recorded result by its digest. NOT_FOUND: not known here; Verify makes it."""
+        """GetVerdict returns a recorded result by its digest. NOT_FOUND: not known here (replicas share no records, and old
+        ones are dropped); Verify makes it.
+        """
 
     @_abc_1.abstractmethod
     def ListSimulators(
@@ -131,6 +140,6 @@ class VerifierServicer(metaclass=_abc_1.ABCMeta):
         request: _verifier_pb2.ListSuitesRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_verifier_pb2.ListSuitesResponse, _abc.Awaitable[_verifier_pb2.ListSuitesResponse]]:
-        """ListSuites lists the suites of a simulator with their scenarios."""
+        """ListSuites lists the suites of a simulator with their scenarios. NOT_FOUND: no such simulator."""
 
 def add_VerifierServicer_to_server(servicer: VerifierServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -109,10 +109,10 @@ def _caller(context: Context) -> str:
 
 def _page(items: Sequence[T], size: int, token: str) -> tuple[Sequence[T], str]:
     """One page and the token of the next. The lists are short and fixed, so a token is an offset."""
-    if size < 0 or size > _LARGEST_PAGE:
-        raise InvalidInput("page_size", f"found {size}; must be between 0 (the default) and {_LARGEST_PAGE}")
+    if size < 0:
+        raise InvalidInput("page_size", f"found {size}; must not be negative; 0 is the default")
     if token and token not in map(str, range(len(items))):
         raise InvalidInput("page_token", "was not given by this service")
     begin = int(token or 0)
-    end = begin + (size or _DEFAULT_PAGE)
+    end = begin + min(size or _DEFAULT_PAGE, _LARGEST_PAGE)
     return items[begin:end], str(end) if end < len(items) else ""

@@ -13,7 +13,9 @@ class RunnerSettings(Settings):
 
     lease_seconds: float = Field(15.0, gt=0, description="another controller may take over after so long a silence")
     poll_seconds: float = Field(0.5, gt=0, description="how often to look for searches without an owner")
-    max_searches: int = Field(16, ge=0, description="searches that this process runs at once; 0: it only answers")
+    max_searches: int = Field(
+        16, ge=0, description="searches that this process runs at once; 0: it answers, and settles what has ended"
+    )
     generations_in_flight: int = Field(16, ge=1, description="of all searches of this process")
     verifications_in_flight: int = Field(8, ge=1, description="of all searches of this process")
     generate_seconds: float = Field(1800.0, gt=0, description="deadline of one generation")

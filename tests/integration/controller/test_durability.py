@@ -249,3 +249,21 @@ async def test_a_replay_notices_a_verifier_that_changed_its_mind(stack: Stack) -
     report = await replayed(stack, search_id)
     assert not report.equal
     assert any("verdict" in line for line in report.differences)
+
+
+async def test_a_controller_that_only_answers_settles_a_cancelled_search_and_runs_nothing(stack: Stack) -> None:
+    client = await stack.start()
+    stack.generator.gate.clear()
+    search_id, running = await create(client, parallel_generations=1), await create(client, seed=8)
+    await until(lambda: stack.generator.in_flight >= 2)
+    await stack.server._service._runner.close()  # type: ignore[attr-defined]
+    stack.expire_leases()
+    stack.generator.gate.set()
+    stack.runner["max_searches"] = 0
+    client = await stack.start()
+    await client.cancel_search(pb.CancelSearchRequest(search_id=search_id))
+    await watch(client, search_id)
+    assert (await get(client, search_id)).spend.reserved_usd == 0.0
+    await client.delete_search(pb.DeleteSearchRequest(search_id=search_id))
+    search = await get(client, running)
+    assert (search.state, search.spend.verifications) == (pb.SEARCH_STATE_RUNNING, 1)

@@ -148,8 +148,8 @@ def test_the_owner_cannot_overrule_a_person(store: SqlStore) -> None:
     control = store.commit(lease, Changes(Spend(), transition=finish, idle_in=SearchState.FINISHED))
     assert control.state is SearchState.CANCELLED
     assert (store.search("one").last_sequence, store.search("one").winner_number) == (2, None)
-    with pytest.raises(FailedPrecondition, match="cancel it first"):
-        store.delete("one")  # somebody still settles what is in flight
+    with pytest.raises(FailedPrecondition, match="still being settled"):
+        store.delete("one")
     store.commit(lease, Changes(Spend(), idle_in=SearchState.CANCELLED))
     assert store.events_after("one", 0, 10)[1]
     store.delete("one")
@@ -166,6 +166,13 @@ def test_a_search_changed_while_its_owner_leaves_is_not_forgotten(store: SqlStor
     store.commit(lease, Changes(Spend(), idle_in=SearchState.PAUSED))  # decided while it was paused
     store.release(lease)
     assert owned(store, "next").search_id == "one"
+
+
+def test_who_only_settles_takes_nothing_that_runs(store: SqlStore) -> None:
+    for name in ("one", "two"):
+        new_search(store, name)
+    store.change_state("two", SearchState.CANCELLED, "enough")
+    assert [lease.search_id for lease in store.acquire("me", 5, 60.0, ended=True)] == ["two"]
 
 
 def test_a_request_id_makes_one_search(store: SqlStore) -> None:

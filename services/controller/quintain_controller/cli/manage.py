@@ -185,7 +185,7 @@ def prompt(target: Target, search_id: SearchId, candidate: CandidateId, as_json:
 
 def pause(target: Target, search_id: SearchId) -> None:
     """Pause a running search; work in flight is settled."""
-    with Connection(target, "controller", runs_searches=True) as connection:
+    with Connection(target, "controller") as connection:
         _tell_state(connection.controller.pause_search(pb.PauseSearchRequest(search_id=search_id)).search)
 
 
@@ -198,8 +198,13 @@ def resume(target: Target, search_id: SearchId) -> None:
 
 def cancel(target: Target, search_id: SearchId) -> None:
     """Stop a search for good; work in flight is settled."""
-    with Connection(target, "controller", runs_searches=True) as connection:
-        _tell_state(connection.controller.cancel_search(pb.CancelSearchRequest(search_id=search_id)).search)
+    with Connection(target, "controller") as connection:
+        found = connection.controller.cancel_search(pb.CancelSearchRequest(search_id=search_id)).search
+        if connection.embedded:  # nobody else is there to settle it
+            with errors.status("settling what was sent"):
+                for _ in connection.follow(connection.controller.watch_search(search_id, found.last_sequence)):
+                    pass
+        _tell_state(found)
 
 
 def extend(

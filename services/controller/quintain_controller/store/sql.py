@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 
-from sqlalchemy import Connection, RowMapping, and_, bindparam, delete, func, insert, or_, select, update
+from sqlalchemy import Connection, RowMapping, and_, bindparam, delete, func, insert, or_, select, true, update
 from sqlalchemy.exc import DataError, IntegrityError
 
 from quintain.errors import Aborted, AlreadyExists, FailedPrecondition, InvalidArgument, NotFound, Unavailable
@@ -32,6 +32,7 @@ from quintain_controller.store.schema import candidates, events, searches
 
 # In lengths of a lease; other controllers may be configured to longer ones.
 _CLOCK_WAS_SET_BACK = 20
+_ENDED = [state for state in SearchState if state.ended]
 
 
 class SqlStore:
@@ -217,24 +218,30 @@ class SqlStore:
         """Raises NotFound, FailedPrecondition if somebody still works on it."""
         with self._transaction() as connection:
             record = self._read(connection, search_id, lock=True)
-            if not record.state.ended or record.needs_owner:
+            if not record.state.ended:
                 raise FailedPrecondition(
                     f"search {search_id} is {record.state.name}; cancel it first", reason="SEARCH_NOT_ENDED"
+                )
+            if record.needs_owner:
+                raise FailedPrecondition(
+                    f"search {search_id} has ended, but what was sent is still being settled; try again in a moment",
+                    reason="SEARCH_NOT_SETTLED",
                 )
             for table in (events, candidates, searches):
                 connection.execute(delete(table).where(table.c.search_id == search_id))
 
     # ----------------------------------------------------------------------------------------------------- for owners
 
-    def acquire(self, owner: str, limit: int, seconds: float) -> list[Lease]:
-        """Take over at most `limit` searches that need an owner and have none."""
+    def acquire(self, owner: str, limit: int, seconds: float, ended: bool = False) -> list[Lease]:
+        """Take over at most `limit` searches that need an owner and have none; with `ended`, only those that have ended
+        and are to be settled."""
         with self._transaction() as connection:
             now = self._now(connection)
             # A lease that ends too far ahead was given before the clock was set back: waiting for it may take for ever.
             lapsed = or_(searches.c.lease_until <= now, searches.c.lease_until > now + _CLOCK_WAS_SET_BACK * seconds)
             free = (
                 select(searches.c.search_id, searches.c.lease_token)
-                .where(searches.c.needs_owner.is_(True), lapsed)
+                .where(searches.c.needs_owner.is_(True), lapsed, searches.c.state.in_(_ENDED) if ended else true())
                 .order_by(searches.c.created_at)
                 .limit(limit)
                 .with_for_update(skip_locked=True)

@@ -12,6 +12,8 @@ from quintain_controller.store.records import Lease, SearchRecord
 from quintain_controller.usecases.search_run import SearchRun
 from quintain_controller.usecases.surroundings import Surroundings
 
+_SETTLED_AT_ONCE = 4
+
 log = get_logger("runner")
 
 
@@ -58,9 +60,10 @@ class Runner:
         settings, access = self._around.settings, self._around.access
         while True:
             try:
-                room = settings.max_searches - len(self._tasks)
+                room = (settings.max_searches or _SETTLED_AT_ONCE) - len(self._tasks)
                 if room > 0:
-                    for lease in await access(access.store.acquire, self._owner, room, settings.lease_seconds):
+                    ended = settings.max_searches == 0
+                    for lease in await access(access.store.acquire, self._owner, room, settings.lease_seconds, ended):
                         task = asyncio.create_task(self._own(lease))
                         self._tasks.add(task)
                         task.add_done_callback(self._tasks.discard)

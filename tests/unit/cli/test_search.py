@@ -73,6 +73,13 @@ def test_an_option_without_a_value_is_refused(services: str, quintain: Run) -> N
     assert "option: 'islands' is not key=value" in ran.err
 
 
+@pytest.mark.parametrize("option", ["--seed", "--candidates", "--verifications", "--tokens", "--parallel-generations"])
+def test_a_number_that_no_message_holds_is_refused(quintain: Run, option: str) -> None:
+    ran = quintain("search", "--candidates", "1", option, "9" * 30)
+    assert ran.code == 2
+    assert f"Invalid value for '{option}'" in ran.err
+
+
 def test_json_gives_every_event_and_then_the_search(services: str, quintain: Run, controller: FakeController) -> None:
     finished(controller)
     lines = [json.loads(line) for line in quintain("search", "--candidates", "3", "--json").out.splitlines()]
@@ -132,6 +139,12 @@ def test_best_writes_where_a_policy_comes_from(services: str, quintain: Run, con
     assert f"# verdict {2:064x}" in text
     assert "# train 2.0 (baseline 0.25, +700.0 %)" in text
     assert "# gates: all passed (held_out)" in text
+
+
+def test_a_file_that_cannot_be_written_is_named(services: str, quintain: Run, controller: FakeController) -> None:
+    finished(controller)
+    ran = quintain("best", "s1", "--out", "/nowhere/best.py")
+    assert (ran.code, ran.err) == (2, "error: /nowhere/best.py: No such file or directory\n")
 
 
 def test_best_of_an_unknown_format_lists_the_known(services: str, quintain: Run) -> None:

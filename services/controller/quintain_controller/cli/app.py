@@ -59,6 +59,8 @@ def main() -> None:
     except BrokenPipeError:  # the reader of our output went away (`quintain ... | head`)
         sys.stderr.close()
         sys.exit(1)
+    except OSError as error:  # a file that cannot be read or written
+        _fail(QuintainError(f"{error.filename}: {error.strerror}" if error.filename else str(error)))
 
 
 def _terminated(_signum: int, _frame: FrameType | None) -> None:

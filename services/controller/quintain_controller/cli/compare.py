@@ -16,7 +16,7 @@ from quintain_controller.cli import render
 from quintain_controller.cli.connect import Connection
 from quintain_controller.cli.render import out
 from quintain_controller.cli.target import Target, command
-from quintain_controller.cli.verify import POLICY_FAILED, read_policy, run_verify
+from quintain_controller.cli.verify import LARGEST_SEED, POLICY_FAILED, read_policy, run_verify
 from quintain_controller.domain.gates import FEWEST_PAIRS, Interval, paired_bootstrap
 
 
@@ -56,7 +56,7 @@ def compare(
     suite: Annotated[str, typer.Option(help="A suite of the simulator.")],
     simulator: Annotated[str, typer.Option(help="The simulator.")] = "faas",
     objective: Annotated[str, typer.Option(help="Empty: the suite's own.")] = "",
-    seed: Annotated[int, typer.Option(min=0, help="Of the policies' random and of the bootstrap.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, max=LARGEST_SEED, help="Of the policies' random and the bootstrap.")] = 0,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON document.")] = False,
 ) -> None:
     """Compare two policies on every scenario of a suite. Exit code 1 if one of them failed."""

@@ -30,6 +30,7 @@ from quintain_controller.cli.search import (
     tell_detached,
 )
 from quintain_controller.cli.target import Target, command
+from quintain_controller.cli.verify import LARGEST_SEED
 
 PAGE = 500
 
@@ -236,7 +237,7 @@ def fork(
     usd: Usd = None,
     tokens: Tokens = None,
     minutes: Minutes = None,
-    seed: Annotated[int, typer.Option(min=0)] = 0,
+    seed: Annotated[int, typer.Option(min=0, max=LARGEST_SEED, help="All randomness derives from it.")] = 0,
 ) -> None:
     """Begin a new search with a candidate of another one."""
     spec = pb.SearchSpec(strategy=strategy, backends=backend or [], seed=seed)

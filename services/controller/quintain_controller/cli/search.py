@@ -19,17 +19,21 @@ from quintain_controller.cli import live, render
 from quintain_controller.cli.connect import Connection
 from quintain_controller.cli.render import errors, out
 from quintain_controller.cli.target import Target, command
-from quintain_controller.cli.verify import read_policy
+from quintain_controller.cli.verify import LARGEST_SEED, read_policy
 
 SEARCH_FAILED = 1
 INTERRUPTED = 130
+MOST = 10**9
+PANEL = "Budget"
 
 AsJson = Annotated[bool, typer.Option("--json", help="JSON lines: each event, then the search.")]
-Candidates = Annotated[int | None, typer.Option(min=1, help="Budget: candidates.", rich_help_panel="Budget")]
-Verifications = Annotated[int | None, typer.Option(min=1, help="Budget: verifications.", rich_help_panel="Budget")]
-Usd = Annotated[float | None, typer.Option(min=0, help="Budget: dollars.", rich_help_panel="Budget")]
-Tokens = Annotated[int | None, typer.Option(min=1, help="Budget: tokens.", rich_help_panel="Budget")]
-Minutes = Annotated[float | None, typer.Option(min=0, help="Budget: minutes.", rich_help_panel="Budget")]
+Candidates = Annotated[int | None, typer.Option(min=1, max=MOST, help="Budget: candidates.", rich_help_panel=PANEL)]
+Verifications = Annotated[
+    int | None, typer.Option(min=1, max=MOST, help="Budget: verifications.", rich_help_panel="Budget")
+]
+Usd = Annotated[float | None, typer.Option(min=1e-9, help="Budget: dollars.", rich_help_panel=PANEL)]
+Tokens = Annotated[int | None, typer.Option(min=1, max=10**15, help="Budget: tokens.", rich_help_panel=PANEL)]
+Minutes = Annotated[float | None, typer.Option(min=0.001, help="Budget: minutes.", rich_help_panel=PANEL)]
 
 
 def add_commands(app: typer.Typer) -> None:
@@ -54,10 +58,10 @@ def search(
         float | None,
         typer.Option(min=0, help="Count a call of an unpriced model as so much.", rich_help_panel="Budget"),
     ] = None,
-    seed: Annotated[int, typer.Option(min=0, help="All randomness derives from it.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, max=LARGEST_SEED, help="All randomness derives from it.")] = 0,
     start: Annotated[list[Path] | None, typer.Option(help="Policy to begin with; default: the baseline.")] = None,
-    parallel_generations: Annotated[int, typer.Option(min=0, help="At once; 0: the default.")] = 0,
-    parallel_verifications: Annotated[int, typer.Option(min=0, help="At once; 0: the default.")] = 0,
+    parallel_generations: Annotated[int, typer.Option(min=0, max=256, help="At once; 0: the default.")] = 0,
+    parallel_verifications: Annotated[int, typer.Option(min=0, max=256, help="At once; 0: the default.")] = 0,
     title: Annotated[str, typer.Option(help="Your own name for the search.")] = "",
     resume: Annotated[str, typer.Option(metavar="SEARCH", help="Go on with a search; budget options raise it.")] = "",
     detach: Annotated[bool, typer.Option("--detach", help="Start it in the running stack and return.")] = False,
@@ -201,7 +205,7 @@ def pause(connection: Connection, search_id: str) -> None:
 def watch(
     target: Target,
     search_id: Annotated[str, typer.Argument(metavar="SEARCH")],
-    after: Annotated[int, typer.Option(min=0, help="Show events after this sequence number.")] = 0,
+    after: Annotated[int, typer.Option(min=0, max=MOST, help="Show events after this sequence number.")] = 0,
     as_json: AsJson = False,
 ) -> None:
     """Follow a search that runs in a stack. Ctrl-C only stops watching."""

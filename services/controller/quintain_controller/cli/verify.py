@@ -18,6 +18,7 @@ from quintain_controller.cli.render import errors, out
 from quintain_controller.cli.target import Target, command
 
 POLICY_FAILED = 1
+LARGEST_SEED = 2**64 - 1
 VERIFY_SECONDS = 3600.0  # the deadline, queueing included
 
 
@@ -37,7 +38,7 @@ def verify(
     ] = None,
     simulator: Annotated[str, typer.Option(help="The simulator.")] = "faas",
     objective: Annotated[str, typer.Option(help="Empty: the suite's own.")] = "",
-    seed: Annotated[int, typer.Option(min=0, help="Seed of the policy's own random.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, max=LARGEST_SEED, help="Seed of the policy's own random.")] = 0,
     check_determinism: Annotated[
         bool, typer.Option("--check-determinism", help="Run twice with other hash seeds, compare every decision.")
     ] = False,

@@ -62,3 +62,15 @@ def test_a_refusal_in_words_is_not_asked_again() -> None:
 
 def test_blocks_are_no_answer_where_the_whole_policy_was_asked_for() -> None:
     assert judged(CHANGE, Operator.FULL).outcome in (Outcome.NO_CODE, Outcome.INVALID_CODE)
+
+
+def test_looking_for_duplicates_does_not_parse_without_end() -> None:
+    """A source of many megabytes would take minutes."""
+    vast = Example("c2", "x = 1\n" * 2_000_000)
+    task = replace(task_at(2), parents=(Example("c1", PARENT),), inspirations=(vast, Example("c3", CHANGED)))
+    reply = BackendReply(CallOutcome.OK, text=f"```python\n{PARENT}```")
+    assert judge(task, reply, 10_000).detail == "the same program as candidate c1"
+    other = BackendReply(CallOutcome.OK, text="```python\ndef decide(state):\n    return 1\n```")
+    assert judge(task, other, 10_000).outcome is Outcome.OK
+    last = BackendReply(CallOutcome.OK, text=f"```python\n{CHANGED}```")
+    assert judge(task, last, 10_000).detail == "the same program as candidate c3"

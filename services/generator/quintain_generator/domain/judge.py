@@ -25,6 +25,8 @@ class Judgement:
     hints: tuple[str, ...] = ()
 
 
+_MAX_COMPARED_CHARACTERS = 400_000
+
 _REJECTIONS = {
     Rejection.NO_CODE: Outcome.NO_CODE,
     Rejection.INVALID_CODE: Outcome.INVALID_CODE,
@@ -78,7 +80,12 @@ def _prose(text: str) -> str:
 
 
 def _twin(task: Task, digest: str) -> str:
+    """The candidate that is the same program. Sources beyond what can be compared in a moment are taken as others."""
+    left = _MAX_COMPARED_CHARACTERS
     for example in (*task.parents, *task.inspirations):
+        if len(example.source) > left:
+            continue
+        left -= len(example.source)
         if ast_digest(example.source) == digest:
             return example.candidate_id or "(unnamed)"
     return ""

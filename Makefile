@@ -26,8 +26,9 @@ $(VENV)/.synced: requirements.lock pyproject.toml | $(VENV)/bin/python
 	@echo "quintain: installing from requirements.lock"
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check "uv>=0.8" 2>/dev/null || true
 	@if [ -x $(BIN)/uv ]; then \
-	  VIRTUAL_ENV=$(CURDIR)/$(VENV) $(BIN)/uv pip install --quiet --require-hashes -r requirements.lock && \
-	  VIRTUAL_ENV=$(CURDIR)/$(VENV) $(BIN)/uv pip install --quiet --no-deps --editable . ; \
+	  export VIRTUAL_ENV="$(CURDIR)/$(VENV)" && \
+	  $(BIN)/uv pip install --quiet --require-hashes -r requirements.lock && \
+	  $(BIN)/uv pip install --quiet --no-deps --editable . ; \
 	else \
 	  echo "quintain: uv cannot be had, using pip (slower)" && \
 	  $(BIN)/python -m pip install --quiet --require-hashes -r requirements.lock && \

@@ -8,7 +8,7 @@ if [ "$simulator" = cache_eviction ]; then
   suite=standard
   .venv/bin/python -c 'import cache_eviction' 2>/dev/null || {
     echo "demo: installing the example simulator"
-    VIRTUAL_ENV=$PWD/.venv .venv/bin/uv pip install --quiet --no-deps --editable examples/simulators/cache_eviction
+    .venv/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --editable examples/simulators/cache_eviction
   }
 fi
 echo "demo: searching for a better $simulator policy on the suite $suite with the offline backend (no API key, about 4 minutes)"

@@ -7,7 +7,12 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import pytest
 import yaml
+from tests.integration.deploy.test_kubernetes import KUBERNETES
+from tests.integration.deploy.test_pods import MODELS
+
+from quintain.service.config import load_settings
 
 ROOT = Path(__file__).resolve().parents[3]
 DOCKERFILE = ROOT / "deploy/images/Dockerfile"
@@ -60,6 +65,18 @@ def test_the_verifier_has_no_way_out_and_only_the_controller_can_reach_it() -> N
 
 def test_keys_reach_the_generator_alone() -> None:
     assert [name for name, service in services().items() if "env_file" in service] == ["generator"]
+
+
+@pytest.mark.parametrize("name", sorted(MODELS))
+def test_a_service_has_drained_before_the_engine_kills_it(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    service = services()[name]
+    for variable, value in service["environment"].items():
+        monkeypatch.setenv(variable, str(value))
+    path = KUBERNETES / f"base/config/{name}.toml"
+    settings = load_settings(MODELS[name], str(path), f"QUINTAIN_{name.upper()}__")
+    grace = re.fullmatch(r"(\d+)m", service["stop_grace_period"])
+    assert grace
+    assert settings.server.drain_seconds + 10 <= int(grace[1]) * 60
 
 
 def test_services_of_compose_find_each_other() -> None:

@@ -32,6 +32,15 @@ def test_the_verifier_is_called_from_other_code_as_written(stack: Stack, tmp_pat
     assert float(score) == float(baseline) > 0
 
 
+def test_the_python_client_of_the_examples_runs(stack: Stack, tmp_path: Path) -> None:
+    policy = tmp_path / "policy.py"
+    policy.write_text(next(b.source for b in simulator.describe().baselines if b.name == "priority"))
+    command = [sys.executable, ROOT / "examples/clients/python/verify.py", policy, stack.addresses["verifier"]]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert re.match(r"score 0\.\d+, baseline 0\.\d+, verdict [0-9a-f]{16}\n", done.stdout)
+
+
 def test_buf_curl_answers_as_written(stack: Stack) -> None:
     (line,) = re.findall(r"^\.venv/bin/(buf curl .*\\\n.*)$", README, re.MULTILINE)
     words = shlex.split(line.replace("\\\n", "").replace(ADDRESS, stack.addresses["verifier"]))

@@ -1,8 +1,10 @@
 // Verify a policy: go run . POLICY [ADDRESS]
 //
-// Generate the contract's code first:
+// Generate the contract's code first, with buf from this project's .venv:
 //
-//	buf generate ../../../proto --template buf.gen.yaml
+//	go install google.golang.org/protobuf/cmd/protoc-gen-go@v1.36.6
+//	go install google.golang.org/grpc/cmd/protoc-gen-go-grpc@v1.5.1
+//	buf generate ../../../proto --template buf.gen.yaml && go mod tidy
 package main
 
 import (
@@ -32,6 +34,9 @@ const serviceConfig = `{
 }`
 
 func main() {
+	if len(os.Args) < 2 {
+		log.Fatal("usage: go run . POLICY [ADDRESS]")
+	}
 	source, err := os.ReadFile(os.Args[1])
 	if err != nil {
 		log.Fatal(err)
@@ -66,7 +71,8 @@ func main() {
 			log.Fatal(err)
 		}
 		if verdict := response.GetResult().GetVerdict(); verdict != nil {
-			fmt.Printf("%s: score %.4f, baseline %.4f\n", verdict.Status, verdict.Train.Score, verdict.Train.BaselineScore)
+			train := verdict.GetTrain() // absent if no train scenario was asked for; its getters then say 0
+			fmt.Printf("%s: score %.4f, baseline %.4f\n", verdict.Status, train.GetScore(), train.GetBaselineScore())
 		}
 	}
 }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import signal
 import socket
 import subprocess
 from pathlib import Path
@@ -106,3 +107,14 @@ def test_a_process_that_ends_while_it_is_being_stopped_is_no_error(
 
 def test_the_stack_gives_its_services_the_time_that_they_may_take_to_drain() -> None:
     assert stack.DRAIN_SECONDS < supervisor._KILL_SECONDS < local._STOP_SECONDS
+
+
+def test_what_a_killed_supervisor_left_behind_is_stopped(run_dir: Path, quintain: Run) -> None:
+    with subprocess.Popen(["true"]) as supervisor_process:
+        pass
+    with subprocess.Popen(["sleep", "600"]) as left:
+        state.write({state.SUPERVISOR: supervisor_process.pid, "verifier": left.pid}, run_dir, {})
+        ran = quintain("down")
+    assert (ran.code, ran.out) == (0, "stopped verifier\n")
+    assert left.returncode == -signal.SIGTERM
+    assert not state.state_file().exists()

@@ -49,6 +49,13 @@ def test_several_backends_live_side_by_side_and_one_may_be_named_the_default() -
             {"backends": {"x": {**COMPATIBLE, "options": {"base_url": "u", "temperature": 1}}}},
             r"temperature: Extra inputs are not permitted \(known options: api_key_env",
         ),
+        *(
+            (
+                {"backends": {"x": {**COMPATIBLE, "options": {"base_url": url}}}},
+                r"base_url: .*must be http://HOST\[:PORT\]",
+            )
+            for url in ("ftp://x/v1", "localhost:8000/v1", "http://", "http://x:99999/v1", "http://[::1")
+        ),
         ({"backends": {"x": {**COMPATIBLE, "model": ""}}}, r"backends\.x: model: must name the provider's model"),
         ({"backends": {"x": COMPATIBLE}, "default_backend": "y"}, r"default_backend: no backend 'y'; configured are"),
         ({"backends": {"x": {"kind": "replay", "options": {"folder": "/nowhere/at/all"}}}}, "not a folder"),

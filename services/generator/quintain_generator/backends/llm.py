@@ -14,7 +14,7 @@ from typing import ClassVar
 from urllib.parse import parse_qsl, quote, unquote, urlsplit
 
 import httpx2
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from quintain.plugins.backend import Backend, BackendOptions, BackendReply, CallOutcome, Capabilities, Operator
 from quintain_generator.backends.wire import AnswerTooLarge
@@ -27,6 +27,19 @@ class LLMOptions(BackendOptions):
     api_key_file: Path | None = Field(default=None, description="file that holds the key; wins over the environment")
     base_url: str = Field(default="", description="another endpoint than the provider's own")
     models_file: Path | None = Field(default=None, description="model table that is looked at first")
+
+    @field_validator("base_url")
+    @classmethod
+    def _is_an_address(cls, url: str) -> str:
+        """The message does not repeat the URL: it may hold a password."""
+        try:
+            parts = urlsplit(url)
+            right = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+        except ValueError:
+            right = False
+        if url and not right:
+            raise ValueError("must be http://HOST[:PORT]/PATH, or https")
+        return url
 
 
 class ModelTraits(BaseModel):
@@ -102,11 +115,8 @@ def _key_problem(key: str) -> str:
 
 def _address_secrets(url: str) -> tuple[str, ...]:
     """Credentials that somebody put into the base URL: a password, values of a query."""
-    try:
-        parts = urlsplit(url)
-        found = [parts.password or "", *(value for _, value in parse_qsl(parts.query))]
-    except ValueError as error:
-        raise ValueError(f"options.base_url: {error}") from None
+    parts = urlsplit(url)
+    found = [parts.password or "", *(value for _, value in parse_qsl(parts.query))]
     return tuple(
         dict.fromkeys(form for value in found if value for form in (value, quote(value, safe=""), unquote(value)))
     )

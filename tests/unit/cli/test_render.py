@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from rich.console import Console
 from rich.text import Text
 
 from quintain.controller.v1 import controller_pb2 as pb
@@ -76,3 +77,14 @@ def test_json_has_sorted_keys() -> None:
 def test_an_enum_value_is_said_without_its_prefix() -> None:
     assert render.enum_name(pb.SearchState, pb.SEARCH_STATE_RUNNING) == "running"
     assert render.enum_name(type_pb2.Part, type_pb2.PART_HELD_OUT) == "held out"
+
+
+def test_control_characters_of_a_model_are_shown_on_a_terminal_and_left_alone_elsewhere(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hostile = "a\tb\n\x1b]0;mine\x07 \x9b2J\r"
+    render.print_text(hostile)
+    assert capsys.readouterr().out == hostile + "\n"
+    monkeypatch.setattr(render, "out", Console(force_terminal=True))
+    render.print_text(hostile)
+    assert capsys.readouterr().out == "a\tb\n\\x1b]0;mine\\x07 \\x9b2J\\x0d\n"

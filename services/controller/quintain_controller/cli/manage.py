@@ -176,12 +176,13 @@ def prompt(target: Target, search_id: SearchId, candidate: CandidateId, as_json:
     for message in generation.prompt:
         mark = " (cache breakpoint)" if message.cache_breakpoint else ""
         out.rule(f"{escape(message.role)}{mark}", align="left")
-        print(message.content)
+        render.print_text(message.content)
     out.rule(f"answer of {escape(generation.backend)} {escape(generation.model)}", align="left")
-    print(generation.response_text or generation.source)
+    render.print_text(generation.response_text or generation.source)
     for call in generation.calls:
         request = f" {call.provider_request_id}" if call.provider_request_id else ""
-        errors.print(f"call {call.attempt}: {call.outcome}{escape(request)}, {call.seconds:.1f} s {escape(call.error)}")
+        said = escape(render.for_terminal(f"{request}, {call.seconds:.1f} s {call.error}"))
+        errors.print(f"call {call.attempt}: {call.outcome}{said}")
 
 
 def pause(target: Target, search_id: SearchId) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Iterable
 from typing import Any
 
@@ -28,6 +29,8 @@ if not out.is_terminal and "COLUMNS" not in os.environ:
 
 NOTHING = "-"
 
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+
 
 def to_json(message: Message | dict[str, Any]) -> str:
     """One line, keys sorted: the same message gives the same bytes."""
@@ -37,6 +40,16 @@ def to_json(message: Message | dict[str, Any]) -> str:
 
 def print_json(message: Message | dict[str, Any]) -> None:
     print(to_json(message), flush=True)
+
+
+def for_terminal(text: str) -> str:
+    """With control characters made visible: what a model wrote must not rule the terminal of who reads it."""
+    return _CONTROL.sub(lambda found: f"\\x{ord(found[0]):02x}", text)
+
+
+def print_text(text: str) -> None:
+    """Print what others wrote: exactly, but for a terminal's eyes."""
+    print(for_terminal(text) if out.is_terminal else text)
 
 
 def number(value: float | None) -> str:

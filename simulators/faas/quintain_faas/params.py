@@ -26,6 +26,7 @@ VISIBLE_TO_POLICY = (
 MAX_CAPACITY = 10**9
 MAX_POOLS = 100_000
 MAX_TICKS = 10**9
+MAX_GENERATED = 10**6  # pipelines at once, operators in a pipeline (on average)
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,17 +68,19 @@ class Params:
         _check_range("num_pools", self.num_pools, at_least=1, at_most=MAX_POOLS)
         _check_range("cpus_per_pool", self.cpus_per_pool, above=0, at_most=MAX_CAPACITY)
         _check_range("ram_gb_per_pool", self.ram_gb_per_pool, above=0, at_most=MAX_CAPACITY)
-        _check_range("max_job_seconds", self.max_job_seconds, at_least=0)
+        _check_range("max_job_seconds", self.max_job_seconds, at_least=0, at_most=MAX_TICKS)
         _check_range("noisy_estimator_sigma", self.noisy_estimator_sigma, at_least=0, at_most=100)
         _check_range("random_seed", self.random_seed, at_least=0)
-        _check_range("num_pipelines", self.num_pipelines, at_least=0)
-        _check_range("num_operators", self.num_operators, at_least=0)
-        _check_range("waiting_seconds_mean", self.waiting_seconds_mean, at_least=0)
+        _check_range("num_pipelines", self.num_pipelines, at_least=0, at_most=MAX_GENERATED)
+        _check_range("num_operators", self.num_operators, at_least=0, at_most=MAX_GENERATED)
+        _check_range("waiting_seconds_mean", self.waiting_seconds_mean, at_least=0, at_most=MAX_TICKS)
         _check_range("cpu_io_ratio", self.cpu_io_ratio, at_least=0, at_most=1)
         if self.estimator_algo not in ("", "noisy"):
             raise InvalidInput("params.estimator_algo", f"{self.estimator_algo!r} is unknown; known: '', 'noisy'")
         if self.num_segs != 1:
             raise InvalidInput("params.num_segs", f"{self.num_segs} is not supported; an operator has 1 segment")
+        for name in ("interactive_prob", "query_prob", "batch_prob"):
+            _check_range(name, getattr(self, name), at_least=0)
         if self.interactive_prob + self.query_prob + self.batch_prob != 1:
             raise InvalidInput(
                 "params.interactive_prob", "interactive_prob + query_prob + batch_prob must be exactly 1"

@@ -33,6 +33,7 @@ from typing import Any, TypeAlias
 from quintain.plugins.simulator import InvalidInput, Scenario
 from quintain_faas.params import Params
 from quintain_faas.workload import Workload
+from quintain_faas.workload.model import MAX_OPERATORS
 
 ReadFile: TypeAlias = Callable[[str], bytes]
 """Gives a file that a scenario names; raises KeyError or OSError if there is none."""
@@ -41,7 +42,6 @@ SCENARIO_FILE = "scenario.toml"
 TRACE_FILE = "trace.csv"
 DIGEST_FORMAT = 1
 MAX_TRACE_BYTES = 256 * 2**20
-MAX_OPERATORS = 5_000_000
 
 GENERATOR_KEYS = (
     "waiting_seconds_mean",

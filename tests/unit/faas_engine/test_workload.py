@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from quintain.plugins.simulator import InvalidInput
 from quintain_faas import Params, Workload, simulate
 from quintain_faas.engine.memory import PoolValues, compensated_sum, exact_sum
+from quintain_faas.guest.objects import Pipeline
 from quintain_faas.guest.summation import _compensated_sum
 from quintain_faas.workload.model import visiting_order
 
@@ -73,12 +74,41 @@ def test_a_broken_row_is_named_by_line_and_column(rows: str, field: str, says: s
         ("", "t.csv:1"),
         (HEADER.replace("parents", "mothers"), "t.csv:1:parents"),
         (HEADER + ",parents", "t.csv:1:parents"),
+        ("\ufeff" + HEADER, "t.csv:1:pipeline_id"),
     ],
 )
 def test_a_broken_header_is_named(text: str, field: str) -> None:
     with pytest.raises(InvalidInput) as caught:
         Workload.from_trace_text(text, "t.csv")
     assert caught.value.field == field
+    assert ("byte order mark" in caught.value.message) == text.startswith("\ufeff")
+
+
+def test_doubled_edges_behind_doubled_edges_are_refused_before_their_visits_fill_the_memory() -> None:
+    rows = ["p1,0,QUERY,o0,,1,const,,1", *(f"p1,,,o{i},o{i - 1};o{i - 1},1,const,,1" for i in range(1, 60))]
+    with pytest.raises(InvalidInput, match="doubled edges") as caught:
+        Workload.from_trace_text("\n".join([HEADER, *rows]), "t.csv")
+    assert caught.value.field == "t.csv:61:parents"
+
+
+def test_a_wide_pipeline_is_ordered_in_a_moment() -> None:
+    """Fifty thousand roots under one operator: whoever looks at all parents for each of them never ends."""
+    wide = [*[()] * 50_000, tuple(range(50_000))]
+    assert visiting_order(wide) == tuple(range(50_001))
+    pipeline = Pipeline.arrived(0, ["p", 1, wide, None], 0, (None, 0, 0))
+    assert [operator.number for operator in pipeline.values] == list(range(50_001))
+
+
+def test_an_error_quotes_only_the_beginning_of_a_long_field() -> None:
+    with pytest.raises(InvalidInput) as caught:
+        Workload.from_trace_text(f"{HEADER}\np1,0,QUERY,a,,{'9x' * 10_000},const,,1\n", "t.csv")
+    assert len(caught.value.message) < 200
+
+
+def test_a_generated_workload_of_hostile_size_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("quintain_faas.workload.generator.MAX_OPERATORS", 1000)
+    with pytest.raises(InvalidInput, match="more than 1000 operators"):
+        Workload.generated(Params(num_pipelines=100, num_operators=20)).pipelines()
 
 
 def test_files_that_cannot_be_read_are_the_callers_mistake(tmp_path: Path) -> None:
@@ -145,6 +175,11 @@ def test_parameters_are_checked_by_name() -> None:
         ({"interactive_prob": 0.5}, "params.interactive_prob"),
         ({"estimator_algo": "oracle"}, "params.estimator_algo"),
         ({"dag_linear_prob": 0.0}, "params.dag_linear_prob"),
+        ({"interactive_prob": -0.1, "query_prob": 0.5}, "params.interactive_prob"),
+        ({"num_pipelines": 10**9}, "params.num_pipelines"),
+        ({"num_operators": 1e300}, "params.num_operators"),
+        ({"max_job_seconds": 1e308}, "params.max_job_seconds"),
+        ({"waiting_seconds_mean": 1e300}, "params.waiting_seconds_mean"),
     ):
         with pytest.raises(InvalidInput) as caught:
             Params.from_mapping(values)

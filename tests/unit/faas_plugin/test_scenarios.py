@@ -93,7 +93,10 @@ def test_a_description_does_not_change_the_digest() -> None:
         (TOML.replace(b"trace.csv", b"../secret"), "scenario.toml:workload.trace", "beside"),
         (TOML + b"[generator]\nnum_pipelines = 1\n", "scenario.toml", "exactly one"),
         (b"run = 3\n[generator]\n", "scenario.toml:run", "table"),
-        (b"[generator]\nnum_pipelines = 1000000000\n", "scenario.toml", "at most 5000000"),
+        (b"[generator]\nnum_pipelines = 1000000000\n", "scenario.toml:generator.num_pipelines", "at most 1000000"),
+        (b"[generator]\nnum_pipelines = 1000000\n", "scenario.toml", "at most 5000000"),
+        (b"[generator]\nnum_operators = 1e30\n", "scenario.toml:generator.num_operators", "at most 1000000"),
+        (b"[generator]\nquery_prob = -0.1\nbatch_prob = 0.8\n", "scenario.toml:generator.query_prob", "at least 0"),
         (b"[generator]\nquery_prob = 0.5\n", "scenario.toml:generator.interactive_prob", "exactly 1"),
     ],
 )

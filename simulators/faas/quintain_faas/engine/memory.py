@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from quintain_faas.engine.container import Container
 
 MANY = 64  # from here on numpy is faster than a loop
+REPLAYED_AT_ONCE = 1 << 20  # changes: bounds what a replay holds in memory
 
 
 def exact_sum(values: list[int | float]) -> int | float:
@@ -171,13 +172,15 @@ class ConsumedMemory:
         if len(changing) == 1 and self._follows(changing[0], last):
             self._total = float(changing[0].memory_at(last))
             return
-        first = known + 1
-        changes = np.zeros((last - known, len(changing)))
-        for column, container in enumerate(changing):
-            self._fill(changes[:, column], container, first, last)
-        flat = changes.ravel()
-        flat[0] = self._total + flat[0]
-        self._total = float(np.add.accumulate(flat)[-1])
+        rows = max(1, REPLAYED_AT_ONCE // len(changing))
+        for first in range(known + 1, last + 1, rows):
+            end = min(first + rows - 1, last)
+            changes = np.zeros((end - first + 1, len(changing)))
+            for column, container in enumerate(changing):
+                self._fill(changes[:, column], container, first, end)
+            flat = changes.ravel()
+            flat[0] = self._total + flat[0]
+            self._total = float(np.add.accumulate(flat)[-1])
 
     def _follows(self, container: Container, last: int) -> bool:
         """Whether the total is this container's memory alone and stays so to the bit: a difference of neighbours within
@@ -203,7 +206,7 @@ class ConsumedMemory:
         read_end = start + container.read_ticks
         begin, end = max(start, first), min(read_end, last + 1)
         if begin < end:
-            steps = self._curve.steps(container.read_ticks)
+            steps = self._curve.steps(end - start)
             column[begin - first : end - first] = steps[begin - start : end - start]
             if begin == start:
                 column[start - first] = self._curve.at(0) - container.memory_before

@@ -182,11 +182,16 @@ class DAG:
     def order(self) -> list[Operator]:
         if self._order is None:
             queue = list(self.roots)
+            missing = {node_id: len({p.id for p in node.parents}) for node_id, node in self.node_lookup.items()}
             taken: set[int] = set()  # by id: hashing an int is much faster
             for current in queue:  # grows while it is walked
-                taken.add(current.id)
-                for child in current.children:
-                    if child.id not in taken and all(parent.id in taken for parent in child.parents):
+                children = current.children
+                if current.id not in taken:
+                    taken.add(current.id)
+                    for child_id in {child.id for child in children}:
+                        missing[child_id] -= 1
+                for child in children:
+                    if not missing[child.id] and child.id not in taken:
                         queue.append(child)
             self._order = queue
         return self._order

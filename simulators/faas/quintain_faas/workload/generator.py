@@ -7,8 +7,9 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
+from quintain.plugins.simulator import InvalidInput
 from quintain_faas.params import Params
-from quintain_faas.workload.model import OperatorSpec, PipelineSpec, visiting_order
+from quintain_faas.workload.model import MAX_OPERATORS, OperatorSpec, PipelineSpec, visiting_order
 
 _PRIORITIES = ("INTERACTIVE", "QUERY", "BATCH_PIPELINE")
 _SHAPES = ("linear", "branch_in", "branch_out")
@@ -17,13 +18,14 @@ _OTHER_NEEDS = (1, "const", None, 55)
 
 
 def generate(params: Params, max_ticks: int) -> Iterator[tuple[int, tuple[PipelineSpec, ...]]]:
-    """Batches of pipelines with their tick, as far as the horizon. The order of the draws is part of the contract."""
+    """Batches of pipelines with their tick, as far as the horizon. The order of the draws is part of the contract.
+    Raises InvalidInput for more operators than a run can hold."""
     rng = np.random.default_rng(params.random_seed)
     mean_wait = int(params.waiting_seconds_mean * params.ticks_per_second)
     priorities = _cumulative(params.interactive_prob, params.query_prob, params.batch_prob)
     shapes = _cumulative(params.dag_linear_prob, params.dag_branch_in_prob, params.dag_branch_out_prob)
     made: dict[tuple[bool, str, int], tuple[tuple[OperatorSpec, ...], tuple[int, ...]]] = {}
-    count = 0
+    count = operators_made = 0
     tick = 0
     while tick < max_ticks:
         group = []
@@ -37,6 +39,9 @@ def generate(params: Params, max_ticks: int) -> Iterator[tuple[int, tuple[Pipeli
                 made[key] = _operators(query, shape, size)
             operators, order = made[key]
             count += 1
+            operators_made += size
+            if operators_made > MAX_OPERATORS:
+                raise InvalidInput("params.num_pipelines", f"the workload has more than {MAX_OPERATORS} operators")
             group.append(PipelineSpec(f"p{count}", tick * params.tick_length_seconds, priority, operators, order))
         yield tick, tuple(group)
         wait = int(rng.normal(mean_wait, mean_wait / 4))

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+
+MAX_OPERATORS = 5_000_000  # of a workload
+MAX_REPEATED_VISITS = 10_000
 
 PRIORITIES = ("QUERY", "INTERACTIVE", "BATCH_PIPELINE")
 
@@ -49,19 +53,26 @@ class PipelineSpec:
     visiting_order: tuple[int, ...] = field(repr=False, compare=False)
 
 
-def visiting_order(parents: list[tuple[int, ...]]) -> tuple[int, ...]:
-    """Breadth first from the roots; a child is appended whenever the last of its parents is taken off the front."""
+def visiting_order(parents: Sequence[tuple[int, ...]]) -> tuple[int, ...]:
+    """Breadth first from the roots; a child is appended whenever the last of its parents is taken off the front.
+
+    Behind doubled edges visits multiply: raises OverflowError where they get out of hand."""
     children: list[list[int]] = [[] for _ in parents]
     for child, above in enumerate(parents):
         for parent in above:
             children[parent].append(child)
+    missing = [len(set(above)) for above in parents]
     queue = [position for position, above in enumerate(parents) if not above]
-    taken: set[int] = set()
+    taken = bytearray(len(parents))
+    most = 2 * len(parents) + MAX_REPEATED_VISITS
     for current in queue:  # grows while it is walked
-        taken.add(current)
-        queue.extend(
-            child for child in children[current] if child not in taken and all(p in taken for p in parents[child])
-        )
+        if not taken[current]:
+            taken[current] = True
+            for child in set(children[current]):
+                missing[child] -= 1
+        queue.extend(child for child in children[current] if not taken[child] and not missing[child])
+        if len(queue) > most:
+            raise OverflowError("doubled edges behind doubled edges")
     return tuple(queue)
 
 

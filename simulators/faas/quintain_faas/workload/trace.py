@@ -15,6 +15,7 @@ from quintain_faas.workload.scaling import SCALING_LAWS
 MAX_ARRIVAL_SECONDS = 1e12
 MAX_CPU_SECONDS = 1e9
 MAX_GB = 1e9
+MAX_QUOTED = 80
 
 
 def parse_trace(text: str, filename: str, *, strict: bool) -> tuple[PipelineSpec, ...]:
@@ -58,6 +59,8 @@ class _Parser:
     def _header(self, row: list[str] | None) -> list[str]:
         if row is None:
             raise InvalidInput(f"{self._filename}:1", "is empty; the first line names the columns")
+        if row and row[0].startswith("\ufeff"):
+            raise self._error("pipeline_id", "the file begins with a byte order mark; save it as UTF-8 without one")
         for column in TRACE_COLUMNS:
             if row.count(column) != 1:
                 found = "is missing" if column not in row else "appears more than once"
@@ -76,7 +79,7 @@ class _Parser:
         arrival = self._arrival(first["arrival_seconds"].strip(), earlier)
         priority = first["priority"].strip()
         if priority not in PRIORITIES:
-            raise self._error("priority", f"{priority!r} is none of {', '.join(PRIORITIES)}")
+            raise self._error("priority", f"{_short(priority)} is none of {', '.join(PRIORITIES)}")
         positions: dict[str, int] = {}
         operators: list[OperatorSpec] = []
         for fields, line in zip(rows, lines, strict=True):
@@ -88,7 +91,10 @@ class _Parser:
             operator = self._operator(fields, positions)
             positions[operator.id] = len(operators)
             operators.append(self._interned.setdefault(operator, operator))
-        order = visiting_order([operator.parents for operator in operators])
+        try:
+            order = visiting_order([operator.parents for operator in operators])
+        except OverflowError as error:
+            raise self._error("parents", f"the pipeline of this row has {error}") from error
         return PipelineSpec(first["pipeline_id"], arrival, priority, tuple(operators), order)
 
     def _arrival(self, text: str, earlier: list[PipelineSpec]) -> float:
@@ -104,17 +110,17 @@ class _Parser:
     def _operator(self, fields: dict[str, str], positions: dict[str, int]) -> OperatorSpec:
         name = fields["operator_id"]
         if self._strict and (not name or name in positions):
-            raise self._error("operator_id", f"{name!r} is empty or used twice in this pipeline")
+            raise self._error("operator_id", f"{_short(name)} is empty or used twice in this pipeline")
         parents = []
         for parent in fields["parents"].strip().split(";"):
             parent = parent.strip()
             if parent and parent not in positions:
-                raise self._error("parents", f"{parent!r} is no operator of an earlier row of this pipeline")
+                raise self._error("parents", f"{_short(parent)} is no operator of an earlier row of this pipeline")
             if parent:
                 parents.append(positions[parent])
         law = fields["cpu_scaling"]
         if law not in SCALING_LAWS:
-            raise self._error("cpu_scaling", f"{law!r} is none of {', '.join(SCALING_LAWS)}")
+            raise self._error("cpu_scaling", f"{_short(law)} is none of {', '.join(SCALING_LAWS)}")
         memory = fields["memory_gb"]
         return OperatorSpec(
             name,
@@ -129,14 +135,18 @@ class _Parser:
         try:
             value = float(text)
         except ValueError:
-            raise self._error(column, f"{text!r} is not a number") from None
+            raise self._error(column, f"{_short(text)} is not a number") from None
         if not math.isfinite(value):
-            raise self._error(column, f"{text!r} is not finite")
+            raise self._error(column, f"{_short(text)} is not finite")
         if abs(value) > limit:
-            raise self._error(column, f"{text!r} is out of range; at most {limit:g}")
+            raise self._error(column, f"{_short(text)} is out of range; at most {limit:g}")
         if self._strict and value < 0:
-            raise self._error(column, f"{text!r} is negative")
+            raise self._error(column, f"{_short(text)} is negative")
         return value
+
+
+def _short(text: str) -> str:
+    return repr(text if len(text) <= MAX_QUOTED else text[:MAX_QUOTED] + "...")
 
 
 def write_rows(pipelines: Iterable[PipelineSpec], file: TextIO) -> None:

@@ -15,7 +15,7 @@ from quintain_faas.statistics import ClassStatistics
 
 from .oracle import Oracle
 
-STYLES = ("restless", "guarded", "quiet", "patient")
+STYLES = ("restless", "guarded", "quiet", "patient", "rebuilding")
 
 # A policy that writes down everything it can see. `draw` is its own random numbers, kept in the scheduler.
 COMMON = '''
@@ -72,7 +72,7 @@ def remember(s, results, pipelines):
 @register_scheduler_init(key="any")
 def init(s):
     s.seed = {seed}
-    s.log, s.known, s.containers, s.failed = [], [], {{}}, {{}}
+    s.log, s.known, s.containers, s.failed, s.queues = [], [], {{}}, {{}}, {{}}
 
 def propose(s, chance, odd):
     """Assignments, suspensions; `chance(a, b)` in [0, 1) decides, `odd()` now and then asks for something strange."""
@@ -168,6 +168,32 @@ def schedule(s, results, pipelines):
     if not ready:
         return [], []
     suspensions, assignments = propose(s, lambda a, b: mix(a, b, SEED), lambda: False)
+    if suspensions or assignments:
+        see(s, results, pipelines)
+    return suspensions, assignments
+""",
+    "rebuilding": """
+@register_scheduler(key="any")
+def schedule(s, results, pipelines):
+    s.known.extend(pipelines)
+    s.known = [p for p in s.known if not p.runtime_status().is_pipeline_successful()]
+    if LOOK < 0.5:
+        s.known.sort(key=lambda p: p.priority.value)
+    for priority in Priority:
+        rest = []
+        s.queues[priority] = rest
+        for p in s.known:
+            if p.priority == priority:
+                rest.append(p)
+    s.waiting = {p.pipeline_id: len(p.runtime_status().get_ops(ASSIGNABLE_STATES)) for p in s.known}
+    s.late = sum(1 for p in s.known if p.runtime_status().has_timed_out())
+    if results or pipelines:
+        remember(s, results, [])
+        see(s, results, pipelines)
+    ready = s.queues[Priority.QUERY] if s.late else s.known
+    if not [p for p in ready if p.runtime_status().get_ops(ASSIGNABLE_STATES, require_parents_complete=True)]:
+        return [], []
+    suspensions, assignments = propose(s, lambda a, b: mix(a, b, SEED, s.late), lambda: False)
     if suspensions or assignments:
         see(s, results, pipelines)
     return suspensions, assignments
@@ -296,6 +322,7 @@ def modes_of(case: Case) -> tuple[str, ...]:
         "restless": ("every_tick", "fixed_point"),
         "guarded": ("guard", "fixed_point", "every_tick"),
         "quiet": ("fixed_point", "every_tick"),
+        "rebuilding": ("fixed_point", "every_tick"),
         "patient": ("fixed_point", "every_tick"),
     }[case.style]
 

@@ -126,6 +126,57 @@ SLOW_STARTERS = {
     "match": ("match s.q:\n    case [0, *rest]:\n        s.q = rest\n        return [], []", "s.q = [0] * 9"),
     "with": ("with s.o:\n    if s.o.n < 9: return [], []", "s.o = Thing()"),
     "decorated": ("if counted() < 9: return [], []", "pass"),
+    "rebuilt longer": ("s.q = [*s.q, 1]\nif len(s.q) < 9: return [], []", "s.q = []"),
+    "rebuilt, then grown": ("q = list(s.q)\ns.q = q\nq.append(1)\nif len(s.q) < 9: return [], []", "s.q = []"),
+    "rebuilt twice": ("s.q = [0, *s.q[1:]]\ns.q = [*s.q, 1]\nif len(s.q) < 9: return [], []", "s.q = [0]"),
+    "rebuilt with another element": ("s.q = [s.q[0] + 1]\nif s.q[0] < 1009: return [], []", "s.q = [1000]"),
+    "rebuilt with another value": ("s.q = {0: s.q[0] + 1}\nif s.q[0] < 1009: return [], []", "s.q = {0: 1000}"),
+    "rebuilt with an int for a float": (
+        "if pipelines:\n    s.q = [1.0]\n    return [], []\nold = s.q[0]\ns.q = [1]\nif str(old) != '1': return [], []",
+        "s.q = [0]",
+    ),
+    "an int for a float": (
+        "if pipelines:\n    s.n = 1.0\n    return [], []\nold = s.n\ns.n = 1\nif str(old) != '1': return [], []",
+        "s.n = 0",
+    ),
+    "the other zero": (
+        "if pipelines:\n    s.n = 0.0\n    return [], []\nold = str(s.n)\ns.n = -0.0\nif old == '0.0': return [], []",
+        "s.n = 0.0",
+    ),
+    "rebuilt in another order": (
+        "s.q = {k: 0 for k in sorted(s.q, reverse=list(s.q)[0] == 1)}\nif list(s.q)[0] == 2: return [], []",
+        "s.q = {1: 0, 2: 0}",
+    ),
+    "rebuilt nested": ("s.q = [[s.q[0][0] + 1]]\nif s.q[0][0] < 9: return [], []", "s.q = [[0]]"),
+    "sorted to and fro": (
+        "first = s.q[0]\ns.q.sort(key=lambda x: x * first)\nif first == 1: return [], []",
+        "s.q = [1, -1]",
+    ),
+    "plain assignment": ("s.n = s.n + 1\nif s.n < 9: return [], []", "s.n = 0"),
+    "assigned for the first time": ("if not hasattr(s, 'n'):\n    s.n = 1\n    return [], []", "pass"),
+    "assigned element": ("s.q[0] = s.q[0] + 1\ns.q[1] = s.q[0]\nif s.q[1] < 9: return [], []", "s.q = [0, 0]"),
+    "extended by something": ("one = s.one\ns.q.extend(one)\nif len(s.q) < 9: return [], []", "s.one, s.q = [1], []"),
+    "added something": ("one = s.one\ns.q += one\nif len(s.q) < 9: return [], []", "s.one, s.q = [1], []"),
+    "updated by something": (
+        "one = s.one\ns.q.update(one)\ns.one = {len(s.q): 0}\nif len(s.q) < 9: return [], []",
+        "s.one, s.q = {0: 0}, {}",
+    ),
+    "identity": (
+        "if pipelines:\n    s.a = s.q\n    return [], []\nif s.a is s.q:\n    s.a = list(s.a)\n    return [], []",
+        "s.a, s.q = None, []",
+    ),
+    "identity by number": (
+        "if pipelines:\n    s.a = s.q\n    return [], []\n"
+        "if id(s.a) == id(s.q):\n    s.a = list(s.a)\n    return [], []",
+        "s.a, s.q = None, []",
+    ),
+    "lists passed on": (
+        "s.d = s.c\ns.c = s.b\ns.b = s.a\ns.a = list(s.a)\nif pipelines: s.c.append(1)\n"
+        "if pipelines and len(s.d) > 0: return [], []",
+        "s.a = s.b = s.c = s.d = []",
+    ),
+    "private tick": ("if s.clock._tick < 9: return [], []", "pass"),
+    "private tick by name": ("if getattr(s.clock, '_tick') < 9: return [], []", "pass"),
 }
 HELPERS = """
 import heapq
@@ -205,6 +256,14 @@ AT_REST = {
     "zip and enumerate": "for i, (a, b) in enumerate(zip(s.known, s.known)): pass",
     "try": "try:\n    x = s.params['nothing']\nexcept KeyError:\n    x = 0",
     "math": "n = math.ceil(s.executor.pools[0].avail_ram_pool)",
+    "rebuilt list": "s.known = [p for p in s.known if p.pipeline_id]",
+    "rebuilt queues": "for q in Priority:\n    rest = []\n    for p in s.known:\n"
+    "        if p.priority == q: rest.append(p)\n    s.by[q] = rest",
+    "rebuilt table": "s.by = {p.pipeline_id: p.priority.value * 1000 for p in s.known}",
+    "sorted in place": "s.known.sort(key=lambda p: p.priority.value)",
+    "taking in": "s.other.extend(pipelines)\ns.other += results\nnews = {}\ns.by.update(news)",
+    "counted again": "s.waiting = len(s.known)\ns.idle = True\ns.share = len(s.known) / 3\n"
+    "s.best = s.known[0] if s.known else None",
     "deadlines": "late = [p for p in s.known if p.runtime_status().has_timed_out()]",
 }  # fmt: skip
 
@@ -212,7 +271,8 @@ AT_REST = {
 @pytest.mark.parametrize("name", AT_REST)
 def test_a_policy_at_rest_is_left_alone(name: str) -> None:
     calls = "\nprint(end='')\n"  # harmless
-    source = "import math\n" + policy(KNOW + AT_REST[name] + calls + ACT, init="s.known = []")
+    init = "s.known, s.other, s.by = [], [], {}"
+    source = "import math\n" + policy(KNOW + AT_REST[name] + calls + ACT, init=init)
     chosen = simulate_on(source)
     assert chosen.failure is None
     assert chosen.calling_mode == "fixed_point"

@@ -3,10 +3,11 @@
 If a call on an idle tick changed nothing, read nothing that changes from tick to tick and decided nothing, then
 repeating it on an unchanged mirror gives the same again, so it need not be repeated until something observable changes.
 To see whether a call changed something, the source is instrumented: before every statement that might have an effect
-beyond the function's own new objects, a counter goes up. Only what is known to be harmless is left unmarked.
+beyond the function's own new objects, a counter goes up. Only what is known to be harmless is left unmarked. Some
+statements are judged when they run (`refinements`): a list rebuilt into an equal one, a list extended by nothing.
 
-What the marks cannot see is refused altogether (`NotInstrumentable`): iterators that live on, modules whose calls are
-not known, classes with special methods.
+What the marks cannot see is refused altogether (`refusals`): iterators that live on, modules whose calls are not known,
+classes with special methods.
 """
 
 from __future__ import annotations
@@ -14,15 +15,10 @@ from __future__ import annotations
 import ast
 from collections.abc import Iterator
 
-from quintain_faas.guest.guard import bound_names, has_hidden_calls
+from quintain_faas.guest.guard import bound_names
+from quintain_faas.guest.refinements import mark, note_extension, note_sort, note_store, tells_lists_apart
+from quintain_faas.guest.refusals import refuse
 
-COUNTER_NAME = "__fx__"
-
-# Calls of their functions count as effects, and no method of their objects by a name in _PURE_METHODS has one.
-_MODULES = frozenset(
-    {"__future__", "bisect", "collections", "copy", "dataclasses", "enum", "eudoxia", "functools", "heapq", "logging",
-     "math", "operator", "typing"}
-)  # fmt: skip
 _PURE_FUNCTIONS = frozenset(
     {"abs", "all", "any", "bool", "dict", "divmod", "enumerate", "filter", "float", "frozenset", "id", "int",
      "isinstance", "len", "list", "max", "min", "print", "range", "repr", "reversed", "round", "set", "sorted", "str",
@@ -42,13 +38,6 @@ _MUTATORS = frozenset(
     {"add", "append", "appendleft", "clear", "discard", "extend", "insert", "pop", "popleft", "remove", "reverse",
      "setdefault", "sort", "update"}
 )  # fmt: skip
-# Calls that make iterators, and calls that use one up on the spot.
-_ITERATOR_MAKERS = frozenset({"enumerate", "filter", "iter", "map", "reversed", "zip"})
-_CONSUMERS = frozenset(
-    {"all", "any", "dict", "enumerate", "filter", "frozenset", "list", "map", "max", "min", "next", "reversed", "set",
-     "sorted", "sum", "tuple", "zip"}
-)  # fmt: skip
-_CONSUMING_METHODS = frozenset({"difference", "extend", "intersection", "issubset", "join", "union", "update"})
 _NEW_BY_CALL = frozenset(
     {"abs", "bool", "dict", "float", "frozenset", "int", "len", "list", "range", "round", "set", "sorted", "str", "sum",
      "tuple"}
@@ -58,91 +47,15 @@ _NEW_BY_SYNTAX = (
     ast.JoinedStr, ast.UnaryOp, ast.BinOp,
 )  # fmt: skip
 _NEW_CONTAINERS = (ast.List, ast.Dict, ast.Set, ast.ListComp, ast.DictComp, ast.SetComp)
-_FORBIDDEN_NAMES = frozenset(
-    {"__builtins__", "__import__", "compile", "delattr", "eval", "exec", "globals", "input", "locals", "open",
-     "setattr", "super", "vars"}
-)  # fmt: skip
-
-
-class NotInstrumentable(Exception):
-    """Says why marks would not see every effect of this source."""
-
-
-class EffectCounter:
-    __slots__ = ("n",)
-
-    def __init__(self) -> None:
-        self.n = 0
 
 
 def instrument(source: str) -> ast.Module:
     """The module with marks. Line numbers stay. Raises NotInstrumentable."""
     tree = ast.parse(source)
     bound = bound_names(tree)
-    _refuse(tree, bound)
+    refuse(tree, bound)
     _Marker(tree, bound).mark_module(tree)
     return ast.fix_missing_locations(tree)
-
-
-# ------------------------------------------------------------------------------------------------------------- refusal
-
-
-def _refuse(tree: ast.Module, bound: set[str]) -> None:
-    for node in ast.walk(tree):
-        match node:
-            case ast.Import(names=aliases):
-                _refuse_modules([alias.name for alias in aliases])
-            case ast.ImportFrom(module=module, level=level):
-                _refuse_modules(["eudoxia" if level else module or ""])
-            case (
-                ast.Yield() | ast.YieldFrom() | ast.Await() | ast.AsyncFunctionDef() | ast.AsyncFor() | ast.AsyncWith()
-            ):
-                raise NotInstrumentable(f"line {node.lineno}: generators and coroutines keep a state of their own")
-            case ast.ClassDef() if has_hidden_calls(node) or node.keywords:
-                raise NotInstrumentable(f"line {node.lineno}: class {node.name} has special or decorated methods")
-            case ast.Name(id=name) if name in _FORBIDDEN_NAMES or name == COUNTER_NAME:
-                raise NotInstrumentable(f"line {node.lineno}: uses {name}")
-            case ast.Attribute(attr=name) if name.startswith("__") and name.endswith("__") and name != "__name__":
-                raise NotInstrumentable(f"line {node.lineno}: uses {name}")
-            case _:
-                pass
-    _refuse_living_iterators(tree, bound)
-
-
-def _refuse_modules(names: list[str]) -> None:
-    for name in names:
-        if name.split(".")[0] not in _MODULES:
-            raise NotInstrumentable(f"imports {name}")
-
-
-def _refuse_living_iterators(tree: ast.Module, bound: set[str]) -> None:
-    """An iterator must be used up where it is made: as the iterable of a loop, or as an argument of a consumer."""
-    consumed: set[int] = set()
-    for node in ast.walk(tree):
-        if isinstance(node, ast.For | ast.comprehension):
-            consumed.add(id(node.iter))
-        elif isinstance(node, ast.Starred):
-            consumed.add(id(node.value))
-        elif isinstance(node, ast.Compare):
-            consumed.update(id(comparator) for comparator in node.comparators)
-        elif isinstance(node, ast.Call) and _consumes(node, bound):
-            consumed.update(id(argument) for argument in node.args)
-    for node in ast.walk(tree):
-        makes = isinstance(node, ast.GeneratorExp) or (
-            isinstance(node, ast.Name) and node.id in _ITERATOR_MAKERS and isinstance(node.ctx, ast.Load)
-        )
-        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in _ITERATOR_MAKERS:
-            consumed.add(id(node.func))  # the name itself is fine as the function of a call ...
-            makes = True  # ... whose value has to be consumed
-        if makes and id(node) not in consumed:
-            line = getattr(node, "lineno", 0)
-            raise NotInstrumentable(f"line {line}: makes an iterator that may live on")
-
-
-def _consumes(call: ast.Call, bound: set[str]) -> bool:
-    if isinstance(call.func, ast.Name):
-        return call.func.id in _CONSUMERS and call.func.id not in bound
-    return isinstance(call.func, ast.Attribute) and call.func.attr in _CONSUMING_METHODS
 
 
 # ------------------------------------------------------------------------------------------------------------- marking
@@ -194,7 +107,9 @@ class _Locals:
 
 def _is_new(value: ast.expr, bound: set[str]) -> bool:
     if isinstance(value, ast.Call):
-        return isinstance(value.func, ast.Name) and value.func.id in _NEW_BY_CALL and value.func.id not in bound
+        name = value.func.id if isinstance(value.func, ast.Name) else ""
+        may_give_its_start = name == "sum" and len(value.args) + len(value.keywords) > 1
+        return name in _NEW_BY_CALL and name not in bound and not may_give_its_start
     return isinstance(value, _NEW_BY_SYNTAX)
 
 
@@ -251,6 +166,7 @@ class _Marker:
             or (isinstance(n, ast.alias) and n.name in ("defaultdict", "Counter", "collections"))
             for n in ast.walk(tree)
         )
+        self._refines_stores = not tells_lists_apart(tree, bound) and "Exception" not in bound
         self._locals: _Locals | None = None
 
     # ----------------------------------------------------------------------------------------------------- placing
@@ -278,6 +194,10 @@ class _Marker:
         marked: list[ast.stmt] = []
         for statement in body:
             effect = self._has_effect(statement)
+            refined = self._refined(statement) if effect else None
+            if refined:
+                marked += refined
+                continue
             self._mark_inside(statement, effect)
             if effect:
                 marked.append(_mark(statement))
@@ -297,6 +217,39 @@ class _Marker:
             case.body = self._mark_block(case.body)
         if effect and isinstance(statement, ast.While):
             statement.body.insert(0, _mark(statement))
+
+    def _refined(self, statement: ast.stmt) -> list[ast.stmt] | None:
+        """The statement with a note that tells at run time whether it had an effect; None where only a mark will do."""
+        match statement:
+            case ast.Assign(targets=[ast.Attribute() | ast.Subscript() as target], value=value):
+                if self._refines_stores and self._is_plain(target) and not self._expression_has_effect(value):
+                    return note_store(statement, target, value, self._is_own(value) or _is_new(value, self._bound))
+            case ast.AugAssign(target=ast.Attribute() as target, op=ast.Add(), value=ast.Name(id=added)):
+                if self._is_plain(target):
+                    return [note_extension(statement, added), statement]
+            case ast.Expr(value=ast.Call(func=ast.Attribute(value=target, attr=method)) as call):
+                if method in self._methods or not self._is_plain(target):
+                    return None
+                match method, call.args, call.keywords:
+                    case "extend" | "update", [ast.Name(id=added)], []:
+                        return [note_extension(statement, added), statement]
+                    case "sort", [], _ if self._callbacks_are_seen(call) and not any(
+                        self._expression_has_effect(keyword.value) for keyword in call.keywords
+                    ):
+                        return [note_sort(statement, target), statement]
+        return None
+
+    def _is_plain(self, target: ast.expr) -> bool:
+        """Names, attributes and elements by a plain key: evaluating it once more does nothing."""
+        match target:
+            case ast.Name() | ast.Constant():
+                return True
+            case ast.Attribute(value=owner):
+                return self._is_plain(owner)
+            case ast.Subscript(value=owner, slice=key):
+                return not self._default_dicts and self._is_plain(owner) and self._is_plain(key)
+            case _:
+                return False
 
     # ------------------------------------------------------------------------------------------------------ judging
 
@@ -394,5 +347,4 @@ def _expressions_of(statement: ast.stmt) -> Iterator[ast.AST]:
 
 
 def _mark(at: ast.stmt) -> ast.stmt:
-    counter = ast.Attribute(ast.Name(COUNTER_NAME, ast.Load()), "n", ast.Store())
-    return ast.copy_location(ast.AugAssign(counter, ast.Add(), ast.Constant(1)), at)
+    return ast.copy_location(mark(), at)

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from quintain_faas.guest.cluster import Clock, Container, Executor, Pool, Scheduler
-from quintain_faas.guest.effects import EffectCounter, NotInstrumentable, instrument
+from quintain_faas.guest.effects import instrument
 from quintain_faas.guest.guard import is_guarded
 from quintain_faas.guest.names import Registry, namespace
 from quintain_faas.guest.objects import (
@@ -20,6 +20,8 @@ from quintain_faas.guest.objects import (
     Priority,
     Suspend,
 )
+from quintain_faas.guest.refinements import EffectCounter
+from quintain_faas.guest.refusals import NotInstrumentable
 from quintain_faas.protocol import EVERY_TICK, FIXED_POINT, GUARD, NO_POOL, STATE_FACTOR
 
 POLICY_FILENAME = "policy.py"
@@ -108,7 +110,7 @@ class Session:
         schedule, scheduler, effects = self._schedule, self.scheduler, self._effects
         may_sleep = self._may_sleep and not results and not arrivals
         while True:
-            reads, marks = clock.reads, effects.n
+            reads, count = clock.reads, effects.begin()
             try:
                 decision = schedule(scheduler, results, arrivals)
                 suspensions, assignments = _unpack(decision)
@@ -120,7 +122,7 @@ class Session:
                 raise
             if decided:
                 return self._tell(tick, suspensions, assignments)
-            if may_sleep and clock.reads == reads and effects.n == marks:
+            if may_sleep and clock.reads == reads and not effects.since(count):
                 return {"tick": tick, "sleep": True}
             tick += 1
             if tick >= until:

@@ -260,6 +260,7 @@ def test_network_policies_let_through_what_is_needed_and_nothing_else(manifests:
 def test_a_drain_of_a_node_is_never_blocked(manifests: list[Manifest]) -> None:
     for budget in of_kind(manifests, "PodDisruptionBudget"):
         assert budget["spec"]["maxUnavailable"] >= 1, "minAvailable would hold up a node with the only replica"
+        assert budget["spec"]["unhealthyPodEvictionPolicy"] == "AlwaysAllow", "while nothing is ready, too"
 
 
 def test_autoscaling_uses_a_metric_that_every_cluster_with_a_metrics_server_has(manifests: list[Manifest]) -> None:

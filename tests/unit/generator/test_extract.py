@@ -74,7 +74,7 @@ def test_an_answer_without_code_gives_no_source(text: str) -> None:
 )  # fmt: skip
 def test_reading_an_answer_takes_time_in_proportion_to_its_length(before: str, piece: str, after: str) -> None:
     """Where it does not, this takes minutes to hours: no answer of a model may stop the service."""
-    answer = before + piece * (100_000 // len(piece)) + after
+    answer = before + piece * (1_000_000 // len(piece)) + after
     extract(answer, is_policy)
     with suppress(DiffError):
         find_blocks(answer)

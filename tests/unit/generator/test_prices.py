@@ -87,6 +87,7 @@ def test_every_packaged_row_has_a_source_and_sensible_rates() -> None:
     [
         ("[[price]]\nmodel='x'", r"price 1 \(x\): effective: Field required"),
         ("[[price]]\nmodel='x'\ninputs=1", "inputs: Extra inputs are not permitted"),
+        ("[[price]]\nmodel='x'\neffective=2026-01-01\nsource='s'\ninput=inf", "input: Input should be a finite number"),
         ("[prices]", r"unknown tables \['prices'\]"),
         ("[[price", "not valid TOML"),
     ],

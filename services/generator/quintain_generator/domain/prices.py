@@ -21,7 +21,7 @@ _MESSAGE_TOKENS = 8  # role and separators of one message
 
 
 class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class LongContext(_Strict):

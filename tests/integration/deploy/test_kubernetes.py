@@ -4,6 +4,7 @@ import re
 import shutil
 import subprocess
 import sys
+from functools import cache
 from pathlib import Path
 from typing import Any, cast
 
@@ -23,6 +24,7 @@ NAMESPACE_LABEL = "kubernetes.io/metadata.name"
 Manifest = dict[str, Any]
 
 
+@cache
 def render(folder: Path) -> str:
     done = subprocess.run([BIN / "kubectl", "kustomize", folder], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr

@@ -118,3 +118,21 @@ def test_a_database_that_fails_is_unavailable_and_says_nothing_private(tmp_path:
         store.begin(REQUEST)
     assert error.value.reason == "STORE_DOWN"
     store.close()
+
+
+@pytest.mark.parametrize(
+    ("url", "said"),
+    [
+        ("a-secret of no scheme", "store_url: .*it is sqlite:///FILE or postgresql"),
+        ("nosuch://user:a-secret@host/db", "store_url: .*nosuch"),
+        (
+            "postgresql+psycopg://user:a-secret@127.0.0.1:1/db",
+            r"user:\*\*\*@127.0.0.1:1/db cannot be opened: .*refused",
+        ),
+    ],
+)
+def test_a_database_that_cannot_be_opened_is_said_in_one_line_without_the_password(url: str, said: str) -> None:
+    with pytest.raises(StoreError, match=said) as caught:
+        GenerationStore(url).open()
+    assert "a-secret" not in str(caught.value)
+    assert "\n" not in str(caught.value)

@@ -109,14 +109,29 @@ class GenerationStore:
     """See the module. `url` is an SQLAlchemy URL (``sqlite:////var/lib/x.db``, ``postgresql+psycopg://...``)."""
 
     def __init__(self, url: str) -> None:
+        """Raises StoreError for a URL that names no database that can be used."""
         self.owner = str(uuid.uuid4())
-        self._url = sa.make_url(url)
-        self._sqlite = self._url.get_backend_name() == "sqlite"
         self._lock_file: int | None = None
-        self._engine = _sqlite_engine(self._url) if self._sqlite else sa.create_engine(self._url, pool_pre_ping=True)
+        try:
+            self._url = sa.make_url(url)
+            self._sqlite = self._url.get_backend_name() == "sqlite"
+            self._engine = (
+                _sqlite_engine(self._url) if self._sqlite else sa.create_engine(self._url, pool_pre_ping=True)
+            )
+        except (sa.exc.ArgumentError, sa.exc.NoSuchModuleError, ImportError) as error:
+            raise StoreError(
+                f"store_url: {error}; it is sqlite:///FILE or postgresql+psycopg://USER@HOST/DATABASE"
+            ) from None
 
     def open(self) -> None:
         """Make the tables and become an owner. Raises StoreError."""
+        try:
+            self._open()
+        except sa.exc.DBAPIError as error:
+            where = self._url.render_as_string(hide_password=True)
+            raise StoreError(f"the database {where} cannot be opened: {str(error.orig).splitlines()[0]}") from None
+
+    def _open(self) -> None:
         if self._sqlite:
             if self._url.database in (None, "", ":memory:"):
                 raise StoreError("store_url: an in-memory database keeps no record; name a file")

@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
+from difflib import get_close_matches
+from typing import Any
 
 from quintain.plugins.simulator import InvalidInput, JsonValue
 
@@ -32,7 +34,8 @@ MAX_GENERATED = 10**6  # pipelines at once, operators in a pipeline (on average)
 @dataclass(frozen=True, slots=True)
 class Params:
     """Parameters by Eudoxia's names and defaults. Seconds and GB are as given (an int stays an int: it matters to the
-    last bit). Raises InvalidInput with the field ``params.<name>``.
+    last bit). `policy_params` are a policy's own, which it finds among the others. Raises InvalidInput with the field
+    ``params.<name>``.
     """
 
     duration: int | float = 600
@@ -57,10 +60,12 @@ class Params:
     dag_branch_in_prob: int | float = 0.0
     dag_branch_out_prob: int | float = 0.0
     cpu_io_ratio: int | float = 0.5
+    policy_params: tuple[tuple[str, JsonValue], ...] = ()
 
     def __post_init__(self) -> None:
         for field in fields(self):
-            _check_type(field.name, str(field.type), getattr(self, field.name))
+            if field.name != "policy_params":
+                _check_type(field.name, str(field.type), getattr(self, field.name))
         _check_range("duration", self.duration, above=0)
         _check_range("ticks_per_second", self.ticks_per_second, at_least=1)
         if self.duration * self.ticks_per_second > MAX_TICKS:
@@ -91,12 +96,20 @@ class Params:
 
     @classmethod
     def from_mapping(cls, values: Mapping[str, object]) -> Params:
-        """Raises InvalidInput for an unknown key, naming the known ones."""
-        known = {field.name for field in fields(cls)}
-        for key in values:
-            if key not in known and key not in IGNORED_KEYS:
-                raise InvalidInput(f"params.{key}", f"unknown parameter; known: {', '.join(sorted(known))}")
-        return cls(**{key: value for key, value in values.items() if key in known})  # type: ignore[arg-type]
+        """Keys that are no parameters are the policy's own, as in Eudoxia. Raises InvalidInput for one that looks like
+        a misspelt parameter."""
+        known = {field.name for field in fields(cls)} - {"policy_params"}
+        own: list[tuple[str, JsonValue]] = []
+        for key, value in values.items():
+            if key in known or key in IGNORED_KEYS:
+                continue
+            if close := get_close_matches(key, known, n=1, cutoff=0.75):
+                raise InvalidInput(f"params.{key}", f"unknown parameter; did you mean {close[0]}?")
+            if not isinstance(value, str | int | float | bool | None):
+                raise InvalidInput(f"params.{key}", "is not a number, text or truth value")
+            own.append((key, value))
+        chosen: dict[str, Any] = {key: value for key, value in values.items() if key in known}
+        return cls(**chosen, policy_params=tuple(own))
 
     @property
     def tick_length_seconds(self) -> float:
@@ -112,7 +125,7 @@ class Params:
         return int(self.max_job_seconds * self.ticks_per_second)
 
     def visible_to_policy(self) -> dict[str, JsonValue]:
-        return {name: getattr(self, name) for name in VISIBLE_TO_POLICY}
+        return {name: getattr(self, name) for name in VISIBLE_TO_POLICY} | dict(self.policy_params)
 
 
 def _check_type(name: str, wanted: str, value: object) -> None:

@@ -82,6 +82,7 @@ class FaasScenario:
 
     def __post_init__(self) -> None:
         params = asdict(self.params)
+        del params["policy_params"]  # a scenario has none
         identity: dict[str, object] = {"format": DIGEST_FORMAT, "params": params, "trace": None}
         if self.trace is not None:
             identity["params"] = {key: value for key, value in params.items() if key not in GENERATOR_KEYS}

@@ -1,0 +1,44 @@
+"""Policies in Eudoxia's own style find what they rely on."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from quintain.plugins.simulator import InvalidInput
+from quintain_faas import Params, simulate
+from quintain_faas.workload import Workload
+
+from .policies import PARAMS, TWO_STEPS, policy, simulate_on
+
+USES_EVERY_NAME = Path(__file__).parents[2] / "golden" / "policies" / "uses_every_name.py"
+
+
+@pytest.mark.parametrize("calling_mode", ["fixed_point", "every_tick"])
+def test_every_name_of_the_policy_interface_is_there_and_means_what_it_should(calling_mode: str) -> None:
+    result = simulate_on(USES_EVERY_NAME.read_text(), calling_mode=calling_mode)
+    assert result.failure is None
+    assert result.stats.containers_completed == 2
+    result = simulate(
+        USES_EVERY_NAME,
+        Params(duration=30, ticks_per_second=10, num_pools=2, ram_gb_per_pool=200, max_job_seconds=20),
+        calling_mode=calling_mode,
+    )
+    assert result.failure is None
+    assert result.stats.containers_completed > 0
+    assert set(result.stats.failure_error_counts) == {"OOM", "timeout"}
+
+
+def test_parameters_of_the_policys_own_are_passed_through_to_it() -> None:
+    source = policy("return [], []", init="assert s.params['share'] == 0.25 and 'random_seed' not in s.params")
+    values = {"duration": 2, "ticks_per_second": 10, "share": 0.25, "scheduler_algo": "test"}
+    assert simulate(source, values, Workload.from_trace_text(TWO_STEPS)).failure is None
+    assert simulate_on(source, params=PARAMS).failure is not None
+
+
+def test_what_looks_like_a_misspelt_parameter_is_refused() -> None:
+    with pytest.raises(InvalidInput, match="num_pools"):
+        Params.from_mapping({"num_poools": 1})
+    with pytest.raises(InvalidInput, match="not a number, text or truth value"):
+        Params.from_mapping({"share": object()})

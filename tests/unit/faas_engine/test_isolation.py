@@ -7,9 +7,12 @@ import subprocess
 import sys
 from typing import Any
 
+import pytest
+from benchmarks.engine import opener
+
 from quintain.plugins.inprocess import InProcessPolicy
 from quintain_faas import Params, Workload, guest
-from quintain_faas.run import run
+from quintain_faas.run import RunResult, run
 
 from .policies import PARAMS, TWO_STEPS, policy, simulate_on
 
@@ -36,6 +39,28 @@ CHEATS = (
     "s.params['ram_gb_per_pool'] = 10 ** 6",
     "for c in s.executor.pools[0].active_containers: c.assignment.ram = 10 ** 6; c.error = None; c.number = 5",
     "for r in results: r.error = None; r.ops.clear()",
+    "results.clear(); pipelines.extend(pipelines)",
+    "for p in pipelines: p.priority = Priority.QUERY; p.pipeline_id = 'other'; p.runtime_status().arrival_tick = 9",
+    "for p in s.known: p.runtime_status().finish_tick = 0; p.runtime_status().state_counts.clear()",
+    "for p in s.known: p.values.node_lookup.clear(); p.values.roots.clear()",
+    "for p in s.known:\n    for op in p.values: op.number = 0; op.parents.clear(); op.estimate.mem_peak_gb = 0",
+    "for op in s.known[0].values: op.current_state = OperatorState.COMPLETED",
+    "s.known[0].new_operator()",
+    "s.executor.pools[0]._true_active.clear()",
+    "s.executor.pools[0]._query({'raised_at': s.clock.now_ticks()})",
+    "if s.known: Assignment([*s.known[0].values][-1:], 1, 1, Priority.QUERY, 0, 'never returned')",
+)
+# What a policy that imports the guest's own modules can do to them, in its own process.
+PATCHES = (
+    "import quintain_faas.guest.session as g; g.Session._apply = lambda *a: []",
+    "import quintain_faas.guest.session as g; g.Session.answer = lambda self, m: {'tick': 10 ** 6}",
+    "import quintain_faas.guest.session as g; g.Session._tell = lambda self, t, *a: {'tick': t, 'score': 10 ** 6}",
+    "import quintain_faas.guest.objects as g; g.PipelineRuntimeStatus.is_pipeline_successful = lambda self: True",
+    "import quintain_faas.guest.objects as g; g.PipelineRuntimeStatus.transition = lambda *a: None",
+    "import quintain_faas.guest.cluster as g; g.Clock.now_ticks = lambda self: 10 ** 6",
+    "import quintain_faas.guest.cluster as g; g.Pool.leave = g.Pool.start = lambda *a: None",
+    "import quintain_faas.protocol as g; g.NEXT_STATES = ((4,),) * 6; g.NO_POOL = 0",
+    "Assignment.__init__ = lambda self, *a: self.__dict__.update(ops=a[0], cpu=-1, ram=-1, priority=a[3], pool_id=0)",
 )
 
 
@@ -45,8 +70,28 @@ def test_edits_of_the_mirror_do_not_reach_the_truth() -> None:
     assert honest.stats.containers_completed == 3
     for cheat in CHEATS:
         cheated = simulate_on(policy(HONEST.format(cheat=cheat), init="s.known = []"))
-        if cheated.failure is None:
-            assert repr(cheated.stats) == repr(honest.stats), cheat
+        assert_no_gain(cheated, honest)
+
+
+def assert_no_gain(cheated: RunResult, honest: RunResult) -> None:
+    """A cheat ends the run, or makes the policy do less; it never invents work that was not done."""
+    if cheated.failure is None and cheated.decisions_digest == honest.decisions_digest:
+        assert repr(cheated.stats) == repr(honest.stats)
+    ours, theirs = cheated.stats, honest.stats
+    assert ours.pipelines_created <= theirs.pipelines_created
+    assert ours.containers_completed <= theirs.containers_completed
+    assert ours.throughput <= theirs.throughput
+    for mine, other in zip(ours.by_class().values(), theirs.by_class().values(), strict=True):
+        assert mine.arrival_count <= other.arrival_count
+        assert mine.completion_count <= other.completion_count
+        assert all(ticks in other.latencies_ticks for ticks in mine.latencies_ticks)
+
+
+@pytest.mark.parametrize("patch", PATCHES)
+def test_patching_the_guest_in_its_own_process_does_not_reach_the_truth(patch: str) -> None:
+    honest = simulate_on(policy(HONEST.format(cheat="pass"), init="s.known = []"))
+    with opener(policy(HONEST.format(cheat="pass"), init=f"s.known = []\n{patch}"), two_processes=True) as open_policy:
+        assert_no_gain(run(PARAMS, Workload.from_trace_text(TWO_STEPS), open_policy), honest)
 
 
 def test_declaring_an_operator_completed_completes_nothing() -> None:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import astuple, replace
 from datetime import UTC, datetime
 
-from quintain.plugins.backend import Allowance, Backend, BackendReply, CallOutcome, Message
+from quintain.plugins.backend import Allowance, Backend, BackendReply, CallOutcome, Message, Usage
 from quintain_generator.config import BackendSettings
 from quintain_generator.domain.generation import FINAL_ANSWERS, CallRecord, is_uncertain
 from quintain_generator.domain.prices import PriceRow, PriceTable, estimate_prompt_tokens
@@ -48,9 +48,11 @@ class Endpoint:
     def clean_reply(self, reply: BackendReply) -> BackendReply:
         """No key in anything that is kept, not even if a provider echoes it; nothing that cannot be kept or counted."""
         usage = reply.usage
+        if usage is not None and (min(astuple(usage)) < 0 or (reply.text and usage.output_tokens == 0)):
+            usage = None  # a reading that cannot be is none
         return replace(
             reply,
-            usage=usage if usage is None or min(astuple(usage)) >= 0 else None,
+            usage=usage,
             text=self.clean(reply.text[:MAX_TEXT_CHARACTERS]),
             source=self.clean(reply.source),
             rationale=self.clean(reply.rationale),
@@ -129,6 +131,8 @@ class Endpoint:
         if reply.outcome not in FINAL_ANSWERS or not reply.sent:
             return 0.0, 0.0
         price = self.price
+        if reply.usage == Usage():  # refused before any work
+            return 0.0, 0.0
         if price is None or reserved_usd is None:
             return None, 0.0
         if reply.usage is None:  # an answer without its meter reading

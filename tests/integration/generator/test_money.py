@@ -7,10 +7,11 @@ from pathlib import Path
 import pytest
 from tests.fault_server.answers import DEFAULT_POLICY
 from tests.fault_server.server import FaultServer
-from tests.support.generator import WIRES, request, stack
+from tests.support.generator import MODEL, WIRES, request, stack
 
 from quintain.errors import FailedPrecondition, ResourceExhausted
 from quintain.generator.v1 import generator_pb2 as pb
+from quintain.plugins.backend import BackendReply, CallOutcome, Usage
 
 
 @pytest.mark.parametrize("wire", WIRES)
@@ -23,6 +24,32 @@ async def test_cached_tokens_are_counted_once_and_priced_as_cached_in_every_prot
     expected = (usage.input_tokens * 2.0 + usage.cached_input_tokens * 0.2 + usage.output_tokens * 10.0) / 1e6
     assert g.cost.usd == pytest.approx(expected)
     assert g.cost.price_source == "priced-model, effective 2026-01-01, invented for tests"
+
+
+@pytest.mark.parametrize(
+    ("model", "reply", "settled"),
+    [
+        (MODEL, BackendReply(CallOutcome.OK, text="x", usage=Usage(1_000_000, output_tokens=100_000)), (3.0, 0.0)),
+        (MODEL, BackendReply(CallOutcome.OK, text="x"), (0.0, 9.0)),
+        (MODEL, BackendReply(CallOutcome.OK, text="x", usage=Usage(5, output_tokens=-1)), (0.0, 9.0)),
+        (MODEL, BackendReply(CallOutcome.OK, text="x", usage=Usage(0, output_tokens=0)), (0.0, 9.0)),
+        (MODEL, BackendReply(CallOutcome.CONTENT_FILTER, usage=Usage()), (0.0, 0.0)),
+        (MODEL, BackendReply(CallOutcome.OVERLOADED), (0.0, 0.0)),
+        (MODEL, BackendReply(CallOutcome.OVERLOADED, usage=Usage(100)), (0.0, 9.0)),
+        (MODEL, BackendReply(CallOutcome.TIMEOUT), (0.0, 9.0)),
+        (MODEL, BackendReply(CallOutcome.CONNECTION, sent=False), (0.0, 0.0)),
+        ("nobody-knows", BackendReply(CallOutcome.OK, text="x", usage=Usage(5, output_tokens=5)), (None, 0.0)),
+        ("nobody-knows", BackendReply(CallOutcome.TIMEOUT), (None, 0.0)),
+        ("nobody-knows", BackendReply(CallOutcome.CONTENT_FILTER, usage=Usage()), (0.0, 0.0)),
+    ],
+)
+async def test_every_reply_is_charged_at_risk_unpriced_or_free(
+    tmp_path: Path, model: str, reply: BackendReply, settled: tuple[float | None, float]
+) -> None:
+    async with stack(tmp_path, model=model) as s:
+        endpoint = s.service._endpoints["llm"]
+        reserved = None if endpoint.price is None else 9.0
+        assert endpoint.settle(endpoint.clean_reply(reply), reserved) == settled
 
 
 async def test_a_model_without_a_price_is_unpriced_not_free(tmp_path: Path) -> None:

@@ -65,7 +65,7 @@ FINISHES = {"truncated": "length", "refusal": "refusal", "content_filter": "cont
 BROKEN = ("hang", "hang_mid_stream", "drip", "reset", "reset_mid_stream", "cut_mid_stream", "clean_cut",
           "empty_body", "malformed", "malformed_mid_stream", "error_event", "flood", "invalid_utf8")  # fmt: skip
 ANSWERED = ("ok", "empty", "reasoning_only", "no_usage", "diff", "bad_diff", "cached", "constant",
-            "cut_after_answer", "unknown_events", "odd_usage", "nameless")  # fmt: skip
+            "cut_after_answer", "hang_after_answer", "unknown_events", "odd_usage", "nameless")  # fmt: skip
 
 _MARK = re.compile(r"request-mark-(\w+)")
 
@@ -262,6 +262,9 @@ class FaultServer:
             await _chunk(writer, event)
         seen.completed = True
         if fault == "cut_after_answer":
+            return False
+        if fault == "hang_after_answer":
+            await gone
             return False
         await _chunk(writer, b"")
         return True

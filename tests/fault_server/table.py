@@ -42,6 +42,7 @@ EXPECTED: dict[str, Row] = {
     "nameless": Row("OK", 1, CHARGED),
     "unknown_events": Row("OK", 1, CHARGED),
     "cut_after_answer": Row("OK", 1, CHARGED),
+    "hang_after_answer": Row("OK", 1, CHARGED),
     "truncated": Row("TRUNCATED", 1, CHARGED, "truncated"),
     "reasoning_only": Row("TRUNCATED", 1, CHARGED, "truncated"),
     "refusal": Row("REFUSED", 1, CHARGED, "refusal"),

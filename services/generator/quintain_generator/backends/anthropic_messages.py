@@ -63,6 +63,8 @@ class AnthropicBackend(LLMBackend):
                 async for event in stream:
                     answer.take(event)
                     call.progress(answer.characters)
+                    if answer.finished:
+                        break
             return answer.reply()
         except (anthropic.AnthropicError, httpx2.HTTPError, *MALFORMED_ERRORS) as error:
             if answer.finished:  # what broke came after the answer

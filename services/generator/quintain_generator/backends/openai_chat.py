@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from typing import Any, ClassVar, Literal
 
@@ -20,6 +21,10 @@ _FINISH = {
     "length": CallOutcome.TRUNCATED,
     "content_filter": CallOutcome.CONTENT_FILTER,
 }
+
+
+# How long to wait for the meter reading, which comes after the answer's end if it comes at all.
+_METER_SECONDS = 5.0
 
 
 class CompatibleOptions(LLMOptions):
@@ -70,10 +75,16 @@ class OpenAICompatibleBackend(LLMBackend):
             )
             answer.request_id = stream.response.headers.get("x-request-id", "")
             call.identified(answer.request_id)
-            async with stream:
+            async with stream, asyncio.timeout(None) as rest:
                 async for chunk in stream:
                     answer.take_chunk(chunk)
                     call.progress(answer.characters)
+                    if answer.finished and answer.metered:
+                        break
+                    if answer.finished and rest.when() is None:
+                        rest.reschedule(asyncio.get_running_loop().time() + _METER_SECONDS)
+            return answer.reply()
+        except TimeoutError:  # an answer without a reading, by a server that does not hang up
             return answer.reply()
         except CAUGHT as error:
             if answer.finished:  # what broke came after the answer
@@ -104,6 +115,10 @@ class _Answer:
     @property
     def finished(self) -> bool:
         return self._finish is not None
+
+    @property
+    def metered(self) -> bool:
+        return self._usage is not None
 
     def take_chunk(self, chunk: object) -> None:
         """Events of other kinds are not ours to judge: what is missing in one is not looked for."""

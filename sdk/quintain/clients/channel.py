@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import json
+import logging
 import random
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -21,6 +22,8 @@ from quintain.service.status import from_rpc_error
 from quintain.service.tracing import outgoing_metadata
 
 T = TypeVar("T")
+
+log = logging.getLogger(__name__)
 
 _FIRST_DELAY_SECONDS = 0.1
 _MAX_DELAY_SECONDS = 5.0
@@ -84,6 +87,7 @@ def retry_delay(error: QuintainError, attempt: int, deadline: float) -> float:
     delay: float = max(backoff, error.retry_after_seconds or 0.0)
     if time.monotonic() + delay >= deadline:
         raise error
+    log.warning("%s; trying again", error.message)
     return delay
 
 

@@ -12,6 +12,7 @@ import pytest
 import pytest_asyncio
 from sqlalchemy import update
 from tests.integration.controller.fakes import Backend, FakeGenerator, FakeVerifier, serving
+from tests.support.postgres import postgres_server, postgres_url
 
 from quintain.clients.channel import ClientSettings
 from quintain.clients.controller import AsyncController
@@ -23,6 +24,8 @@ from quintain.verifier.v1 import verifier_pb2_grpc
 from quintain_controller.config import ControllerSettings, RunnerSettings
 from quintain_controller.main import ControllerService
 from quintain_controller.store.schema import searches
+
+__all__ = ["postgres_server", "postgres_url"]
 
 
 @dataclass
@@ -80,7 +83,7 @@ class Stack:
 
     async def close(self) -> None:
         """Stop everything, whatever a test left waiting."""
-        for waiting in (self.generator.gate, *self.verifier.delays.values()):
+        for waiting in (self.generator.gate, self.verifier.gates, *self.verifier.delays.values()):
             waiting.set()
         await self._exit.aclose()
 

@@ -130,6 +130,9 @@ class FakeVerifier(verifier_pb2_grpc.VerifierServicer):
         self.delays: dict[str, asyncio.Event] = {}  # source -> waits until set
         self.held_out = dict(HELD_OUT)
         self.refused_parts: set[type_pb2.Part.ValueType] = set()  # nobody may verify these
+        self.gates = asyncio.Event()  # the determinism check and the confirmation wait for it
+        self.gates.set()
+        self.at_gates = 0
 
     async def Verify(
         self, request: verifier_pb2.VerifyRequest, context: Any
@@ -141,6 +144,9 @@ class FakeVerifier(verifier_pb2_grpc.VerifierServicer):
         self.in_flight += 1
         self.most_in_flight = max(self.most_in_flight, self.in_flight)
         try:
+            if request.check_determinism or request.confirm:
+                self.at_gates += 1
+                await self.gates.wait()
             if request.policy.source in self.delays:
                 await self.delays[request.policy.source].wait()
             else:

@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 from google.protobuf import struct_pb2
-from tests.integration.controller.conftest import Stack, candidates, create, get, spec, watch
+from tests.integration.controller.conftest import NewStack, Stack, candidates, create, get, spec, watch
+from tests.integration.controller.fakes import Backend
 
 from quintain.controller.v1 import controller_pb2 as pb
 from quintain.errors import AlreadyExists, FailedPrecondition, InvalidArgument, NotFound, QuintainError
@@ -102,6 +103,24 @@ async def test_a_fork_begins_with_the_candidate_and_takes_the_rest_from_its_sear
     assert fork.spec.strategy_options["repairs"] == 2
     first = (await candidates(client, fork.search_id))[0]
     assert first.score == best.score
+
+
+@pytest.mark.parametrize("strategy", ["chain", "best-of-n", "evolve", "tree"])
+async def test_a_fork_of_a_policy_that_failed_repairs_it_or_says_so(new_stack: NewStack, strategy: str) -> None:
+    stack = new_stack(Backend(sources={1: "raise x = 0.5\n"}))
+    client = await stack.start()
+    search_id = await create(client, strategy=strategy, budget=pb.Budget(candidates=2))
+    await watch(client, search_id)
+    stack.generator.backends["toy"] = Backend()
+    budget = pb.Budget(candidates=6)
+    forked = await client.fork_search(
+        pb.ForkSearchRequest(candidate_id=f"{search_id}.1", spec=pb.SearchSpec(seed=3, budget=budget))
+    )
+    await watch(client, forked.search.search_id)
+    fork = await get(client, forked.search.search_id)
+    assert (fork.state, fork.spend.candidates) == (pb.SEARCH_STATE_FINISHED, 6)
+    assert fork.best.score > 0.0
+    assert (await candidates(client, fork.search_id))[0].verdict_status == 2
 
 
 async def test_a_cancelled_search_ends_and_can_be_deleted(stack: Stack) -> None:

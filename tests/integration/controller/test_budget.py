@@ -89,6 +89,20 @@ async def test_a_finished_search_goes_on_when_its_budget_is_raised(stack: Stack)
     assert [c.number for c in await candidates(client, search_id)] == list(range(16))
 
 
+async def test_a_budget_raised_while_the_gates_decide_keeps_the_search_going(stack: Stack) -> None:
+    client = await stack.start()
+    stack.verifier.gates.clear()
+    search_id = await create(client, budget=pb.Budget(candidates=6))
+    await until(lambda: stack.verifier.at_gates > 0)
+    await client.extend_budget(pb.ExtendBudgetRequest(search_id=search_id, budget=pb.Budget(candidates=12)))
+    stack.verifier.gates.set()
+    events = await watch(client, search_id)
+    assert (await get(client, search_id)).spend.candidates == 12
+    assert sum(event.HasField("promoted") for event in events) == 1
+    ends = [e.state_changed.state for e in events if e.HasField("state_changed")]
+    assert ends == [pb.SEARCH_STATE_RUNNING, pb.SEARCH_STATE_FINISHED]
+
+
 async def test_wall_time_ends_a_search(stack: Stack) -> None:
     client = await stack.start()
     search_id = await create(client, budget=pb.Budget(wall_seconds=0.3))

@@ -249,6 +249,7 @@ async def test_a_replay_notices_a_verifier_that_changed_its_mind(stack: Stack) -
     report = await replayed(stack, search_id)
     assert not report.equal
     assert any("verdict" in line for line in report.differences)
+    assert any(line.startswith("gate determinism of candidate") for line in report.differences), report.differences
 
 
 async def test_a_controller_that_only_answers_settles_a_cancelled_search_and_runs_nothing(stack: Stack) -> None:

@@ -32,9 +32,12 @@ class FakeVerifier(verifier_pb2_grpc.VerifierServicer):
         self.requests: list[vpb.VerifyRequest] = []
         self.verdict = vpb.Verdict()
         self.error: QuintainError | None = None
+        self.troubles: list[QuintainError] = []  # raised first, one for each call
 
     def Verify(self, request: vpb.VerifyRequest, context: grpc.ServicerContext) -> Iterator[vpb.VerifyResponse]:
         self.requests.append(request)
+        if self.troubles:
+            abort(context, self.troubles.pop())
         if self.error is not None:
             abort(context, self.error)
         yield vpb.VerifyResponse(progress=vpb.VerifyProgress(scenarios_done=1, scenarios_total=2))

@@ -58,6 +58,11 @@ def test_one_arm_alone_is_refused() -> None:
         make_arms(["chain"], [])
 
 
+def test_an_arm_named_twice_is_refused() -> None:
+    with pytest.raises(InvalidArgument, match="named twice"):
+        make_arms(["chain", "tree", "chain"], [])
+
+
 def test_arms_are_paired_by_seed_and_held_out_only_where_both_have_it() -> None:
     outcomes = [
         Outcome(arm, seed, f"{arm}{seed}", train, held)

@@ -9,7 +9,7 @@ import pytest
 from tests.unit.cli.conftest import Run
 from tests.unit.cli.fakes import FakeVerifier
 
-from quintain.errors import InvalidArgument
+from quintain.errors import InvalidArgument, Unavailable
 from quintain.type.v1 import type_pb2
 from quintain.verifier.v1 import verifier_pb2 as pb
 
@@ -53,6 +53,16 @@ def test_a_good_policy_gets_a_table_with_baseline_bound_and_broken_floors(
     assert "floor broken: query_completions 7 < 10" in ran.out
     assert "strict isolation" in ran.out
     assert verifier.requests[0].policy.source == "# a policy\n"
+
+
+def test_a_verifier_that_cannot_be_used_for_a_while_is_waited_for_aloud(
+    services: str, quintain: Run, verifier: FakeVerifier, policy: str
+) -> None:
+    verifier.verdict = good_verdict()
+    verifier.troubles = [Unavailable("the simulator is being changed")] * 2
+    ran = quintain("verify", policy, "--suite", "smoke")
+    assert ran.code == 0
+    assert ran.err.count("the simulator is being changed; trying again") == 1
 
 
 def test_a_policy_that_fails_is_exit_code_1_and_names_rule_step_and_line(

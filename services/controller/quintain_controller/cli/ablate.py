@@ -83,6 +83,7 @@ def ablate(
     arms = make_arms(strategy or [], backend or [])
     outcomes = []
     with Connection(target, "controller", runs_searches=True) as connection:
+        check_strategies(connection, strategy or [])
         for seed, arm in itertools.product(range(1, seeds + 1), arms):
             outcome = run_one(connection, arm, seed, simulator, suite, budget)
             outcomes.append(outcome)
@@ -100,11 +101,23 @@ def make_arms(strategies: Sequence[str], backends: Sequence[str]) -> list[Arm]:
     """All combinations, named by what differs."""
     if len(strategies) < 2 and len(backends) < 2:
         raise InvalidArgument.of("strategy", "name at least two of --strategy, or two of --backend")
+    for field, names in (("strategy", strategies), ("backend", backends)):
+        if len(set(names)) < len(names):
+            raise InvalidArgument.of(field, f"one is named twice: {', '.join(names)}")
     arms = []
     for strategy, backend in itertools.product(strategies or [""], backends or [""]):
         parts = [strategy if len(strategies) > 1 else "", backend if len(backends) > 1 else ""]
         arms.append(Arm(" / ".join(part for part in parts if part), strategy, backend))
     return arms
+
+
+def check_strategies(connection: Connection, names: Sequence[str]) -> None:
+    """Before the first search is paid for, and not when the second begins."""
+    listed = connection.controller.list_strategies(pb.ListStrategiesRequest()).strategies
+    known = [strategy.name for strategy in listed]
+    unknown = [name for name in names if name not in known]
+    if unknown:
+        raise InvalidArgument.of("strategy", f"{unknown[0]!r} is unknown; there are {', '.join(known)}")
 
 
 def run_one(connection: Connection, arm: Arm, seed: int, simulator: str, suite: str, budget: pb.Budget) -> Outcome:

@@ -45,6 +45,7 @@ def main() -> None:
     """Run the command line. Exit codes: 0 fine, 1 the policy or search failed, 2 wrong use or an rpc error, 130
     interrupted."""
     signal.signal(signal.SIGTERM, _terminated)
+    render.show_retries()
     try:
         app()
     except QuintainError as error:

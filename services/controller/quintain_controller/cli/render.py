@@ -4,6 +4,7 @@ error."""
 from __future__ import annotations
 
 import json
+import logging
 import os
 import re
 from collections.abc import Iterable
@@ -142,6 +143,27 @@ def budget_text(budget: controller_pb2.Budget) -> str:
     if budget.HasField("wall_seconds"):
         parts.append(f"{budget.wall_seconds / 60:g} min")
     return ", ".join(parts) or "none"
+
+
+class _Retries(logging.Handler):
+    """Says why a command waits: each reason once."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.WARNING)
+        self._said: set[str] = set()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        message = record.getMessage()
+        if message not in self._said:
+            self._said.add(message)
+            errors.print(f"[yellow]{escape(message)}[/]", soft_wrap=True)
+
+
+def show_retries() -> None:
+    """Show on standard error what the clients' log says of calls that are repeated."""
+    log = logging.getLogger("quintain.clients")
+    log.handlers = [_Retries()]
+    log.propagate = False
 
 
 def print_error(error: QuintainError) -> None:

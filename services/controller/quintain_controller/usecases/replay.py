@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 from quintain_controller.domain.model import (
     Candidate,
     CandidateState,
+    Gate,
     Order,
     SearchContext,
     SearchState,
@@ -192,5 +193,13 @@ async def _run_again(
     report.winner_equal = winner == record.winner_number
     if not report.winner_equal:
         report.differences.append(f"the winner was {record.winner_number} and is {winner} now")
-    if promotion is not None and promotion.gates != record.gates:
-        report.differences.append("the gates decided differently or for other reasons")
+    said = {(gate.name, gate.number): gate for gate in record.gates}
+    now = {(gate.name, gate.number): gate for gate in promotion.gates} if promotion is not None else {}
+    for name, number in {**said, **now}:
+        before, after = said.get((name, number)), now.get((name, number))
+        if before != after:
+            report.differences.append(f"gate {name} of candidate {number}: was {_said(before)}; is {_said(after)} now")
+
+
+def _said(gate: Gate | None) -> str:
+    return "not asked" if gate is None else f"{'passed' if gate.passed else 'refused'} ({gate.detail})"

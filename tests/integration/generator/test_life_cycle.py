@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import socket
 from contextlib import suppress
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from tests.support.generator import Stack, request, stack, until
 from quintain.errors import QuintainError, Unavailable
 from quintain.generator.v1 import generator_pb2 as pb
 from quintain.generator.v1.generator_pb2_grpc import GeneratorStub
+from quintain_generator.backends import wire as backend_wire
 
 
 async def _call_and_leave(s: Stack, request_id: str) -> None:
@@ -155,6 +157,23 @@ async def test_nobody_listening_is_down_too_and_costs_nothing(tmp_path: Path) ->
         with pytest.raises(Unavailable) as error:
             await s.generate_once(request("r1", "llm"))
     assert error.value.reason == "BACKEND_DOWN"
+    assert float(error.value.metadata["at_risk_usd"]) == 0
+
+
+@pytest.mark.parametrize("wire", ["openai", "compatible-whole", "anthropic"])
+async def test_a_connection_that_never_comes_about_is_given_up_soon_and_costs_nothing(
+    tmp_path: Path, wire: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(backend_wire, "CONNECT_SECONDS", 0.2)
+    with socket.create_server(("127.0.0.1", 0), backlog=0) as deaf:  # the kernel takes one, then ignores the others
+        address = deaf.getsockname()
+        with socket.create_connection(address):
+            options = {"base_url": f"http://{address[0]}:{address[1]}/v1", "api_key_file": str(tmp_path / "key")}
+            async with stack(tmp_path, wire, backend={"options": options, "max_calls": 2}) as s:
+                with pytest.raises(Unavailable) as error:
+                    await s.generate_once(request("r1", "llm"), timeout=30.0)
+    assert error.value.metadata["call_outcome"] == "connection"
+    assert error.value.metadata["calls"] == "2"
     assert float(error.value.metadata["at_risk_usd"]) == 0
 
 

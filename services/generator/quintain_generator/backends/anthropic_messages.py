@@ -21,7 +21,7 @@ from quintain_generator.backends.llm import (
     malformed,
     retry_after,
 )
-from quintain_generator.backends.wire import CLIENT_OPTIONS, usage_of, words
+from quintain_generator.backends.wire import CLIENT_OPTIONS, timeouts, usage_of, words
 
 _STOP = {
     "end_turn": CallOutcome.OK,
@@ -54,7 +54,7 @@ class AnthropicBackend(LLMBackend):
                 messages=self._turns([m for m in call.messages if m.role != "system"]),
                 max_tokens=call.allowance.max_output_tokens,
                 output_config={"effort": effort} if effort else omit,
-                timeout=call.timeout_seconds,
+                timeout=timeouts(call.timeout_seconds),
                 stream=True,
             )
             answer.request_id = stream.response.headers.get("request-id", "")

@@ -14,7 +14,7 @@ from pydantic import Field
 from quintain.plugins.backend import BackendCall, BackendOptions, BackendReply, CallOutcome, Message, Usage
 from quintain_generator.backends.llm import LLMBackend, LLMOptions, cut_off
 from quintain_generator.backends.openai_errors import CAUGHT, reply_for
-from quintain_generator.backends.wire import CLIENT_OPTIONS, usage_of, words
+from quintain_generator.backends.wire import CLIENT_OPTIONS, timeouts, usage_of, words
 
 _FINISH = {
     "stop": CallOutcome.OK,
@@ -62,7 +62,7 @@ class OpenAICompatibleBackend(LLMBackend):
             "model": self.model,
             "messages": chat_messages(call.messages),
             "reasoning_effort": effort,
-            "timeout": call.timeout_seconds,
+            "timeout": timeouts(call.timeout_seconds),
             **limit,
         }
         answer = _Answer()

@@ -11,7 +11,7 @@ from openai.types.responses import Response, ResponseUsage
 from quintain.plugins.backend import BackendCall, BackendOptions, BackendReply, CallOutcome, Message, Usage
 from quintain_generator.backends.llm import LLMBackend, LLMOptions, classify, cut_off
 from quintain_generator.backends.openai_errors import CAUGHT, reply_for
-from quintain_generator.backends.wire import CLIENT_OPTIONS, usage_of, words
+from quintain_generator.backends.wire import CLIENT_OPTIONS, timeouts, usage_of, words
 
 _TERMINAL = {"response.completed", "response.incomplete", "response.failed"}
 
@@ -41,7 +41,7 @@ class OpenAIBackend(LLMBackend):
             "max_output_tokens": call.allowance.max_output_tokens,
             "reasoning": {"effort": effort} if effort else omit,
             "store": False,
-            "timeout": call.timeout_seconds,
+            "timeout": timeouts(call.timeout_seconds),
         }
         parts: list[str] = []
         request_id = ""

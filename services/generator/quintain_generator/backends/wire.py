@@ -56,6 +56,14 @@ CLIENT_OPTIONS: dict[str, Any] = {
 """For an SDK's ``DefaultAsyncHttpxClient``."""
 
 
+CONNECT_SECONDS = 15.0
+"""For a connection, TLS included. A call that times out before there is one has certainly not been charged."""
+
+
+def timeouts(seconds: float) -> httpx2.Timeout:
+    return httpx2.Timeout(seconds, connect=min(seconds, CONNECT_SECONDS))
+
+
 def words(value: object) -> str:
     """Text of a field that should hold some; the SDKs do not check types."""
     return value if isinstance(value, str) else ""

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ast
 import asyncio
+import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from importlib.metadata import entry_points
@@ -78,6 +80,19 @@ async def test_every_built_in_backend_conforms(tmp_path: Path, kind: str) -> Non
     async with _options(kind, tmp_path) as (options, dead):
         results = await check_backend(plugin, support.MODEL, options, _task(), dead)
     assert [f"{r.name}: {r.message}" for r in results if not r.passed] == []
+
+
+async def test_the_backend_in_the_guide_conforms(tmp_path: Path) -> None:
+    guide = Path(__file__).parents[3] / "docs" / "plugins.md"
+    code, check = re.findall(
+        r"^```python\n(.*?)^```$", guide.read_text().split("## A backend")[1], re.DOTALL | re.MULTILINE
+    )
+    (tmp_path / "one.py").write_text(support.PARENT)
+    scope: dict[str, Any] = {"__name__": "shelf", "folder": tmp_path, "task": _task()}
+    exec(compile(code, "plugins.md", "exec", dont_inherit=True), scope)
+    top_level_await = ast.PyCF_ALLOW_TOP_LEVEL_AWAIT
+    await eval(compile(check, "plugins.md", "exec", flags=top_level_await, dont_inherit=True), scope)
+    assert len(scope["results"]) > 5
 
 
 class Careless(Backend):

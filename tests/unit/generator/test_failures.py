@@ -5,10 +5,11 @@ from __future__ import annotations
 import email.utils
 import time
 
+import httpx2
 import pytest
 
 from quintain.plugins.backend import BackendReply, CallOutcome, Usage
-from quintain_generator.backends.llm import classify, model_traits, retry_after
+from quintain_generator.backends.llm import broken, classify, model_traits, retry_after
 from quintain_generator.backends.wire import usage_of
 from quintain_generator.domain.generation import is_uncertain
 
@@ -109,3 +110,26 @@ def test_a_count_that_cannot_be_is_no_meter_reading(count: object) -> None:
     assert reading(cached=11) is None  # more than the whole
     assert reading(reasoning=count) == Usage(6, 4, 0, 5, 0)
     assert reading(reasoning=7) == Usage(6, 4, 0, 5, 5)
+
+
+@pytest.mark.parametrize(
+    ("error", "outcome", "sent"),
+    [
+        (httpx2.ConnectError("refused"), CallOutcome.CONNECTION, False),
+        (httpx2.ConnectTimeout("nobody"), CallOutcome.CONNECTION, False),
+        (httpx2.PoolTimeout("too many"), CallOutcome.CONNECTION, False),
+        (httpx2.ProxyError("407"), CallOutcome.CONNECTION, False),
+        (httpx2.ReadTimeout("slow"), CallOutcome.TIMEOUT, True),
+        (httpx2.ReadError("reset"), CallOutcome.CONNECTION, True),
+        (httpx2.WriteError("reset"), CallOutcome.CONNECTION, True),
+        (httpx2.RemoteProtocolError("cut"), CallOutcome.CONNECTION, True),
+        (httpx2.DecodingError("rubbish"), CallOutcome.MALFORMED, True),
+    ],
+)
+def test_only_a_request_that_certainly_never_left_costs_nothing(
+    error: httpx2.HTTPError, outcome: CallOutcome, sent: bool
+) -> None:
+    wrapped = RuntimeError("the SDK's own")
+    wrapped.__cause__ = error
+    reply = broken(wrapped, request_id="req_1")
+    assert (reply.outcome, reply.sent, reply.provider_request_id) == (outcome, sent, "req_1")

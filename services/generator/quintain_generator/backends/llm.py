@@ -230,7 +230,7 @@ def broken(error: BaseException, text: str = "", request_id: str = "") -> Backen
         cause = cause.__cause__
     if isinstance(cause, AnswerTooLarge | httpx2.DecodingError):
         return malformed(cause, request_id)
-    never_sent = isinstance(cause, httpx2.ConnectError | httpx2.ConnectTimeout | httpx2.PoolTimeout)
+    never_sent = isinstance(cause, httpx2.ConnectError | httpx2.ConnectTimeout | httpx2.PoolTimeout | httpx2.ProxyError)
     timed_out = isinstance(cause, httpx2.TimeoutException) and not never_sent
     reason = f"{type(cause or error).__name__}: {cause or error}"
     return BackendReply(

@@ -301,9 +301,10 @@ class GenerationStore:
         try:
             with self._engine.begin() as connection:
                 yield connection
-        except sa.exc.OperationalError as error:
+        except (sa.exc.OperationalError, sa.exc.InterfaceError, sa.exc.TimeoutError) as error:
+            cause = getattr(error, "orig", None) or error
             raise Unavailable(
-                f"the store of generations failed: {type(error.orig).__name__}", reason="STORE_DOWN",
+                f"the store of generations failed: {type(cause).__name__}", reason="STORE_DOWN",
                 retry_after_seconds=5.0,
             ) from error  # fmt: skip
 

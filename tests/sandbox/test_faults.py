@@ -66,6 +66,14 @@ def test_a_fork_server_that_is_killed_while_idle_is_replaced(own_jail: Jail) -> 
     assert own_jail.server_pids != (before,)
 
 
+def test_a_fork_server_that_is_killed_while_it_starts_is_waited_for(own_jail: Jail) -> None:
+    (before,) = own_jail.server_pids
+    os.kill(before, signal.SIGKILL)
+    until(lambda: own_jail.server_pids[0] not in (before, 0))
+    os.kill(own_jail.server_pids[0], signal.SIGKILL)
+    assert _ask(own_jail) == 42
+
+
 @pytest.mark.parametrize("source", [ENDLESS, BLOCKED])
 def test_a_fork_server_that_dies_in_the_middle_of_a_run_is_not_the_policys_fault(own_jail: Jail, source: str) -> None:
     (server,) = own_jail.server_pids

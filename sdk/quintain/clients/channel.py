@@ -14,12 +14,22 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import grpc
-from pydantic import Field, SecretStr
+from pydantic import Field
 
 from quintain.errors import Aborted, DeadlineExceeded, QuintainError, ResourceExhausted, Unavailable
-from quintain.service.config import Settings
+from quintain.service.config import ClientTls, Endpoint
 from quintain.service.status import from_rpc_error
 from quintain.service.tracing import outgoing_metadata
+
+__all__ = [
+    "AsyncCaller",
+    "ClientSettings",
+    "ClientTls",
+    "SyncCaller",
+    "call_metadata",
+    "channel_arguments",
+    "retry_delay",
+]
 
 T = TypeVar("T")
 
@@ -29,27 +39,15 @@ _FIRST_DELAY_SECONDS = 0.1
 _MAX_DELAY_SECONDS = 5.0
 
 
-class ClientTls(Settings):
-    """Trust for the server (None: the system's roots), and a client certificate where the server asks for one."""
-
-    ca_file: Path | None = Field(None, description="PEM roots to trust; none: the system's")
-    certificate_file: Path | None = Field(None, description="PEM chain of this client (mTLS)")
-    key_file: Path | None = Field(None, description="PEM key of this client")
-
-
-class ClientSettings(Settings):
+class ClientSettings(Endpoint):
     """How to reach a service. A host name may have many addresses (a headless service): work is spread over all."""
 
-    address: str = Field(description="host:port; or a gRPC target such as ipv4:10.0.0.1:7071,10.0.0.2:7071")
-    token: SecretStr | None = Field(None, description="bearer token that the server asks for")
-    tls: ClientTls | None = None
     timeout_seconds: float = Field(600.0, gt=0, description="default deadline of a call, retries included")
     retries: bool = Field(True, description="false: one try, errors go to the caller, who retries")
-    max_message_bytes: int = Field(32 * 1024 * 1024, gt=0, description="largest gRPC message, either way")
     caller: str = Field("", description="name for the server's fair shares")
 
 
-def channel_arguments(settings: ClientSettings) -> tuple[str, list[tuple[str, Any]], grpc.ChannelCredentials | None]:
+def channel_arguments(settings: Endpoint) -> tuple[str, list[tuple[str, Any]], grpc.ChannelCredentials | None]:
     """Target, options and credentials for `grpc.insecure_channel`/`secure_channel` and their asyncio twins."""
     options: list[tuple[str, Any]] = [
         ("grpc.max_receive_message_length", settings.max_message_bytes),
@@ -67,13 +65,13 @@ def channel_arguments(settings: ClientSettings) -> tuple[str, list[tuple[str, An
     return settings.address if is_target else f"dns:///{settings.address}", options, credentials
 
 
+def token_metadata(settings: Endpoint) -> tuple[tuple[str, str], ...]:
+    return () if settings.token is None else (("authorization", f"Bearer {settings.token.get_secret_value()}"),)
+
+
 def call_metadata(settings: ClientSettings) -> tuple[tuple[str, str], ...]:
-    metadata: list[tuple[str, str]] = []
-    if settings.token is not None:
-        metadata.append(("authorization", f"Bearer {settings.token.get_secret_value()}"))
-    if settings.caller:
-        metadata.append(("quintain-caller", settings.caller))
-    return tuple(metadata)
+    caller = (("quintain-caller", settings.caller),) if settings.caller else ()
+    return (*token_metadata(settings), *caller)
 
 
 def retry_delay(error: QuintainError, attempt: int, deadline: float) -> float:

@@ -10,7 +10,7 @@ from typing import Any, NoReturn, TypeVar, cast
 
 import grpc
 
-from quintain.clients.channel import ClientSettings, call_metadata, channel_arguments
+from quintain.clients.channel import channel_arguments, token_metadata
 from quintain.errors import InvalidArgument, NotFound, QuintainError
 from quintain.plugins.simulator import (
     Description,
@@ -27,6 +27,7 @@ from quintain.plugins.simulator import (
     SimulatorFault,
     Suite,
 )
+from quintain.service.config import Endpoint
 from quintain.service.simulator_messages import (
     description_from,
     failure_message,
@@ -55,8 +56,8 @@ class RemoteSimulator:
 
     guest_module = ""
 
-    def __init__(self, address: str | ClientSettings, *, message_seconds: float = 120.0) -> None:
-        settings = address if isinstance(address, ClientSettings) else ClientSettings(address=address)
+    def __init__(self, address: str | Endpoint, *, message_seconds: float = 120.0) -> None:
+        settings = address if isinstance(address, Endpoint) else Endpoint(address=address)
         self.address = settings.address
         self._settings = settings
         self._message_seconds = message_seconds
@@ -151,7 +152,7 @@ class RemoteSimulator:
             return stubs.SimulatorStub(self._channel)
 
     def _metadata(self) -> tuple[tuple[str, str], ...]:
-        return call_metadata(self._settings)
+        return token_metadata(self._settings)
 
     def _unary(self, method: Callable[..., T], request: Any) -> T:
         try:

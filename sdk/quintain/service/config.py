@@ -73,6 +73,23 @@ class ServerSettings(Settings):
         return self
 
 
+class ClientTls(Settings):
+    """Trust for the server (None: the system's roots), and a client certificate where the server asks for one."""
+
+    ca_file: Path | None = Field(None, description="PEM roots to trust; none: the system's")
+    certificate_file: Path | None = Field(None, description="PEM chain of this client (mTLS)")
+    key_file: Path | None = Field(None, description="PEM key of this client")
+
+
+class Endpoint(Settings):
+    """Where a gRPC server is and what it asks for."""
+
+    address: str = Field(description="host:port; or a gRPC target such as ipv4:10.0.0.1:7071,10.0.0.2:7071")
+    token: SecretStr | None = Field(None, description="bearer token that the server asks for")
+    tls: ClientTls | None = None
+    max_message_bytes: int = Field(32 * 1024 * 1024, gt=0, description="largest gRPC message, either way")
+
+
 S = TypeVar("S", bound=Settings)
 
 

@@ -31,7 +31,7 @@ from quintain.plugins.simulator import (
     Simulator,
     SimulatorFault,
 )
-from quintain.service.config import ConfigError, ServerSettings, explain
+from quintain.service.config import ConfigError, ServerSettings, TlsSettings, explain
 from quintain.service.guest_bundle import bundle_guest
 from quintain.service.logs import configure_logging
 from quintain.service.server import run_service
@@ -236,14 +236,19 @@ def main() -> None:
     parser.add_argument("--metrics-listen", default="127.0.0.1:0", help="host:port of the Prometheus endpoint")
     parser.add_argument("--address-file", help="JSON file with the bound addresses, written once serving")
     parser.add_argument("--token-file", help="file that holds the bearer token that callers must send")
+    parser.add_argument("--certificate-file", help="PEM chain of the server, for TLS")
+    parser.add_argument("--key-file", help="PEM key of the server")
+    parser.add_argument("--client-ca-file", help="PEM; clients must show a certificate of this CA (mTLS)")
     options = parser.parse_args()
     configure_logging("simulator")
+    tls = {key: getattr(options, key) for key in TlsSettings.model_fields if getattr(options, key)}
     try:
         settings = ServerSettings(
             listen=options.listen,
             metrics_listen=options.metrics_listen,
             address_file=options.address_file,
             token_file=options.token_file,
+            tls=TlsSettings.model_validate(tls) if tls else None,
         )
         run_service(SimulatorService(load_installed(options.name)), settings)
     except ValidationError as error:

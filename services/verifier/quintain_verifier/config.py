@@ -5,10 +5,11 @@ from __future__ import annotations
 import os
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
-from quintain.service.config import ServerSettings, Settings
+from quintain.service.config import Endpoint, ServerSettings, Settings
 from quintain_verifier.sandbox.limits import DEFAULT_LIMITS, MAX_LIMITS, MIB, Limits
 
 
@@ -50,10 +51,27 @@ class VerifierSettings(Settings):
     default_limits: LimitSettings = LimitSettings()
     maximum_limits: LimitSettings = LimitSettings()
     simulators: tuple[str, ...] = Field((), description="installed simulators to offer; empty: all")
-    remote_simulators: dict[str, str] = Field({}, description="name = host:port of simulators that others serve")
+    remote_simulators: dict[str, Endpoint] = Field({}, description="simulators that others serve, by name")
     records: RecordSettings = RecordSettings()
     production: bool = Field(False, description="refuse everything that is for development only")
     insecure_dev: bool = Field(False, description="run policies without a jail; verdicts are marked as weak")
+
+    @field_validator("remote_simulators", mode="before")
+    @classmethod
+    def _address_alone(cls, given: Any) -> Any:
+        """`far = "host:port"` is short for a table with an address only."""
+        if not isinstance(given, dict):
+            return given
+        return {name: {"address": of} if isinstance(of, str) else of for name, of in given.items()}
+
+    @field_validator("remote_simulators")
+    @classmethod
+    def _files_exist(cls, given: dict[str, Endpoint]) -> dict[str, Endpoint]:
+        for name, endpoint in given.items():
+            for key, file in endpoint.tls or ():
+                if file is not None and not file.is_file():
+                    raise ValueError(f"{name}.tls.{key}: {file} is not a file")
+        return given
 
     @model_validator(mode="after")
     def _safe_in_production(self) -> VerifierSettings:

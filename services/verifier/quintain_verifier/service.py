@@ -42,8 +42,9 @@ class VerifierService:
             Records(records.memory_bytes, records.file, records.file_rows),
             only_strict=not settings.insecure_dev,
         )
+        addresses = {name: endpoint.address for name, endpoint in settings.remote_simulators.items()}
         self._servicer = VerifierServicer(
-            self._verification, simulators, self._threads, settings.remote_simulators, settings.limits_default
+            self._verification, simulators, self._threads, addresses, settings.limits_default
         )
 
     async def start(self) -> None:

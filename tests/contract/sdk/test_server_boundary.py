@@ -2,7 +2,6 @@
 
 import asyncio
 import socket
-import subprocess
 import urllib.request
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
@@ -14,6 +13,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 from prometheus_client import REGISTRY
 from pydantic import ValidationError
+from tests.support.certificates import certificates
 
 from quintain.clients import AsyncController, AsyncVerifier, ClientSettings
 from quintain.clients.channel import ClientTls
@@ -139,21 +139,6 @@ async def test_a_bearer_token_is_required_but_not_for_health() -> None:
         answer = await health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest())
     assert answer.status == health_pb2.HealthCheckResponse.SERVING
     await server.stop()
-
-
-def certificates(folder: Path) -> None:
-    """A CA, a server and a client certificate, made by openssl."""
-
-    def openssl(*arguments: str) -> None:
-        subprocess.run(["openssl", *arguments], cwd=folder, check=True, capture_output=True)
-
-    new = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]
-    openssl("req", "-x509", *new, "-keyout", "ca.key", "-out", "ca.crt", "-subj", "/CN=test-ca", "-days", "2")
-    (folder / "san").write_text("subjectAltName=IP:127.0.0.1,DNS:localhost")
-    for name in ("server", "client"):
-        openssl("req", *new, "-keyout", f"{name}.key", "-out", f"{name}.csr", "-subj", f"/CN={name}")
-        sign = ["-CA", "ca.crt", "-CAkey", "ca.key", "-CAcreateserial", "-days", "2", "-extfile", "san"]
-        openssl("x509", "-req", "-in", f"{name}.csr", "-out", f"{name}.crt", *sign)
 
 
 async def test_mutual_tls_lets_in_who_has_a_certificate_and_nobody_else(tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ from typing import Any
 from urllib.request import urlopen
 
 import pytest
+from tests.support.certificates import certificates
 from tests.support.processes import until
 from tests.support.verifier import BY_HASH, PERFECT, PLUGINS, RAISING, running_verifier, verify
 from tiny_simulator.plugin import TinySimulator
@@ -36,8 +37,10 @@ from quintain.plugins.simulator import (
     Simulator,
     SimulatorFault,
 )
+from quintain.service.config import ConfigError, Endpoint, load_settings
 from quintain.service.guest_bundle import bundle_guest
 from quintain.verifier.v1 import verifier_pb2 as pb
+from quintain_verifier.config import VerifierSettings
 from quintain_verifier.registry import RegistryError, load_simulators
 from quintain_verifier.sandbox.jail import Jail
 
@@ -45,9 +48,10 @@ SERVE = [sys.executable, "-m", "quintain.service.simulator_server", "--listen", 
 
 
 @contextmanager
-def served(name: str, folder: Path) -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
+def served(name: str, folder: Path, *options: str) -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
     file = folder / "simulator.json"
-    process = subprocess.Popen([*SERVE, "--name", name, "--address-file", str(file)], env={"PYTHONPATH": str(PLUGINS)})
+    command = [*SERVE, "--name", name, "--address-file", str(file), *options]
+    process = subprocess.Popen(command, env={"PYTHONPATH": str(PLUGINS)})
     try:
         until(lambda: file.exists() or process.poll() is not None)
         yield json.loads(file.read_text())["address"], process
@@ -207,6 +211,53 @@ def test_the_verifier_gives_the_same_verdict_on_a_remote_simulator(tiny_address:
             assert near == far
 
 
+def test_a_remote_simulator_may_ask_for_a_token_and_a_certificate(tmp_path: Path) -> None:
+    certificates(tmp_path)
+    (tmp_path / "token").write_text("a-secret-token\n")
+    files = {name: str(tmp_path / f"{name}.crt") for name in ("ca", "server", "client")}
+    keys = {name: str(tmp_path / f"{name}.key") for name in ("server", "client")}
+    asked = ["--token-file", str(tmp_path / "token"), "--certificate-file", files["server"]]
+    asked += ["--key-file", keys["server"], "--client-ca-file", files["ca"]]
+    with served("tiny", tmp_path, *asked) as (address, _):
+        tls = {"ca_file": files["ca"], "certificate_file": files["client"], "key_file": keys["client"]}
+        simulators = {
+            "known": {"address": address, "token": "a-secret-token", "tls": tls},
+            "stranger": {"address": address, "token": "a-wrong-token", "tls": tls},
+            "uncertified": {"address": address, "token": "a-secret-token", "tls": {"ca_file": files["ca"]}},
+        }
+        config = f"workers = 1\nremote_simulators = {_inline_toml(simulators)}\n"
+        with running_verifier(tmp_path, config) as running, running.client(retries=False) as client:
+            verdict = verify(client, PERFECT, simulator="known", check_determinism=True).verdict
+            assert verdict.status == pb.VERDICT_STATUS_OK
+            assert verdict.train.score == 1.0
+            for name, reason in (("stranger", "UNAUTHENTICATED"), ("uncertified", "UNAVAILABLE")):
+                with pytest.raises(Unavailable, match=reason):
+                    verify(client, PERFECT, simulator=name)
+        assert "secret-token" not in (tmp_path / "log").read_text()
+
+
+def _inline_toml(value: Any) -> str:
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{key} = {_inline_toml(inner)}" for key, inner in value.items()) + "}"
+    return json.dumps(value)
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ({"far": {"tls": {}}}, "remote_simulators.far.address: Field required"),
+        ({"far": {"address": "host:1", "timeout": 3}}, "remote_simulators.far.timeout: Extra inputs are not permitted"),
+        ({"far": {"address": "h:1", "tls": {"ca_file": "/none.pem"}}}, "far.tls.ca_file: /none.pem is not a file"),
+        ({"far": 7}, "remote_simulators.far"),
+    ],
+)
+def test_a_wrong_remote_simulator_is_named(tmp_path: Path, given: Any, words: str) -> None:
+    file = tmp_path / "verifier.toml"
+    file.write_text(f"remote_simulators = {_inline_toml(given)}\n")
+    with pytest.raises(ConfigError, match=words):
+        load_settings(VerifierSettings, str(file), "QUINTAIN_TEST__")
+
+
 def test_a_remote_simulators_death_is_not_the_policys_fault(tmp_path: Path) -> None:
     config = 'workers = 1\n[remote_simulators]\nfar = "{}"\n'
     fragile = {"simulator": "far", "suite": "", "scenarios": ["fragile"]}
@@ -269,4 +320,4 @@ def test_a_simulator_that_is_not_there_is_named() -> None:
     with pytest.raises(RegistryError, match=r"\['nope'\] are not installed; installed are .*'tiny'"):
         load_simulators(("nope",), {})
     with pytest.raises(RegistryError, match="both installed and remote"):
-        load_simulators(("tiny",), {"tiny": "host:1"})
+        load_simulators(("tiny",), {"tiny": Endpoint(address="host:1")})

@@ -15,7 +15,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -102,10 +102,17 @@ class ForkServer:
         """Of the server process, 0 while there is none."""
         return self._process.pid if self._process is not None else 0
 
+    def wait_started(self, seconds: float) -> None:
+        """After `start`: raises SandboxFault (with the trouble) if its first start fails or takes longer."""
+        self._wait(lambda: bool(self._control or self._failed_starts), seconds)
+
     def wait_ready(self, seconds: float) -> None:
-        """Raises SandboxFault (with the last trouble) when it is not up within `seconds` or cannot start."""
+        """Raises SandboxFault (with the last trouble) if no start succeeds within `seconds`."""
+        self._wait(lambda: self._control is not None, seconds)
+
+    def _wait(self, condition: Callable[[], bool], seconds: float) -> None:
         with self._changed:
-            self._changed.wait_for(lambda: self._control or self._closing or self._failed_starts, seconds)
+            self._changed.wait_for(lambda: condition() or self._closing, seconds)
             if self._control is None:
                 raise SandboxFault(f"no fork server: {self._problem or 'not started in time'}")
 

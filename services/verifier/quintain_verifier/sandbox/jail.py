@@ -73,7 +73,7 @@ class Jail:
             server.start()
         try:
             for server in self._servers:
-                server.wait_ready(START_SECONDS)
+                server.wait_started(START_SECONDS)
                 self._probe(server)
         except SandboxFault:
             self.close()

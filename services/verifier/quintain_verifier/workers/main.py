@@ -14,6 +14,7 @@ import sys
 import threading
 
 from quintain.plugins.simulator import InvalidInput, Simulator, SimulatorFault
+from quintain.service.config import Endpoint
 from quintain_verifier.registry import load_simulators
 from quintain_verifier.sandbox.faults import RunCancelled, SandboxFault
 from quintain_verifier.workers.messages import (
@@ -50,7 +51,8 @@ def main() -> None:
         return
     if not isinstance(settings, WorkerSettings):
         raise SystemExit("the first message to a worker must be its settings")
-    simulators = load_simulators(settings.simulators, settings.remote_simulators)
+    remote = {name: Endpoint.model_validate(plain) for name, plain in settings.remote_simulators.items()}
+    simulators = load_simulators(settings.simulators, remote)
     guests = tuple(sorted({s.guest_module for s in simulators.values() if s.guest_module}))
     jails = Jails(guests, insecure_dev=settings.insecure_dev)
     try:

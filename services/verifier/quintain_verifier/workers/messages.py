@@ -4,7 +4,7 @@ are ours; a policy never sees this channel."""
 from __future__ import annotations
 
 import struct
-from typing import Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 import msgspec
 
@@ -19,10 +19,11 @@ Fault: TypeAlias = Literal["sandbox", "simulator", "build_changed", "invalid_inp
 
 
 class WorkerSettings(msgspec.Struct, frozen=True, tag=True):
-    """The first message to a worker. `simulators` empty: all that are installed."""
+    """The first message to a worker. `simulators` empty: all that are installed. `remote_simulators`: their endpoints
+    as plain values, tokens included."""
 
     simulators: tuple[str, ...]
-    remote_simulators: dict[str, str]
+    remote_simulators: dict[str, dict[str, Any]]
     insecure_dev: bool
 
 

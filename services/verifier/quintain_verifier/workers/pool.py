@@ -14,6 +14,7 @@ from typing import Any
 import msgspec
 import structlog
 
+from quintain.service.config import Endpoint
 from quintain_verifier import metrics
 from quintain_verifier.config import VerifierSettings
 from quintain_verifier.sandbox.report import IsolationReport
@@ -297,7 +298,13 @@ class WorkerPool:
 
 def spawn_workers(settings: VerifierSettings) -> WorkerPool:
     """The worker processes, started."""
-    worker = WorkerSettings(settings.simulators, settings.remote_simulators, settings.insecure_dev)
+    remote = {name: _plain(endpoint) for name, endpoint in settings.remote_simulators.items()}
+    worker = WorkerSettings(settings.simulators, remote, settings.insecure_dev)
     pool = WorkerPool(settings.worker_count, worker)
     pool.spawn()
     return pool
+
+
+def _plain(endpoint: Endpoint) -> dict[str, Any]:
+    token = endpoint.token.get_secret_value() if endpoint.token else None
+    return {**endpoint.model_dump(mode="json"), "token": token}

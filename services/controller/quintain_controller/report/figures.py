@@ -15,6 +15,8 @@ from quintain_controller.report.data import ReportData, ancestors, best_so_far
 
 # Okabe and Ito's palette: told apart by the colour-blind.
 BEST, OTHER, BASELINE, BOUND, FAILED, HELD_OUT = "#0072B2", "#9AA5B1", "#555555", "#009E73", "#D55E00", "#CC79A7"
+CANDIDATE = "candidate"
+MOST_TICKS = 20
 OPERATOR_COLOURS = {
     "seed": "#222222",
     "full": "#E69F00",
@@ -42,7 +44,7 @@ def score_over_candidates(data: ReportData) -> go.Figure:
     )
     _failures(figure, data)
     _scale(figure, data)
-    return _styled(figure, data, "candidate")
+    return _styled(figure, data, CANDIDATE)
 
 
 def score_over_usd(data: ReportData) -> go.Figure | None:
@@ -88,7 +90,7 @@ def lineage(data: ReportData) -> go.Figure:
                 text=[_hover(c) for c in made],
                 hovertemplate="%{text}<extra></extra>",
             )
-    return _styled(figure, data, "candidate")
+    return _styled(figure, data, CANDIDATE)
 
 
 def held_out(data: ReportData) -> go.Figure | None:
@@ -106,7 +108,7 @@ def held_out(data: ReportData) -> go.Figure | None:
         figure.add_scatter(
             x=[n for n, _ in points], y=values, mode="lines+markers", name=name, line={"color": colour, "width": 2}
         )
-    styled = _styled(figure, data, "candidate")
+    styled = _styled(figure, data, CANDIDATE)
     styled.update_yaxes(title_text="normalized (1 = bound)", tickformat=".0%", rangemode="tozero")
     return styled
 
@@ -165,5 +167,7 @@ def _styled(figure: go.Figure, data: ReportData, x_title: str) -> go.Figure:
         hoverlabel={"align": "left"},
     )
     figure.update_xaxes(title_text=x_title, automargin=True)
+    if x_title == CANDIDATE and len(data.candidates) <= MOST_TICKS:
+        figure.update_xaxes(dtick=1)  # there is no candidate 0.5
     figure.update_yaxes(title_text=f"{objective.name or 'score'}{unit}", automargin=True)
     return figure

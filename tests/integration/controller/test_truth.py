@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
+import pytest
 from tests.integration.controller.conftest import NewStack, Stack, candidates, create, get, watch
-from tests.integration.controller.fakes import Backend
+from tests.integration.controller.fakes import BASELINE, Backend
 
 from quintain.controller.v1 import controller_pb2 as pb
 from quintain.type.v1 import type_pb2
+from quintain.verifier.v1 import verifier_pb2
 
 OVERFITTER = "overfit = True\nx = 0.75\n"
 
@@ -39,6 +41,34 @@ async def test_without_any_real_improvement_nobody_wins(new_stack: NewStack) -> 
     search = await get(client, search_id)
     assert not search.HasField("winner")
     assert not any(e.HasField("promoted") for e in events)
+
+
+@pytest.mark.parametrize("gate", ["held_out", "bootstrap", "determinism", "confirmation"])
+async def test_each_gate_alone_keeps_everybody_from_winning(stack: Stack, gate: str) -> None:
+    honest = stack.verifier.result
+
+    def spoiled(request: verifier_pb2.VerifyRequest) -> verifier_pb2.VerifyResult:
+        result = honest(request)
+        verdict, held_out = result.verdict, [s for s in result.verdict.scenarios if s.part == type_pb2.PART_HELD_OUT]
+        if gate == "determinism" and request.check_determinism:
+            verdict.status = verifier_pb2.VERDICT_STATUS_NONDETERMINISTIC
+        elif gate == "confirmation" and request.confirm:
+            verdict.confirmed = False
+        elif gate == "bootstrap" and held_out and request.policy.source != BASELINE:
+            held_out[0].normalized = 0.0  # one scenario got worse
+        elif gate == "held_out" and held_out:
+            verdict.held_out.score = verdict.held_out.baseline_score - 0.01
+        return result
+
+    stack.verifier.result = spoiled  # type: ignore[method-assign]
+    client = await stack.start()
+    search_id = await create(client)
+    events = await watch(client, search_id)
+    search = await get(client, search_id)
+    assert search.best.score > search.best.baseline_score
+    assert not search.HasField("winner")
+    assert not any(e.HasField("promoted") for e in events)
+    assert {g.name for g in search.gates if not g.passed} == {gate}
 
 
 async def test_no_backend_ever_hears_of_the_held_out_scenarios(stack: Stack) -> None:

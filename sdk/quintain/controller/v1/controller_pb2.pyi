@@ -87,7 +87,11 @@ Global___CandidateState: _TypeAlias = CandidateState  # noqa: Y015
 @_typing.final
 class Budget(_message.Message):
     """Budget bounds a search; unset means no bound of that kind. At least one of candidates, verifications, usd, tokens,
-    wall_seconds must be set.
+    wall_seconds must be set, and what is set must be positive. No candidate is asked for that may exceed a bound, so that
+    dollars, candidates and verifications are never exceeded; wall_seconds ends the asking, what is under way is finished.
+    Tokens are kept by estimates, since nobody knows how long an answer will be: each generation under way is counted as
+    five quarters of the longest so far, and may exceed the bound by what it is longer. Verifications are those of candidates;
+    held-out scores and gates are not counted.
     """
 
     DESCRIPTOR: _descriptor.Descriptor

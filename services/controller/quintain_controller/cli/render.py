@@ -12,7 +12,7 @@ from typing import Any
 
 from google.protobuf.json_format import MessageToDict
 from google.protobuf.message import Message
-from rich.console import Console
+from rich.console import Console, ConsoleOptions, RenderResult
 from rich.markup import escape
 from rich.table import Table
 
@@ -22,6 +22,7 @@ from quintain.type.v1 import type_pb2
 from quintain.verifier.v1 import verifier_pb2
 
 PIPE_WIDTH = 140  # where nothing says how wide the reader is
+LEAST_COLUMN = 11  # what a column of a table needs to be read, its border included
 
 errors = Console(stderr=True, highlight=False, soft_wrap=True)  # commands to copy stay on one line
 out = Console(highlight=False)
@@ -87,11 +88,28 @@ def share_of_bound(score: float | None, bound: float | None, direction: int) -> 
     return numerator / denominator if denominator else None
 
 
+class _Table(Table):
+    """Written as records, a line for each cell, where the terminal is too narrow for so many columns."""
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        if options.max_width >= LEAST_COLUMN * len(self.columns):
+            yield from super().__rich_console__(console, options)
+            return
+        if self.title:
+            yield console.render_str(f"[bold]{self.title}[/]")
+        for cells in zip(*(column.cells for column in self.columns), strict=True):
+            named = [(str(column.header), str(cell)) for column, cell in zip(self.columns, cells, strict=True)]
+            lines = [f"[dim]{header}[/] {cell}" if header else cell for header, cell in named if cell]
+            yield console.render_str("\n".join([*lines, ""]))
+
+
 def table(*columns: str, title: str = "", numeric: Iterable[str] = ()) -> Table:
-    made = Table(title=title or None, title_justify="left", title_style="bold")
+    made = _Table(title=title or None, title_justify="left", title_style="bold")
     right = set(numeric)
     for column in columns:
-        made.add_column(column, justify="right" if column in right else "left", overflow="fold")
+        # What a row is called by is for copying, so it stays in one piece.
+        first = column == columns[0]
+        made.add_column(column, justify="right" if column in right else "left", overflow="fold", no_wrap=first)
     return made
 
 

@@ -263,8 +263,10 @@ class FaultServer:
         seen.completed = True
         if fault == "cut_after_answer":
             return False
-        if fault == "hang_after_answer":
-            await gone
+        if fault == "hang_after_answer":  # with a sign of life now and then
+            while not gone.done():
+                await _chunk(writer, b": alive\n\n" + protocol.unknown_events()[-1])
+                await asyncio.wait({gone}, timeout=self._drip)
             return False
         await _chunk(writer, b"")
         return True

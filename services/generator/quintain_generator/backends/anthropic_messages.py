@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
@@ -21,7 +22,7 @@ from quintain_generator.backends.llm import (
     malformed,
     retry_after,
 )
-from quintain_generator.backends.wire import CLIENT_OPTIONS, timeouts, usage_of, words
+from quintain_generator.backends.wire import CLIENT_OPTIONS, let_it_end, timeouts, usage_of, words
 
 _STOP = {
     "end_turn": CallOutcome.OK,
@@ -59,12 +60,14 @@ class AnthropicBackend(LLMBackend):
             )
             answer.request_id = stream.response.headers.get("request-id", "")
             call.identified(answer.request_id)
-            async with stream:
+            async with stream, asyncio.timeout(None) as rest:
                 async for event in stream:
                     answer.take(event)
                     call.progress(answer.characters)
                     if answer.finished:
-                        break
+                        let_it_end(rest)
+            return answer.reply()
+        except TimeoutError:  # a server that does not hang up
             return answer.reply()
         except (anthropic.AnthropicError, httpx2.HTTPError, *MALFORMED_ERRORS) as error:
             if answer.finished:  # what broke came after the answer
@@ -171,12 +174,14 @@ class _Answer:
 
 def _failure(error: Exception, answer: _Answer) -> BackendReply:
     if isinstance(error, anthropic.APIStatusError):  # status 200: an error event inside the stream
-        outcome = classify(error.status_code, error.error_code, error.type)
+        message = error.api_message or error.message
+        broke = "billing_error" if "credit balance is too low" in message else None  # said as an invalid request
+        outcome = classify(error.status_code, error.error_code, error.type, broke)
         return BackendReply(
             outcome,
             text=answer.text,
             usage=answer.usage,
-            detail=http_error(error.status_code, error.api_message or error.message),
+            detail=http_error(error.status_code, message),
             provider_request_id=words(error.request_id) or answer.request_id,
             retry_after_seconds=retry_after(error.response.headers),
         )

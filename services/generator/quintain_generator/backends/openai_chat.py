@@ -14,17 +14,21 @@ from pydantic import Field
 from quintain.plugins.backend import BackendCall, BackendOptions, BackendReply, CallOutcome, Message, Usage
 from quintain_generator.backends.llm import LLMBackend, LLMOptions, cut_off
 from quintain_generator.backends.openai_errors import CAUGHT, reply_for
-from quintain_generator.backends.wire import CLIENT_OPTIONS, timeouts, usage_of, words
+from quintain_generator.backends.wire import (
+    CLIENT_OPTIONS,
+    END_SECONDS,
+    METER_SECONDS,
+    let_it_end,
+    timeouts,
+    usage_of,
+    words,
+)
 
 _FINISH = {
     "stop": CallOutcome.OK,
     "length": CallOutcome.TRUNCATED,
     "content_filter": CallOutcome.CONTENT_FILTER,
 }
-
-
-# How long to wait for the meter reading, which comes after the answer's end if it comes at all.
-_METER_SECONDS = 5.0
 
 
 class CompatibleOptions(LLMOptions):
@@ -79,12 +83,10 @@ class OpenAICompatibleBackend(LLMBackend):
                 async for chunk in stream:
                     answer.take_chunk(chunk)
                     call.progress(answer.characters)
-                    if answer.finished and answer.metered:
-                        break
-                    if answer.finished and rest.when() is None:
-                        rest.reschedule(asyncio.get_running_loop().time() + _METER_SECONDS)
+                    if answer.finished:
+                        let_it_end(rest, END_SECONDS if answer.metered else METER_SECONDS)
             return answer.reply()
-        except TimeoutError:  # an answer without a reading, by a server that does not hang up
+        except TimeoutError:  # a server that does not hang up
             return answer.reply()
         except CAUGHT as error:
             if answer.finished:  # what broke came after the answer

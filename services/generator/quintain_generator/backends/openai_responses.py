@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
@@ -11,7 +12,7 @@ from openai.types.responses import Response, ResponseUsage
 from quintain.plugins.backend import BackendCall, BackendOptions, BackendReply, CallOutcome, Message, Usage
 from quintain_generator.backends.llm import LLMBackend, LLMOptions, classify, cut_off
 from quintain_generator.backends.openai_errors import CAUGHT, reply_for
-from quintain_generator.backends.wire import CLIENT_OPTIONS, timeouts, usage_of, words
+from quintain_generator.backends.wire import CLIENT_OPTIONS, let_it_end, timeouts, usage_of, words
 
 _TERMINAL = {"response.completed", "response.incomplete", "response.failed"}
 
@@ -46,6 +47,7 @@ class OpenAIBackend(LLMBackend):
         parts: list[str] = []
         request_id = ""
         events = characters = 0
+        reply: BackendReply | None = None
         try:
             if not self._stream:
                 whole: Response = await self._responses.create(**common)
@@ -53,7 +55,7 @@ class OpenAIBackend(LLMBackend):
             stream: AsyncStream[Any] = await self._responses.create(**common, stream=True)
             request_id = stream.response.headers.get("x-request-id", "")
             call.identified(request_id)
-            async with stream:
+            async with stream, asyncio.timeout(None) as rest:
                 async for event in stream:
                     events += 1
                     kind = getattr(event, "type", None)  # an event may be of a kind that nobody knows
@@ -69,9 +71,12 @@ class OpenAIBackend(LLMBackend):
                             provider_request_id=request_id,
                         )
                     elif kind in _TERMINAL:
-                        return _reply(event.response, request_id, "".join(parts))
-            return cut_off(events, "".join(parts), request_id)
-        except CAUGHT as error:
+                        reply = _reply(event.response, request_id, "".join(parts))
+                        let_it_end(rest)
+            return reply or cut_off(events, "".join(parts), request_id)
+        except (TimeoutError, *CAUGHT) as error:  # a timeout: a server that does not hang up
+            if reply is not None:
+                return reply
             return reply_for(error, "".join(parts), request_id)
 
     async def close(self) -> None:

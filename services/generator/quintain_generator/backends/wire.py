@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -12,7 +13,7 @@ from quintain.plugins.backend import Usage
 MAX_ANSWER_BYTES = 64 * 1024 * 1024
 """Of one answer. A stream of 128k tokens has about 40 MB; more than this is no answer."""
 
-MAX_LINE_BYTES = 16 * 1024 * 1024
+MAX_LINE_BYTES = 8 * 1024 * 1024
 """Of one line (an event, or a whole answer that is not streamed): an SDK copies what it has at each piece of it."""
 
 _MOST_TOKENS = 10**9  # a count above this is no count
@@ -54,6 +55,19 @@ CLIENT_OPTIONS: dict[str, Any] = {
     "event_hooks": {"response": [_bound]},
 }
 """For an SDK's ``DefaultAsyncHttpxClient``."""
+
+
+END_SECONDS = 0.5
+"""How long a stream whose answer is complete may take to end, so that its connection can be used again."""
+METER_SECONDS = 5.0
+"""The same for a stream whose meter reading may be still to come."""
+
+
+def let_it_end(rest: asyncio.Timeout, seconds: float = END_SECONDS) -> None:
+    """The answer is complete: `rest` bounds what may come after it. Further events do not move the bound back."""
+    at, bound = asyncio.get_running_loop().time() + seconds, rest.when()
+    if bound is None or at < bound:
+        rest.reschedule(at)
 
 
 CONNECT_SECONDS = 15.0

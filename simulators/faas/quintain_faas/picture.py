@@ -71,6 +71,9 @@ def comparison_figure(runs: Sequence[tuple[str, str]], title: str) -> go.Figure:
         figure.update_xaxes(title_text="simulated time (s)", row=len(ROWS), col=column)
     for row, name in enumerate(ROWS, start=1):
         figure.update_yaxes(title_text=name, row=row, col=1)
+    pools = max(d["num_pools"] for d in documents)
+    if pools > len(lanes):
+        figure.update_yaxes(title_text=f"Containers, {len(lanes)} of {pools} pools", row=1, col=1)
     for row, top in zip(range(2, len(ROWS) + 1), _tops(documents), strict=True):
         figure.update_yaxes(range=[0, 1.06 * top], row=row)
     _label_pools(figure, lanes, len(runs))

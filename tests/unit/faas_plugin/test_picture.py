@@ -66,6 +66,11 @@ def test_two_runs_stand_side_by_side_on_the_same_axes() -> None:
     assert figure.layout.yaxis3.range == figure.layout.yaxis4.range == (0, 1.06 * 200)
 
 
+def test_a_picture_of_many_pools_says_that_it_shows_the_first_ones() -> None:
+    assert timeline_figure(document(pools=40), "wide").layout.yaxis.title.text == "Containers, 16 of 40 pools"
+    assert timeline_figure(document(), "narrow").layout.yaxis.title.text == "Containers by pool"
+
+
 def test_the_page_needs_nothing_else(tmp_path: Path) -> None:
     write_html(timeline_figure(document(), "a run of mine"), tmp_path / "run.html")
     page = (tmp_path / "run.html").read_text()

@@ -28,7 +28,7 @@ REPLAYED_AT_ONCE = 1 << 20  # changes: bounds what a replay holds in memory
 
 def exact_sum(values: list[int | float]) -> int | float:
     """The builtin `sum` of Python 3.12 and later (compensated for floats), on every Python."""
-    if sys.version_info >= (3, 12):
+    if sys.version_info >= (3, 12) or set(map(type, values)) <= {int}:
         return sum(values)
     return compensated_sum(values)
 
@@ -65,16 +65,19 @@ class PoolValues:
         self.values = values
         self._as_floats = np.array(values, dtype=float)  # exact: no int here comes near 2 ** 53
         self._is_float = np.array([type(value) is float for value in values])
+        self._floats = int(self._is_float.sum())
         self._in_list = sys.version_info >= (3, 12) or len(values) < MANY
 
     def __setitem__(self, pool: int, value: int | float) -> None:
-        self.values[pool] = value
         if not self._in_list:
+            is_float = type(value) is float
+            self._floats += is_float - (type(self.values[pool]) is float)
             self._as_floats[pool] = value
-            self._is_float[pool] = type(value) is float
+            self._is_float[pool] = is_float
+        self.values[pool] = value
 
     def total(self) -> int | float:
-        return exact_sum(self.values) if self._in_list else self.array_total()
+        return self.array_total() if self._floats and not self._in_list else exact_sum(self.values)
 
     def array_total(self) -> float:
         """`compensated_sum`: the same additions in the same order. No compensation up to the first float, none for

@@ -8,7 +8,7 @@ hang attributes of its own on any object, as it may in Eudoxia.
 from __future__ import annotations
 
 from collections.abc import Container as Collection
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from enum import Enum
 from typing import Any
 
@@ -210,7 +210,7 @@ class Pipeline:
         self._values: DAG | None = None
         self._status: PipelineRuntimeStatus | None = None
         self._made: list[Operator] = []  # by position, whatever the policy does to the DAG
-        self._parents: list[list[int]] = []
+        self._parents: Sequence[Sequence[int]] = ()
         self._estimates: list[float] | None = None
         self._first_operator = 0
         self._arrival: tuple[Any, int, int] | None = None
@@ -250,13 +250,23 @@ class Pipeline:
 
     def _make_operators(self) -> DAG:
         dag = DAG()
-        made = self._made
-        for position, parents in enumerate(self._parents):
+        made, lookup = self._made, dag.node_lookup
+        chain = True  # each operator under the one before it, as most pipelines are
+        for position, above in enumerate(self._parents):
             operator = Operator(self, self._first_operator + position)
             if self._estimates is not None:
-                operator.estimate = Estimate(self._estimates[position])
+                operator._estimate = Estimate(self._estimates[position])
+            operator.parents = [made[parent] for parent in above]
+            for parent in operator.parents:
+                parent.children.append(operator)
+            if not above:
+                dag.roots.append(operator)
+            chain = chain and (len(above) == 1 and above[0] == position - 1 if position else not above)
             made.append(operator)
-            dag.add_node(operator, [made[parent] for parent in parents])
+            lookup[operator.id] = operator
+        if chain:
+            dag._order = made
+        self._parents = ()
         return dag
 
     def operator_at(self, position: int) -> Operator:

@@ -28,9 +28,7 @@ REPLAYED_AT_ONCE = 1 << 20  # changes: bounds what a replay holds in memory
 
 def exact_sum(values: list[int | float]) -> int | float:
     """The builtin `sum` of Python 3.12 and later (compensated for floats), on every Python."""
-    if sys.version_info >= (3, 12) or set(map(type, values)) <= {int}:
-        return sum(values)
-    return compensated_sum(values)
+    return sum(values) if sys.version_info >= (3, 12) else compensated_sum(values)
 
 
 def compensated_sum(values: Iterable[int | float]) -> int | float:
@@ -57,37 +55,49 @@ def compensated_sum(values: Iterable[int | float]) -> int | float:
 
 
 class PoolValues:
-    """A number for each pool, and the exact sum of all. Many are kept as an array too: the builtin of an older Python
-    is not the sum that is wanted, and a loop over a thousand pools every second is what a long run would spend its time
-    on."""
+    """A number for each pool, and the exact sum of all.
+
+    Many are kept as an array too, and summed as ints while they are ints: the builtin of an older Python is not the sum
+    that is wanted, and a loop over a thousand pools every second is what a long run would spend its time on.
+    """
 
     def __init__(self, values: list[int | float]) -> None:
         self.values = values
         self._as_floats = np.array(values, dtype=float)  # exact: no int here comes near 2 ** 53
         self._is_float = np.array([type(value) is float for value in values])
         self._floats = int(self._is_float.sum())
+        self._ints_total = sum(value for value in values if type(value) is int)
         self._in_list = sys.version_info >= (3, 12) or len(values) < MANY
 
     def __setitem__(self, pool: int, value: int | float) -> None:
         if not self._in_list:
-            is_float = type(value) is float
-            self._floats += is_float - (type(self.values[pool]) is float)
+            old = self.values[pool]
+            if type(old) is int:
+                self._ints_total -= old
+            else:
+                self._floats -= 1
+            if type(value) is int:
+                self._ints_total += value
+            else:
+                self._floats += 1
             self._as_floats[pool] = value
-            self._is_float[pool] = is_float
+            self._is_float[pool] = type(value) is not int
         self.values[pool] = value
 
     def total(self) -> int | float:
-        return self.array_total() if self._floats and not self._in_list else exact_sum(self.values)
+        if self._in_list:
+            return exact_sum(self.values)
+        return self._array_total() if self._floats else self._ints_total
 
-    def array_total(self) -> float:
+    def _array_total(self) -> float:
         """`compensated_sum`: the same additions in the same order. No compensation up to the first float, none for
         ints behind it."""
-        values, is_float = self._as_floats, self._is_float
-        totals = np.add.accumulate(values)
-        before, added, after = totals[:-1], values[1:], totals[1:]
-        lost = np.where(np.abs(before) >= np.abs(added), (before - after) + added, (added - after) + before)
-        lost *= is_float[1:]
-        lost[: is_float.argmax()] = 0.0
+        totals = np.add.accumulate(self._as_floats)
+        before, added, after = totals[:-1], self._as_floats[1:], totals[1:]
+        part = after - before
+        lost = (before - (after - part)) + (added - part)  # what rounding lost, whichever of the two is larger
+        lost *= self._is_float[1:]
+        lost[: self._is_float.argmax()] = 0.0
         compensation = float(np.add.accumulate(lost)[-1])
         total = float(totals[-1])
         return total + compensation if compensation and isfinite(compensation) else total

@@ -125,6 +125,22 @@ def test_a_search_that_pauses_for_a_person_ends_the_command_with_its_reason(
     assert "go on with: quintain search --resume s1" in ran.out
 
 
+def test_a_search_that_waits_for_its_backend_is_followed_on(
+    services: str, quintain: Run, controller: FakeController
+) -> None:
+    finished(controller)
+    down = pb.BackendTrouble(backend="llm", reason="circuit open", search_paused=True)
+    controller.events = [
+        pb.Event(sequence=1, backend_trouble=down),
+        pb.Event(sequence=2, state_changed=pb.StateChanged(state=pb.SEARCH_STATE_PAUSED, reason="llm is down")),
+        pb.Event(sequence=3, state_changed=pb.StateChanged(state=pb.SEARCH_STATE_RUNNING, reason="llm is back")),
+        pb.Event(sequence=4, state_changed=pb.StateChanged(state=pb.SEARCH_STATE_FINISHED)),
+    ]
+    ran = quintain("search", "--candidates", "3")
+    assert ran.code == 0
+    assert "llm is back" in ran.out
+
+
 def test_show_lists_every_candidate_over_all_pages(services: str, quintain: Run, controller: FakeController) -> None:
     finished(controller)
     out = quintain("show", "s1", "--candidates").out

@@ -140,7 +140,7 @@ def run_one(connection: Connection, arm: Arm, seed: int, simulator: str, suite: 
                 if event is not None:
                     progress.take(event)
                 status.update(f"{arm.name}, seed {seed}: {progress.headline()}")
-                if progress.state == pb.SEARCH_STATE_PAUSED:
+                if progress.needs_person:
                     break
     except KeyboardInterrupt:
         controller.cancel_search(pb.CancelSearchRequest(search_id=search.search_id))

@@ -37,6 +37,8 @@ class Progress:
         self.baseline: float | None = self.best.baseline_score if self.best else None
         self.bound: float | None = self.best.bound_score if self.best and self.best.HasField("bound_score") else None
         self.lines: deque[str] = deque(maxlen=LAST_EVENTS)
+        self.needs_person = search.state == pb.SEARCH_STATE_PAUSED
+        self._backend_down = False
         self._begun = time.monotonic() - search.spend.wall_seconds
 
     def take(self, event: pb.Event) -> str | None:
@@ -45,6 +47,11 @@ class Progress:
         match event.WhichOneof("event"):
             case "state_changed":
                 self.state = event.state_changed.state
+                # A pause right after the word of a backend that is down ends when the backend is back.
+                self.needs_person = self.state == pb.SEARCH_STATE_PAUSED and not self._backend_down
+                self._backend_down = False
+            case "backend_trouble":
+                self._backend_down = event.backend_trouble.search_paused and bool(event.backend_trouble.backend)
             case "new_best":
                 self.best = event.new_best.candidate
                 self._learn_scale(self.best)
@@ -249,13 +256,13 @@ def display(progress: Progress, as_json: bool) -> Display:
 
 
 def watch(connection: Connection, search: pb.Search, as_json: bool, after_sequence: int) -> None:
-    """Show a search until it has ended or is paused."""
+    """Show a search until it has ended or waits for a person."""
     progress = Progress(search)
     with display(progress, as_json) as shown:
         for event in _events(connection, search.search_id, after_sequence):
             if event is not None:
                 shown.event(event, progress.take(event))
-                if progress.state == pb.SEARCH_STATE_PAUSED:
+                if progress.needs_person:
                     break
             shown.tick()
 

@@ -54,11 +54,6 @@ class SqlStore:
     def close(self) -> None:
         self._engine.dispose()
 
-    def ping(self) -> None:
-        """Raises Unavailable if the database cannot be reached."""
-        with self._transaction(write=False) as connection:
-            connection.execute(select(1))
-
     # ------------------------------------------------------------------------------------------------- for everybody
 
     def create(self, new: NewSearch) -> SearchRecord:

@@ -63,11 +63,11 @@ class OpenAIBackend(LLMBackend):
                         parts.append(words(event.delta))
                         characters += len(parts[-1])
                         call.progress(characters)
-                    elif kind == "error":
+                    elif kind == "error" and reply is None:
                         return BackendReply(
-                            classify(200, event.code),
+                            classify(200, getattr(event, "code", None)),
                             text="".join(parts),
-                            detail=f"error in the stream: {event.message}",
+                            detail=f"error in the stream: {getattr(event, 'message', None)}",
                             provider_request_id=request_id,
                         )
                     elif kind in _TERMINAL:

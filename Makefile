@@ -73,8 +73,9 @@ soak: setup  ## 10,000 verifications from 16 clients, one in five hostile
 load: setup  ## Load test with 1, 2 and 4 verifier replicas on loopback
 	$(BIN)/python -m benchmarks.load
 
-fuzz: setup  ## Differential fuzzing of the FaaS engine (CASES=1000 SEED=1)
+fuzz: setup  ## The FaaS engine against the oracle, and against guests that lie (CASES=1000 SEED=1)
 	$(BIN)/python -m tests.fuzz.engine --cases $(CASES) --seed $(SEED)
+	$(BIN)/python -m tests.fuzz.answers --cases $(CASES) --seed $(SEED)
 
 images: setup  ## Build and run the container images with podman or docker
 	$(BIN)/python -m pytest deploy/images -v

@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from tests.fuzz.answers import run_with_a_liar
 
 from quintain.plugins.simulator import FailureKind, JsonValue
 from quintain_faas import Workload
@@ -223,3 +224,9 @@ def test_a_question_about_a_later_tick_forbids_an_earlier_answer() -> None:
     result = run(params, Workload.from_trace_text(TWO_STEPS), lambda setup: Liar(reply))
     assert result.failure is not None
     assert result.failure.kind is FailureKind.PROTOCOL
+
+
+def test_a_guest_that_lies_at_random_never_breaks_the_engine() -> None:
+    failures = [run_with_a_liar(seed).failure for seed in range(25)]
+    assert sum(failure is not None for failure in failures) > 12
+    assert {failure.kind for failure in failures if failure} <= {FailureKind.PROTOCOL, FailureKind.REJECTED}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from quintain.controller.v1 import controller_pb2 as pb
 from quintain.errors import FailedPrecondition, Unavailable
 from quintain_controller.adapters.generator import encode_request
 from quintain_controller.adapters.verifier import GrpcVerifier
+from quintain_controller.store.records import SearchRecord
 from quintain_controller.store.sql import SqlStore
 from quintain_controller.usecases.replay import replay
 
@@ -210,6 +212,31 @@ async def test_a_drained_controller_records_the_paid_response_and_hands_over(new
     await watch(client, search_id)
     assert recorded >= 2
     assert set(stack.generator.calls.values()) == {1}
+
+
+async def test_a_search_taken_at_the_moment_of_the_drain_is_handed_back_untouched(
+    stack: Stack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stack.runner["max_searches"] = 0
+    client = await stack.start()
+    search_id = await create(client)
+    reading, go_on, read = threading.Event(), threading.Event(), SqlStore.search
+
+    def slowly(store: SqlStore, wanted: str) -> SearchRecord:
+        reading.set()
+        assert go_on.wait(60)
+        return read(store, wanted)
+
+    monkeypatch.setattr(SqlStore, "search", slowly)
+    stack.runner["max_searches"] = 1
+    late = await stack.start_controller()
+    await until(reading.is_set)
+    stopping = asyncio.create_task(late.stop())
+    await until(lambda: late._service._runner._draining)  # type: ignore[attr-defined]
+    go_on.set()
+    await stopping
+    assert not stack.generator.records
+    assert (await get(client, search_id)).state == pb.SEARCH_STATE_RUNNING
 
 
 async def replayed(stack: Stack, search_id: str) -> Any:

@@ -25,6 +25,7 @@ class Runner:
         self._runs: dict[str, SearchRun] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._poke = asyncio.Event()
+        self._draining = False
         self._loop_task: asyncio.Task[None] | None = None
         self.store_error: str = ""
 
@@ -44,6 +45,7 @@ class Runner:
             self._loop_task.cancel()
             with suppress(asyncio.CancelledError):
                 await self._loop_task
+        self._draining = True
         for run in self._runs.values():
             run.drain()
         while self._tasks:
@@ -85,6 +87,8 @@ class Runner:
         try:
             run = SearchRun(self._around, lease, await access(access.store.search, search_id))
             self._runs[search_id] = run
+            if self._draining:  # since the lease was taken
+                run.drain()
             try:
                 await run.run()
             finally:

@@ -227,6 +227,6 @@ def test_a_question_about_a_later_tick_forbids_an_earlier_answer() -> None:
 
 
 def test_a_guest_that_lies_at_random_never_breaks_the_engine() -> None:
-    failures = [run_with_a_liar(seed).failure for seed in range(25)]
-    assert sum(failure is not None for failure in failures) > 12
+    failures = [run_with_a_liar(seed).failure for seed in range(12)]
+    assert sum(failure is not None for failure in failures) > 6
     assert {failure.kind for failure in failures if failure} <= {FailureKind.PROTOCOL, FailureKind.REJECTED}

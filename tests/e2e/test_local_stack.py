@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import random
 import socket
+import subprocess
 from pathlib import Path
 
 import pytest
-from tests.e2e.conftest import clean_environment, processes_of, run
+from tests.e2e.conftest import clean_environment, command, processes_of, run
+from tests.support.services import eventually
 
 from quintain_controller.cli import supervisor
 
@@ -48,3 +50,23 @@ def test_what_is_started_is_found_by_other_commands_and_stopped_to_the_last_proc
     assert stopped.out.startswith("stopped controller, generator")
     assert processes_of(tmp_path) == []
     assert run(environment, "down").out == "no local stack is running\n"
+
+
+def test_a_start_that_is_interrupted_at_its_first_process_leaves_none(tmp_path: Path) -> None:
+    environment = clean_environment(tmp_path)
+    up = subprocess.Popen(command("up", "--base-port", str(free_base_port())), env=environment)
+    try:
+        eventually(lambda: any(children(child) for child in children(up.pid)), "the supervisor starts a process")
+        up.terminate()
+        assert up.wait(60) == 130
+    finally:
+        up.kill()
+        up.wait()
+    eventually(lambda: processes_of(tmp_path) == [], "everything has ended")
+
+
+def children(pid: int) -> list[int]:
+    try:
+        return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+    except OSError:  # it has ended
+        return []

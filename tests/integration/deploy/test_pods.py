@@ -22,7 +22,7 @@ MODELS: dict[str, Any] = {
     "controller": ControllerSettings,
 }
 UNITS = {"Mi": 2**20, "Gi": 2**30}
-# A worker with its engine, and the service itself: docs/scaling.md measures 130 MiB for one of each together.
+# A worker with its engine, and the service itself: docs/scaling.md measures 120 MiB for one of each together.
 WORKER_BYTES = SERVICE_BYTES = 200 * 2**20
 DATABASE_URL = "postgresql+psycopg://user:secret@database:5432/quintain"  # stands for the secret's
 

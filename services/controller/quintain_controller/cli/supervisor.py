@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import shlex
 import shutil
+import signal
 import sys
 import threading
 import time
@@ -46,8 +47,17 @@ def main() -> None:
     for service in stack.SERVICES:
         (folder / f"{service}.json").unlink(missing_ok=True)
     data.mkdir(parents=True, exist_ok=True)
+
+    class Manager(honcho.Manager):  # type: ignore[misc]  # untyped
+        def terminate(self) -> None:
+            """A signal while processes are being started comes again when they are: honcho does not know them yet."""
+            if self._all_started():
+                super().terminate()
+            else:
+                threading.Timer(_POLL_SECONDS, os.kill, (os.getpid(), signal.SIGTERM)).start()
+
     honcho.KILL_WAIT = _KILL_SECONDS
-    manager = honcho.Manager()
+    manager = Manager()
     addresses = {service: f"127.0.0.1:{base + offset}" for service, offset in PORT_OFFSETS.items()}
     for service, offset in PORT_OFFSETS.items():
         settings = {

@@ -13,7 +13,7 @@ from tests.fault_server.table import NO_POLICY
 from quintain.plugins.simulator import RequiredDefinition
 from quintain_generator.domain.diff import DiffError, find_blocks
 from quintain_generator.domain.extract import extract
-from quintain_generator.domain.gate import defines_policy
+from quintain_generator.domain.gate import check, defines_policy
 
 POLICY = '"""Sorts."""\n\n\ndef decide(state):\n    return sorted(state)\n'
 REQUIRED = (RequiredDefinition("function", "decide", "decides"),)
@@ -46,6 +46,17 @@ def test_thinking_without_its_opening_tag_is_left_out() -> None:
 
 def test_thinking_that_never_ends_is_searched_as_a_last_resort() -> None:
     assert extract(f"<think>\nIt is:\n```python\n{POLICY}```\n", is_policy).source == POLICY
+
+
+@pytest.mark.parametrize(
+    "around", ["```python\n{code}```\n", "```python\n{code}", "{code}", "Here:\n\n{code}\nThat is it."]
+)
+def test_a_policy_is_taken_whole_or_not_at_all(around: str) -> None:
+    """A line that is not Python (or of a Python to come) is not left out to make the rest parse."""
+    code = f"import math\n\nnew syntax {{x}} = 1\n\n\n{POLICY}"
+    found = extract(around.format(code=code), is_policy)
+    assert not found.is_policy
+    assert "syntax error in line 3" in check(found.source, REQUIRED, 100_000).problem
 
 
 def test_the_rationale_is_the_prose_before_the_code() -> None:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import accumulate, islice
 
-from quintain_generator.domain.gate import syntax_error_line
+from quintain_generator.domain.gate import has_statements, syntax_error_line
 
 _TAG = re.compile(r"<(/?)(?:think|thinking|thought|reasoning)>|\[(/?)THINK\]", re.IGNORECASE)
 _CODE_START = re.compile(r"^(?:import |from \w|def |async def |class |@\w|[\"']{3}|#)")
@@ -58,8 +58,9 @@ def extract(text: str, is_policy: Callable[[str], bool]) -> Extracted:
     blocks = [block for reading in read for block in reading.blocks()]
     if blocks:
         return Extracted(next(max(blocks, key=lambda block: block.size).forms()), read[0].rationale())
-    if any(_DEFINITION.match(line) for line in read[0].lines):
-        return Extracted(next(_bare(spoken, trials), ""), "")
+    definition = next((n for n, line in enumerate(read[0].lines) if _DEFINITION.match(line)), None)
+    if definition is not None:
+        return Extracted("\n".join(read[0].lines[definition:]).strip("\n") + "\n", "")
     return Extracted("", spoken.strip()[:MAX_RATIONALE_CHARACTERS])
 
 
@@ -103,14 +104,19 @@ class _Trials:
 
 
 def _choose(reading: _Reading, trials: _Trials) -> Extracted | None:
-    for block in (*reversed(reading.blocks()), *reading.wider_blocks()):
+    blocks = reading.blocks()
+    for block in (*reversed(blocks), *reading.wider_blocks()):
         if trials.afford(block.size):
             for code in block.forms():
                 if trials.is_policy(code):
                     return Extracted(code, reading.rationale(), is_policy=True)
-    for code in _bare(reading.text, trials):
-        if trials.is_policy(code):
-            return Extracted(code, "", is_policy=True)
+    if blocks and blocks[-1].end == len(reading.lines):  # never closed: prose may follow the code
+        code = _python_part(next(blocks[-1].forms()).split("\n"), trials)
+        return Extracted(code, reading.rationale(), is_policy=True) if trials.is_policy(code) else None
+    if not blocks:
+        for code in _bare(reading.text.translate(_UNSEEN).split("\n"), trials):
+            if trials.is_policy(code):
+                return Extracted(code, "", is_policy=True)
     return None
 
 
@@ -221,20 +227,28 @@ class _Reading:
 # ------------------------------------------------------------------------------------------------------ without fences
 
 
-def _bare(text: str, trials: _Trials) -> Iterator[str]:
-    """Code without a fence: from a line that starts like code as far as it is Python."""
-    lines = text.translate(_UNSEEN).split("\n")
+def _bare(lines: list[str], trials: _Trials) -> Iterator[str]:
+    """Code without a fence: from a line that starts like code as far as it is Python. What begins with words that look
+    like code is passed over, but nothing that is code is: a policy is taken whole or not at all."""
     begin = 0
     for _ in range(_MAX_BARE_STARTS):
         begin = next((n for n in range(begin, len(lines)) if _CODE_START.match(lines[n])), len(lines))
-        end = len(lines)
-        for _ in range(_MAX_CUTS):
-            code = "\n".join(lines[begin:end]).strip("\n") + "\n"
-            if end <= begin or not trials.afford(len(code)):
-                break
-            wrong = syntax_error_line(code)
-            if wrong == 0:
-                yield code
-                break
-            end = min(end - 1, begin + wrong - 1)
-        begin = max(begin + 1, end)
+        code = _python_part(lines[begin:], trials)
+        yield code
+        if has_statements(code):
+            return
+        begin += 1 + code.rstrip("\n").count("\n")
+
+
+def _python_part(lines: list[str], trials: _Trials) -> str:
+    """As many of the first lines as are Python together; empty if none are, or if finding out costs too much."""
+    end = len(lines)
+    for _ in range(_MAX_CUTS):
+        if end <= 0 or not trials.afford(sum(map(len, lines[:end])) + end):
+            break
+        code = "\n".join(lines[:end]).strip("\n") + "\n"
+        wrong = syntax_error_line(code)
+        if wrong == 0:
+            return code
+        end = min(end - 1, wrong - 1)
+    return ""

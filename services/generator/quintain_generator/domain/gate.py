@@ -99,6 +99,15 @@ def syntax_error_line(source: str) -> int:
     return 0
 
 
+def has_statements(source: str) -> bool:
+    """Whether `source`, which parses, does more than hold comments and strings."""
+    try:
+        body = parse(source).body
+    except Unparsable:
+        return False
+    return any(not (isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)) for node in body)
+
+
 def _digest(tree: ast.Module) -> str:
     for node in ast.walk(tree):
         if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):

@@ -24,7 +24,7 @@ from quintain.errors import Unavailable
 from quintain_controller.cli.stack import is_serving
 
 OUTAGE_SECONDS = float(os.environ.get("QUINTAIN_OUTAGE_SECONDS", "0"))
-CANDIDATES = 24
+CANDIDATES = 16
 LIMIT_SECONDS = 120.0 + OUTAGE_SECONDS
 
 pytestmark = [pytest.mark.timeout(600), pytest.mark.xdist_group("outage")]

@@ -85,10 +85,14 @@ class Verification:
         joined = digest in self._flights
         flight = self._flights.get(digest) or self._launch(planned, caller)
         flight.waiters += 1
+        told: Progress | None = None
         try:
             while not flight.task.done():
                 changed = flight.changed
-                yield flight.progress.at(flight.ticket.position)
+                progress = flight.progress.at(flight.ticket.position)
+                if progress != told:  # most changes of the queue are none for this one
+                    yield progress
+                    told = progress
                 waiting = asyncio.ensure_future(changed.wait())
                 try:
                     await asyncio.wait({flight.task, waiting}, return_when=asyncio.FIRST_COMPLETED)

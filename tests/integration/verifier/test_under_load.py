@@ -8,6 +8,7 @@ import threading
 import urllib.request
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise
 from pathlib import Path
 
 import grpc
@@ -37,7 +38,7 @@ class Call:
     """One Verify in a thread; knows its last progress and how it ended."""
 
     def __init__(self, stub: verifier_pb2_grpc.VerifierStub, wanted: pb.VerifyRequest, caller: str = "") -> None:
-        self.progress: pb.VerifyProgress | None = None
+        self.heard: list[pb.VerifyProgress] = []
         self.result: pb.VerifyResult | None = None
         self.error: grpc.RpcError | None = None
         metadata = (("quintain-caller", caller),) if caller else ()
@@ -49,11 +50,15 @@ class Call:
         try:
             for event in self._call:
                 if event.WhichOneof("event") == "progress":
-                    self.progress = event.progress
+                    self.heard.append(event.progress)
                 else:
                     self.result = event.result
         except grpc.RpcError as error:
             self.error = error
+
+    @property
+    def progress(self) -> pb.VerifyProgress | None:
+        return self.heard[-1] if self.heard else None
 
     @property
     def position(self) -> int | None:
@@ -138,6 +143,7 @@ def test_a_full_queue_says_when_to_come_back(stub: verifier_pb2_grpc.VerifierStu
     assert by_position[1].error is None
     for call in (running, *waiting, other):
         call.cancel()
+        assert all(a != b for a, b in pairwise(call.heard))  # nothing is said twice while others come and go
 
 
 def test_the_same_request_in_flight_is_joined(

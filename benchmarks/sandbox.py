@@ -1,7 +1,8 @@
-"""What the jail costs: ``python benchmarks/sandbox.py [--json]``.
+"""What the jail costs: ``python -m benchmarks.sandbox [--json]``.
 
 Compares a jailed run with a plain child process over the same pipe and protocol (isolation ``insecure_dev``), taking
-turns in one process, so that a busy machine slows both. Answers are timed around `Policy.ask`.
+turns in one process, so that a busy machine slows both. Answers are timed around `Policy.ask`; the reference suite is
+the built-in simulator's with its baselines, whole runs from fork to reap, and the median of the runs' ratios.
 """
 
 from __future__ import annotations
@@ -11,8 +12,11 @@ import json
 import statistics
 import time
 from concurrent.futures import ThreadPoolExecutor
+from itertools import product
 from operator import truediv
 
+from quintain.plugins.simulator import RunOptions, Scenario
+from quintain_verifier.registry import load_simulators
 from quintain_verifier.sandbox.jail import Jail
 from quintain_verifier.sandbox.limits import Limits
 
@@ -31,6 +35,7 @@ def load(source, setup, query):
 POLICY = "def act(message):\n    return [[pool, 1.5] for pool in message]"
 MESSAGE = list(range(8))
 LIMITS = Limits(cpu_seconds=60)
+SIMULATOR, SUITE = "faas", "paper-reference"
 TURNS = 20
 
 
@@ -50,6 +55,28 @@ def seconds_per_round_trip(jail: Jail, messages: int) -> float:
         for _ in range(messages):
             policy.ask(MESSAGE)
         return (time.perf_counter() - started) / messages
+
+
+def reference_ratios(rounds: int) -> list[float]:
+    """Jailed over plain seconds for every scenario of the reference suite under every baseline, `rounds` times."""
+    simulator = load_simulators((SIMULATOR,), {})[SIMULATOR]
+    scenarios = [simulator.scenario(entry.scenario) for entry in simulator.suite(SUITE).entries]
+    guests = [simulator.guest_module]
+
+    def seconds(jail: Jail, scenario: Scenario, source: str) -> float:
+        started = time.perf_counter()
+        with jail.open(source, guest_module=simulator.guest_module) as run:
+            outcome = simulator.run(scenario, run.open_policy, RunOptions())
+        assert outcome.failure is None, outcome.failure
+        return time.perf_counter() - started
+
+    ratios = []
+    with Jail(guests, isolation="required") as jail, Jail(guests, isolation="insecure_dev") as plain:
+        for number, (scenario, baseline) in enumerate(product(scenarios * rounds, simulator.describe().baselines)):
+            order = (jail, plain) if number % 2 else (plain, jail)
+            took = {one: seconds(one, scenario, baseline.source) for one in order}
+            ratios.append(took[jail] / took[plain])
+    return ratios
 
 
 def runs_per_second(fork_servers: int, threads: int, runs: int) -> float:
@@ -78,6 +105,7 @@ def measure(runs: int, messages: int) -> dict[str, float]:
         "jailed round trip (us)": statistics.median(trips[jail]) * 1e6,
         "plain round trip (us)": statistics.median(trips[plain]) * 1e6,
         "round trip, jailed / plain": statistics.median(map(truediv, trips[jail], trips[plain])),
+        "reference suite, jailed / plain": statistics.median(reference_ratios(3)),
         "runs/s, 1 fork server": runs_per_second(1, 4, runs),
         "runs/s, 2 fork servers": runs_per_second(2, 4, runs),
     }
@@ -94,7 +122,7 @@ def main() -> None:
         print(json.dumps(figures))
     else:
         for name, value in figures.items():
-            print(f"{name:30} {value:10.2f}")
+            print(f"{name:32} {value:10.2f}")
 
 
 if __name__ == "__main__":

@@ -98,6 +98,7 @@ class Soak:
 
     def one(self, number: int) -> None:
         if time.monotonic() > self._deadline:
+            self.tally.add("not asked: the time was up", "fewer verifications than wanted")
             return
         chance = random.Random(f"{self._seed}/{number}")
         scenario = chance.choice(self._scenarios)
@@ -195,7 +196,7 @@ def report(tally: Tally, took: float, before: Resources, after: Resources) -> No
         print(f"{count:7d}  {what}")
     print(f"in {took:.0f} s, warm-up included in the counts")
     print(f"before: {before}\nafter:  {after}")
-    problems = tally.wrong[:20]
+    problems = list(dict.fromkeys(tally.wrong))[:20]
     if after.processes > before.processes:
         problems.append("processes are left")
     if after.descriptors > before.descriptors + SLACK_DESCRIPTORS:

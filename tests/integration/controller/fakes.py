@@ -51,6 +51,7 @@ class FakeGenerator(generator_pb2_grpc.GeneratorServicer):
         self.calls: Counter[str] = Counter()  # by request id: calls of the "provider"
         self.requests: dict[str, generator_pb2.GenerateRequest] = {}
         self.failures: list[QuintainError] = []  # raised first, one for each rpc
+        self.late_failures: list[QuintainError] = []  # raised after the gate
         self.gate = asyncio.Event()  # generations wait for it
         self.gate.set()
         self.in_flight = self.most_in_flight = 0
@@ -66,6 +67,8 @@ class FakeGenerator(generator_pb2_grpc.GeneratorServicer):
             await self.gate.wait()
         finally:
             self.in_flight -= 1
+        if self.late_failures:
+            raise self.late_failures.pop(0)
         if request.request_id not in self.records:
             self.calls[request.request_id] += 1
             self.requests[request.request_id] = request

@@ -173,6 +173,21 @@ async def test_a_backend_that_needs_a_person_waits_for_one_and_loses_nothing(sta
     assert set(stack.generator.calls.values()) == {1}
 
 
+async def test_a_call_from_before_the_resume_that_fails_does_not_pause_the_search_again(stack: Stack) -> None:
+    client = await stack.start()
+    stack.generator.gate.clear()
+    stack.generator.late_failures = [FailedPrecondition("no key", reason="AUTHENTICATION_FAILED")]
+    search_id = await create(client, parallel_generations=1)
+    await until(lambda: stack.generator.in_flight == 1)
+    await client.pause_search(pb.PauseSearchRequest(search_id=search_id))
+    await client.resume_search(pb.ResumeSearchRequest(search_id=search_id))
+    stack.generator.gate.set()
+    events = await watch(client, search_id)
+    paused = [e for e in events if e.state_changed.state == pb.SEARCH_STATE_PAUSED]
+    assert len(paused) == 1
+    assert (await get(client, search_id)).spend.candidates == 20
+
+
 async def test_a_paused_search_settles_what_is_in_flight_and_goes_on_the_same_way(
     new_stack: NewStack, tmp_path: Path
 ) -> None:

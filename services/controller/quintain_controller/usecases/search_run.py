@@ -48,6 +48,7 @@ class SearchRun:
         self._under_way: dict[int, tuple[Candidate, bytes | None]] = {}  # not settled; with the request if not answered
         self._tasks: dict[int, asyncio.Task[None]] = {}
         self._stuck: set[int] = set()  # a person must act before they go on
+        self._resumes = 0
         self._arrived: list[CandidateWrite] = []  # settled, not yet written
         self._wake = asyncio.Event()
         self._stopping = asyncio.Event()  # cancelled, failed or draining: start nothing new
@@ -126,6 +127,7 @@ class SearchRun:
             self._holding.clear()
         if before is SearchState.PAUSED and control.state is SearchState.RUNNING:
             self._stuck.clear()  # whoever resumed it says that they may be tried again
+            self._resumes += 1
         self._wake.set()
 
     def _stop(self) -> None:
@@ -288,6 +290,7 @@ class SearchRun:
         self._observe(task)
 
     async def _walk(self, candidate: Candidate, request: bytes | None) -> None:
+        resumes = self._resumes
         with traced(self._record.search_id, candidate.number):
             try:
                 if candidate.state is CandidateState.REQUESTED:
@@ -300,8 +303,9 @@ class SearchRun:
                 if not self._stopping.is_set():
                     await self._verify(candidate)
             except NeedsPerson as error:
-                self._stuck.add(candidate.number)  # until the search is resumed
-                await self._pause(error.reason)
+                if resumes == self._resumes:  # else a person has acted since it was called: the next step tries again
+                    self._stuck.add(candidate.number)  # until the search is resumed
+                    await self._pause(error.reason)
             except (InvalidArgument, AlreadyExists) as error:
                 await self._end(SearchState.FAILED, f"candidate {candidate.number}: {error.code}: {error.message}")
 

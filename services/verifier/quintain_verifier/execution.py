@@ -178,7 +178,6 @@ class JobRunner:
     ) -> ScenarioResult:
         """A failure that the service saw from outside, scored as the worst; never recorded."""
         totals.repeatable = False
-        totals.isolation = totals.isolation or next(w.isolation for w in self._pool.ready_workers)
         reference = await self._reference(planned, scenario, ticket)
         outcome = Outcome(scenario.name, {}, (), "", "", failure)
         return ScenarioResult(outcome, reference.worst, reference.baseline_normalized)
@@ -192,6 +191,7 @@ class JobRunner:
             worker = await ticket.acquire()
             began = time.monotonic()
             totals.started = totals.started or began
+            totals.isolation = totals.isolation or worker.isolation  # in case nothing comes back to say it
             metrics.SLOTS_BUSY.inc()
             try:
                 reply = await self._pool.run(worker, job, seconds)

@@ -105,7 +105,7 @@ GROWTH = (
     ),
 )
 
-LEARNED = {"learn": ("failures", "track", "narrow")}
+LEARNED = {"learn": ("failures", "track", "narrow", "fractions")}
 LEARNING = (
     choice(
         "memory of sizes",
@@ -115,6 +115,7 @@ LEARNING = (
             "failures": "others of its kind start with the size that a failed operator grew to",
             "track": "each kind has a size that rises when it is too small and falls while it is enough",
             "narrow": "each kind's size is narrowed down between one that was enough and one that was not",
+            "fractions": "each kind's size is the smallest whole fraction of a pool that was enough",
         },
     ),
     choice(
@@ -132,10 +133,12 @@ LEARNING = (
     real(
         "memory of sizes",
         "close_enough",
-        1.2,
-        1.01,
-        1.6,
-        "until the two are within a factor of {value}",
+        0.2,
+        0.01,
+        0.6,
+        "until the two are within a share of {value}",
+        log=True,
+        digits=2,
         when={"learn": ("narrow",)},
     ),
 )

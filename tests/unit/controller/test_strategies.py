@@ -112,3 +112,20 @@ def test_chain_needs_each_result_before_the_next_request() -> None:
     assert window("evolve", parse_options("evolve", {}), 2) == 4
     assert window("evolve", parse_options("evolve", {}), 8) == 8
     assert window("evolve", parse_options("evolve", {"window": 2}), 8) == 2
+
+
+def test_a_crossover_succeeds_when_it_beats_the_better_of_its_parents() -> None:
+    """Else mating a poor parent with a good one looks like progress, and little else is asked for."""
+    backends = (BackendInfo("a", (Operator.FULL, Operator.CROSSOVER)),)
+    problem = Problem(backends, ("s",), (), seeds=1, planned=100)
+    strategy = Evolve(problem, EvolveOptions(repair=0.0, population=2))
+    for number in range(2):
+        strategy.tell(Result(number, (0.5 + 0.1 * number,), values=(0.5,), behavior=f"b{number}"))
+    asked = []
+    for number in range(2, 120):
+        ask = strategy.ask(number, number)
+        asked.append(ask.operator)
+        # a child of two parents is as good as the better one of them, any other is a little better than its parent
+        score = 0.6 if ask.operator is Operator.CROSSOVER else 0.6 + number / 10_000
+        strategy.tell(Result(number, (score,), values=(0.5,), behavior=f"b{min(number, 118)}"))
+    assert asked[40:].count(Operator.FULL) > 2 * asked[40:].count(Operator.CROSSOVER)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import random
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -24,6 +25,7 @@ from quintain.plugins.grammar import Gene, Grammar
 from quintain.plugins.simulator import Simulator
 from quintain_faas.plugin import simulator as faas
 from quintain_generator.backends.offline import OfflineBackend, variation
+from quintain_generator.backends.offline.experience import Experience
 from quintain_generator.backends.offline.foreign import mutate_source
 from quintain_generator.backends.offline.genome import Genome, active, complete, read_header
 from quintain_generator.backends.offline.propose import propose
@@ -41,6 +43,10 @@ def evict(cache, key):
         return cache.items[0]
     return None
 '''
+
+
+# A run whose beginning the digest does not show any more.
+OLD = [Attempt(number, f"c{number}", 0.5, "score 0.5") for number in range(60, 100)]
 
 
 def example(source: str, normalized: float | None, name: str = "c") -> Example:
@@ -63,7 +69,7 @@ def make_task(
     simulator: Simulator, seed: int, parents: Sequence[Example] = (), operator: Operator = Operator.FULL
 ) -> Task:
     description = simulator.describe()
-    history = tuple(Attempt(i, f"c{i}", 0.5, "") for i in range(40)) if parents else ()
+    history = tuple(OLD) if parents else ()
     objective = description.objectives[0]
     return Task(description, objective, "", operator, seed, tuple(parents), history=history)
 
@@ -76,7 +82,7 @@ def call(task: Task) -> BackendCall:
 def test_the_same_request_gives_the_same_policy(grammar: Grammar, operator: Operator) -> None:
     known = some_examples(grammar, 5)
     for seed in range(30):
-        one, two = (propose(grammar, known[:2], known[2:], operator, seed, attempts=50) for _ in range(2))
+        one, two = (propose(grammar, known[:2], known[2:], operator, seed, history=OLD) for _ in range(2))
         assert one == two
 
 
@@ -93,7 +99,7 @@ def test_the_first_requests_walk_through_the_hand_written_seeds(grammar: Grammar
 
 def test_requests_that_are_on_their_way_together_rarely_ask_for_the_same(faas_grammar: Grammar) -> None:
     known = some_examples(faas_grammar, 5)
-    sources = {propose(faas_grammar, known[:1], known[1:], Operator.FULL, s, attempts=60).source for s in range(100)}
+    sources = {propose(faas_grammar, known[:1], known[1:], Operator.FULL, s, history=OLD).source for s in range(100)}
     assert len(sources) > 85
 
 
@@ -101,7 +107,7 @@ def test_requests_that_are_on_their_way_together_rarely_ask_for_the_same(faas_gr
 def test_no_proposal_repeats_what_the_request_shows(grammar: Grammar, operator: Operator) -> None:
     known = some_examples(grammar, 6)
     for seed in range(60):
-        source = propose(grammar, known[:2], known[2:], operator, seed, attempts=60).source
+        source = propose(grammar, known[:2], known[2:], operator, seed, history=OLD).source
         assert source not in {k.source for k in known}
 
 
@@ -110,7 +116,7 @@ def test_most_changes_are_small(faas_grammar: Grammar) -> None:
     before = genes_of(faas_grammar, parent[0].source)
     changed = []
     for seed in range(100):
-        after = genes_of(faas_grammar, propose(faas_grammar, parent, [], Operator.DIFF, seed, attempts=60).source)
+        after = genes_of(faas_grammar, propose(faas_grammar, parent, [], Operator.DIFF, seed, history=OLD).source)
         changed.append(sum(before[name] != after[name] for name in before))
     assert sorted(changed)[50] <= 3
     assert sorted(changed)[90] <= 8
@@ -153,7 +159,7 @@ def test_a_step_changes_a_number_and_is_more_often_near_than_far() -> None:
 def test_a_good_policy_of_foreign_origin_is_changed_in_its_own_text(faas_grammar: Grammar) -> None:
     known = some_examples(faas_grammar, 2)
     proposals = [
-        propose(faas_grammar, [example(FOREIGN, 0.95)], known, Operator.FULL, seed, attempts=40).source
+        propose(faas_grammar, [example(FOREIGN, 0.95)], known, Operator.FULL, seed, history=OLD).source
         for seed in range(60)
     ]
     own = [source for source in proposals if read_header(faas_grammar, source) is None]
@@ -167,7 +173,7 @@ def test_a_good_policy_of_foreign_origin_is_changed_in_its_own_text(faas_grammar
 def test_a_poor_or_failed_policy_of_foreign_origin_is_left_alone(faas_grammar: Grammar, quality: float | None) -> None:
     known = some_examples(faas_grammar, 2)
     for seed in range(30):
-        source = propose(faas_grammar, [example(FOREIGN, quality)], known, Operator.REPAIR, seed, attempts=40).source
+        source = propose(faas_grammar, [example(FOREIGN, quality)], known, Operator.REPAIR, seed, history=OLD).source
         assert read_header(faas_grammar, source) is not None
 
 
@@ -207,6 +213,68 @@ def test_generations_of_changes_do_not_pile_up_notes_and_keep_zero_and_whole_num
 @pytest.mark.parametrize("source", ["def broken(:\n", "def nothing_to_change():\n    return None\n"])
 def test_what_cannot_be_changed_comes_back_as_it_is(source: str) -> None:
     assert mutate_source(source, random.Random(1)) == (source, [])
+
+
+def history(*changes: tuple[str, float]) -> list[Attempt]:
+    """Attempts from parent c0 (score 0.9), each with the change that was tried and the score that it had."""
+    lines = [
+        Attempt(number, f"c{number}", score, f"score {score}. c0 with {change}.")
+        for number, (change, score) in enumerate(changes, 60)
+    ]
+    return [*OLD[:1], *lines]
+
+
+def changed_genes(grammar: Grammar, attempts: Sequence[Attempt], count: int = 400) -> Counter[tuple[str, str]]:
+    """What requests that differ by their seeds change in the same parent, as (gene, new value)."""
+    parent = replace(some_examples(grammar, 1)[0], candidate_id="c0")
+    before = genes_of(grammar, parent.source)
+    found: Counter[tuple[str, str]] = Counter()
+    for seed in range(count):
+        after = genes_of(grammar, propose(grammar, [parent], [], Operator.DIFF, seed, history=attempts).source)
+        found.update((name, str(after[name])) for name in active(grammar, after) if after[name] != before[name])
+    return found
+
+
+def test_a_gene_that_made_no_difference_is_changed_less_often(faas_grammar: Grammar) -> None:
+    indifferent = history(("max_ooms 6 -> 7", 0.9), ("max_ooms 6 -> 3", 0.9))
+
+    def times(attempts: Sequence[Attempt]) -> int:
+        return sum(n for (gene, _), n in changed_genes(faas_grammar, attempts).items() if gene == "max_ooms")
+
+    assert times(indifferent) < times(OLD) / 3
+
+
+def test_a_choice_that_was_tried_in_vain_is_seldom_tried_again(faas_grammar: Grammar) -> None:
+    before = genes_of(faas_grammar, some_examples(faas_grammar, 1)[0].source)["placement"]
+    first, second = (choice for choice in ("emptiest", "fullest", "first") if choice != before)
+    worse = changed_genes(faas_grammar, history((f"placement {before} -> {first}", 0.8)))
+    assert worse["placement", first] < worse["placement", second] / 2
+    better = changed_genes(faas_grammar, history((f"placement {before} -> {first}", 0.95)))
+    assert better["placement", first] > better["placement", second] / 2
+
+
+def test_where_less_is_better_a_lower_score_is_a_gain(faas_grammar: Grammar) -> None:
+    attempts = history(("queues single -> shares", 0.8))
+    gene = next(gene for gene in faas_grammar.genes if gene.name == "queues")
+    parent = replace(some_examples(faas_grammar, 1)[0], candidate_id="c0")
+    maximised, minimised = (Experience(attempts, [parent], best) for best in (0.9, 0.5))
+    assert maximised.novelty(gene, "single", "shares") < minimised.novelty(gene, "single", "shares") == 1.0
+
+
+def test_every_rationale_of_a_few_changes_is_read_back(grammar: Grammar) -> None:
+    parent = replace(some_examples(grammar, 1)[0], candidate_id="c0")
+    genome = genes_of(grammar, parent.source)
+    for seed in range(40):
+        proposal = propose(grammar, [parent], [], Operator.DIFF, seed, history=OLD)
+        attempt = Attempt(60, "c60", 0.1, f"score 0.1, 4.2% of the bound. {proposal.rationale}")
+        known = Experience([attempt], [parent])
+        assert known.repeats(grammar, genome, genes_of(grammar, proposal.source)) == ("->" in proposal.rationale)
+
+
+@pytest.mark.parametrize("prose", ["", "I tried c0 with a larger queue -> better.", "c0 with max_ooms", "with -> with"])
+def test_the_digest_of_another_backend_teaches_nothing(faas_grammar: Grammar, prose: str) -> None:
+    foreign = [Attempt(60, "c60", 0.9, prose)]
+    assert changed_genes(faas_grammar, foreign, 50) == changed_genes(faas_grammar, [Attempt(60, "c60", 0.9, "")], 50)
 
 
 async def test_the_backend_answers_a_task_and_keeps_nothing(simulator: Simulator, grammar: Grammar) -> None:

@@ -113,6 +113,7 @@ def decode_generation(generation: pb.Generation) -> Generation:
             unpriced=cost.unpriced,
         ),
         detail=without_nul(generation.detail),
+        rationale=without_nul(generation.rationale),
         record=generation.SerializeToString(deterministic=True),
     )
 

@@ -236,6 +236,7 @@ class Generation:
     charge: Charge
     detail: str
     record: bytes = field(repr=False)
+    rationale: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,7 @@ candidates.
 
 from __future__ import annotations
 
+import textwrap
 from collections import Counter, deque
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
@@ -41,6 +42,7 @@ _FIRST_OUTPUT_TOKENS = 16_000
 _IMPROVERS_IN_HISTORY = 20
 _LESSONS = 5
 _LESSONS_COUNTED = 200
+_RATIONALE_CHARACTERS = 300
 
 
 class NotReproduced(Exception):
@@ -273,15 +275,15 @@ def answered(candidate: Candidate, generation: Generation, assume_usd_nano: int 
         outcome=generation.outcome,
         charge=charge,
         has_source=bool(generation.source),
-        summary="" if usable else f"{name}: {generation.detail}"[:300].rstrip(": "),
+        summary=_first_words(generation.rationale) if usable else f"{name}: {generation.detail}"[:300].rstrip(": "),
     )
 
 
 def verified(candidate: Candidate, verification: Verification) -> Candidate:
-    """The candidate with its train verdict."""
+    """The candidate with its train verdict. Its line in the digest says what was tried, and what came of it."""
     train = verification.train
     if verification.status is VerdictStatus.OK and train is not None:
-        summary = f"score {train.score:.6g}, {train.normalized:.1%} of the bound"
+        summary = f"score {train.score:.6g}, {train.normalized:.1%} of the bound. {candidate.summary}".rstrip()
     else:
         summary = verification.failure or verification.status.name.lower()
     return replace(
@@ -295,3 +297,8 @@ def verified(candidate: Candidate, verification: Verification) -> Candidate:
         summary=summary,
         rule=verification.rule,
     )
+
+
+def _first_words(text: str) -> str:
+    """Of a rationale, as much as a line of the digest has room for."""
+    return textwrap.shorten(text, _RATIONALE_CHARACTERS, placeholder=" ...")

@@ -35,11 +35,11 @@ class Evolve(Strategy):
         self._grid = Grid(problem.descriptors)
         self._scenarios = ScenarioBests(len(problem.scenarios))
         self._failed: Result | None = None
-        self._asked: dict[int, tuple[int, Result | None]] = {}  # under way -> island, parent
+        self._asked: dict[int, tuple[int, tuple[float, ...]]] = {}  # under way -> island, fitness of the best parent
         self._told = 0
 
     def tell(self, result: Result) -> Note | None:
-        island, parent = self._asked.pop(result.number, (None, None))
+        island, to_beat = self._asked.pop(result.number, (None, ()))
         self._told += 1
         if result.failed:
             self._failed = result
@@ -49,7 +49,7 @@ class Evolve(Strategy):
                 home.add(result)
             self._grid.add(result)
             self._scenarios.add(result)
-        better = result.fitness is not None and (parent is None or result.fitness > fitness(parent))
+        better = result.fitness is not None and result.fitness > to_beat
         self._bandit.tell(result.number, 1.0 if better else 0.0, result.cost_usd)
         if self._told % self._options.migrate_every == 0:
             self._migrate()
@@ -65,7 +65,7 @@ class Evolve(Strategy):
         if self._failed is not None and rng.random() < self._options.repair:
             return self._mend(number, island)
         if not members:
-            self._asked[number] = (island, None)
+            self._asked[number] = (island, ())
             backend, operator = self._bandit.pull(number, lambda op: op is not Operator.CROSSOVER)
             return Ask(backend, operator, (0,), (), island)
         parent = self._parent(rng, members)
@@ -77,8 +77,8 @@ class Evolve(Strategy):
             return operator is Operator.FULL if young else operator is not Operator.CROSSOVER or mate is not None
 
         backend, operator = self._bandit.pull(number, allowed)
-        self._asked[number] = (island, parent)
         parents = [parent, mate] if operator is Operator.CROSSOVER and mate is not None else [parent]
+        self._asked[number] = (island, max(fitness(p) for p in parents))
         return Ask(
             backend, operator, tuple(p.number for p in parents), self._inspirations(rng, parents, members), island
         )
@@ -123,7 +123,7 @@ class Evolve(Strategy):
     def _mend(self, number: int, island: int) -> Ask:
         failed, self._failed = self._failed, None
         assert failed is not None
-        self._asked[number] = (island, failed)
+        self._asked[number] = (island, ())
         backend = self._problem.backends[number % len(self._problem.backends)]
         operator = Operator.REPAIR if Operator.REPAIR in backend.operators else backend.operators[0]
         best = self._progress.best

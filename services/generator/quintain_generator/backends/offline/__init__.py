@@ -56,7 +56,8 @@ def _propose(task: Task) -> Proposal:
         task.inspirations,
         task.operator,
         task.seed,
-        attempts=len(task.history),
+        history=task.history,
+        best_score=task.best_score,
         baselines=tuple(baseline.source for baseline in task.simulator.baselines),
     )
 

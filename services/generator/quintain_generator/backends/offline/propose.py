@@ -7,14 +7,14 @@ drawn from the seed, in proportions that depend on how far the search has come.
 
 from __future__ import annotations
 
-import itertools
 import random
-from collections.abc import Container, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-from quintain.plugins.backend import Example, Operator
+from quintain.plugins.backend import Attempt, Example, Operator
 from quintain.plugins.grammar import Grammar
 from quintain_generator.backends.offline import variation
+from quintain_generator.backends.offline.experience import Experience, say_changes
 from quintain_generator.backends.offline.foreign import mutate_source
 from quintain_generator.backends.offline.genome import Genome, active, complete, read_header
 from quintain_generator.backends.offline.render import render
@@ -22,6 +22,7 @@ from quintain_generator.backends.offline.render import render
 _TRIES = 20  # to find a genome that no example has
 # what becomes of a parent: shares of the proposals; the rest moves along the difference of two examples
 _LOCAL, _FROM_ELSEWHERE, _FROM_OTHERS = 0.6, 0.15, 0.15
+_SEEDING = 0.8  # share of the proposals that start from a hand-written policy while there are untried ones
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,9 +33,9 @@ class Proposal:
 
 @dataclass(frozen=True, slots=True)
 class _Known:
+    name: str
     genome: Genome
     quality: float
-    values: Mapping[str, float]  # by scenario
 
 
 def propose(
@@ -44,10 +45,11 @@ def propose(
     operator: Operator,
     seed: int,
     *,
-    attempts: int = 0,
+    history: Sequence[Attempt] = (),
+    best_score: float | None = None,
     baselines: Sequence[str] = (),
 ) -> Proposal:
-    """`attempts` made so far in the search; `baselines`: sources that are only there to be beaten.
+    """`baselines`: sources that are only there to be beaten.
 
     Raises ValueError if there is neither a grammar nor a parent, and GrammarError for a grammar that does not work.
     """
@@ -59,11 +61,14 @@ def propose(
     known = _with_genes(grammar, [*parents, *inspirations])
     if parents and _is_foreign_and_good(grammar, parents[0], known, baselines) and rng.random() < 0.8:
         return _mutated(parents[0], rng)
+    experience = Experience(history, [*parents, *inspirations], best_score)
     leading = _with_genes(grammar, parents) or sorted(known, key=lambda k: -k.quality)[:1]
     seen = [active(grammar, k.genome) for k in known]
     for _ in range(_TRIES):
-        genome, rationale = _next(grammar, leading, known, operator, attempts, rng)
-        if active(grammar, genome) not in seen:
+        genome, rationale = _next(grammar, leading, known, operator, experience, rng)
+        if active(grammar, genome) not in seen and not (
+            leading and experience.repeats(grammar, leading[0].genome, genome)
+        ):
             break
     return Proposal(render(grammar, genome), rationale)
 
@@ -87,7 +92,7 @@ def _mutated(parent: Example, rng: random.Random) -> Proposal:
 
 def _with_genes(grammar: Grammar, examples: Sequence[Example]) -> list[_Known]:
     read = [(example, read_header(grammar, example.source)) for example in examples]
-    return [_Known(genome, _quality(e), e.scenario_values) for e, genome in read if genome is not None]
+    return [_Known(e.candidate_id, genome, _quality(e)) for e, genome in read if genome is not None]
 
 
 def _next(
@@ -95,57 +100,58 @@ def _next(
     leading: Sequence[_Known],
     known: Sequence[_Known],
     operator: Operator,
-    attempts: int,
+    experience: Experience,
     rng: random.Random,
 ) -> tuple[Genome, str]:
     seeds = [(seed.name, complete(grammar, seed.genes)) for seed in grammar.seeds]
     seeds = seeds or [("defaults", complete(grammar, {}))]
-    seen = [active(grammar, k.genome) for k in known]
-    unseen = [(name, genome) for name, genome in seeds if active(grammar, genome) not in seen]
-    seeding = rng.random() < 1.0 - attempts / (2 * len(seeds))
-    if not leading or (seeding and unseen and operator is Operator.FULL):
-        name, genome = rng.choice(unseen or seeds)
-        # requests that start together would draw the same seed now and then, and a copy teaches nothing
+    untried = [seed for seed in seeds if seed[0] not in experience.seeds] if experience.complete else []
+    if not leading or (untried and operator is Operator.FULL and rng.random() < _SEEDING):
+        name, genome = rng.choice(untried or seeds)
+        # requests that start together would draw the same one now and then, and a copy teaches nothing
         if rng.random() < 0.5:
             return genome, f"The hand-written policy {name!r}."
-        return _local(grammar, genome, rng), f"The hand-written policy {name!r}, changed a little."
-    parent = leading[0].genome
+        return _local(grammar, genome, rng, experience), f"The hand-written policy {name!r}, changed a little."
+    parent = leading[0]
+    child, otherwise = _child(grammar, parent.genome, leading, known, operator, experience, rng)
+    return child, say_changes(grammar, parent.name, parent.genome, child) or otherwise
+
+
+def _child(
+    grammar: Grammar,
+    parent: Genome,
+    leading: Sequence[_Known],
+    known: Sequence[_Known],
+    operator: Operator,
+    experience: Experience,
+    rng: random.Random,
+) -> tuple[Genome, str]:
     others = [k for k in known if k.genome != parent]
-    indifferent = _indifferent(known)
+
+    def crossed(donor: Genome) -> Genome:
+        child = variation.cross(grammar, parent, donor, rng)
+        return variation.mutate(grammar, child, rng, experience) if rng.random() < 0.4 else child
+
     if operator is Operator.CROSSOVER and others:
-        second = leading[1].genome if len(leading) > 1 else rng.choice(others).genome
-        child = variation.cross(grammar, parent, second, rng)
-        return _perhaps_mutated(grammar, child, indifferent, rng), "Components of two parents."
+        second = leading[1] if len(leading) > 1 else rng.choice(others)
+        return crossed(second.genome), f"{leading[0].name} with components of {second.name}."
     draw = rng.random()
     if operator is Operator.DIFF or draw < _LOCAL or not others:
-        return _local(grammar, parent, rng, indifferent), "The parent with a few decisions changed."
+        return _local(grammar, parent, rng, experience), f"{leading[0].name} with many decisions changed."
     if draw < _LOCAL + _FROM_ELSEWHERE:
-        donor = rng.choice([*(genome for _, genome in seeds), variation.random_genome(grammar, rng)])
-        child = variation.cross(grammar, parent, donor, rng)
-        return _perhaps_mutated(grammar, child, indifferent, rng), "The parent with components from elsewhere."
+        donors = [*grammar.seeds, None]
+        donor = rng.choice(donors)
+        genome = complete(grammar, donor.genes) if donor else variation.random_genome(grammar, rng)
+        return crossed(genome), f"{leading[0].name} with components of {donor.name if donor else 'a random policy'}."
     if draw < _LOCAL + _FROM_ELSEWHERE + _FROM_OTHERS:
-        child = variation.cross(grammar, parent, rng.choice(others).genome, rng)
-        return _perhaps_mutated(grammar, child, indifferent, rng), "Components of two policies."
+        other = rng.choice(others)
+        return crossed(other.genome), f"{leading[0].name} with components of {other.name}."
     worse, better = sorted(rng.sample([*known], 2), key=lambda k: k.quality)
-    return variation.follow(grammar, parent, better.genome, worse.genome, rng), "The parent, moved along a difference."
+    moved = variation.follow(grammar, parent, better.genome, worse.genome, rng)
+    return moved, f"{leading[0].name} moved along the way from {worse.name} to {better.name}."
 
 
-def _local(grammar: Grammar, genome: Genome, rng: random.Random, indifferent: Container[str] = ()) -> Genome:
+def _local(grammar: Grammar, genome: Genome, rng: random.Random, experience: Experience) -> Genome:
     if rng.random() < 0.35:
         return variation.mutate_siblings(grammar, genome, rng)
-    return variation.mutate(grammar, genome, rng, indifferent)
-
-
-def _perhaps_mutated(grammar: Grammar, genome: Genome, indifferent: Container[str], rng: random.Random) -> Genome:
-    return variation.mutate(grammar, genome, rng, indifferent) if rng.random() < 0.4 else genome
-
-
-def _indifferent(known: Sequence[_Known]) -> set[str]:
-    """Genes in which examples differ that did exactly the same on every scenario."""
-    return {
-        name
-        for one, two in itertools.combinations(known, 2)
-        if one.values and one.values == two.values
-        for name in one.genome
-        if one.genome[name] != two.genome[name]
-    }
+    return variation.mutate(grammar, genome, rng, experience)

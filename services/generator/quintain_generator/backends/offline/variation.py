@@ -1,24 +1,27 @@
 """How one genome becomes another: steps of mixed size, whole components from elsewhere, crossover.
 
-All of it works without memory between calls, so step sizes cannot adapt over generations by being remembered. They
-adapt by being mixed: each step draws its own scale from a heavy-tailed distribution, so that fine tuning and long jumps
-are always both on offer, and by the spread of the examples at hand, which shrinks as a search converges.
+All of it works without memory between calls. Step sizes are mixed: each step draws its own scale from a heavy-tailed
+distribution, so that fine tuning and long jumps are always both on offer. What to change is drawn by what the run's
+digest says of earlier changes (see `experience`).
 """
 
 from __future__ import annotations
 
 import math
 import random
-from collections.abc import Container
 
 from quintain.plugins.grammar import Gene, GeneValue, Grammar
+from quintain_generator.backends.offline.experience import Experience
 from quintain_generator.backends.offline.genome import Genome, active, normalise
 
 _SMALLEST_STEP = 0.03  # of a gene's range, on its own scale
 _LARGEST_STEP = 0.5
 _ONE_MORE = 0.4  # chance that a mutation changes yet another gene
-_INDIFFERENT = 0.5  # how often a gene is changed that seems to make no difference, against others
+_DRAWS = 8  # of a step that was not taken before
 _TO_THE_NEXT = 0.3  # of the steps of a whole number go to its neighbour
+
+
+NONE = Experience()
 
 
 def random_value(gene: Gene, rng: random.Random) -> GeneValue:
@@ -31,11 +34,19 @@ def random_genome(grammar: Grammar, rng: random.Random) -> Genome:
     return {gene.name: random_value(gene, rng) for gene in grammar.genes}
 
 
-def step(gene: Gene, value: GeneValue, rng: random.Random) -> GeneValue:
-    """Another value for `gene`, more often near than far."""
+def step(gene: Gene, value: GeneValue, rng: random.Random, experience: Experience = NONE) -> GeneValue:
+    """Another value for `gene`, more often near than far, and seldom one that was tried in vain."""
     if gene.kind == "choice":
         others = [choice for choice in gene.choices if choice != value]
-        return rng.choice(others) if others else value
+        return rng.choices(others, [experience.novelty(gene, value, o) for o in others])[0] if others else value
+    for _ in range(_DRAWS):
+        moved = _moved(gene, value, rng)
+        if rng.random() < experience.novelty(gene, value, moved):
+            break
+    return moved
+
+
+def _moved(gene: Gene, value: GeneValue, rng: random.Random) -> GeneValue:
     if gene.kind == "int" and rng.random() < _TO_THE_NEXT:
         return _next_to(gene, value, rng)
     scale = math.exp(rng.uniform(math.log(_SMALLEST_STEP), math.log(_LARGEST_STEP)))
@@ -47,16 +58,16 @@ def _next_to(gene: Gene, value: GeneValue, rng: random.Random) -> GeneValue:
     return normalise(gene, int(value) + rng.choice((-1, 1)))
 
 
-def mutate(grammar: Grammar, genome: Genome, rng: random.Random, indifferent: Container[str] = ()) -> Genome:
-    """Change one to a few of the genes that are active in `genome`; most often one, and seldom an indifferent one."""
+def mutate(grammar: Grammar, genome: Genome, rng: random.Random, experience: Experience = NONE) -> Genome:
+    """Change one to a few of the genes that are active in `genome`; most often one."""
     candidates = [gene for gene in grammar.genes if gene.name in active(grammar, genome)]
-    weights = [_INDIFFERENT if gene.name in indifferent else 1.0 for gene in candidates]
+    weights = [experience.interest(gene, genome[gene.name]) for gene in candidates]
     chosen = rng.choices(candidates, weights)
     while rng.random() < _ONE_MORE:
         chosen += rng.choices(candidates, weights)
     child = dict(genome)
     for gene in chosen:
-        child[gene.name] = step(gene, child[gene.name], rng)
+        child[gene.name] = step(gene, child[gene.name], rng, experience)
     return child
 
 

@@ -2,53 +2,132 @@
 
     python benchmarks/offline.py --suite paper-reference --evaluations 300 --seeds 5 --jobs 2 --json offline.json
 
-Each search is a (mu + lambda) loop over `propose`: a parent from the best few, the rest as inspirations, the train
-scenarios of the suite as the judge (floors on, policies in this process). A search ends early when it has reached 99 %
-of the best known. The winner is then run on the held-out scenarios.
+A search is what a user gets: the controller's own planner and strategy, from the default baseline, and the offline
+backend's proposals. Only the services between them are left out, and policies run in this process. The judge is the
+suite's train part with floors on. A search ends early when it has reached 99 % of the best known. Its winner is then
+run on the held-out scenarios.
 """
 
 from __future__ import annotations
 
 import argparse
-import functools
+import hashlib
 import json
 import random
 import statistics
 import sys
 import time
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from importlib.metadata import entry_points
 from pathlib import Path
 
-from quintain.plugins.backend import Example, Operator
+from quintain.plugins.backend import Attempt, Example, Operator
 from quintain.plugins.grammar import Grammar
 from quintain.plugins.inprocess import in_process
-from quintain.plugins.simulator import Aggregation, Outcome, Part, RunOptions, ScenarioScore, Simulator
+from quintain.plugins.simulator import Aggregation, Direction, Outcome, Part, RunOptions, Simulator
+from quintain_controller.domain import model
+from quintain_controller.domain.planner import Asked, Done, Planner, Told
+from quintain_controller.usecases.strategies import installed, make_planner, parse_options, window
 from quintain_generator.backends.offline.propose import propose
 from quintain_generator.backends.offline.render import render
 from quintain_generator.backends.offline.variation import random_genome
+from quintain_generator.domain.gate import ast_digest
 
-POPULATION = 8
-INSPIRATIONS = 4
-CROSSOVER_RATE = 0.2
+RANDOM = "random"
 TARGETS = (0.90, 0.99)  # of the best known
-CHECKPOINTS = (10, 30, 100, 300)
+CHECKPOINTS = (10, 30, 100, 200, 300)
 
 
 @dataclass(frozen=True, slots=True)
-class Score:
-    score: float  # the suite's, in its unit
-    normalized: float  # mean over scenarios
-    failed: int  # scenarios on which the policy failed
-    values: dict[str, float]  # normalised, by scenario
+class Verdict:
+    score: model.PartScore
+    metrics: Mapping[str, float]  # means over the scenarios
+    behavior: str
+    failed: bool
+
+
+class Judge:
+    """One part of a suite, floors on. What was verified once is not run again."""
+
+    def __init__(self, simulator: Simulator, suite: str, part: Part) -> None:
+        self._simulator, self.suite = simulator, simulator.suite(suite)
+        self.scenarios = tuple(entry.scenario for entry in self.suite.entries if entry.part is part)
+        baseline = simulator.describe().baselines[0].source
+        self._of_baseline = {name: self._run(name, baseline) for name in self.scenarios}
+        self._known: dict[str, Verdict] = {}
+
+    def verify(self, source: str) -> Verdict:
+        if source not in self._known:
+            self._known[source] = self._verdict({name: self._run(name, source) for name in self.scenarios})
+        return self._known[source]
+
+    def _run(self, name: str, source: str) -> Outcome:
+        return self._simulator.run(self._simulator.scenario(name), in_process(self._simulator, source), RunOptions())
+
+    def _verdict(self, outcomes: Mapping[str, Outcome]) -> Verdict:
+        simulator, objective = self._simulator, self.suite.objective
+        scores = {
+            name: simulator.score(objective, simulator.scenario(name), outcome, self._of_baseline[name])
+            for name, outcome in outcomes.items()
+        }
+        normalized = statistics.fmean(score.normalized for score in scores.values())
+        by_median = self.suite.aggregation is Aggregation.MEDIAN_VALUE
+        score = statistics.median(score.value for score in scores.values()) if by_median else normalized
+        metrics: dict[str, list[float]] = {}
+        for outcome in outcomes.values():
+            for name, value in outcome.metrics.items():
+                metrics.setdefault(name, []).append(value)
+        return Verdict(
+            model.PartScore(score, 0.0, None, normalized, {name: s.normalized for name, s in scores.items()}),
+            {name: statistics.fmean(values) for name, values in metrics.items()},
+            hashlib.sha256("".join(o.decisions_digest for o in outcomes.values()).encode()).hexdigest(),
+            any(outcome.failure is not None for outcome in outcomes.values()),
+        )
+
+
+def planner(simulator: Simulator, judge: Judge, strategy: str, seed: int, evaluations: int) -> Planner:
+    """As the controller makes it for ``quintain search`` with the offline backend."""
+    description = simulator.describe()
+    objective = next(o for o in description.objectives if o.name == judge.suite.objective)
+    maximize = objective.direction is Direction.MAXIMIZE
+    backend = model.BackendFacts("offline", tuple(operator.value for operator in Operator), True, 0)
+    context = model.SearchContext(
+        simulator=b"",
+        objective=b"",
+        simulator_build=description.build,
+        suite_description=judge.suite.description,
+        direction=model.Direction.MAXIMIZE if maximize else model.Direction.MINIMIZE,
+        aggregation=model.Aggregation[judge.suite.aggregation.name],
+        train=judge.scenarios,
+        held_out=(),
+        descriptors=tuple((d.metric, tuple(d.edges)) for d in description.descriptors),
+        backends=(backend,),
+        default_policy=description.baselines[0].source,
+    )
+    spec = model.SearchSpec(
+        simulator=description.name,
+        suite=judge.suite.name,
+        objective=objective.name,
+        strategy=strategy,
+        strategy_options={},
+        backends=("offline",),
+        budget=model.Budget(verifications=evaluations),
+        seed=seed,
+        seed_policies=(context.default_policy,),
+        parallel_generations=1,
+        parallel_verifications=1,
+        window=window(strategy, parse_options(strategy, {}), 1),
+    )
+    return make_planner(spec, context)
 
 
 @dataclass(frozen=True, slots=True)
 class Search:
     method: str
     seed: int
-    best: list[float]  # after each verification
+    best: list[float]  # score after each verification; the first is the baseline's
     needed: dict[str, int | None]  # target -> verifications
     held_out: float  # score of the winner
     failed_policies: int
@@ -56,102 +135,107 @@ class Search:
     winner: str
 
 
-@functools.cache
-def simulator(name: str) -> Simulator:
+class Candidates:
+    """Plans become candidates and candidates verdicts, in the planner's order: a search without services."""
+
+    def __init__(self, simulator: Simulator, judge: Judge, method: str, seed: int, evaluations: int) -> None:
+        description = simulator.describe()
+        self._grammar = Grammar.from_json(description.grammar)
+        self._baselines = [baseline.source for baseline in description.baselines]
+        self._judge, self._random = judge, random.Random(seed) if method == RANDOM else None
+        self._planner = planner(simulator, judge, "best-of-n" if method == RANDOM else method, seed, evaluations)
+        self._budget = model.Budget(verifications=evaluations)
+        self._examples: dict[int, Example] = {}
+
+    def told(self) -> Iterator[tuple[Example, Verdict]]:
+        """Each candidate that was verified, in order of number, until the budget is used up."""
+        for seed in self._planner.begin():
+            self._planner.record(self._verified(seed, self._baselines[0]))
+        while not isinstance(step := self._planner.next(self._budget), Done):
+            if isinstance(step, Asked):
+                self._planner.record(self._made(step.candidate))
+            elif isinstance(step, Told) and step.candidate.state is model.CandidateState.VERIFIED:
+                example = self._examples[step.candidate.number]
+                yield example, self._judge.verify(example.source)
+
+    def _made(self, candidate: model.Candidate) -> model.Candidate:
+        plan = candidate.plan
+        assert plan is not None
+        if self._random is not None:
+            return self._verified(candidate, render(self._grammar, random_genome(self._grammar, self._random)))
+        parents, inspirations = ([self._examples[n] for n in ns] for ns in (plan.parents, plan.inspirations))
+        best = self._planner.best
+        proposal = propose(
+            self._grammar,
+            parents,
+            inspirations,
+            Operator(plan.operator),
+            plan.seed,
+            history=[Attempt(a.number, f"c{a.number}", a.score, a.summary) for a in self._planner.attempts(plan)],
+            best_score=best.train.score if best and best.train else None,
+            baselines=self._baselines,
+        )
+        source = proposal.source
+        if ast_digest(source) in {ast_digest(example.source) for example in (*parents, *inspirations)}:
+            return replace(candidate, state=model.CandidateState.REJECTED, outcome=model.Outcome.DUPLICATE)
+        return self._verified(replace(candidate, summary=proposal.rationale), source)
+
+    def _verified(self, candidate: model.Candidate, source: str) -> model.Candidate:
+        verdict = self._judge.verify(source)
+        score = None if verdict.failed else verdict.score
+        self._examples[candidate.number] = Example(
+            f"c{candidate.number}",
+            source,
+            score.score if score else None,
+            score.normalized if score else None,
+            scenario_values=verdict.score.values,
+        )
+        return replace(
+            candidate,
+            state=model.CandidateState.VERIFIED,
+            outcome=model.Outcome.NONE if candidate.plan is None else model.Outcome.OK,
+            status=model.VerdictStatus.POLICY_FAILED if verdict.failed else model.VerdictStatus.OK,
+            train=verdict.score,
+            metrics=verdict.metrics,
+            behavior=verdict.behavior,
+        )
+
+
+def search(name: str, suite: str, method: str, seed: int, evaluations: int, best_known: float) -> Search:
+    started = time.monotonic()
+    simulator = load(name)
+    judge = Judge(simulator, suite, Part.TRAIN)
+    best: list[float] = []
+    winner, failed = "", 0
+    for example, verdict in Candidates(simulator, judge, method, seed, evaluations).told():
+        failed += verdict.failed
+        if not best or (not verdict.failed and verdict.score.score > best[-1]):
+            winner = example.source
+            print(f"{method} seed {seed}: {verdict.score.score:.4f} after {len(best) + 1}", file=sys.stderr, flush=True)
+        best.append(max([0.0 if verdict.failed else verdict.score.score, *best[-1:]]))
+        if best_known and best[-1] >= max(TARGETS) * best_known:
+            break
+    held_out = Judge(simulator, suite, Part.HELD_OUT).verify(winner).score.score
+    reached = {f"{t:.0%}": next((i for i, b in enumerate(best, 1) if b >= t * best_known), None) for t in TARGETS}
+    return Search(method, seed, best, reached, held_out, failed, time.monotonic() - started, winner)
+
+
+def load(name: str) -> Simulator:
     (entry,) = entry_points(group="quintain.simulators", name=name)
     loaded = entry.load()
     assert isinstance(loaded, Simulator)
     return loaded
 
 
-@functools.cache
-def baseline_outcome(name: str, scenario: str) -> Outcome:
-    sim = simulator(name)
-    source = sim.describe().baselines[0].source
-    return sim.run(sim.scenario(scenario), in_process(sim, source), RunOptions())
-
-
-def verify(name: str, suite_name: str, part: Part, source: str, needed: float = 0.0) -> Score:
-    """A median that is certain to be below `needed` is not worked out to the end: the search would drop it anyway."""
-    sim = simulator(name)
-    suite = sim.suite(suite_name)
-    by_median = suite.aggregation is Aggregation.MEDIAN_VALUE
-    scenarios = [sim.scenario(entry.scenario) for entry in suite.entries if entry.part is part]
-    scores: list[ScenarioScore] = []
-    failed = 0
-    for scenario in scenarios:
-        outcome = sim.run(scenario, in_process(sim, source), RunOptions())
-        failed += outcome.failure is not None
-        scores.append(sim.score(suite.objective, scenario, outcome, baseline_outcome(name, scenario.name)))
-        if by_median and sum(s.value < needed for s in scores) > len(scenarios) / 2:
-            break
-    normalized = statistics.fmean(s.normalized for s in scores)
-    values = {scenario.name: s.normalized for scenario, s in zip(scenarios, scores, strict=False)}
-    if by_median:
-        return Score(statistics.median(s.value for s in scores), normalized, failed, values)
-    return Score(normalized, normalized, failed, values)
-
-
-def next_policy(grammar: Grammar, population: list[Example], number: int, rng: random.Random) -> str:
-    ranked = sorted(population, key=lambda e: (-(e.normalized or 0.0), -int(e.candidate_id)))
-    parents = [rng.choice(ranked[: POPULATION // 2])] if ranked else []
-    others = [e for e in ranked if e not in parents]
-    operator = Operator.FULL
-    if others and rng.random() < CROSSOVER_RATE:
-        operator = Operator.CROSSOVER
-        parents.append(rng.choice(others))
-    inspirations = rng.sample(others, min(INSPIRATIONS, len(others)))
-    return propose(grammar, parents, inspirations, operator, rng.getrandbits(64), attempts=number).source
-
-
-def survivors(population: list[Example]) -> list[Example]:
-    """The best few, newest first where equal, and no more than two that did exactly the same."""
-    kept: list[Example] = []
-    for one in sorted(population, key=lambda e: (-(e.score or 0.0), -int(e.candidate_id))):
-        if sum(one.scenario_values == other.scenario_values for other in kept) < 2:
-            kept.append(one)
-    return kept[:POPULATION]
-
-
-def search(name: str, suite: str, method: str, seed: int, evaluations: int, best_known: float) -> Search:
-    started = time.monotonic()
-    rng = random.Random(f"{method}:{seed}")
-    grammar = Grammar.from_json(simulator(name).describe().grammar)
-    population: list[Example] = []
-    best: list[float] = []
-    winner, failed_policies = "", 0
-    for number in range(evaluations):
-        if method == "random":
-            source = render(grammar, random_genome(grammar, rng))
-        else:
-            source = next_policy(grammar, population, number, rng)
-        full = len(population) == POPULATION
-        needed = (best[-1] if method == "random" else population[-1].score or 0.0) if full else 0.0
-        score = verify(name, suite, Part.TRAIN, source, needed)
-        failed_policies += score.failed > 0
-        if not best or score.score > best[-1]:
-            winner = source
-        best.append(max([score.score, *best[-1:]]))
-        if score.score < needed:
-            continue
-        example = Example(str(number), source, score.score, score.normalized, scenario_values=score.values)
-        population = survivors([*population, example])
-        print(f"{method} seed {seed}: {best[-1]:.4f} after {number + 1}", file=sys.stderr, flush=True)
-        if best_known and best[-1] >= max(TARGETS) * best_known:
-            break
-    held_out = verify(name, suite, Part.HELD_OUT, winner).score
-    reached = {f"{t:.0%}": next((i for i, b in enumerate(best, 1) if b >= t * best_known), None) for t in TARGETS}
-    return Search(method, seed, best, reached, held_out, failed_policies, time.monotonic() - started, winner)
-
-
-def table(searches: list[Search], methods: list[str]) -> str:
+def table(searches: list[Search], methods: list[str], best_known: float) -> str:
     points = [p for p in CHECKPOINTS if any(len(s.best) >= p for s in searches)] or [1]
-    head = [*(f"best @{p}" for p in points), *(f"to {t:.0%}" for t in TARGETS), "held-out", "failed"]
+    targets = TARGETS if best_known else ()
+    head = [*(f"best @{p}" for p in points), *(f"to {t:.0%}" for t in targets), "held-out", "failed"]
     lines = ["| median of seeds | " + " | ".join(head) + " |", "| --- " * (len(head) + 1) + "|"]
     for method in methods:
         runs = [s for s in searches if s.method == method]
         cells = [f"{statistics.median(s.best[min(p, len(s.best)) - 1] for s in runs):.4f}" for p in points]
-        for target in TARGETS:
+        for target in targets:
             needed = sorted(s.needed[f"{target:.0%}"] or 10**9 for s in runs)
             middle = needed[len(needed) // 2]
             reached = sum(n < 10**9 for n in needed)
@@ -166,9 +250,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--simulator", default="faas")
     parser.add_argument("--suite", default="paper-reference")
-    parser.add_argument("--evaluations", type=int, default=300, help="most verifications of one search")
+    parser.add_argument(
+        "--evaluations", type=int, default=300, help="verifications of one search, the baseline's included"
+    )
     parser.add_argument("--seeds", type=int, default=5)
-    parser.add_argument("--methods", nargs="+", default=["evolve", "random"], choices=["evolve", "random"])
+    parser.add_argument("--methods", nargs="+", default=["evolve", RANDOM], choices=[*installed(), RANDOM])
     parser.add_argument("--best-known", type=float, default=2.37, help="what the targets refer to (0: none)")
     parser.add_argument("--jobs", type=int, default=1)
     parser.add_argument("--json", type=Path, help="write everything there, winners included")
@@ -181,7 +267,7 @@ def main() -> None:
         ]
         searches = [done.result() for done in running]
     print(f"{args.simulator} / {args.suite}, best known {args.best_known}, {args.seeds} seeds")
-    print(table(searches, args.methods))
+    print(table(searches, args.methods, args.best_known))
     if args.json:
         args.json.write_text(json.dumps([asdict(s) for s in searches], indent=1))
 

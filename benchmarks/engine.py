@@ -5,7 +5,7 @@
 Ten traces of 600 s at 1000 ticks/s on one pool. The oracle (tests/unit/faas_engine/oracle.py) executes every tick and
 every container, so it runs on the first --oracle-seconds of each trace only and its time is scaled to the whole; the
 engine runs all of it. "two processes" puts the guest into a forked child behind a pipe (msgpack frames, no sandbox), a
-fresh child for each run; its CPU is the sum of both. --million: 1 M operators in a day on 1,000 pools (about a minute).
+fresh child for each run; its CPU is the sum of both. --million: 1 M operators in a day on 1,000 pools (two minutes).
 """
 
 from __future__ import annotations

@@ -37,7 +37,7 @@ def test_the_interval_covers_the_mean_of_a_known_population_as_often_as_it_says(
     rng, trials = random.Random(count), 400
     intervals = [paired_bootstrap([rng.gauss(0.1, 0.2) for _ in range(count)], trial) for trial in range(trials)]
     covered = sum(interval.low <= 0.1 <= interval.high for interval in intervals)
-    # Two standard errors of a share of 400 are 0.022; plain percentiles of five cover 0.84.
+    # Two standard errors of a share of 400 are 0.022; plain percentiles of five cover too little.
     assert 0.9 <= covered / trials <= 0.98
 
 

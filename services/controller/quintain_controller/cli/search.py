@@ -29,7 +29,7 @@ PANEL = "Budget"
 AsJson = Annotated[bool, typer.Option("--json", help="JSON lines: each event, then the search.")]
 Candidates = Annotated[int | None, typer.Option(min=1, max=MOST, help="Budget: candidates.", rich_help_panel=PANEL)]
 Verifications = Annotated[
-    int | None, typer.Option(min=1, max=MOST, help="Budget: verifications.", rich_help_panel="Budget")
+    int | None, typer.Option(min=1, max=MOST, help="Budget: verifications.", rich_help_panel=PANEL)
 ]
 Usd = Annotated[float | None, typer.Option(min=1e-9, help="Budget: dollars.", rich_help_panel=PANEL)]
 Tokens = Annotated[int | None, typer.Option(min=1, max=10**15, help="Budget: tokens.", rich_help_panel=PANEL)]

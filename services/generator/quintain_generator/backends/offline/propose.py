@@ -113,19 +113,19 @@ def _next(
             return genome, f"The hand-written policy {name!r}."
         return _local(grammar, genome, rng, experience), f"The hand-written policy {name!r}, changed a little."
     parent = leading[0]
-    child, otherwise = _child(grammar, parent.genome, leading, known, operator, experience, rng)
+    child, otherwise = _child(grammar, leading, known, operator, experience, rng)
     return child, say_changes(grammar, parent.name, parent.genome, child) or otherwise
 
 
 def _child(
     grammar: Grammar,
-    parent: Genome,
     leading: Sequence[_Known],
     known: Sequence[_Known],
     operator: Operator,
     experience: Experience,
     rng: random.Random,
 ) -> tuple[Genome, str]:
+    parent = leading[0].genome
     others = [k for k in known if k.genome != parent]
 
     def crossed(donor: Genome) -> Genome:

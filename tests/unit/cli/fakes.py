@@ -67,6 +67,7 @@ class FakeController(controller_pb2_grpc.ControllerServicer):
         self.calls: list[Any] = []
         self.watched = threading.Event()
         self.closing = threading.Event()
+        self.resumes_to: Any = cpb.SEARCH_STATE_FINISHED
 
     def CreateSearch(self, request: cpb.CreateSearchRequest, _context: Any) -> cpb.CreateSearchResponse:
         self.calls.append(request)
@@ -75,6 +76,9 @@ class FakeController(controller_pb2_grpc.ControllerServicer):
 
     def GetSearch(self, request: cpb.GetSearchRequest, context: grpc.ServicerContext) -> cpb.GetSearchResponse:
         return cpb.GetSearchResponse(search=self.search)
+
+    def ListStrategies(self, _request: cpb.ListStrategiesRequest, _context: Any) -> cpb.ListStrategiesResponse:
+        return cpb.ListStrategiesResponse(strategies=[cpb.Strategy(name=name) for name in ("chain", "tree")])
 
     def ListSearches(self, request: cpb.ListSearchesRequest, _context: Any) -> cpb.ListSearchesResponse:
         return cpb.ListSearchesResponse(searches=[self.search])
@@ -86,7 +90,7 @@ class FakeController(controller_pb2_grpc.ControllerServicer):
 
     def ResumeSearch(self, request: cpb.ResumeSearchRequest, _context: Any) -> cpb.ResumeSearchResponse:
         self.calls.append(request)
-        self.search.state = cpb.SEARCH_STATE_FINISHED
+        self.search.state = self.resumes_to
         return cpb.ResumeSearchResponse(search=self.search)
 
     def ExtendBudget(self, request: cpb.ExtendBudgetRequest, _context: Any) -> cpb.ExtendBudgetResponse:

@@ -13,12 +13,22 @@ import typer
 from rich.markup import escape
 
 from quintain.controller.v1 import controller_pb2 as pb
-from quintain.errors import FailedPrecondition, InvalidArgument
+from quintain.errors import FailedPrecondition, InvalidArgument, NotFound
 from quintain_controller.cli import live, render
 from quintain_controller.cli.compare import conclusion
 from quintain_controller.cli.connect import FOREVER_SECONDS, Connection
 from quintain_controller.cli.render import errors, out
-from quintain_controller.cli.search import Candidates, Minutes, Tokens, Usd, Verifications, make_budget
+from quintain_controller.cli.search import (
+    INTERRUPTED,
+    Candidates,
+    Minutes,
+    Tokens,
+    Usd,
+    Verifications,
+    make_budget,
+    pause,
+    resume_search,
+)
 from quintain_controller.cli.target import Target, command
 from quintain_controller.domain.gates import Interval, paired_bootstrap
 
@@ -73,19 +83,35 @@ def ablate(
     usd: Usd = None,
     tokens: Tokens = None,
     minutes: Minutes = None,
+    resume: Annotated[
+        str, typer.Option(metavar="ABLATION", help="Go on with an interrupted one; the other options as they were.")
+    ] = "",
     as_json: Annotated[bool, typer.Option("--json", help="JSON lines: each search, then each contrast.")] = False,
 ) -> None:
     """Run strategies or backends at equal budgets over seeds and say which differences are real. With several of both,
-    every combination is run."""
+    every combination is run. Ctrl-C pauses; `--resume` goes on, and what was searched is not searched again."""
     budget = make_budget(candidates, verifications, usd, tokens, minutes)
     if not budget.ListFields():
         raise InvalidArgument.of("budget", "give each search the same --verifications, --candidates or --usd")
     arms = make_arms(strategy or [], backend or [])
+    ablation = resume or uuid.uuid4().hex[:12]
     outcomes = []
     with Connection(target, "controller", runs_searches=True) as connection:
         check_strategies(connection, strategy or [])
+        if resume:
+            check_begun(connection, resume)
+        errors.print(f"ablation {ablation}; if it is interrupted, the same command goes on with --resume {ablation}")
         for seed, arm in itertools.product(range(1, seeds + 1), arms):
-            outcome = run_one(connection, arm, seed, simulator, suite, budget)
+            spec = pb.SearchSpec(
+                simulator=simulator,
+                suite=suite,
+                strategy=arm.strategy,
+                backends=[arm.backend] if arm.backend else [],
+                budget=budget,
+                seed=seed,
+                title=f"{title(ablation)}{arm.name}, seed {seed}",
+            )
+            outcome = run_one(connection, ablation, arm, spec)
             outcomes.append(outcome)
             if as_json:
                 render.print_json(asdict(outcome))
@@ -120,38 +146,53 @@ def check_strategies(connection: Connection, names: Sequence[str]) -> None:
         raise InvalidArgument.of("strategy", f"{unknown[0]!r} is unknown; there are {', '.join(known)}")
 
 
-def run_one(connection: Connection, arm: Arm, seed: int, simulator: str, suite: str, budget: pb.Budget) -> Outcome:
-    """Run one search to its end. Ctrl-C cancels it."""
-    spec = pb.SearchSpec(
-        simulator=simulator,
-        suite=suite,
-        strategy=arm.strategy,
-        backends=[arm.backend] if arm.backend else [],
-        budget=budget,
-        seed=seed,
-        title=f"ablation: {arm.name}, seed {seed}",
-    )
+def title(ablation: str) -> str:
+    """How the titles of its searches begin."""
+    return f"ablation {ablation}: "
+
+
+def check_begun(connection: Connection, ablation: str) -> None:
+    """A mistyped name would search, and pay, once more."""
+    token = ""
+    while True:
+        page = connection.controller.list_searches(pb.ListSearchesRequest(page_token=token))
+        if any(search.spec.title.startswith(title(ablation)) for search in page.searches):
+            return
+        token = page.next_page_token
+        if not token:
+            raise NotFound(f"no search belongs to an ablation {ablation!r}; `quintain searches` shows their titles")
+
+
+def run_one(connection: Connection, ablation: str, arm: Arm, spec: pb.SearchSpec) -> Outcome:
+    """Run one search to its end, or go on with it. Ctrl-C pauses it."""
     controller = connection.controller
-    search = controller.create_search(pb.CreateSearchRequest(request_id=uuid.uuid4().hex, spec=spec)).search
+    # The same ablation asks for the same search: what it did, and paid, is there.
+    request = pb.CreateSearchRequest(request_id=f"{ablation}/{arm.name}/{spec.seed}", spec=spec)
+    search = controller.create_search(request).search
+    seen = search.last_sequence
+    search = resume_search(connection, search.search_id, pb.Budget())
     progress = live.Progress(search)
     try:
-        with errors.status(f"{arm.name}, seed {seed}") as status:
-            for event in connection.follow(controller.watch_search(search.search_id, 0, FOREVER_SECONDS)):
+        with errors.status(f"{arm.name}, seed {spec.seed}") as status:
+            for event in connection.follow(controller.watch_search(search.search_id, seen, FOREVER_SECONDS)):
                 if event is not None:
                     progress.take(event)
-                status.update(f"{arm.name}, seed {seed}: {progress.headline()}")
+                status.update(f"{arm.name}, seed {spec.seed}: {progress.headline()}")
                 if progress.needs_person:
                     break
     except KeyboardInterrupt:
-        controller.cancel_search(pb.CancelSearchRequest(search_id=search.search_id))
-        raise
+        pause(connection, search.search_id, f"the same command and --resume {ablation}")
+        raise typer.Exit(INTERRUPTED) from None
     search = controller.get_search(pb.GetSearchRequest(search_id=search.search_id)).search
     if search.state != pb.SEARCH_STATE_FINISHED:
-        raise FailedPrecondition(f"search {search.search_id} ({arm.name}) {search.error or search.pause_reason}")
+        state = render.enum_name(pb.SearchState, search.state)
+        raise FailedPrecondition(
+            f"search {search.search_id} ({arm.name}) {state}: {search.error or search.pause_reason}"
+        )
     best = search.best
     held = best.HasField("held_out_score") and best.HasField("held_out_baseline_score")
     held_out = render.improvement(best.held_out_score, best.held_out_baseline_score, search.direction) if held else None
-    return Outcome(arm.name, seed, search.search_id, best.normalized, held_out)
+    return Outcome(arm.name, spec.seed, search.search_id, best.normalized, held_out)
 
 
 def contrast(outcomes: Sequence[Outcome], arms: Sequence[str]) -> list[Contrast]:

@@ -177,7 +177,7 @@ def follow_to_end(connection: Connection, found: pb.Search, as_json: bool, after
     try:
         live.watch(connection, found, as_json, after_sequence)
     except KeyboardInterrupt:
-        pause(connection, search_id)
+        pause(connection, search_id, f"quintain search --resume {search_id}")
         raise typer.Exit(INTERRUPTED) from None
     found = get_search(connection, search_id)
     if as_json:
@@ -188,8 +188,8 @@ def follow_to_end(connection: Connection, found: pb.Search, as_json: bool, after
         raise typer.Exit(SEARCH_FAILED)
 
 
-def pause(connection: Connection, search_id: str) -> None:
-    """Pause and say how to go on. A search that ended in the meantime is simply over."""
+def pause(connection: Connection, search_id: str, go_on: str) -> None:
+    """Pause and say that the command `go_on` goes on. A search that ended in the meantime is simply over."""
     errors.print("\npausing: work in flight is settled (Ctrl-C again leaves at once)")
     try:
         connection.controller.pause_search(pb.PauseSearchRequest(search_id=search_id))
@@ -197,9 +197,9 @@ def pause(connection: Connection, search_id: str) -> None:
         errors.print(f"the search has already ended: quintain show {search_id}")
     except QuintainError as error:
         render.print_error(error)
-        errors.print(f"nothing is lost; go on with: quintain search --resume {search_id}")
+        errors.print(f"nothing is lost; go on with: {go_on}")
     else:
-        errors.print(f"paused, nothing is lost. Go on with: [bold]quintain search --resume {search_id}[/]")
+        errors.print(f"paused, nothing is lost. Go on with: [bold]{go_on}[/]")
 
 
 def watch(

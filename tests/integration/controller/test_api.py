@@ -105,6 +105,18 @@ async def test_a_fork_begins_with_the_candidate_and_takes_the_rest_from_its_sear
     assert first.score == best.score
 
 
+async def test_a_fork_of_an_extended_search_has_the_extended_budget_and_is_made_once(stack: Stack) -> None:
+    client = await stack.start()
+    search_id = await create(client, budget=pb.Budget(candidates=3))
+    await watch(client, search_id)
+    request = pb.ForkSearchRequest(request_id="f", candidate_id=f"{search_id}.1")
+    await client.extend_budget(pb.ExtendBudgetRequest(search_id=search_id, budget=pb.Budget(candidates=5)))
+    fork = (await client.fork_search(request)).search
+    assert fork.spec.budget.candidates == 5
+    await client.extend_budget(pb.ExtendBudgetRequest(search_id=search_id, budget=pb.Budget(candidates=7)))
+    assert (await client.fork_search(request)).search.search_id == fork.search_id
+
+
 @pytest.mark.parametrize("strategy", ["chain", "best-of-n", "evolve", "tree"])
 async def test_a_fork_of_a_policy_that_failed_repairs_it_or_says_so(new_stack: NewStack, strategy: str) -> None:
     stack = new_stack(Backend(sources={1: "raise x = 0.5\n"}))

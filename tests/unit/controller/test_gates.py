@@ -92,7 +92,7 @@ def test_an_improvement_on_one_scenario_alone_is_not_significant() -> None:
 
 def test_determinism_and_confirmation_want_the_same_score_and_the_verifiers_word() -> None:
     own = candidate(part(0.6, 0.6), None)
-    again = Verification("d", VerdictStatus.OK, own.train, None, {}, "b", "", "", True, True, "", b"", b"")
+    again = Verification("d", "b1", VerdictStatus.OK, own.train, None, {}, "b", "", "", True, True, "", b"", b"")
     assert determinism_gate(own, again).passed
     assert confirmation_gate(own, again).passed
     assert not determinism_gate(own, replace(again, determinism_checked=False)).passed

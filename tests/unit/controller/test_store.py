@@ -81,11 +81,33 @@ def test_a_late_owner_is_refused_and_writes_nothing(store: SqlStore) -> None:
     with pytest.raises(Aborted, match="another owner"):
         store.commit(late, Changes(Spend(), [CandidateWrite(SEED, new=True)], [CandidateChanged(SEED)]))
     with pytest.raises(Aborted, match="another owner"):
-        store.renew(late, 60.0)
+        store.renew(late, 60.0, 0.0)
     store.release(late)
     assert store.acquire("third", 5, 60.0) == []
     assert store.candidate_page("one", -1, 10) == []
     assert store.search("one").last_sequence == 1
+
+
+def test_a_pause_by_a_person_is_not_ended_by_an_owner_that_has_not_heard_of_it(store: SqlStore) -> None:
+    new_search(store)
+    lease = owned(store)
+    down = Transition((SearchState.RUNNING,), SearchState.PAUSED, "the backend is down")
+    store.commit(lease, Changes(Spend(), transition=down))
+    store.change_state("one", SearchState.PAUSED, "paused by a person")
+    back = Transition((SearchState.PAUSED,), SearchState.RUNNING, "the backend is back")
+    control = store.commit(lease, Changes(Spend(), transition=back))
+    assert (control.state, control.paused_by_person) == (SearchState.PAUSED, True)
+    assert store.search("one").reason == "paused by a person"
+
+
+def test_a_heartbeat_keeps_the_time_that_a_search_has_run(store: SqlStore) -> None:
+    new_search(store)
+    lease = owned(store)
+    store.commit(lease, Changes(Spend(usd_nano=3, wall_seconds=5.0)))
+    store.renew(lease, 60.0, 65.0)
+    assert store.search("one").spend == Spend(usd_nano=3, wall_seconds=65.0)
+    store.renew(lease, 60.0, 60.0)  # overtaken on the way
+    assert store.search("one").spend.wall_seconds == 65.0
 
 
 def test_a_released_or_expired_search_is_taken_and_an_owned_one_is_not(store: SqlStore) -> None:
@@ -230,8 +252,8 @@ def test_a_lease_from_before_the_clock_was_set_back_does_not_last_for_ever(tmp_p
     now[0] -= 5_000.0
     taken = owned(store, "next", seconds=15.0)
     with pytest.raises(Aborted):
-        store.renew(late, 15.0)
-    store.renew(taken, 15.0)
+        store.renew(late, 15.0, 0.0)
+    store.renew(taken, 15.0, 0.0)
     assert store.acquire("third", 5, 15.0) == []
     store.close()
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from quintain.clients.channel import ClientSettings
 from quintain.clients.generator import AsyncGenerator
-from quintain.errors import NotFound
+from quintain.errors import Internal, NotFound
 from quintain.generator.v1 import generator_pb2 as pb
 from quintain_controller.domain.model import (
     NANO,
@@ -27,6 +27,9 @@ OPERATORS = {
 }
 _OPERATOR_NAMES = {number: name for name, number in OPERATORS.items()}
 _PAGE = 100
+# No generation costs more; sums of such numbers fit into what they are stored in.
+_MOST_USD = 1e6
+_MOST_TOKENS = 10**12
 
 
 class GrpcGenerator:
@@ -101,8 +104,16 @@ def encode_request(context: SearchContext, order: Order) -> bytes:
 
 
 def decode_generation(generation: pb.Generation) -> Generation:
+    """Raises Internal for a charge that cannot be: a negative one would give money back."""
     usage, cost = generation.usage, generation.cost
     tokens = usage.input_tokens + usage.cached_input_tokens + usage.cache_write_tokens + usage.output_tokens
+    for name, value, most in (
+        ("usd", cost.usd, _MOST_USD),
+        ("at_risk_usd", cost.at_risk_usd, _MOST_USD),
+        ("tokens", tokens, _MOST_TOKENS),
+    ):
+        if not 0 <= value <= most:  # NaN is in no range
+            raise Internal(f"the generator answered with {name} {value:g}", reason="STRANGE_ANSWER")
     return Generation(
         outcome=Outcome(generation.outcome),
         source=without_nul(generation.source),

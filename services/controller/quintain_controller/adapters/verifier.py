@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 
 from quintain.clients.channel import ClientSettings
 from quintain.clients.verifier import AsyncVerifier
-from quintain.errors import InvalidArgument
+from quintain.errors import Internal, InvalidArgument
 from quintain.type.v1 import type_pb2
 from quintain.verifier.v1 import verifier_pb2 as pb
 from quintain_controller.adapters.generator import without_nul
@@ -123,12 +124,14 @@ def encode_limits(limits: Limits) -> pb.Limits:
 
 
 def decode_verification(result: pb.VerifyResult) -> Verification:
+    """Raises Internal for a score that is not finite: nothing can be ranked by it."""
     verdict = result.verdict
     train = [s for s in verdict.scenarios if s.part == type_pb2.PART_TRAIN]
     held_out = [s for s in verdict.scenarios if s.part == type_pb2.PART_HELD_OUT]
     failure = verdict.failure
     return Verification(
         digest=verdict.digest,
+        simulator_build=verdict.simulator_build,
         status=VerdictStatus(verdict.status),
         train=_part(verdict.train, train) if verdict.HasField("train") else None,
         held_out=_part(verdict.held_out, held_out) if verdict.HasField("held_out") else None,
@@ -145,6 +148,10 @@ def decode_verification(result: pb.VerifyResult) -> Verification:
 
 
 def _part(score: pb.PartScore, scenarios: Sequence[pb.ScenarioVerdict]) -> PartScore:
+    normalized = [scenario.normalized for scenario in scenarios]
+    numbers = (score.score, score.baseline_score, score.bound_score, score.normalized, *normalized)
+    if not all(map(math.isfinite, numbers)):
+        raise Internal("the verifier answered with a score that is not finite", reason="STRANGE_ANSWER")
     return PartScore(
         score=score.score,
         baseline_score=score.baseline_score,
@@ -155,13 +162,13 @@ def _part(score: pb.PartScore, scenarios: Sequence[pb.ScenarioVerdict]) -> PartS
 
 
 def _means(scenarios: Iterable[pb.ScenarioVerdict]) -> dict[str, float]:
-    """Mean of each metric over the scenarios that have it."""
+    """Mean of each metric over the scenarios that have it; one that is not finite is left out."""
     sums: dict[str, tuple[float, int]] = {}
     for scenario in scenarios:
         for metric in scenario.metrics:
             total, count = sums.get(metric.name, (0.0, 0))
             sums[metric.name] = (total + metric.value, count + 1)
-    return {name: total / count for name, (total, count) in sums.items()}
+    return {name: total / count for name, (total, count) in sums.items() if math.isfinite(total)}
 
 
 def _failure(failure: pb.Failure) -> str:

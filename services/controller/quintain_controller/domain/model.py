@@ -258,6 +258,7 @@ class Verification:
     """
 
     digest: str
+    simulator_build: str
     status: VerdictStatus
     train: PartScore | None
     held_out: PartScore | None

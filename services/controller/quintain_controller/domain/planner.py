@@ -212,9 +212,9 @@ class Planner:
         usd = backend.max_request_cost_usd_nano if backend.priced else self._spec.assume_usd_nano
         if usd is not None and backend.priced and allowance.max_cost_usd is not None:
             usd = min(usd, round(allowance.max_cost_usd * NANO))
-        if usd == 0 and backend.priced:
-            return Charge()  # free, so not a model that counts tokens
         first = _FIRST_INPUT_TOKENS + (allowance.max_output_tokens or _FIRST_OUTPUT_TOKENS)
+        if usd == 0 and backend.priced:
+            first = 0  # free, so most often not a model that counts tokens
         return Charge(usd_nano=usd or 0, tokens=self._most_tokens * 5 // 4 if self._most_tokens else first)
 
     # ------------------------------------------------------------------------------------------------------ telling
@@ -263,10 +263,13 @@ def attempt(candidate: Candidate) -> Attempt:
 
 
 def answered(candidate: Candidate, generation: Generation, assume_usd_nano: int | None) -> Candidate:
-    """The candidate with its backend's answer. `assume_usd_nano` is what an answer without a price is taken to cost."""
+    """The candidate with its backend's answer. `assume_usd_nano` is what an answer without a price is taken to cost;
+    else what was reserved, if the backend had a price when the search began, is the most that it can have cost."""
     charge = generation.charge
     if charge.unpriced and assume_usd_nano is not None:
         charge = replace(charge, usd_nano=assume_usd_nano)
+    elif charge.unpriced:
+        charge = replace(charge, at_risk_usd_nano=max(charge.at_risk_usd_nano, candidate.reserved.usd_nano))
     usable = generation.outcome is Outcome.OK
     name = generation.outcome.name.lower()
     return replace(

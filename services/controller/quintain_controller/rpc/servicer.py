@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from typing import Any
 
 import grpc
@@ -79,11 +80,11 @@ class ControllerServicer(stubs.ControllerServicer):
         candidate = await self._access(self._access.store.candidate, search_id, number)
         if not candidate.source:
             raise InvalidArgument.of("candidate_id", f"{request.candidate_id} has no source to begin with")
-        spec = mapping.merge_spec(original.spec, request.spec)
+        spec = mapping.merge_spec(replace(original.spec, budget=original.budget), request.spec)
         check_spec(spec, request.request_id)
         record = await self._manager.create(
             request.request_id,
-            _digest(request.candidate_id.encode() + b"\n" + spec.SerializeToString(deterministic=True)),
+            _digest(request.candidate_id.encode() + b"\n" + request.spec.SerializeToString(deterministic=True)),
             mapping.decode_spec(spec),
             forked_from=candidate_id(search_id, number),
             first_policy=candidate.source,

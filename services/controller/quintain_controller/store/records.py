@@ -83,7 +83,7 @@ class CandidateWrite:
 @dataclass(frozen=True, slots=True)
 class Transition:
     """A change of state that the owner wants, with what is true only then. It does not happen if the state is no longer
-    one of `expected`, or the budget no longer `within`."""
+    one of `expected`, or the budget no longer `within`; and a pause by a person is ended by people alone."""
 
     expected: tuple[SearchState, ...]
     state: SearchState
@@ -93,6 +93,11 @@ class Transition:
     within: Budget | None = None
     winner_number: int | None = None
     gates: tuple[Gate, ...] = ()
+
+    def happens(self, now: Control) -> bool:
+        if self.state is SearchState.RUNNING and now.paused_by_person:
+            return False
+        return now.state in self.expected and self.within in (None, now.budget)
 
 
 @dataclass(frozen=True, slots=True)

@@ -250,16 +250,19 @@ class SqlStore:
                 )
         return leases
 
-    def renew(self, lease: Lease, seconds: float) -> Control:
-        """The heartbeat. Raises Aborted if the lease was lost."""
+    def renew(self, lease: Lease, seconds: float, wall_seconds: float) -> Control:
+        """The heartbeat, with the time that the search has run, which no kill may give back. Raises Aborted if the
+        lease was lost."""
         with self._transaction() as connection:
-            record = self._owned(connection, lease)
+            row = self._owned_row(connection, lease)
+            spend = rows.SPEND.validate_json(row["spend"])
+            spend = replace(spend, wall_seconds=max(spend.wall_seconds, wall_seconds))
             connection.execute(
                 update(searches)
                 .where(searches.c.search_id == lease.search_id)
-                .values(lease_until=self._now(connection) + seconds)
+                .values(lease_until=self._now(connection) + seconds, spend=rows.SPEND.dump_json(spend).decode())
             )
-            return record
+            return _control(row)
 
     def release(self, lease: Lease) -> None:
         """Let others take the search at once. A lost lease is nothing to release."""
@@ -273,17 +276,17 @@ class SqlStore:
     def commit(self, lease: Lease, changes: Changes) -> Control:
         """Write what belongs together. Raises Aborted if the lease was lost; then nothing is written."""
         with self._transaction() as connection:
-            control = self._owned(connection, lease)
+            control = _control(self._owned_row(connection, lease))
             facts = list(changes.facts)
             values: dict[str, object] = {"spend": rows.SPEND.dump_json(changes.spend).decode()}
             for key in ("best_number", "told"):
                 if (number := getattr(changes, key)) is not None:
                     values[key] = number
             wanted = changes.transition
-            if wanted and control.state in wanted.expected and wanted.within in (None, control.budget):
+            if wanted and wanted.happens(control):
                 values |= {
                     "state": wanted.state,
-                    "reason": wanted.reason,
+                    "reason": _storable(wanted.reason),
                     "paused_by_person": wanted.paused_by_person,
                     "ended_at": self._clock() if wanted.state.ended else None,
                     "winner_number": wanted.winner_number,
@@ -305,7 +308,7 @@ class SqlStore:
             row = self._owned_row(connection, lease)
             values: dict[str, object] = {"needs_owner": False, "lease_owner": "", "lease_until": 0.0}
             if row["state"] == SearchState.RUNNING:
-                values |= {"state": SearchState.PAUSED, "reason": reason, "paused_by_person": True}
+                values |= {"state": SearchState.PAUSED, "reason": _storable(reason), "paused_by_person": True}
                 fact = StateChanged(SearchState.PAUSED, reason)
                 spend = rows.SPEND.validate_json(row["spend"])
                 values["last_sequence"] = self._append(connection, lease.search_id, row["last_sequence"], spend, [fact])
@@ -344,11 +347,6 @@ class SqlStore:
         if row is None:
             raise _no_search(search_id)
         return rows.search_record(row)
-
-    def _owned(self, connection: Connection, lease: Lease) -> Control:
-        row = self._owned_row(connection, lease)
-        budget = rows.BUDGET.validate_json(row["budget"])
-        return Control(SearchState(row["state"]), budget, row["paused_by_person"], row["last_sequence"])
 
     def _owned_row(self, connection: Connection, lease: Lease) -> RowMapping:
         of = searches.c
@@ -390,6 +388,16 @@ class SqlStore:
                 ),
                 {"of_search": search_id, "of_number": write.candidate.number} | rows.candidate_columns(write, given),
             )
+
+
+def _control(row: RowMapping) -> Control:
+    budget = rows.BUDGET.validate_json(row["budget"])
+    return Control(SearchState(row["state"]), budget, row["paused_by_person"], row["last_sequence"])
+
+
+def _storable(reason: str) -> str:
+    """Somebody else's words may hold a NUL, and PostgreSQL's texts may not."""
+    return reason.replace("\0", "\N{SYMBOL FOR NULL}")
 
 
 def _no_search(search_id: str) -> NotFound:

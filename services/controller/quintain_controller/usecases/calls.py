@@ -11,7 +11,7 @@ from typing import TypeVar
 
 from structlog.contextvars import bound_contextvars
 
-from quintain.errors import QuintainError
+from quintain.errors import FailedPrecondition, QuintainError
 from quintain.service.logs import get_logger
 from quintain.service.tracing import tracer
 from quintain_controller import metrics
@@ -21,15 +21,14 @@ from quintain_controller.domain.model import (
     CandidateState,
     Charge,
     Generation,
-    SearchSpec,
     SearchState,
     Verification,
     request_id,
 )
 from quintain_controller.domain.planner import answered
-from quintain_controller.store.records import CandidateWrite, Transition
+from quintain_controller.store.records import CandidateWrite, SearchRecord, Transition
 from quintain_controller.usecases.journal import Entry, Journal
-from quintain_controller.usecases.patience import persist
+from quintain_controller.usecases.patience import NeedsPerson, persist
 from quintain_controller.usecases.surroundings import Surroundings
 
 T = TypeVar("T")
@@ -47,16 +46,16 @@ class Calls:
         self,
         around: Surroundings,
         journal: Journal,
-        search_id: str,
-        spec: SearchSpec,
+        record: SearchRecord,
         holding: asyncio.Event,
         stopping: asyncio.Event,
         wake: asyncio.Event,
     ) -> None:
-        self._around, self._journal, self._search_id, self._spec = around, journal, search_id, spec
+        self._around, self._journal, self._search_id, self._spec = around, journal, record.search_id, record.spec
+        self._simulator_build = record.context.simulator_build
         self._holding, self._stopping, self._wake = holding, stopping, wake
-        self._generations = asyncio.Semaphore(spec.parallel_generations)
-        self._verifications = asyncio.Semaphore(spec.parallel_verifications)
+        self._generations = asyncio.Semaphore(record.spec.parallel_generations)
+        self._verifications = asyncio.Semaphore(record.spec.parallel_verifications)
         self._troubled: set[str] = set()  # services and backends that could not be used when last tried
 
     async def generate(self, request: bytes, backend: str) -> Generation | None:
@@ -76,7 +75,17 @@ class Calls:
             )
 
         async with self._verifications, self._around.verifications, _stage(stage):
-            return await self._persist("verifier", "", call, self._stopping)
+            found = await self._persist("verifier", "", call, self._stopping)
+        if found is not None and found.simulator_build != self._simulator_build:
+            raise NeedsPerson("verifier", self._other_build(found.simulator_build))
+        return found
+
+    def _other_build(self, build: str) -> QuintainError:
+        return FailedPrecondition(
+            f"the simulator is build {build!r} now and was {self._simulator_build!r} when the search began: their "
+            "scores cannot be compared. Go back to that build and resume, or fork the search from its best candidate",
+            reason="SIMULATOR_CHANGED",
+        )
 
     async def recorded(self, candidate: Candidate) -> CandidateWrite:
         """After the end: what came of a request that perhaps was never sent. Nobody is asked to generate."""

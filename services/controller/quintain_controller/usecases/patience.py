@@ -31,6 +31,7 @@ class NeedsPerson(Exception):
     def __init__(self, service: str, error: QuintainError) -> None:
         super().__init__(f"{service}: {error.reason}: {error.message}")
         self.reason = str(self)
+        self.error = error
 
 
 async def persist(

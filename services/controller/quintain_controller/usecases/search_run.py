@@ -12,7 +12,7 @@ import hashlib
 from dataclasses import replace
 from functools import partial
 
-from quintain.errors import AlreadyExists, InvalidArgument, QuintainError
+from quintain.errors import AlreadyExists, Internal, InvalidArgument, QuintainError
 from quintain.service.logs import get_logger
 from quintain_controller import metrics
 from quintain_controller.domain.events import BackendTrouble, CandidateChanged
@@ -49,15 +49,16 @@ class SearchRun:
         self._tasks: dict[int, asyncio.Task[None]] = {}
         self._stuck: set[int] = set()  # a person must act before they go on
         self._resumes = 0
+        self._broke = False  # the last policy that was sent to the verifier broke it
         self._arrived: list[CandidateWrite] = []  # settled, not yet written
         self._wake = asyncio.Event()
         self._stopping = asyncio.Event()  # cancelled, failed or draining: start nothing new
         self._holding = asyncio.Event()  # stopping, or paused by a person: start no generation
         self._draining = False
         self._error: BaseException | None = None
-        search_id, spec = record.search_id, record.spec
+        search_id = record.search_id
         self._texts = Texts(around.access, search_id)
-        self._calls = Calls(around, self._journal, search_id, spec, self._holding, self._stopping, self._wake)
+        self._calls = Calls(around, self._journal, record, self._holding, self._stopping, self._wake)
         self._held_out = HeldOutScores(
             self._calls, self._texts, self._journal, search_id, self._stopping, self._pause, self._observe
         )
@@ -70,6 +71,7 @@ class SearchRun:
         try:
             self._changed(self._record.state)
             await self._look()  # the record was read before others could tell this run of a change
+            await self._retry()
             await self._restore()
             while not await self._step():
                 await self._wake.wait()
@@ -109,12 +111,21 @@ class SearchRun:
             self._fail(error)
 
     async def _look(self) -> None:
-        control = await self._around.access(
-            self._around.access.store.renew, self._lease, self._around.settings.lease_seconds
-        )
         self._journal.count_wall_time()
+        control = await self._around.access(
+            self._around.access.store.renew,
+            self._lease,
+            self._around.settings.lease_seconds,
+            self._planner.ledger.wall_seconds,
+        )
         self._journal.heard(control)
         self._wake.set()
+
+    async def _retry(self) -> None:
+        """Nobody but its last owner knows what a search without a person's pause is waiting for: try all of it."""
+        if self._journal.control.state is SearchState.PAUSED and not self._journal.control.paused_by_person:
+            again = Transition((SearchState.PAUSED,), SearchState.RUNNING, "has a new owner, who tries again")
+            await self._journal.write(Entry(transition=again))
 
     def _changed(self, before: SearchState) -> None:
         """The journal's `control` is new."""
@@ -127,6 +138,7 @@ class SearchRun:
             self._holding.clear()
         if before is SearchState.PAUSED and control.state is SearchState.RUNNING:
             self._stuck.clear()  # whoever resumed it says that they may be tried again
+            self._broke = False
             self._resumes += 1
         self._wake.set()
 
@@ -347,11 +359,18 @@ class SearchRun:
             if candidate.plan is None:
                 raise
             # The verifier does not take this policy (its source is too large, say): the policy's fault, not ours.
-            rejected = replace(candidate, state=CandidateState.REJECTED, summary=f"not taken: {error.message}"[:300])
-            self._arrive(CandidateWrite(rejected))
+            self._reject(candidate, f"not taken: {error.message}")
+            return
+        except NeedsPerson as error:
+            # One policy that breaks the verifier must not stop the search. When two in a row do, it is the verifier.
+            if candidate.plan is None or self._broke or not isinstance(error.error, Internal):
+                raise
+            self._broke = True
+            self._reject(candidate, f"not verified: {error.reason}")
             return
         if verification is None:
             return
+        self._broke = False
         parent: Candidate | None = None
         if candidate.plan is not None:
             first = candidate.plan.parents[0]
@@ -361,13 +380,18 @@ class SearchRun:
         self._texts.settle(candidate, source, feedback)
         self._arrive(CandidateWrite(candidate, verdict=verification.record, feedback=feedback))
 
+    def _reject(self, candidate: Candidate, summary: str) -> None:
+        self._arrive(CandidateWrite(replace(candidate, state=CandidateState.REJECTED, summary=summary[:300])))
+
     # --------------------------------------------------------------------------------------------------------- the end
 
     async def _pause(self, reason: str) -> None:
         """Until a person resumes the search."""
         log.error("search paused", search=self._record.search_id, reason=reason)
         said = (BackendTrouble("", reason, True),)
-        paused = Transition((SearchState.RUNNING,), SearchState.PAUSED, reason, paused_by_person=True, facts=said)
+        # A pause that would end by itself becomes one that does not.
+        expected = (SearchState.RUNNING,) if self._journal.control.paused_by_person else _ACTIVE
+        paused = Transition(expected, SearchState.PAUSED, reason, paused_by_person=True, facts=said)
         await self._journal.write(Entry(transition=paused))
         self._wake.set()
 

@@ -244,6 +244,19 @@ def test_a_gene_that_made_no_difference_is_changed_less_often(faas_grammar: Gram
     assert times(indifferent) < times(OLD) / 3
 
 
+def test_what_lies_beside_a_decision_that_mattered_is_changed_more_often(faas_grammar: Grammar) -> None:
+    order = {gene.name for gene in faas_grammar.genes if gene.component == "order"}
+    nothing = ("max_ooms 6 -> 7", 0.9), ("oom_growth 2.0 -> 2.1", 0.9)
+
+    def times(*tried: tuple[str, float]) -> int:
+        changed = changed_genes(faas_grammar, history(*nothing, *tried))
+        return sum(n for (gene, _), n in changed.items() if gene in order)
+
+    indifferent = times(("ties oldest -> newest", 0.9))
+    for score in (0.1, 0.95):  # a great loss tells as much of what matters as a gain does
+        assert times(("ties oldest -> newest", score)) > 1.2 * indifferent
+
+
 def test_a_choice_that_was_tried_in_vain_is_seldom_tried_again(faas_grammar: Grammar) -> None:
     before = genes_of(faas_grammar, some_examples(faas_grammar, 1)[0].source)["placement"]
     first, second = (choice for choice in ("emptiest", "fullest", "first") if choice != before)

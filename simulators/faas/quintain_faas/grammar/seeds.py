@@ -40,6 +40,17 @@ SEEDS = (
         },
     ),
     Seed(
+        "whole_fractions",
+        {
+            "queues": "single",
+            "order": "fewest_left",
+            "learn": "fractions",
+            "learn_by": "pipeline",
+            "cpu_rule": "at_most",
+            "backfill": "other_classes",
+        },
+    ),
+    Seed(
         "tracked_sizes",
         {
             "queues": "single",

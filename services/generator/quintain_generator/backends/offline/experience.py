@@ -1,14 +1,16 @@
 """What the run's digest says of changes that were tried before: this backend's own lines, read back.
 
 A line of the digest has the score and the rationale of an attempt, and the rationales here say which genes were changed
-from what to what. So the backend learns from the request alone, as a model that reads the digest does: which genes made
-no difference lately, and which steps were tried from where a policy stands now.
+from what to what. So the backend learns from the request alone, as a model that reads the digest does: which genes and
+components matter, and which steps were tried from where a policy stands now.
 """
 
 from __future__ import annotations
 
+import math
 import re
-from collections.abc import Mapping, Sequence
+import statistics
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
 
 from quintain.plugins.backend import Attempt, Example
@@ -20,7 +22,9 @@ _LINE = re.compile(r"(?P<parent>\w+) with (?P<changes>\w+ \S+ -> .+?)\.?$")
 _CHANGE = re.compile(r"(\w+) ([^\s;]+) -> ([^\s;]+)")
 _SEED = re.compile(r"The hand-written policy '([^']+)'\.")
 # how much less often something is tried again, for each time that it was
-_INDIFFERENT, _TRIED, _REPEATED = 4.0, 0.5, 4.0
+_TRIED, _REPEATED = 0.5, 4.0
+# what is believed of a component of which nothing is known, as so many trials
+_USUAL_RELEVANCE, _BELIEF = 0.5, 2.0
 
 
 def changes_between(grammar: Grammar, before: Genome, after: Genome) -> dict[str, tuple[str, str]]:
@@ -61,23 +65,35 @@ class Experience:
             if line is None or line["parent"] not in scores:
                 continue
             changes = {name: (old, new) for name, old, new in _CHANGE.findall(line["changes"])}
-            gain = -1.0 if attempt.score is None else sign * (attempt.score - scores[line["parent"]])
+            gain = -math.inf if attempt.score is None else sign * (attempt.score - scores[line["parent"]])
             self._trials.append(_Trial(changes, gain))
+        differences = [abs(trial.gain) for trial in self._trials if trial.gain and math.isfinite(trial.gain)]
+        self._usual_difference = statistics.median(differences) if differences else 1.0
 
     def repeats(self, grammar: Grammar, before: Genome, after: Genome) -> bool:
         """Whether just these changes were tried before, in vain."""
         changes = changes_between(grammar, before, after)
         return any(trial.changes == changes and trial.gain <= 0.0 for trial in self._trials)
 
-    def interest(self, gene: Gene, value: GeneValue) -> float:
-        """How much there is to expect from changing `gene` away from `value`: 1 for a number of which nothing is known,
-        more for a choice with many alternatives that were not tried."""
-        made_none = sum(trial.gain == 0.0 for trial in self._trials if gene.name in trial.changes)
+    def interest(self, grammar: Grammar, gene: Gene, value: GeneValue) -> float:
+        """How much there is to expect from changing `gene` away from `value`: what is left to try of it, times what a
+        change of it matters. Where one decision of a component matters, the others may."""
         if gene.kind == "choice":
             untried = 0.5 * sum(self.novelty(gene, value, other) for other in gene.choices if other != value)
         else:
             untried = 1.0 / (1.0 + _TRIED * self._in_vain(gene, value))
-        return untried / (1.0 + _INDIFFERENT * made_none)
+        component = {other.name for other in grammar.genes if other.component == gene.component}
+        return untried * self._relevance({gene.name}, self._relevance(component, _USUAL_RELEVANCE, _BELIEF), 1.0)
+
+    def _relevance(self, names: Set[str], belief: float, weight: float) -> float:
+        """How large a difference changes of these genes made, for better or worse: 0 for none, 1 for the usual or more.
+        One of several changes at once has a part in it."""
+        total, count = belief * weight, weight
+        for trial in self._trials:
+            part = len(names & trial.changes.keys()) / len(trial.changes)
+            total += part * min(1.0, abs(trial.gain) / self._usual_difference)
+            count += part
+        return total / count
 
     def novelty(self, gene: Gene, value: GeneValue, other: GeneValue) -> float:
         """How new it is to change `gene` from `value` to `other`: 1 if nobody tried, less the more often it was in

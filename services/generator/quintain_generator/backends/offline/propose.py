@@ -153,5 +153,5 @@ def _child(
 
 def _local(grammar: Grammar, genome: Genome, rng: random.Random, experience: Experience) -> Genome:
     if rng.random() < 0.35:
-        return variation.mutate_siblings(grammar, genome, rng)
+        return variation.mutate_siblings(grammar, genome, rng, experience)
     return variation.mutate(grammar, genome, rng, experience)

@@ -61,7 +61,7 @@ def _next_to(gene: Gene, value: GeneValue, rng: random.Random) -> GeneValue:
 def mutate(grammar: Grammar, genome: Genome, rng: random.Random, experience: Experience = NONE) -> Genome:
     """Change one to a few of the genes that are active in `genome`; most often one."""
     candidates = [gene for gene in grammar.genes if gene.name in active(grammar, genome)]
-    weights = [experience.interest(gene, genome[gene.name]) for gene in candidates]
+    weights = [experience.interest(grammar, gene, genome[gene.name]) for gene in candidates]
     chosen = rng.choices(candidates, weights)
     while rng.random() < _ONE_MORE:
         chosen += rng.choices(candidates, weights)
@@ -71,7 +71,7 @@ def mutate(grammar: Grammar, genome: Genome, rng: random.Random, experience: Exp
     return child
 
 
-def mutate_siblings(grammar: Grammar, genome: Genome, rng: random.Random) -> Genome:
+def mutate_siblings(grammar: Grammar, genome: Genome, rng: random.Random, experience: Experience = NONE) -> Genome:
     """Move numbers that are siblings at once: the active genes of a component that have the same range.
 
     Sizes for each class of work are such siblings: often all are too small, or it is their proportion that counts, and
@@ -83,8 +83,9 @@ def mutate_siblings(grammar: Grammar, genome: Genome, rng: random.Random) -> Gen
             families.setdefault((gene.component, gene.kind, gene.low, gene.high), []).append(gene)
     together = [family for family in families.values() if len(family) > 1]
     if not together:
-        return mutate(grammar, genome, rng)
-    siblings = rng.choice(together)
+        return mutate(grammar, genome, rng, experience)
+    weights = [sum(experience.interest(grammar, gene, genome[gene.name]) for gene in family) for family in together]
+    (siblings,) = rng.choices(together, weights)
     match rng.choice(("same value", "same step", "own steps")):
         case "same value":
             one = rng.choice(siblings)

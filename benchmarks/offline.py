@@ -6,6 +6,10 @@ A search is what a user gets: the controller's own planner and strategy, from th
 backend's proposals. Only the services between them are left out, and policies run in this process. The judge is the
 suite's train part with floors on. A search ends early when it has reached 99 % of the best known. Its winner is then
 run on the held-out scenarios.
+
+    python benchmarks/offline.py --suite standard --evaluations 200 --best-known 0 --methods chain best-of-n evolve tree
+
+compares strategies at equal budgets, with the intervals of ``quintain ablate``.
 """
 
 from __future__ import annotations
@@ -18,7 +22,7 @@ import statistics
 import sys
 import time
 from collections.abc import Iterator, Mapping
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict, dataclass, replace
 from importlib.metadata import entry_points
 from pathlib import Path
@@ -27,6 +31,8 @@ from quintain.plugins.backend import Attempt, Example, Operator
 from quintain.plugins.grammar import Grammar
 from quintain.plugins.inprocess import in_process
 from quintain.plugins.simulator import Aggregation, Direction, Outcome, Part, RunOptions, Simulator
+from quintain_controller.cli.ablate import Outcome as Arrived
+from quintain_controller.cli.ablate import contrast
 from quintain_controller.domain import model
 from quintain_controller.domain.planner import Asked, Done, Planner, Told
 from quintain_controller.usecases.strategies import installed, make_planner, parse_options, window
@@ -259,17 +265,23 @@ def main() -> None:
     parser.add_argument("--jobs", type=int, default=1)
     parser.add_argument("--json", type=Path, help="write everything there, winners included")
     args = parser.parse_args()
-    wanted = [(method, seed) for method in args.methods for seed in range(args.seeds)]
+    wanted = [(method, seed) for seed in range(args.seeds) for method in args.methods]
+    searches: list[Search] = []
     with ProcessPoolExecutor(args.jobs) as pool:
         running = [
             pool.submit(search, args.simulator, args.suite, method, seed, args.evaluations, args.best_known)
             for method, seed in wanted
         ]
-        searches = [done.result() for done in running]
+        for done in as_completed(running):
+            searches.append(done.result())
+            if args.json:
+                args.json.write_text(json.dumps([asdict(s) for s in searches], indent=1))
     print(f"{args.simulator} / {args.suite}, best known {args.best_known}, {args.seeds} seeds")
     print(table(searches, args.methods, args.best_known))
-    if args.json:
-        args.json.write_text(json.dumps([asdict(s) for s in searches], indent=1))
+    if not args.best_known:  # else the searches ended at different times
+        arrived = [Arrived(s.method, s.seed, "", s.best[-1], s.held_out) for s in searches]
+        for one in contrast(arrived, args.methods):
+            print(f"{one.measure}: {one.second} - {one.first} {one.interval}: {one.conclusion}")
 
 
 if __name__ == "__main__":

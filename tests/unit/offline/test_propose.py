@@ -309,3 +309,34 @@ async def test_a_task_that_cannot_be_done_is_a_rejection_not_a_crash() -> None:
         reply = await OfflineBackend("", BackendOptions()).generate(call(replace(task, simulator=simulator)))
         assert reply.rejection is Rejection.NO_CODE
         assert reply.detail
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        f"x = {'-' * 900}1\n",
+        f"x = {'+'.join(['1'] * 900)}\n",
+        f"x = {'not ' * 50_000}1\n",  # what libcst does with this ends the process
+        f"x = {'(' * 50_000}1{')' * 50_000}\n",
+        f"x = 0x{'f' * 5000}\n",
+        "x = 1e308\n",
+        "x = 5e-324\n",
+        "x = 1\x00\n",
+        "x = 1  # \ud800\n",
+    ],
+)
+def test_what_libcst_or_a_float_cannot_take_comes_back_as_it_is(source: str) -> None:
+    assert mutate_source(source, random.Random(1)) == (source, [])
+
+
+@pytest.mark.parametrize("source", ["x = (3).real\n", "x = (\n    3\n    # three\n)\n", "x = (\n\n3.5\n)\n"])
+def test_parentheses_around_a_number_stay(source: str) -> None:
+    changed, changes = mutate_source(source, random.Random(1))
+    assert changes
+    assert ast.dump(ast.parse(changed)) != ast.dump(ast.parse(source))
+    assert changed.count("\n") == source.count("\n") + 1
+
+
+def test_a_line_of_the_policy_that_looks_like_a_note_is_not_one() -> None:
+    source = 'TEXT = """\n# changed: this stays\n"""\nx = 3\n'
+    assert mutate_source(source, random.Random(1))[0].endswith('"""\n# changed: this stays\n"""\nx = 4\n')

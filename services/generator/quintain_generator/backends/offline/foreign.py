@@ -9,13 +9,16 @@ import re
 import libcst as cst
 from libcst.metadata import MetadataWrapper, PositionProvider
 
-_NOTE = re.compile(r"^# changed: .*\n", re.MULTILINE)
+from quintain_generator.domain.gate import Unparsable, parse
+
+_NOTE = re.compile(r"\A(?:# changed: .*\n)+")
 _SWAPS: dict[type[cst.BaseCompOp], type[cst.BaseCompOp]] = {
     cst.LessThan: cst.LessThanEqual,
     cst.LessThanEqual: cst.LessThan,
     cst.GreaterThan: cst.GreaterThanEqual,
     cst.GreaterThanEqual: cst.GreaterThan,
 }
+_LARGEST = 1e300  # beyond it, and as close to zero, a step may leave the range of floats
 Site = cst.Integer | cst.Float | cst.ComparisonTarget
 
 
@@ -23,16 +26,21 @@ def mutate_source(source: str, rng: random.Random) -> tuple[str, list[str]]:
     """`source` with one to three numbers or comparisons changed, noted in a comment on top; and the changes, in words.
 
     Whole numbers stay whole and positive; zero, which is an index or a start more often than a quantity, stays zero.
-    A source that does not parse, or has nothing to change, comes back as it is, with no changes.
+    A source that does not parse, is nested too deeply, or has nothing to change, comes back as it is, with no changes.
     """
     try:
-        wrapper = MetadataWrapper(cst.parse_module(_NOTE.sub("", source)))
-    except cst.ParserSyntaxError:
+        parse(source)  # first: nesting that the interpreter refuses would crash the whole process in libcst
+        return _mutated(_NOTE.sub("", source), rng) or (source, [])
+    except (Unparsable, cst.ParserSyntaxError, RecursionError):
         return source, []
+
+
+def _mutated(source: str, rng: random.Random) -> tuple[str, list[str]] | None:
+    wrapper = MetadataWrapper(cst.parse_module(source))
     finder = _Sites()
     wrapper.visit(finder)
     if not finder.found:
-        return source, []
+        return None
     count = min(len(finder.found), 1 + (rng.random() < 0.5) + (rng.random() < 0.25))
     lines = wrapper.resolve(PositionProvider)
     replacements: dict[cst.CSTNode, cst.CSTNode] = {}
@@ -56,11 +64,11 @@ class _Sites(cst.CSTVisitor):
         return False
 
     def visit_Integer(self, node: cst.Integer) -> None:
-        if node.evaluated_value > 0:
+        if 0 < node.evaluated_value < _LARGEST:
             self.found.append(node)
 
     def visit_Float(self, node: cst.Float) -> None:
-        if node.evaluated_value > 0 and math.isfinite(node.evaluated_value):
+        if 1 / _LARGEST < node.evaluated_value < _LARGEST:
             self.found.append(node)
 
     def visit_ComparisonTarget(self, node: cst.ComparisonTarget) -> None:
@@ -75,14 +83,16 @@ def _changed(site: Site, rng: random.Random) -> Site:
     factor = math.exp(rng.gauss(0.0, 0.5))
     if isinstance(site, cst.Float):
         value = float(f"{site.evaluated_value * factor:.3g}")
-        return cst.Float(repr(value if value != site.evaluated_value else value * 1.1))
+        return site.with_changes(value=repr(value if value != site.evaluated_value else value * 1.1))
     whole = max(1, round(site.evaluated_value * factor))
-    return cst.Integer(str(whole if whole != site.evaluated_value else whole + 1))
+    return site.with_changes(value=str(whole if whole != site.evaluated_value else whole + 1))
 
 
 def _code(site: Site) -> str:
-    shown = site.operator if isinstance(site, cst.ComparisonTarget) else site
-    return cst.Module(body=[]).code_for_node(shown).strip()
+    """Without the parentheses around a number, which may go over several lines."""
+    if isinstance(site, cst.ComparisonTarget):
+        return cst.Module(body=[]).code_for_node(site.operator).strip()
+    return site.value
 
 
 class _Replace(cst.CSTTransformer):

@@ -63,10 +63,9 @@ class ControllerService:
             self._runner.heard(record)
 
         manager = Manager(self._access, self._generator, self._verifier, changed)
-        self._servicer = ControllerServicer(
-            self._access, manager, self._generator, notifier, settings.watch_poll_seconds
-        )
+        self._servicer = ControllerServicer(self._access, manager, self._generator, notifier)
         self._runner.start()
+        self._following = asyncio.create_task(notifier.follow(self._access, settings.watch_poll_seconds))
 
     def register(self, server: grpc.aio.Server) -> Sequence[str]:
         controller_pb2_grpc.add_ControllerServicer_to_server(self._servicer, server)
@@ -81,6 +80,7 @@ class ControllerService:
 
     async def close(self) -> None:
         await self._runner.close()
+        self._following.cancel()
         await self._generator.close()
         await self._verifier.close()
         await asyncio.to_thread(self._access.close)

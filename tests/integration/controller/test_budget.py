@@ -196,3 +196,26 @@ async def test_a_word_that_was_overtaken_does_not_undo_a_cancel(stack: Stack) ->
     stack.generator.gate.set()
     await watch(client, search_id)
     assert len(stack.generator.calls) == 1
+
+
+async def test_a_cancelled_search_is_settled_while_others_use_all_there_is(stack: Stack) -> None:
+    stack.runner |= {"generations_in_flight": 1, "max_searches": 2}
+    client = await stack.start()
+    stack.generator.gate.clear()
+    busy = await create(client)
+    await until(lambda: stack.generator.in_flight == 1)
+    waits = await create(client, seed=8)
+
+    async def asked() -> bool:
+        return (await get(client, waits)).spend.candidates > 0
+
+    await until(asked)
+    unowned = await create(client, seed=9)
+    for search_id in (unowned, waits):
+        await client.cancel_search(pb.CancelSearchRequest(search_id=search_id))
+        await watch(client, search_id)
+        await client.delete_search(pb.DeleteSearchRequest(search_id=search_id))
+    assert stack.generator.in_flight == 1
+    stack.generator.gate.set()
+    await watch(client, busy)
+    assert (await get(client, busy)).spend.candidates == 20

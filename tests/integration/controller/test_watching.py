@@ -4,12 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import random
+import time
+from collections import Counter
+from typing import Any
 
-from tests.integration.controller.conftest import NewStack, Stack, candidates, create, get, watch
+import pytest
+from sqlalchemy import delete, update
+from tests.integration.controller.conftest import NewStack, Stack, candidates, create, get, until, watch
 
 from quintain.clients.controller import AsyncController
 from quintain.controller.v1 import controller_pb2 as pb
-from quintain.errors import FailedPrecondition
+from quintain.errors import FailedPrecondition, NotFound
+from quintain_controller.store.schema import searches
+from quintain_controller.store.sql import SqlStore
 
 
 async def watch_in_pieces(client: AsyncController, search_id: str, seed: int) -> list[int]:
@@ -74,3 +81,51 @@ async def test_pausing_and_resuming_without_end_changes_nothing_but_time(new_sta
         outcomes.append((search.state, search.winner.number, search.spend.verifications, found))
         assert set(one.generator.calls.values()) == {1}
     assert outcomes[0] == outcomes[1]
+
+
+async def test_watchers_of_a_search_where_nothing_happens_ask_the_store_nothing(
+    stack: Stack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client = await stack.start()
+    stack.generator.gate.clear()
+    search_id = await create(client)
+    await until(lambda: stack.generator.in_flight > 0)
+    await client.pause_search(pb.PauseSearchRequest(search_id=search_id))
+    stack.generator.gate.set()
+    await until(lambda: not stack.runs())
+    last = (await get(client, search_id)).last_sequence
+    asked: Counter[str] = Counter()
+    for method in ("events_after", "positions"):
+        honest = getattr(SqlStore, method)
+
+        def counted(*arguments: Any, _honest: Any = honest, _method: str = method) -> Any:
+            asked[_method] += 1
+            return _honest(*arguments)
+
+        monkeypatch.setattr(SqlStore, method, counted)
+    watchers = [asyncio.create_task(watch(client, search_id, last)) for _ in range(30)]
+    await until(lambda: asked["events_after"] >= 30)
+    looked = asked["positions"]
+    await until(lambda: asked["positions"] >= looked + 10)
+    assert asked["events_after"] <= 2 * 30  # when they came, and perhaps when they were first looked after
+    await client.cancel_search(pb.CancelSearchRequest(search_id=search_id))
+    streams = await asyncio.gather(*watchers)
+    assert all([e.sequence for e in seen] == list(range(last + 1, last + 1 + len(seen))) for seen in streams)
+    assert {seen[-1].state_changed.state for seen in streams} == {pb.SEARCH_STATE_CANCELLED}
+
+
+async def test_a_watcher_of_a_search_that_another_controller_deletes_hears_of_it(stack: Stack) -> None:
+    one = await stack.start()
+    two = await stack.start()
+    search_id = await create(one, budget=pb.Budget(candidates=3))
+    last = (await watch(one, search_id))[-1].sequence
+    store = stack.server._service._access.store  # type: ignore[attr-defined]
+    with store._engine.begin() as connection:  # as while it is being settled: ended, and the stream still open
+        connection.execute(update(searches).values(needs_owner=True, lease_until=time.time() + 60.0))
+    watching = asyncio.create_task(watch(two, search_id, last))
+    await until(lambda: bool(stack.server._service._servicer._notifier._waiting))  # type: ignore[attr-defined]
+    with store._engine.begin() as connection:
+        connection.execute(update(searches).values(needs_owner=False))
+        connection.execute(delete(searches))
+    with pytest.raises(NotFound):
+        await watching

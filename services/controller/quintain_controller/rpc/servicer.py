@@ -29,11 +29,8 @@ Context = grpc.aio.ServicerContext[Any, Any]
 
 
 class ControllerServicer(stubs.ControllerServicer):
-    def __init__(
-        self, access: Access, manager: Manager, generator: Generator, notifier: Notifier, watch_poll_seconds: float
-    ) -> None:
+    def __init__(self, access: Access, manager: Manager, generator: Generator, notifier: Notifier) -> None:
         self._access, self._manager, self._generator, self._notifier = access, manager, generator, notifier
-        self._watch_poll_seconds = watch_poll_seconds
 
     async def CreateSearch(self, request: pb.CreateSearchRequest, context: Context) -> pb.CreateSearchResponse:
         check_spec(request.spec, request.request_id)
@@ -113,7 +110,8 @@ class ControllerServicer(stubs.ControllerServicer):
                 if ended:
                     return
                 if len(found) < _EVENTS_AT_ONCE:
-                    await self._notifier.wait(request.search_id, changed, self._watch_poll_seconds)
+                    await changed.wait()
+                    changed.clear()
         finally:
             self._notifier.unsubscribe(request.search_id, changed)
 

@@ -125,6 +125,13 @@ class SqlStore:
         seen = found[-1].sequence if found else sequence
         return found, SearchState(head.state).ended and not head.needs_owner and seen >= head.last_sequence
 
+    def positions(self, search_ids: Sequence[str]) -> dict[str, tuple[int, bool]]:
+        """Last sequence, and whether somebody must still work on it, of those that there are."""
+        columns = (searches.c.search_id, searches.c.last_sequence, searches.c.needs_owner)
+        with self._transaction(write=False) as connection:
+            found = connection.execute(select(*columns).where(searches.c.search_id.in_(search_ids)))
+            return {search_id: (sequence, needs_owner) for search_id, sequence, needs_owner in found}
+
     def candidate_page(self, search_id: str, after: int, limit: int) -> list[Candidate]:
         """Candidates with a greater number, in order. Raises NotFound for an unknown search."""
         with self._transaction(write=False) as connection:

@@ -6,8 +6,10 @@ import asyncio
 from collections import defaultdict
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from typing import ParamSpec, TypeVar
 
+from quintain.errors import Unavailable
 from quintain_controller.store.sql import SqlStore
 
 P = ParamSpec("P")
@@ -32,7 +34,7 @@ class Access:
 
 
 class Notifier:
-    """Wakes watchers of a search in this process; those in others poll the store."""
+    """Wakes watchers of a search: `notify` for what this process has written, `follow` for what others have."""
 
     def __init__(self) -> None:
         self._waiting: defaultdict[str, set[asyncio.Event]] = defaultdict(set)
@@ -41,13 +43,21 @@ class Notifier:
         for event in self._waiting.get(search_id, ()):
             event.set()
 
-    async def wait(self, search_id: str, event: asyncio.Event, seconds: float) -> None:
-        """Until `event` is set by a notification or the time is over."""
-        try:
-            await asyncio.wait_for(event.wait(), seconds)
-        except TimeoutError:
-            pass
-        event.clear()
+    async def follow(self, access: Access, seconds: float) -> None:
+        """For ever: look so often where the watched searches stand, all of them in one query."""
+        seen: dict[str, tuple[int, bool]] = {}
+        while True:
+            await asyncio.sleep(seconds)
+            watched = list(self._waiting)
+            now: dict[str, tuple[int, bool]] = {}
+            if watched:
+                with suppress(Unavailable):
+                    now = await access(access.store.positions, watched)
+            for search_id in watched:
+                # One that is not there or cannot be looked at: the watcher asks, and tells its client what is wrong.
+                if search_id not in now or now[search_id] != seen.get(search_id):
+                    self.notify(search_id)
+            seen = now
 
     def subscribe(self, search_id: str) -> asyncio.Event:
         event = asyncio.Event()

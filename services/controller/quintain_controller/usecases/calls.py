@@ -59,10 +59,14 @@ class Calls:
         self._troubled: set[str] = set()  # services and backends that could not be used when last tried
 
     async def generate(self, request: bytes, backend: str) -> Generation | None:
-        async with self._generations, self._around.generations, _stage("generate"):
-            return await self._persist(
-                "generator", backend, lambda: self._around.generator.generate(request), self._holding
-            )
+        stopped = self._holding
+        async with _place(self._generations, stopped) as own, _place(self._around.generations, stopped) as shared:
+            if not (own and shared):
+                return None
+            with _stage("generate"):
+                return await self._persist(
+                    "generator", backend, lambda: self._around.generator.generate(request), stopped
+                )
 
     async def verify(
         self, source: str, parts: list[str], stage: str, *, check_determinism: bool = False, confirm: bool = False
@@ -74,8 +78,12 @@ class Calls:
                 self._spec, source, parts, check_determinism=check_determinism, confirm=confirm
             )
 
-        async with self._verifications, self._around.verifications, _stage(stage):
-            found = await self._persist("verifier", "", call, self._stopping)
+        stopped = self._stopping
+        async with _place(self._verifications, stopped) as own, _place(self._around.verifications, stopped) as shared:
+            if not (own and shared):
+                return None
+            with _stage(stage):
+                found = await self._persist("verifier", "", call, stopped)
         if found is not None and found.simulator_build != self._simulator_build:
             raise NeedsPerson("verifier", self._other_build(found.simulator_build))
         return found
@@ -150,7 +158,22 @@ def traced(search_id: str, number: int) -> Iterator[None]:
 
 
 @asynccontextmanager
-async def _stage(stage: str) -> AsyncIterator[None]:
+async def _place(room: asyncio.Semaphore, stopped: asyncio.Event) -> AsyncIterator[bool]:
+    """Hold a place; False if `stopped` was set before there was one: who is to stop waits for nobody."""
+    taking, stop = asyncio.create_task(room.acquire()), asyncio.create_task(stopped.wait())
+    try:
+        await asyncio.wait((taking, stop), return_when=asyncio.FIRST_COMPLETED)
+        yield taking.done()
+    finally:
+        stop.cancel()
+        if taking.done():
+            room.release()
+        else:
+            taking.cancel()
+
+
+@contextmanager
+def _stage(stage: str) -> Iterator[None]:
     gauge, begin = metrics.IN_FLIGHT.labels(stage), time.monotonic()
     gauge.inc()
     try:

@@ -62,9 +62,11 @@ class Runner:
         settings, access = self._around.settings, self._around.access
         while True:
             try:
-                room = (settings.max_searches or _SETTLED_AT_ONCE) - len(self._tasks)
+                room = settings.max_searches - len(self._tasks)
+                ended = room <= 0  # what has ended is settled even so
+                if ended:
+                    room += _SETTLED_AT_ONCE
                 if room > 0:
-                    ended = settings.max_searches == 0
                     for lease in await access(access.store.acquire, self._owner, room, settings.lease_seconds, ended):
                         task = asyncio.create_task(self._own(lease))
                         self._tasks.add(task)

@@ -58,4 +58,8 @@ def from_rpc_error(error: grpc.RpcError) -> QuintainError:
     message = call.details() or call.code().name
     if "larger than max" in message:  # gRPC's own words, which name neither setting nor remedy
         message += "; raise max_message_bytes on both sides, or send less (a trace may come packed, as .csv.gz)"
+    if call.code() is grpc.StatusCode.UNIMPLEMENTED:  # "Method not found!" alone tells nobody what to mend
+        message = (
+            f"the server does not have this call: another service answers at that address, or an older one ({message})"
+        )
     return kind(message)

@@ -1,10 +1,14 @@
 """Every typed error crosses the wire as google.rpc.Status and comes back as the same class with the same facts."""
 
+from concurrent.futures import ThreadPoolExecutor
+
+import grpc
 import pytest
 from google.rpc import code_pb2, status_pb2
 from hypothesis import given
 from hypothesis import strategies as st
 
+from quintain.clients import Verifier
 from quintain.errors import ERRORS_BY_CODE, FieldViolation, Internal, InvalidArgument, QuintainError
 from quintain.service.status import from_status, to_status
 
@@ -43,6 +47,20 @@ def test_the_table_has_a_class_for_every_status_code_that_is_an_error() -> None:
 
 def test_a_code_outside_the_table_becomes_internal() -> None:
     assert type(from_status(status_pb2.Status(code=code_pb2.DATA_LOSS, message="lost"))) is Internal
+
+
+def test_the_wrong_service_at_an_address_is_said() -> None:
+    server = grpc.server(ThreadPoolExecutor(1))
+    port = server.add_insecure_port("127.0.0.1:0")
+    server.start()
+    try:
+        with (
+            Verifier(f"127.0.0.1:{port}") as verifier,
+            pytest.raises(Internal, match="another service answers at that address, or an older one"),
+        ):
+            verifier.verify_policy("x = 1", simulator="faas", suite="smoke")
+    finally:
+        server.stop(None)
 
 
 def test_a_field_violation_is_said_in_the_message_too() -> None:

@@ -10,6 +10,7 @@ from tests.support.report_data import made_up_search
 
 from quintain.controller.v1 import controller_pb2 as pb
 from quintain.type.v1 import type_pb2
+from quintain.verifier.v1 import verifier_pb2
 from quintain_controller.report import figures
 from quintain_controller.report.data import ReportData, ancestors, best_so_far, costs_by_backend
 from quintain_controller.report.page import render_report
@@ -37,6 +38,17 @@ def test_the_best_so_far_of_a_latency_goes_down(data: ReportData) -> None:
     search.CopyFrom(data.search)
     search.direction = type_pb2.DIRECTION_MINIMIZE
     assert best_so_far(replace(data, search=search)).scores == [0.25, 0.25, 0.25, 0.25]
+
+
+def test_a_scenario_is_better_the_way_its_metric_is_not_the_normalized_score(data: ReportData) -> None:
+    search = pb.Search()
+    search.CopyFrom(data.search)
+    search.aggregation = type_pb2.AGGREGATION_MEAN_NORMALIZED
+    search.direction = type_pb2.DIRECTION_MAXIMIZE
+    search.objective.direction = type_pb2.DIRECTION_MINIMIZE
+    verdict = verifier_pb2.Verdict(direction=type_pb2.DIRECTION_MAXIMIZE)
+    verdict.scenarios.add(scenario="slow", ran=True, value=10.0, baseline=40.0, normalized=0.5)
+    assert "+75.0 %" in render_report(replace(data, search=search, verdict=verdict))
 
 
 def test_ancestors_are_the_whole_line_to_the_seed(data: ReportData) -> None:

@@ -300,6 +300,7 @@ class Search(_message.Message):
     stop_reason: _builtins.str
     aggregation: _type_pb2.Aggregation.ValueType
     direction: _type_pb2.Direction.ValueType
+    """Which way the score is better: up under AGGREGATION_MEAN_NORMALIZED, whichever way the metric is."""
     last_sequence: _builtins.int
     forked_from_candidate_id: _builtins.str
     @_builtins.property

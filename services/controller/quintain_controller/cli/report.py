@@ -114,5 +114,5 @@ def draw_timelines(
             figure = draw(detail, "")
             figure.update_layout(width=None, autosize=True, margin={"t": 20})  # the page gives the width
             pictures.append(Timeline(name, figure))
-    gain = render.percent(render.improvement(most.value, most.baseline, search.direction), signed=True)
+    gain = render.percent(render.improvement(most.value, most.baseline, search.objective.direction), signed=True)
     return f"{most.scenario}, the scenario with the greatest change ({gain} against the baseline).", pictures

@@ -191,10 +191,14 @@ class SearchContext:
     backends: tuple[BackendFacts, ...]
     default_policy: str
 
+    @property
+    def score_direction(self) -> Direction:
+        """Which way the score runs: a mean of normalized values runs up, whichever way the metric does."""
+        return Direction.MAXIMIZE if self.aggregation is Aggregation.MEAN_NORMALIZED else self.direction
+
     def greater_is_better(self, score: float) -> float:
         """The score turned so that greater is better."""
-        maximised = self.aggregation is Aggregation.MEAN_NORMALIZED or self.direction is Direction.MAXIMIZE
-        return score if maximised else -score
+        return score if self.score_direction is Direction.MAXIMIZE else -score
 
 
 @dataclass(frozen=True, slots=True)

@@ -50,7 +50,7 @@ def render_report(data: ReportData) -> str:
         facts=_facts(data),
         settings=_settings(data.search),
         sections=_sections(data),
-        scenarios=_scenario_rows(data.verdict) if data.verdict else [],
+        scenarios=_scenario_rows(data.verdict, data.search.objective.direction) if data.verdict else [],
         gates=data.search.gates,
         costs=costs_by_backend(data),
         spend=data.search.spend,
@@ -142,7 +142,8 @@ def _sections(data: ReportData) -> list[Section]:
     return sections
 
 
-def _scenario_rows(verdict: verifier_pb2.Verdict) -> list[dict[str, Any]]:
+def _scenario_rows(verdict: verifier_pb2.Verdict, direction: int) -> list[dict[str, Any]]:
+    """`direction` is the metric's own: a scenario shows the metric, not the normalized score."""
     rows = []
     for s in verdict.scenarios:
         note = "did not run" if not s.ran else render.broken_floors(s)
@@ -156,7 +157,7 @@ def _scenario_rows(verdict: verifier_pb2.Verdict) -> list[dict[str, Any]]:
                 "value": render.number(s.value),
                 "baseline": render.number(s.baseline),
                 "bound": render.number(bound),
-                "better": render.percent(render.improvement(s.value, s.baseline, verdict.direction), signed=True),
+                "better": render.percent(render.improvement(s.value, s.baseline, direction), signed=True),
                 "normalized": render.percent(s.normalized),
                 "width": round(100 * min(1.0, max(0.0, s.normalized)), 1),
                 "note": note,

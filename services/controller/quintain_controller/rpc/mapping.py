@@ -233,7 +233,7 @@ def encode_search(record: SearchRecord, best: Candidate | None, winner: Candidat
         gates=[encode_gate(record.search_id, gate) for gate in record.gates],
         objective=objective,
         aggregation=type_pb2.Aggregation.ValueType(record.context.aggregation),
-        direction=type_pb2.Direction.ValueType(record.context.direction),
+        direction=type_pb2.Direction.ValueType(record.context.score_direction),
         created_at=_timestamp(record.created_at),
         ended_at=_timestamp(record.ended_at) if record.ended_at is not None else None,
         last_sequence=record.last_sequence,

@@ -125,7 +125,7 @@ class _Observed:
         status = to_status(typed)
         await self._context.abort(
             getattr(grpc.StatusCode, typed.code),
-            typed.message,
+            status.message,
             trailing_metadata=((DETAILS_KEY, status.SerializeToString()), (CORRELATION_KEY, self._correlation)),
         )
 

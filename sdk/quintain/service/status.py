@@ -12,10 +12,18 @@ from quintain.errors import ERRORS_BY_CODE, FieldViolation, Internal, QuintainEr
 DOMAIN = "quintain"
 DETAILS_KEY = "grpc-status-details-bin"
 
+# gRPC drops trailers beyond 8 kB, and with them the code, the reason and the details. The message is sent twice, once
+# with three characters for a byte that is not printable ASCII.
+_MAX_MESSAGE_BYTES = 1200
+_MAX_VALUE_BYTES = 250
+
 
 def to_status(error: QuintainError) -> status_pb2.Status:
-    status = status_pb2.Status(code=code_pb2.Code.Value(error.code), message=error.message)
-    info = error_details_pb2.ErrorInfo(reason=error.reason, domain=DOMAIN, metadata=error.metadata)
+    """What is too long to be sent is cut; the log has the whole."""
+    message = _cut(error.message, _MAX_MESSAGE_BYTES)
+    status = status_pb2.Status(code=code_pb2.Code.Value(error.code), message=message)
+    metadata = {key: _cut(value, _MAX_VALUE_BYTES) for key, value in error.metadata.items()}
+    info = error_details_pb2.ErrorInfo(reason=error.reason, domain=DOMAIN, metadata=metadata)
     status.details.add().Pack(info)
     if error.retry_after_seconds is not None:
         delay = duration_pb2.Duration()
@@ -24,9 +32,14 @@ def to_status(error: QuintainError) -> status_pb2.Status:
     if error.violations:
         bad = error_details_pb2.BadRequest()
         for violation in error.violations:
-            bad.field_violations.add(field=violation.field, description=violation.message)
+            bad.field_violations.add(field=violation.field, description=_cut(violation.message, _MAX_VALUE_BYTES))
         status.details.add().Pack(bad)
     return status
+
+
+def _cut(text: str, most: int) -> str:
+    data = text.encode("utf-8", "replace")
+    return text if len(data) <= most else data[:most].decode("utf-8", "ignore") + "..."
 
 
 def from_status(status: status_pb2.Status) -> QuintainError:

@@ -40,6 +40,16 @@ def test_an_error_survives_the_round_trip(
     assert back.violations == tuple(violations)
 
 
+def test_what_the_trailers_of_an_rpc_cannot_hold_is_cut() -> None:
+    long = "\u4e2d" * 100_000
+    error = InvalidArgument(long, metadata={"id": long}, violations=[FieldViolation("field", long)])
+    back = from_status(to_status(error))
+    assert len(to_status(error).SerializeToString()) < 2500
+    assert back.message == "\u4e2d" * 400 + "..."
+    assert back.metadata["id"].endswith("\u4e2d...")
+    assert back.violations[0].field == "field"
+
+
 def test_the_table_has_a_class_for_every_status_code_that_is_an_error() -> None:
     unused = {"OK", "UNKNOWN", "OUT_OF_RANGE", "UNIMPLEMENTED", "DATA_LOSS"}
     assert set(ERRORS_BY_CODE) == set(code_pb2.Code.keys()) - unused

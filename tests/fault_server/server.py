@@ -101,6 +101,7 @@ class FaultServer:
         self.script = deque(script)
         self.seen: list[Seen] = []
         self.default = default
+        self.verbatim: tuple[int, bytes, dict[str, str]] = (200, b"", {})  # what the fault of that name says
         self._policies = list(policies)
         self._delay = delay_seconds
         self._drip = drip_seconds
@@ -223,6 +224,10 @@ class FaultServer:
         if fault == "reset":
             _reset(writer)
             return False
+        if fault == "verbatim":
+            status, text, extra = self.verbatim
+            await _send(writer, status, extra, text)
+            return True
         if fault in NO_PROTOCOL:
             text, extra = NO_PROTOCOL[fault]
             content_type = "text/event-stream" if seen.stream else "application/json"

@@ -34,10 +34,17 @@ from quintain_generator.domain.generation import is_uncertain
         (599, ("unheard_of",), CallOutcome.SERVER_ERROR),
         (307, (None,), CallOutcome.BAD_REQUEST),
         (429, ({"code": 1}, ["x"], 7), CallOutcome.RATE_LIMITED),
+        (425, (None,), CallOutcome.SERVER_ERROR),
         # Inside a stream that began with 200, only the name tells.
         (200, (None, "overloaded_error"), CallOutcome.OVERLOADED),
         (200, ("rate_limit_exceeded",), CallOutcome.RATE_LIMITED),
         (200, ("something_new",), CallOutcome.SERVER_ERROR),
+        (200, ("context_length_exceeded",), CallOutcome.BAD_REQUEST),
+        # ... or a number that would have been the status.
+        (200, (429, "TooManyRequestsError"), CallOutcome.RATE_LIMITED),
+        (200, ("400", "BadRequestError"), CallOutcome.BAD_REQUEST),
+        (200, (503, "unavailable_error"), CallOutcome.OVERLOADED),
+        (200, (42, "unheard_of"), CallOutcome.SERVER_ERROR),
     ],
 )
 def test_an_error_is_what_the_provider_means(status: int, names: tuple[object, ...], outcome: CallOutcome) -> None:

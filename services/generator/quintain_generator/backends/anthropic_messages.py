@@ -33,6 +33,10 @@ _STOP = {
 }
 
 
+# What the API says about a spend limit, as an invalid request.
+_NO_MONEY = ("credit balance is too low", "specified API usage limits")
+
+
 class AnthropicBackend(LLMBackend):
     Options: ClassVar[type[BackendOptions]] = LLMOptions
     default_key_env = "ANTHROPIC_API_KEY"
@@ -136,16 +140,22 @@ class _Answer:
         kind = getattr(event, "type", None)
         if kind == "message_start":
             self._model = words(event.message.model)
+            self.request_id = self.request_id or words(event.message.id)
             self._read_meter(event.message.usage)
+        elif kind == "content_block_start" and getattr(event.content_block, "type", None) == "text":
+            self._add(event.content_block.text)
         elif kind == "content_block_delta" and getattr(event.delta, "type", None) == "text_delta":
-            self._parts.append(words(event.delta.text))
-            self.characters += len(self._parts[-1])
+            self._add(event.delta.text)
         elif kind == "message_delta":
             self._stop = words(event.delta.stop_reason) or self._stop
             self._detail = (
                 words(getattr(getattr(event.delta, "stop_details", None), "explanation", None)) or self._detail
             )
             self._read_meter(event.usage)
+
+    def _add(self, text: object) -> None:
+        self._parts.append(words(text))
+        self.characters += len(self._parts[-1])
 
     def _read_meter(self, usage: object) -> None:
         """Readings are cumulative; what an event does not say is as before."""
@@ -175,7 +185,7 @@ class _Answer:
 def _failure(error: Exception, answer: _Answer) -> BackendReply:
     if isinstance(error, anthropic.APIStatusError):  # status 200: an error event inside the stream
         message = error.api_message or error.message
-        broke = "billing_error" if "credit balance is too low" in message else None  # said as an invalid request
+        broke = "billing_error" if any(sign in message for sign in _NO_MONEY) else None
         outcome = classify(error.status_code, error.error_code, error.type, broke)
         return BackendReply(
             outcome,

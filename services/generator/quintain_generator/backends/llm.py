@@ -5,6 +5,7 @@ from __future__ import annotations
 import email.utils
 import fnmatch
 import os
+import re
 import time
 import tomllib
 from collections.abc import Mapping
@@ -150,6 +151,7 @@ _BY_NAME = {
     "invalid_request_error": CallOutcome.BAD_REQUEST,
     "not_found_error": CallOutcome.BAD_REQUEST,
     "invalid_prompt": CallOutcome.BAD_REQUEST,
+    "context_length_exceeded": CallOutcome.BAD_REQUEST,
     "content_filter": CallOutcome.CONTENT_FILTER,
     "bio_policy": CallOutcome.CONTENT_FILTER,
     "misalignment_policy_violation": CallOutcome.CONTENT_FILTER,
@@ -163,22 +165,26 @@ _BY_STATUS = {
     403: CallOutcome.AUTH,
     408: CallOutcome.SERVER_ERROR,
     409: CallOutcome.SERVER_ERROR,
+    425: CallOutcome.SERVER_ERROR,
     429: CallOutcome.RATE_LIMITED,
     503: CallOutcome.OVERLOADED,
     529: CallOutcome.OVERLOADED,
 }
+_LATE_STATUS = re.compile("[45][0-9][0-9]")
 
 
 def classify(status: int, *names: object) -> CallOutcome:
     """What an error is, from the HTTP status (200 for one inside a stream) and the provider's own names for it.
 
-    A spend limit is looked for first: providers send it as a rate limit, and waiting does not help. Names that are no
-    text say nothing.
+    A spend limit is looked for first: providers send it as a rate limit, and waiting does not help. Inside a stream, a
+    number (vLLM, llama.cpp) is the status that came too late to be one. Other names that are no text say nothing.
     """
     known = [name for name in names if isinstance(name, str)]
     if _SPEND.intersection(known):
         return CallOutcome.SPEND_LIMIT
     named = [_BY_NAME[name] for name in known if name in _BY_NAME]
+    if status < 300 and not named:
+        status = next((int(str(name)) for name in names if _LATE_STATUS.fullmatch(str(name))), status)
     if 300 <= status < 400:  # redirects are not followed; the base URL is wrong
         return CallOutcome.BAD_REQUEST
     if status < 400:
@@ -257,4 +263,4 @@ def malformed(error: Exception, request_id: str = "") -> BackendReply:
 
 
 # What a body that is not the protocol makes an SDK or the code that reads its objects raise.
-MALFORMED_ERRORS = (ValueError, TypeError, AttributeError, KeyError, IndexError)
+MALFORMED_ERRORS = (ValueError, TypeError, AttributeError, KeyError, IndexError, RecursionError)

@@ -27,7 +27,12 @@ from quintain_generator.backends.wire import (
 _FINISH = {
     "stop": CallOutcome.OK,
     "length": CallOutcome.TRUNCATED,
+    "model_length": CallOutcome.TRUNCATED,
     "content_filter": CallOutcome.CONTENT_FILTER,
+    # The server gave up in the middle and says it where others say that they are done.
+    "abort": CallOutcome.SERVER_ERROR,
+    "error": CallOutcome.SERVER_ERROR,
+    "insufficient_system_resource": CallOutcome.OVERLOADED,
 }
 
 
@@ -72,7 +77,10 @@ class OpenAICompatibleBackend(LLMBackend):
         answer = _Answer()
         try:
             if not self._stream:
-                answer.take_completion(await self._completions.create(**common))
+                async with self._completions.with_streaming_response.create(**common) as whole:
+                    answer.request_id = whole.headers.get("x-request-id", "")
+                    call.identified(answer.request_id)
+                    answer.take_completion(await whole.parse())
                 return answer.reply()
             stream: AsyncStream[ChatCompletionChunk] = await self._completions.create(
                 **common, stream=True, stream_options={"include_usage": True}
@@ -128,18 +136,21 @@ class _Answer:
             return
         self._events += 1
         self._model = words(chunk.model) or self._model
+        self.request_id = self.request_id or words(chunk.id)
         if isinstance(chunk.usage, CompletionUsage):
             self._usage = _usage(chunk.usage)
         for choice in chunk.choices or ():
+            if choice.index:  # one was asked for
+                continue
             if choice.delta is not None:
                 self._take(choice.delta.content, choice.delta.refusal)
             self._finish = words(choice.finish_reason) or self._finish
 
     def take_completion(self, completion: ChatCompletion) -> None:
         """Raises one of MALFORMED_ERRORS for an object that is no completion."""
-        choice = completion.choices[0]
+        (choice, *_) = (choice for choice in completion.choices if not choice.index)
         self._events += 1
-        self.request_id = completion._request_id or ""
+        self.request_id = self.request_id or words(completion.id)
         self._model = words(completion.model)
         if isinstance(completion.usage, CompletionUsage):
             self._usage = _usage(completion.usage)
@@ -147,8 +158,8 @@ class _Answer:
         self._finish = words(choice.finish_reason) or None
 
     def _take(self, content: object, refusal: object) -> None:
-        self._parts.append(words(content))
-        self.characters += len(words(content))
+        self._parts.append(_text(content))
+        self.characters += len(self._parts[-1])
         self._refusal.append(words(refusal))
 
     def reply(self) -> BackendReply:
@@ -169,6 +180,13 @@ class _Answer:
             provider_request_id=self.request_id,
             detail=refusal or ("" if outcome is CallOutcome.OK else f"finish_reason {self._finish}"),
         )
+
+
+def _text(content: object) -> str:
+    """Some servers send a list of parts, thinking among them."""
+    if not isinstance(content, list):
+        return words(content)
+    return "".join(words(part.get("text")) for part in content if isinstance(part, dict) and part.get("type") == "text")
 
 
 def chat_messages(messages: Sequence[Message]) -> list[ChatCompletionMessageParam]:

@@ -50,8 +50,10 @@ class OpenAIBackend(LLMBackend):
         reply: BackendReply | None = None
         try:
             if not self._stream:
-                whole: Response = await self._responses.create(**common)
-                return _reply(whole, whole._request_id or "")
+                async with self._responses.with_streaming_response.create(**common) as whole:
+                    request_id = whole.headers.get("x-request-id", "")
+                    call.identified(request_id)
+                    return _reply(await whole.parse(), request_id)
             stream: AsyncStream[Any] = await self._responses.create(**common, stream=True)
             request_id = stream.response.headers.get("x-request-id", "")
             call.identified(request_id)

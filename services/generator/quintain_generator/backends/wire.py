@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import zlib
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -19,21 +20,34 @@ MAX_LINE_BYTES = 8 * 1024 * 1024
 _MOST_TOKENS = 10**9  # a count above this is no count
 
 
+_PIECE_BYTES = 16 * 1024  # handed on at once; what an SDK makes of a piece holds up every other call
+
+
 class AnswerTooLarge(httpx2.RequestError):
     """The provider sent more than any answer can have."""
 
 
 class _Bounded(httpx2.AsyncByteStream):
-    def __init__(self, inner: httpx2.AsyncByteStream) -> None:
+    """A body within bounds, also when it is packed: the HTTP library would unpack a small one into gigabytes."""
+
+    def __init__(self, inner: httpx2.AsyncByteStream, encoding: str) -> None:
         self._inner = inner
         self._chunks = aiter(inner)
+        self._unpacker = zlib.decompressobj(16 + zlib.MAX_WBITS) if encoding == "gzip" else None
+        self._refused = encoding if encoding not in ("", "identity", "gzip") else ""
+        self._rest = b""
         self._received = self._line = 0
 
     def __aiter__(self) -> AsyncIterator[bytes]:
         return self
 
     async def __anext__(self) -> bytes:
-        chunk = await anext(self._chunks)
+        if self._refused:
+            raise httpx2.DecodingError(f"content-encoding {self._refused!r} was not asked for")
+        chunk = b""
+        while not chunk:
+            chunk = self._piece(self._rest or await anext(self._chunks))
+        await asyncio.sleep(0)  # a piece that has arrived already is no pause for the others
         self._received += len(chunk)
         end = chunk.rfind(b"\n") + 1
         self._line = len(chunk) - end if end else self._line + len(chunk)
@@ -41,16 +55,29 @@ class _Bounded(httpx2.AsyncByteStream):
             raise AnswerTooLarge(f"more than {MAX_ANSWER_BYTES} bytes, or {MAX_LINE_BYTES} in one line")
         return chunk
 
+    def _piece(self, data: bytes) -> bytes:
+        """The first of `data`, unpacked; what is left of it is kept."""
+        if self._unpacker is None:
+            self._rest = data[_PIECE_BYTES:]
+            return data[:_PIECE_BYTES]
+        try:
+            piece = self._unpacker.decompress(data, _PIECE_BYTES)
+        except zlib.error as error:
+            raise httpx2.DecodingError(str(error)) from None
+        self._rest = self._unpacker.unconsumed_tail
+        return piece
+
     async def aclose(self) -> None:
         await self._inner.aclose()
 
 
 async def _bound(response: httpx2.Response) -> None:
     assert isinstance(response.stream, httpx2.AsyncByteStream)
-    response.stream = _Bounded(response.stream)
+    response.stream = _Bounded(response.stream, response.headers.pop("content-encoding", "").strip().lower())
 
 
 CLIENT_OPTIONS: dict[str, Any] = {
+    "headers": {"accept-encoding": "gzip"},
     "follow_redirects": False,  # a header with the key would go along, to wherever it leads
     "event_hooks": {"response": [_bound]},
 }

@@ -25,6 +25,8 @@ def load_prices(user_file: Path | None = None) -> PriceTable:
         text = user_file.read_text()
     except OSError as error:
         raise PriceFileError(f"{user_file}: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise PriceFileError(f"{user_file}: not valid TOML: it is not UTF-8") from None
     return table.overridden_by(parse_prices(text, str(user_file)))
 
 
@@ -36,11 +38,17 @@ def parse_prices(text: str, where: str) -> PriceTable:
         raise PriceFileError(f"{where}: not valid TOML: {error}") from None
     if set(document) - {"price"}:
         raise PriceFileError(f"{where}: unknown tables {sorted(set(document) - {'price'})}; only [[price]] is known")
-    rows = []
-    for number, raw in enumerate(document.get("price", ()), start=1):
+    entries = document.get("price", [])
+    if not (isinstance(entries, list) and all(isinstance(raw, dict) for raw in entries)):
+        raise PriceFileError(f"{where}: price is no list of tables; each row begins with [[price]]")
+    rows: list[PriceRow] = []
+    for number, raw in enumerate(entries, start=1):
         try:
-            rows.append(PriceRow.model_validate(raw))
+            row = PriceRow.model_validate(raw)
         except ValidationError as error:
             problems = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
             raise PriceFileError(f"{where}: price {number} ({raw.get('model', 'no model')}): {problems}") from None
+        if any((row.model, row.effective) == (other.model, other.effective) for other in rows):
+            raise PriceFileError(f"{where}: price {number} ({row.model}): a second row from {row.effective} on")
+        rows.append(row)
     return PriceTable(rows)

@@ -82,6 +82,9 @@ def test_every_packaged_row_has_a_source_and_sensible_rates() -> None:
             assert r.cache_read < r.input <= r.cache_write < r.output
 
 
+ROW = "model='x'\neffective=2026-01-01\nsource='s'\ninput=1\noutput=1\ncache_read=1\ncache_write=1"
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
@@ -90,8 +93,18 @@ def test_every_packaged_row_has_a_source_and_sensible_rates() -> None:
         ("[[price]]\nmodel='x'\neffective=2026-01-01\nsource='s'\ninput=inf", "input: Input should be a finite number"),
         ("[prices]", r"unknown tables \['prices'\]"),
         ("[[price", "not valid TOML"),
+        (f"[price]\n{ROW}", r"each row begins with \[\[price\]\]"),
+        ("price = 3", r"each row begins with \[\[price\]\]"),
+        ("price = [1, 2]", r"each row begins with \[\[price\]\]"),
+        (f"[[price]]\n{ROW}\n[[price]]\n{ROW}", r"price 2 \(x\): a second row from 2026-01-01 on"),
     ],
 )
 def test_a_wrong_price_file_says_where(text: str, message: str) -> None:
     with pytest.raises(PriceFileError, match=message):
         parse_prices(text, "mine.toml")
+
+
+def test_a_price_file_that_is_not_utf_8_says_so(tmp_path: Path) -> None:
+    (tmp_path / "prices.toml").write_bytes(b"# \xe9")
+    with pytest.raises(PriceFileError, match=r"prices\.toml: not valid TOML: it is not UTF-8"):
+        load_prices(tmp_path / "prices.toml")

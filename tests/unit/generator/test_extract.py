@@ -39,6 +39,107 @@ def test_a_fence_inside_the_policys_docstring_does_not_cut_it() -> None:
     assert extract(f"Here:\n```python\n{policy}```\nDone.", is_policy).source == policy
 
 
+@pytest.mark.parametrize("mark", ["```", "````", "~~~"])
+@pytest.mark.parametrize("end", ["{mark}\n", "{mark}\nDone.\n", ""])
+@pytest.mark.parametrize(
+    "text",
+    [
+        '"""Like\n```python\nx = decide([])\n```\n"""\n',
+        '"""Like\n```python\ndef decide(state):\n    return 0\n```\n"""\n',
+        'TEXT = """\n```\n"""\n',
+        "# ```python\n# decide([])\n# ```\n",
+    ],
+)
+def test_a_fence_in_a_text_of_the_policy_neither_cuts_it_nor_brings_back_a_draft(
+    text: str, mark: str, end: str
+) -> None:
+    policy = text + POLICY
+    draft = "A draft:\n```python\ndef decide(state):\n    return 1\n```\n"
+    answer = f"{draft}The policy:\n{mark}python\n{policy}{end.format(mark=mark)}"
+    assert extract(answer, is_policy).source == policy
+
+
+@pytest.mark.parametrize(
+    "later",
+    [
+        "print(decide([2, 1]))\n",
+        "from policy import decide\n\nprint(decide([2, 1]))\n",
+        "import policy\n\n\ndef test_it():\n    decide = policy.decide\n    assert decide([])\n",
+        "class Test:\n    def decide(self):\n        assert True\n",
+        "def decide(state):\n    ...\n",
+        'def decide(state):\n    """Sorts."""\n    pass\n',
+    ],
+)
+def test_an_example_a_test_or_a_sketch_after_the_policy_is_not_taken_for_it(later: str) -> None:
+    assert extract(f"```python\n{POLICY}```\nThe rest:\n```python\n{later}```\n", is_policy).source == POLICY
+
+
+CUTS = [
+    "def helper(x):\n    return (x +",
+    "def helper(x):\n",
+    "def helper(x):\n    y = 1\n    return (y,",
+    'TEXT = """abc',
+    "@cached\n",
+    "for x in y:\n    if x:\n",
+    "LIMITS = {'a': 1,\n",
+    "if x and",
+]
+
+
+@pytest.mark.parametrize("cut", CUTS)
+@pytest.mark.parametrize("before", ["", "Here:\n\n", "Here:\n```python\n", "```python\n" + POLICY + "```\nNo:\n```\n"])
+def test_an_answer_that_was_cut_off_is_no_policy_though_its_beginning_would_be_one(before: str, cut: str) -> None:
+    found = extract(f"{before}{POLICY}\n\n{cut}", is_policy)
+    assert not found.is_policy
+    assert "syntax error" in check(found.source, REQUIRED, 100_000).problem
+
+
+@pytest.mark.parametrize(
+    "first", ["SCALE = 3", "if True:\n    SCALE = 3", "try:\n    x = 1\nfinally:\n    y = 2", "print(3)"]
+)
+@pytest.mark.parametrize("before", ["", "Here it is.\n\n", "Python:\n"])
+def test_code_without_a_fence_keeps_its_first_lines(before: str, first: str) -> None:
+    assert extract(f"{before}{first}\n\n\n{POLICY}", is_policy).source == f"{first}\n\n\n{POLICY}"
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "That is it. It's good.", "Done!", "- It sorts.", "* It sorts.", "1. It doesn't wait.", "**Why:** it's fast.",
+        "For example, it's fast for small x.", "If you'd like more, say so.", "if you'd like more, say so.", "---",
+        "`decide` isn't slow.", "</code>\nIt's fast.", "(It's fast.)", "> It's quoted.", "Это всё.", "Note: it's fast.",
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("before", ["", "```python\n"])
+def test_words_after_code_without_an_end_are_left_out(before: str, words: str) -> None:
+    assert extract(f"{before}{POLICY}\n{words}\n\nMore of them.\n", is_policy).source == POLICY
+
+
+DRAFT = "```python\ndef decide(state):\n    return 0\n```\n"
+
+
+@pytest.mark.parametrize(
+    ("tag", "closing"),
+    [("<think>", "</think>"), ('<think budget="9">', "</think>"), ("<|thinking|>", "<|/thinking|>"),
+     ("<analysis>", "</analysis>"), ("[THINK]", "[/THINK]")],
+)  # fmt: skip
+@pytest.mark.parametrize("answer", ["```python\ndef decide(state:\n```\n", "I can't help with that.\n"])
+def test_a_draft_in_the_thinking_does_not_stand_in_for_the_answer(tag: str, closing: str, answer: str) -> None:
+    assert not extract(f"{tag}\nMaybe:\n{DRAFT}{closing}\n{answer}", is_policy).is_policy
+
+
+@pytest.mark.parametrize("line", ["TAG = '<think>'\n", "TAG = '</think>'\n", "TAG = 'a<think>b</think>c'\n"])
+def test_a_tag_within_the_policy_stays_in_it(line: str) -> None:
+    assert extract(f"Here:\n```python\n{line}{POLICY}```\n", is_policy).source == line + POLICY
+
+
+@pytest.mark.parametrize("prefix", ["> > ", "\u00a0", "\u200b", "- > "])
+def test_a_fence_is_seen_behind_quotation_marks_and_what_cannot_be_seen(prefix: str) -> None:
+    lines = f"```python\n{POLICY}```".split("\n")
+    text = "\n".join(prefix.replace("-", " ") + line if ">" in prefix or "`" in line else line for line in lines)
+    assert extract(f"Here:\n\n{text}\n", is_policy).source == POLICY
+
+
 def test_thinking_without_its_opening_tag_is_left_out() -> None:
     text = f"```python\ndef decide(state): return 0\n```\n</think>\nSo:\n```python\n{POLICY}```\n"
     assert extract(text, is_policy).source == POLICY

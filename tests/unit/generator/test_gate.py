@@ -23,8 +23,11 @@ def problem(source: str, required: tuple[RequiredDefinition, ...] = FUNCTION) ->
         "def decide(s): return s",
         "async def decide(s): return s",
         "decide = lambda s: s",
-        "from policies import fair as decide",
+        "from operator import itemgetter as decide",
         "if True:\n    def decide(s): return s",
+        "try:\n    import x\nexcept ImportError:\n    decide = sorted",
+        "def make():\n    global decide\n    decide = sorted\nmake()",
+        "(decide := sorted)",
     ],
 )
 def test_every_way_to_define_a_function_is_accepted(source: str) -> None:
@@ -43,8 +46,24 @@ def test_every_way_to_decorate_is_accepted(source: str) -> None:
     assert problem(source, DECORATED) == ""
 
 
+@pytest.mark.parametrize(
+    "source",
+    [
+        "class Policy:\n    def decide(self, s): return s",
+        "def make():\n    def decide(s): return s\n    return decide",
+        "def f():\n    decide = sorted",
+        "[decide for decide in ()]",
+        "f = lambda decide: decide",
+        "from policy import decide",
+        "import decide",
+    ],
+)
+def test_what_a_simulator_would_not_find_is_no_definition(source: str) -> None:
+    assert "does not define a function 'decide'" in problem(source)
+
+
 def test_a_missing_entry_point_is_named_with_its_purpose() -> None:
-    assert problem("def other(): pass") == "the policy does not define a function 'decide' (decides)"
+    assert problem("def other(): pass") == "the policy does not define a function 'decide' (decides) at its top level"
 
 
 def test_a_syntax_error_has_its_line() -> None:
@@ -55,7 +74,9 @@ def test_a_policy_beyond_the_size_limit_is_refused_with_both_sizes() -> None:
     assert problem("#" * 10_001) == "the policy has 10001 bytes; at most 10000 are allowed"
 
 
-@pytest.mark.parametrize("source", ["\x00", "(" * 5000, "-" * 9000 + "1", "x" + ".y" * 4000, "[" * 90 + "]" * 90])
+@pytest.mark.parametrize(
+    "source", ["\x00", "(" * 5000, "-" * 9000 + "1", "x" + ".y" * 4000, f"x = 0x{'f' * 5000}", "[" * 90 + "]" * 90]
+)
 def test_what_breaks_parsers_is_a_problem_not_a_crash(source: str) -> None:
     assert problem(source)
 

@@ -48,12 +48,43 @@ def test_a_whole_policy_will_do_where_a_change_was_asked_for() -> None:
         (CHANGE.replace("sorted", "nowhere"), "block 1: the SEARCH part is not in the source"),
         (CHANGE + DRAFT, "block 2: the SEARCH part is not in the source"),
         (CHANGE.split(">>>>", maxsplit=1)[0], "block 1: it has no end"),
+        ("@@ -2 +2 @@\n-    return sorted(state)\n+    return list(state)\n", "neither a SEARCH/REPLACE block"),
+        ("*** Begin Patch\n*** Update File: policy.py\n*** End Patch", "neither a SEARCH/REPLACE block"),
+        (CHANGE.replace("SEARCH", "HEAD").replace("REPLACE", "mine"), "neither a SEARCH/REPLACE block"),
+        (f"<<<<<<< SEARCH\n{PARENT}=======\n>>>>>>> REPLACE\n", "leaves nothing of the parent"),
+        (f"<<<<<<< SEARCH\nnowhere\n=======\n{CHANGED}>>>>>>> REPLACE\n", "not in the source"),
+        (f"```\n<<<<<<< SEARCH\nnowhere\n=======\n{CHANGED}>>>>>>> REPLACE\n", "not in the source"),
     ],
 )
 def test_what_is_no_change_of_the_parent_is_to_be_asked_again_with_the_reason(text: str, reason: str) -> None:
     judgement = judged(text)
     assert judgement.outcome is Outcome.DIFF_FAILED
     assert reason in judgement.detail
+
+
+def test_a_whole_policy_beside_blocks_that_do_not_apply_will_do() -> None:
+    quoted = "You asked for\n<<<<<<< SEARCH\n...\n=======\n...\n>>>>>>> REPLACE\nbut this is simpler:\n"
+    assert judged(f"{quoted}```python\n{CHANGED}```\n").source == CHANGED
+
+
+def test_changes_in_lower_case_apply() -> None:
+    assert judged(CHANGE.replace("SEARCH", "search").replace("REPLACE", "replace")).source == CHANGED
+
+
+def test_a_draft_of_a_change_in_the_thinking_is_not_applied_where_the_answer_is_a_policy() -> None:
+    assert judged(f"<think>\n{DRAFT}</think>\n```python\n{CHANGED}```\n").source == CHANGED
+
+
+@pytest.mark.parametrize("operator", [Operator.FULL, Operator.REPAIR])
+def test_the_parent_quoted_after_the_new_policy_is_not_taken_for_the_answer(operator: Operator) -> None:
+    text = f"```python\n{CHANGED}```\nFor comparison, the parent was:\n```python\n{PARENT}```\n"
+    assert judged(text, operator).source == CHANGED
+
+
+@pytest.mark.parametrize("around", ["{}", "```\n{}```", "```diff\n@@ -1 +1 @@\n-a\n+b\n```"])
+def test_a_change_where_the_whole_policy_was_asked_for_is_said_to_be_one(around: str) -> None:
+    whole = f"<<<<<<< SEARCH\n{PARENT}=======\n{CHANGED}>>>>>>> REPLACE\n"
+    assert "whole policy" in judged(around.format(whole), Operator.FULL).detail
 
 
 def test_a_refusal_in_words_is_not_asked_again() -> None:

@@ -96,6 +96,13 @@ def test_the_budget_is_kept_whatever_the_task_holds(
     )
 
 
+@pytest.mark.parametrize("parents", [1, 2, 5])
+def test_the_budget_is_kept_though_a_fence_grows_with_the_marks_within_it(parents: int) -> None:
+    marks = replace(example_of(1), source="`" * 100_000, feedback="`" * 100_000)
+    prompt = build_prompt(replace(task_at(2), parents=(marks,) * parents), BUDGET)
+    assert estimate_prompt_tokens(prompt) <= BUDGET
+
+
 def test_a_budget_below_what_is_never_cut_is_refused_with_both_numbers() -> None:
     with pytest.raises(PromptTooLarge, match=rf"need {LEAST} tokens; prompt_tokens is {LEAST - 1}$"):
         build_prompt(replace(task_at(2), parents=(), inspirations=(), history=(), lessons=()), LEAST - 1)

@@ -6,9 +6,10 @@ import difflib
 import re
 from dataclasses import dataclass
 
-_SEARCH = re.compile(r"[ \t]*<{5,9} ?SEARCH")
+_SEARCH = re.compile(r"[ \t]*<{5,9} ?SEARCH", re.IGNORECASE)
 _DIVIDER = re.compile(r"[ \t]*={5,9}[ \t]*")
-_REPLACE = re.compile(r"[ \t]*>{5,9} ?REPLACE")
+_REPLACE = re.compile(r"[ \t]*>{5,9} ?REPLACE", re.IGNORECASE)
+_OTHER_FORM = re.compile(r"^[ \t>]*(?:<{3,9} ?\w|@@ |@@$|diff --git |\*\*\* (?:Begin Patch|Update File))", re.MULTILINE)
 
 MAX_BLOCKS = 100
 _MAX_SHOWN = 5  # places of an ambiguous SEARCH part
@@ -54,6 +55,11 @@ def find_blocks(text: str) -> list[Block]:
     return blocks
 
 
+def looks_like_a_change(text: str) -> bool:
+    """Whether there are signs of a change, in this form or another (a unified diff, a patch, a merge conflict)."""
+    return _OTHER_FORM.search(text) is not None
+
+
 def apply_blocks(source: str, blocks: list[Block]) -> str:
     """Apply each block to the result of the one before. Each search text must occur exactly once, white space at line
     ends aside; or, if it occurs nowhere, once with all its lines indented by the same amount more or less, and then the
@@ -78,7 +84,10 @@ def apply_blocks(source: str, blocks: list[Block]) -> str:
                 "add lines around it until it is unique"
             )
         lines[places[0] : places[0] + len(wanted)] = replacement
-    return "\n".join(lines)
+    changed = "\n".join(lines)
+    if not changed.strip():
+        raise DiffError("the change leaves nothing of the parent")
+    return changed
 
 
 def _places(wanted: list[str], lines: list[str]) -> list[int]:

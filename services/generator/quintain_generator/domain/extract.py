@@ -7,13 +7,26 @@ import re
 import textwrap
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from itertools import accumulate, islice
+from itertools import accumulate, islice, pairwise
 
 from quintain_generator.domain.gate import has_statements, syntax_error_line
 
-_TAG = re.compile(r"<(/?)(?:think|thinking|thought|reasoning)>|\[(/?)THINK\]", re.IGNORECASE)
+# An opening tag stands at the beginning of a line; one within a line is spoken of, or part of the code.
+_TAG = re.compile(
+    r"^[ \t]*(?:<\|?(?:think|thinking|thought|reasoning|analysis|scratchpad)\b[^<>/\n]*>|\[THINK\])"
+    r"|(?P<closing><\|?/(?:think|thinking|thought|reasoning|analysis|scratchpad)\|?>|\[/THINK\])",
+    re.IGNORECASE | re.MULTILINE,
+)
 _CODE_START = re.compile(r"^(?:import |from \w|def |async def |class |@\w|[\"']{3}|#)")
 _DEFINITION = re.compile(r"^(?:def \w|async def \w|class \w|import \w|from \w[\w.]* import )")
+_FUNCTION = re.compile(r"[ \t]*(?:async )?def \w")
+_MARKUP = re.compile(r"(?:<[^<>]*>)+")
+_SENTENCE = re.compile(r"(?:[^\W\d_]|')+,? (?:[^\W\d_]|')+,? (?:[^\W\d_]|')+")
+_CODE_LINE = re.compile(
+    r"[ \t]+\S|<{5}|={5}|>{5}|@\w|[)\]}]|\w[\w.]*\(|[\w.]+(?:\[[^\]]*\])?(?:, ?[\w.]+)*(?::[^=]+)? ?[-+*/%|&^@]*=(?!=)"
+    r"|(?:assert|async|await|break|case|class|continue|def|del|elif|else|except|finally|for|from|global|if|import|match"
+    r"|nonlocal|pass|print|raise|return|try|type|while|with|yield)\b"
+)
 _LANGUAGE = re.compile(r"[\w+.-]*")
 # Invisible, or spaces of other kinds: a web page's, not a programmer's.
 _UNSEEN = dict.fromkeys(map(ord, "\ufeff\u200b\u200c\u200d\u200e\u200f\u2060\u00ad")) | dict.fromkeys(
@@ -28,6 +41,8 @@ _MAX_FENCES = 20_000
 _MAX_WIDER_BLOCKS = 40
 _MAX_BARE_STARTS = 20
 _MAX_CUTS = 8
+_MAX_QUOTED = 8
+_MAX_JUDGED = 200  # characters of a line that is code or words
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,9 +63,8 @@ def extract(text: str, is_policy: Callable[[str], bool]) -> Extracted:
     wins (a model that corrects itself does so at the end). Without one, the largest block is returned, so that the gate
     can say what is wrong with it.
     """
-    spoken, answer = readings(text)
     trials = _Trials(is_policy)
-    read = [_Reading(reading) for reading in dict.fromkeys((spoken, answer))]
+    read = [_Reading(reading) for reading in readings(text)]
     for reading in read:
         found = _choose(reading, trials)
         if found is not None:
@@ -58,34 +72,48 @@ def extract(text: str, is_policy: Callable[[str], bool]) -> Extracted:
     blocks = [block for reading in read for block in reading.blocks()]
     if blocks:
         return Extracted(next(max(blocks, key=lambda block: block.size).forms()), read[0].rationale())
-    definition = next((n for n, line in enumerate(read[0].lines) if _DEFINITION.match(line)), None)
+    lines = read[0].lines
+    definition = next((n for n, line in enumerate(lines) if _DEFINITION.match(line)), None)
     if definition is not None:
-        return Extracted("\n".join(read[0].lines[definition:]).strip("\n") + "\n", "")
-    return Extracted("", spoken.strip()[:MAX_RATIONALE_CHARACTERS])
+        return Extracted("\n".join(lines[_begin(lines, definition, 0) :]).strip("\n") + "\n", "")
+    return Extracted("", read[0].text.strip()[:MAX_RATIONALE_CHARACTERS])
 
 
-def readings(text: str) -> tuple[str, str]:
-    """The answer without its thinking, and the whole; both with one kind of line end, no byte order mark, and no lone
+def readings(text: str) -> list[str]:
+    """The answer without its thinking, and then the whole if that may be what was meant: nothing else was said, or what
+    looks like thinking does not begin and end. Both with one kind of line end, no byte order mark, and no lone
     surrogates (they cannot be stored)."""
     whole = text.replace("\r\n", "\n").replace("\r", "\n").lstrip("\ufeff").encode("utf-8", "replace").decode("utf-8")
-    return _without_thinking(whole), whole
+    spoken, certain = _without_thinking(whole)
+    if spoken == whole or (certain and spoken.strip()) or _has_code(spoken):
+        return [spoken]
+    return [spoken, whole]
 
 
-def _without_thinking(text: str) -> str:
+def _without_thinking(text: str) -> tuple[str, bool]:
+    """The text, and whether each tag in it has its counterpart."""
     kept: list[str] = []
     at = 0
-    thinking = False
+    thinking, certain = False, True
     for tag in _TAG.finditer(text):
-        if tag[1] or tag[2]:
+        if tag["closing"]:
             if not thinking:
                 kept.clear()  # a template had put the opening tag into the prompt
+                certain = False
             thinking, at = False, tag.end()
         elif not thinking:
             kept.append(text[at : tag.start()])
             thinking = True
     if not thinking:
         kept.append(text[at:])
-    return "".join(kept)
+    return "".join(kept), certain and not thinking
+
+
+def _has_code(text: str) -> bool:
+    reading = _Reading(text)
+    return "<<<<<" in text or any(
+        line.strip() for block in reading.blocks() for line in reading.lines[block.opening.line + 1 : block.end]
+    )
 
 
 class _Trials:
@@ -105,18 +133,22 @@ class _Trials:
 
 def _choose(reading: _Reading, trials: _Trials) -> Extracted | None:
     blocks = reading.blocks()
-    for block in (*reversed(blocks), *reading.wider_blocks()):
+    if not blocks:
+        return _bare(reading.text.translate(_UNSEEN).split("\n"), trials)
+    unclosed = blocks[-1] if blocks[-1].end == len(reading.lines) else None
+    for block in sorted((*blocks, *reading.wider_blocks()), key=lambda block: (block.end, block.size), reverse=True):
         if trials.afford(block.size):
             for code in block.forms():
                 if trials.is_policy(code):
                     return Extracted(code, reading.rationale(), is_policy=True)
-    if blocks and blocks[-1].end == len(reading.lines):  # never closed: prose may follow the code
-        code = _python_part(next(blocks[-1].forms()).split("\n"), trials)
-        return Extracted(code, reading.rationale(), is_policy=True) if trials.is_policy(code) else None
-    if not blocks:
-        for code in _bare(reading.text.translate(_UNSEEN).split("\n"), trials):
-            if trials.is_policy(code):
-                return Extracted(code, "", is_policy=True)
+        if block is unclosed:
+            lines = next(block.forms()).split("\n")
+            end = _python_lines(lines, trials)
+            rest = next((line for line in lines[end:] if line.strip()), "")
+            if _is_code(rest) and any(map(_FUNCTION.match, lines)):  # cut off: what came before is not the answer
+                return Extracted("\n".join(lines), reading.rationale())
+            if trials.is_policy(code := "\n".join(lines[:end]).strip("\n") + "\n"):
+                return Extracted(code, reading.rationale(), is_policy=True)
     return None
 
 
@@ -146,12 +178,12 @@ class _Block:
         """The code as it may have been meant, the likeliest first."""
         body = self.reading.lines[self.opening.line + 1 : self.end]
         margin = len(self.opening.prefix)
-        if ">" in self.opening.prefix:
+        for _ in range(min(self.opening.prefix.count(">"), _MAX_QUOTED)):
             body = [_unquoted(line) for line in body]
         plain = "\n".join(body)
         cut = "\n".join(line[min(margin, len(line) - len(line.lstrip())) :] for line in body)
         for form in dict.fromkeys((textwrap.dedent(plain), cut)):
-            code = form.strip("\n").removesuffix("```") + "\n"
+            code = form.strip("\n").removesuffix("```").rstrip("\n") + "\n"
             yield code
             seen = code.translate(_UNSEEN)
             if seen != code:
@@ -164,7 +196,7 @@ def _unquoted(line: str) -> str:
 
 
 def _fence(number: int, line: str) -> _Fence | None:
-    body = line.lstrip(" \t>")
+    body = line.lstrip(" \t>\u00a0\u200b\ufeff")
     prefix = line[: len(line) - len(body)]
     mark = body[: len(body) - len(body.lstrip(body[:1]))] if body[:1] in ("`", "~") else ""
     if len(mark) >= 3:
@@ -209,15 +241,25 @@ class _Reading:
         return found
 
     def wider_blocks(self) -> Iterator[_Block]:
-        """From each fence to each later one: a policy whose docstring holds a fence of its own."""
+        """Blocks whose first fence within is in a string or a comment of theirs, up to each later fence and the end."""
         return islice(
             (
-                _Block(self, start, end.line)
-                for first, start in enumerate(self.fences[:_MAX_WIDER_BLOCKS])
-                for end in reversed(self.fences[first + 2 :])
+                _Block(self, start, end)
+                for start, inner in pairwise(self.fences)
+                if self._in_text(start.line + 1, inner.line)
+                for end in (
+                    len(self.lines),
+                    *(fence.line for fence in reversed(self.fences) if fence.line > inner.line),
+                )
             ),
             _MAX_WIDER_BLOCKS,
         )
+
+    def _in_text(self, begin: int, line: int) -> bool:
+        if self.lines[line].lstrip().startswith("#"):
+            return True
+        before = self.text[self.ends[begin] : self.ends[line + 1]]
+        return before.count('"""') % 2 == 1 or before.count("'''") % 2 == 1
 
     def rationale(self) -> str:
         prose = self.text[: self.ends[self.fences[0].line]] if self.fences else ""
@@ -227,28 +269,54 @@ class _Reading:
 # ------------------------------------------------------------------------------------------------------ without fences
 
 
-def _bare(lines: list[str], trials: _Trials) -> Iterator[str]:
+def _bare(lines: list[str], trials: _Trials) -> Extracted | None:
     """Code without a fence: from a line that starts like code as far as it is Python. What begins with words that look
     like code is passed over, but nothing that is code is: a policy is taken whole or not at all."""
-    begin = 0
+    floor = 0
     for _ in range(_MAX_BARE_STARTS):
-        begin = next((n for n in range(begin, len(lines)) if _CODE_START.match(lines[n])), len(lines))
-        code = _python_part(lines[begin:], trials)
-        yield code
+        start = next((n for n in range(floor, len(lines)) if _CODE_START.match(lines[n])), len(lines))
+        begin = _begin(lines, start, floor)
+        end = begin + _python_lines(lines[begin:], trials)
+        code = "\n".join(lines[begin:end]).strip("\n") + "\n"
+        if trials.is_policy(code):
+            rest = next((line for line in lines[end:] if line.strip()), "")
+            return None if _is_code(rest) else Extracted(code, "", is_policy=True)
         if has_statements(code):
-            return
-        begin += 1 + code.rstrip("\n").count("\n")
+            return None
+        floor = max(start, end) + 1
+    return None
 
 
-def _python_part(lines: list[str], trials: _Trials) -> str:
-    """As many of the first lines as are Python together; empty if none are, or if finding out costs too much."""
+def _begin(lines: list[str], start: int, floor: int) -> int:
+    """The first line of the code around `start`."""
+    begin = start
+    for n in range(start - 1, floor - 1, -1):
+        if _is_code(lines[n]):
+            begin = n
+        elif lines[n].strip():
+            break
+    return begin
+
+
+def _is_code(line: str) -> bool:
+    """Whether a line, if it is not in a fence, looks more like code than like words."""
+    shown = _MARKUP.sub("", line[:_MAX_JUDGED], count=1)
+    if not _CODE_LINE.match(shown):
+        return False
+    if shown[:1].isspace() or not _SENTENCE.search(shown):
+        return True
+    ending = shown.rstrip()[-1:]
+    return ending not in ".!?:," or (ending == ":" and syntax_error_line(f"{shown.rstrip()} pass") == 0)
+
+
+def _python_lines(lines: list[str], trials: _Trials) -> int:
+    """How many of the first lines are Python together; 0 if none are, or if finding out costs too much."""
     end = len(lines)
     for _ in range(_MAX_CUTS):
         if end <= 0 or not trials.afford(sum(map(len, lines[:end])) + end):
             break
-        code = "\n".join(lines[:end]).strip("\n") + "\n"
-        wrong = syntax_error_line(code)
+        wrong = syntax_error_line("\n".join(lines[:end]))
         if wrong == 0:
-            return code
+            return end
         end = min(end - 1, wrong - 1)
-    return ""
+    return 0

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ast
 import hashlib
+import sys
 import warnings
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -58,18 +59,20 @@ def check(source: str, required: Iterable[RequiredDefinition], max_bytes: int) -
     missing = _missing(tree, required)
     if missing:
         names = "; ".join(f"a {d.kind} {d.name!r} ({d.description})" for d in missing)
-        return Checked(f"the policy does not define {names}", digest, ())
+        return Checked(f"the policy does not define {names} at its top level", digest, ())
     return Checked("", digest, tuple(_hints(tree))[:_MAX_HINTS])
 
 
 def defines_policy(source: str, required: Iterable[RequiredDefinition], max_bytes: int) -> bool:
-    """Whether `check` would find no problem; for trying out many sources."""
+    """Whether `check` would find no problem and there is more than a sketch of the interface; for trying out many
+    sources."""
     if len(source.encode()) > max_bytes:
         return False
     try:
-        return not _missing(parse(source), required)
+        tree = parse(source)
     except Unparsable:
         return False
+    return not _missing(tree, required) and not _is_sketch(tree)
 
 
 def ast_digest(source: str) -> str:
@@ -85,7 +88,8 @@ def parse(source: str) -> ast.Module:
     try:
         return ast.parse(source, _FILENAME)
     except SyntaxError as error:
-        raise Unparsable(f"syntax error in line {error.lineno}: {error.msg}", max(error.lineno or 1, 1)) from None
+        line = max(error.lineno or 1, 1)
+        raise Unparsable(f"syntax error in line {line}: {error.msg}", line) from None
     except (ValueError, RecursionError, MemoryError) as error:
         raise Unparsable(f"not parsable: {error or type(error).__name__}") from None
 
@@ -118,19 +122,51 @@ def _digest(tree: ast.Module) -> str:
         return hashlib.sha256(ast.dump(tree).encode("utf-8", "surrogatepass")).hexdigest()
     except RecursionError:
         raise Unparsable("not parsable: expressions are nested too deeply") from None
+    except ValueError:
+        raise Unparsable("not parsable: an integer of too many digits") from None
+
+
+def _is_sketch(tree: ast.Module) -> bool:
+    """Whether all functions are left out: their bodies hold nothing but `...`, `pass` and texts."""
+    functions = [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)]
+    return bool(functions) and all(
+        isinstance(statement, ast.Pass)
+        or (isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Constant))
+        for function in functions
+        for statement in function.body
+    )
 
 
 def _missing(tree: ast.Module, required: Iterable[RequiredDefinition]) -> list[RequiredDefinition]:
-    functions, decorators = set[str](), set[str]()
-    for node in ast.walk(tree):
+    decorators = {
+        _name(d.func if isinstance(d, ast.Call) else d)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef)
+        for d in node.decorator_list
+    }
+    names = _module_names(tree)
+    return [d for d in required if d.name not in (decorators if d.kind == "decorator" else names)]
+
+
+def _module_names(tree: ast.Module) -> set[str]:
+    """What is bound at the top level, in whatever way. An import from beyond the standard library binds nothing: it is
+    how an example uses the policy, and fails in the sandbox."""
+    names = {name for node in ast.walk(tree) if isinstance(node, ast.Global) for name in node.names}
+    left: list[ast.AST] = [tree]
+    while left:
+        node = left.pop()
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
-            functions.add(node.name)
-            decorators.update(_name(d.func if isinstance(d, ast.Call) else d) for d in node.decorator_list)
+            names.add(node.name)
         elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
-            functions.add(node.id)
-        elif isinstance(node, ast.Import | ast.ImportFrom):
-            functions.update(alias.asname or alias.name for alias in node.names)
-    return [d for d in required if d.name not in (decorators if d.kind == "decorator" else functions)]
+            names.add(node.id)
+        elif isinstance(node, ast.Import):
+            names.update(a.asname or a.name for a in node.names if a.name.split(".")[0] in sys.stdlib_module_names)
+        elif isinstance(node, ast.ImportFrom):
+            if (node.module or "").split(".")[0] in sys.stdlib_module_names:
+                names.update(a.asname or a.name for a in node.names)
+        elif not isinstance(node, ast.Lambda | ast.ListComp | ast.SetComp | ast.DictComp | ast.GeneratorExp):
+            left.extend(ast.iter_child_nodes(node))
+    return names
 
 
 def _name(node: ast.expr) -> str:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from quintain.plugins.backend import BackendReply, CallOutcome, Operator, Rejection, Task
-from quintain.plugins.simulator import RequiredDefinition
-from quintain_generator.domain.diff import DiffError, apply_blocks, find_blocks
-from quintain_generator.domain.extract import MAX_RATIONALE_CHARACTERS, extract, readings
+from quintain_generator.domain.diff import DiffError, apply_blocks, find_blocks, looks_like_a_change
+from quintain_generator.domain.extract import MAX_RATIONALE_CHARACTERS, Extracted, extract, readings
 from quintain_generator.domain.gate import ast_digest, check, defines_policy
 from quintain_generator.domain.generation import FINAL_ANSWERS, Outcome
 
@@ -41,37 +40,70 @@ def judge(task: Task, reply: BackendReply, max_bytes: int) -> Judgement:
     if reply.rejection is not None:
         return Judgement(_REJECTIONS[reply.rejection], rationale=reply.rationale, detail=reply.detail)
     required = task.simulator.required_definitions
+    known = _known(task)
+    whole = True
     if reply.source:
         source, rationale = reply.source, reply.rationale
     else:
         try:
-            source, rationale = _read(task, reply.text, required, max_bytes)
+            source, rationale, whole = _read(task, reply.text, known, max_bytes)
         except DiffError as error:
             return Judgement(Outcome.DIFF_FAILED, rationale=_prose(reply.text), detail=str(error))
+    if not whole and looks_like_a_change(reply.text):
+        detail = "the answer is a change; the whole policy in one fenced block was asked for"
+        return Judgement(Outcome.INVALID_CODE if source else Outcome.NO_CODE, rationale=rationale, detail=detail)
     if not source:
         detail = "the answer holds neither a fenced block nor anything that looks like Python"
         return Judgement(Outcome.NO_CODE, rationale=rationale, detail=detail)
     checked = check(source, required, max_bytes)
     if checked.problem:
         return Judgement(Outcome.INVALID_CODE, rationale=rationale, detail=checked.problem)
-    twin = _twin(task, checked.ast_digest)
+    twin = known.get(checked.ast_digest)
     outcome = Outcome.DUPLICATE if twin else Outcome.OK
     detail = f"the same program as candidate {twin}" if twin else ""
     return Judgement(outcome, source, rationale, detail, checked.ast_digest, checked.hints)
 
 
-def _read(task: Task, text: str, required: Sequence[RequiredDefinition], max_bytes: int) -> tuple[str, str]:
-    """(source, rationale) of an answer in text. Raises DiffError."""
-    asked_for_change = task.operator is Operator.DIFF and bool(task.parents)
-    if asked_for_change:
+def _read(task: Task, text: str, known: Mapping[str, str], max_bytes: int) -> tuple[str, str, bool]:
+    """(source, rationale, whether it is a policy) of an answer in text. Raises DiffError."""
+    wants_change = task.operator is Operator.DIFF and bool(task.parents)
+    problem: DiffError | None = None
+    if wants_change:
         for reading in readings(text):
-            blocks = find_blocks(reading)
-            if blocks:
-                return apply_blocks(task.parents[0].source, blocks), _prose(text)
-    found = extract(text, lambda code: defines_policy(code, required, max_bytes))
-    if asked_for_change and found.source and not found.is_policy:
-        raise DiffError("there is neither a SEARCH/REPLACE block in the answer nor the complete policy")
-    return found.source, found.rationale
+            try:
+                blocks = find_blocks(reading)
+                if blocks:
+                    return apply_blocks(task.parents[0].source, blocks), _prose(text), True
+            except DiffError as error:
+                problem = error
+                break
+    found = _extract(task, text, known, max_bytes)
+    if wants_change and not found.is_policy:
+        if problem is not None:
+            raise problem
+        if found.source or looks_like_a_change(text):
+            raise DiffError("there is neither a SEARCH/REPLACE block in the answer nor the complete policy")
+    return found.source, found.rationale, found.is_policy
+
+
+def _extract(task: Task, text: str, known: Mapping[str, str], max_bytes: int) -> Extracted:
+    """The policy of an answer: a new one, if there is one beside those that it quotes."""
+
+    quoted = False
+
+    def is_policy(source: str) -> bool:
+        return defines_policy(source, task.simulator.required_definitions, max_bytes)
+
+    def is_new_policy(source: str) -> bool:
+        nonlocal quoted
+        if not is_policy(source):
+            return False
+        is_known = ast_digest(source) in known
+        quoted = quoted or is_known
+        return not is_known
+
+    found = extract(text, is_new_policy)
+    return extract(text, is_policy) if quoted and not found.is_policy else found
 
 
 def _prose(text: str) -> str:
@@ -79,13 +111,14 @@ def _prose(text: str) -> str:
     return readings(text)[0].split("<<<<<", 1)[0].split("```", 1)[0].strip()[:MAX_RATIONALE_CHARACTERS]
 
 
-def _twin(task: Task, digest: str) -> str:
-    """The candidate that is the same program. Sources beyond what can be compared in a moment are taken as others."""
+def _known(task: Task) -> dict[str, str]:
+    """The candidates that the task shows, by the digest of their program. Sources beyond what can be compared in a
+    moment are taken as others."""
     left = _MAX_COMPARED_CHARACTERS
+    known: dict[str, str] = {}
     for example in (*task.parents, *task.inspirations):
-        if len(example.source) > left:
-            continue
-        left -= len(example.source)
-        if ast_digest(example.source) == digest:
-            return example.candidate_id or "(unnamed)"
-    return ""
+        if len(example.source) <= left:
+            left -= len(example.source)
+            known.setdefault(ast_digest(example.source), example.candidate_id or "(unnamed)")
+    known.pop("", None)
+    return known

@@ -192,7 +192,12 @@ def _parent(task: Task, index: int, budget_tokens: int, feedback_tokens: int) ->
         values, frame = "", message(0, 0, "")
     room = max(0, budget_tokens - estimate_prompt_tokens([frame]))
     for_feedback = min(estimate_tokens(feedback), feedback_tokens, room // 2)
-    return message(room - for_feedback, for_feedback, values)
+    for_source = room - for_feedback
+    parent = message(for_source, for_feedback, values)
+    while estimate_prompt_tokens([parent]) > budget_tokens and for_source + for_feedback > 0:  # fences of vast length
+        for_source, for_feedback = for_source // 2, for_feedback // 2
+        parent = message(for_source, for_feedback, values)
+    return parent
 
 
 def _inspiration(number: int, example: Example) -> str:

@@ -229,6 +229,23 @@ async def test_a_drained_controller_records_the_paid_response_and_hands_over(new
     assert set(stack.generator.calls.values()) == {1}
 
 
+async def test_a_controller_drained_while_the_gates_decide_hands_over_at_once(stack: Stack) -> None:
+    stack.runner["lease_seconds"] = 600.0
+    client = await stack.start()
+    stack.verifier.gates.clear()
+    search_id = await create(client, budget=pb.Budget(candidates=6))
+    await until(lambda: stack.verifier.at_gates > 0)
+    drained = stack.server._service._runner  # type: ignore[attr-defined]
+    await drained.drain()
+    assert not drained._runs
+    client = await stack.start()
+    await until(lambda: search_id in stack.runs())
+    stack.verifier.gates.set()
+    await watch(client, search_id)
+    search = await get(client, search_id)
+    assert (search.state, search.winner.HasField("score")) == (pb.SEARCH_STATE_FINISHED, True)
+
+
 async def test_a_search_taken_at_the_moment_of_the_drain_is_handed_back_untouched(
     stack: Stack, monkeypatch: pytest.MonkeyPatch
 ) -> None:

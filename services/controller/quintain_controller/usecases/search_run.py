@@ -48,6 +48,7 @@ class SearchRun:
         self._under_way: dict[int, tuple[Candidate, bytes | None]] = {}  # not settled; with the request if not answered
         self._tasks: dict[int, asyncio.Task[None]] = {}
         self._stuck: set[int] = set()  # a person must act before they go on
+        self._gate: asyncio.Task[Verification | None] | None = None
         self._resumes = 0
         self._broke = False  # the last policy that was sent to the verifier broke it
         self._arrived: list[CandidateWrite] = []  # settled, not yet written
@@ -79,7 +80,7 @@ class SearchRun:
                 if self._error is not None:
                     raise self._error
         finally:
-            tasks = [heartbeat, *self._tasks.values(), *([self._held_out.task] if self._held_out.task else [])]
+            tasks = [heartbeat, *self._tasks.values(), *(t for t in (self._held_out.task, self._gate) if t is not None)]
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
@@ -96,6 +97,8 @@ class SearchRun:
             if walking is not None and walking[0].state is CandidateState.GENERATED:
                 task.cancel()
         self._held_out.cancel()
+        if self._gate is not None:
+            self._gate.cancel()
         self._wake.set()
 
     def heard(self, control: Control) -> None:
@@ -411,9 +414,10 @@ class SearchRun:
         async def verify(number: int, *, check_determinism: bool = False, confirm: bool = False) -> Verification | None:
             source = await self._texts.source_of(number)
             parts = [TRAIN, *([HELD_OUT] if self._context.held_out else [])]
-            return await self._calls.verify(
-                source, parts, "gates", check_determinism=check_determinism, confirm=confirm
-            )
+            verifying = self._calls.verify(source, parts, "gates", check_determinism=check_determinism, confirm=confirm)
+            self._gate = asyncio.create_task(verifying)
+            await asyncio.wait((self._gate,))
+            return None if self._gate.cancelled() else self._gate.result()
 
         try:
             promotion = await promote(self._around.access, self._record, self._planner.rank(), reference, verify)

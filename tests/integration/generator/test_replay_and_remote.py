@@ -102,6 +102,12 @@ async def test_playing_refuses_what_was_not_recorded_and_a_prompt_that_has_chang
             await s.generate_once(request("r1", "tape"))
         with pytest.raises(FailedPrecondition, match="the recording has no exchange"):
             await s.generate_once(request("r2", "tape", seed=2))
+    for damaged in (json.dumps(exchange)[:-20], "{}", json.dumps(exchange | {"reply": {"outcome": "?"}})):
+        file.write_text(damaged)
+        (tmp_path / "generator.db").unlink()
+        async with stack(tmp_path, backends={"tape": tape(recording, "play")}) as s:
+            with pytest.raises(FailedPrecondition, match="cannot be read"):
+                await s.generate_once(request("r1", "tape"))
 
 
 async def test_another_generator_is_a_backend_with_its_own_meter(tmp_path: Path) -> None:

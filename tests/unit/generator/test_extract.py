@@ -74,6 +74,15 @@ def test_an_example_a_test_or_a_sketch_after_the_policy_is_not_taken_for_it(late
     assert extract(f"```python\n{POLICY}```\nThe rest:\n```python\n{later}```\n", is_policy).source == POLICY
 
 
+def test_an_excerpt_after_the_policy_is_not_taken_for_it() -> None:
+    helper = "def key(x):\n    return -x\n\n\n"
+    part = "def decide(state):\n    return sorted(state, key=key)\n"
+    text = f"```python\n{helper}{part}```\nThe heart of it:\n```python\n{part}```\n"
+    assert extract(text, is_policy).source == helper + part
+    corrected = part.replace("key=key", "key=abs")
+    assert extract(f"{text}Better:\n```python\n{corrected}```\n", is_policy).source == corrected
+
+
 CUTS = [
     "def helper(x):\n    return (x +",
     "def helper(x):\n",

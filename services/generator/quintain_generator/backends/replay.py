@@ -114,12 +114,16 @@ class ReplayBackend(Backend):
 def _play(file: Path, messages: Any) -> BackendReply:
     try:
         recorded = json.loads(file.read_text())
+        prompt, reply = recorded["messages"], _REPLY.validate_python(recorded["reply"])
     except FileNotFoundError:
         return BackendReply(CallOutcome.BAD_REQUEST, detail=f"the recording has no exchange {file.stem}", sent=False)
-    if recorded["messages"] and recorded["messages"] != messages:
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        detail = f"the recorded exchange {file.stem} cannot be read ({type(error).__name__}); record it again"
+        return BackendReply(CallOutcome.BAD_REQUEST, detail=detail, sent=False)
+    if prompt and prompt != messages:
         detail = f"the prompt is not the one of the recorded exchange {file.stem}; record it again"
         return BackendReply(CallOutcome.BAD_REQUEST, detail=detail, sent=False)
-    return _REPLY.validate_python(recorded["reply"])
+    return reply
 
 
 def _write(file: Path, text: str) -> None:

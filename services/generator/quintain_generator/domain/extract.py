@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import accumulate, islice, pairwise
 
-from quintain_generator.domain.gate import has_statements, syntax_error_line
+from quintain_generator.domain.gate import has_statements, is_excerpt, syntax_error_line
 
 # An opening tag stands at the beginning of a line; one within a line is spoken of, or part of the code.
 _TAG = re.compile(
@@ -23,7 +23,8 @@ _FUNCTION = re.compile(r"[ \t]*(?:async )?def \w")
 _MARKUP = re.compile(r"(?:<[^<>]*>)+")
 _SENTENCE = re.compile(r"(?:[^\W\d_]|')+,? (?:[^\W\d_]|')+,? (?:[^\W\d_]|')+")
 _CODE_LINE = re.compile(
-    r"[ \t]+\S|<{5}|={5}|>{5}|@\w|[)\]}]|\w[\w.]*\(|[\w.]+(?:\[[^\]]*\])?(?:, ?[\w.]+)*(?::[^=]+)? ?[-+*/%|&^@]*=(?!=)"
+    r"[ \t\f]+\S|<{5}|={5}|>{5}|@\w|[)\]}]|\w[\w.]*\("
+    r"|[\w.]+(?:\[[^\]]*\])?(?:, ?[\w.]+)*(?::[^=]+)? ?[-+*/%|&^@]*=(?!=)"
     r"|(?:assert|async|await|break|case|class|continue|def|del|elif|else|except|finally|for|from|global|if|import|match"
     r"|nonlocal|pass|print|raise|return|try|type|while|with|yield)\b"
 )
@@ -60,8 +61,8 @@ def extract(text: str, is_policy: Callable[[str], bool]) -> Extracted:
     """Find the policy in `text`.
 
     `is_policy` says whether a source parses and defines the entry points; the last fenced block for which it is true
-    wins (a model that corrects itself does so at the end). Without one, the largest block is returned, so that the gate
-    can say what is wrong with it.
+    wins (a model that corrects itself does so at the end), unless it is an excerpt of an earlier one. Without one, the
+    largest block is returned, so that the gate can say what is wrong with it.
     """
     trials = _Trials(is_policy)
     read = [_Reading(reading) for reading in readings(text)]
@@ -130,24 +131,31 @@ class _Trials:
         self._characters -= characters
         return True
 
+    def policy_in(self, block: _Block) -> str:
+        """Empty if it holds none, or if finding out costs too much."""
+        return next(filter(self.is_policy, block.forms()), "") if self.afford(block.size) else ""
+
 
 def _choose(reading: _Reading, trials: _Trials) -> Extracted | None:
     blocks = reading.blocks()
     if not blocks:
         return _bare(reading.text.translate(_UNSEEN).split("\n"), trials)
     unclosed = blocks[-1] if blocks[-1].end == len(reading.lines) else None
-    for block in sorted((*blocks, *reading.wider_blocks()), key=lambda block: (block.end, block.size), reverse=True):
-        if trials.afford(block.size):
-            for code in block.forms():
-                if trials.is_policy(code):
-                    return Extracted(code, reading.rationale(), is_policy=True)
+    candidates = sorted((*blocks, *reading.wider_blocks()), key=lambda block: (block.end, block.size), reverse=True)
+    for at, block in enumerate(candidates):
+        code = trials.policy_in(block)
+        if code:
+            earlier = (trials.policy_in(other) for other in candidates[at + 1 :] if other.end <= block.opening.line)
+            whole = next((other for other in earlier if other and is_excerpt(code, other)), code)
+            return Extracted(whole, reading.rationale(), is_policy=True)
         if block is unclosed:
             lines = next(block.forms()).split("\n")
             end = _python_lines(lines, trials)
             rest = next((line for line in lines[end:] if line.strip()), "")
             if _is_code(rest) and any(map(_FUNCTION.match, lines)):  # cut off: what came before is not the answer
                 return Extracted("\n".join(lines), reading.rationale())
-            if trials.is_policy(code := "\n".join(lines[:end]).strip("\n") + "\n"):
+            code = "\n".join(lines[:end]).strip("\n") + "\n"
+            if trials.is_policy(code):
                 return Extracted(code, reading.rationale(), is_policy=True)
     return None
 

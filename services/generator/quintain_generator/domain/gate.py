@@ -75,6 +75,21 @@ def defines_policy(source: str, required: Iterable[RequiredDefinition], max_byte
     return not _missing(tree, required) and not _is_sketch(tree)
 
 
+def is_excerpt(part: str, whole: str) -> bool:
+    """Whether `part` uses what it does not define and `whole` does; both parse."""
+    used, bound = set[str](), set[str]()
+    for node in ast.walk(parse(part)):
+        if isinstance(node, ast.Name):
+            (used if isinstance(node.ctx, ast.Load) else bound).add(node.id)
+        elif isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+            bound.add(node.name)
+        elif isinstance(node, ast.arg):
+            bound.add(node.arg)
+        elif isinstance(node, ast.alias):
+            bound.add(node.asname or node.name.split(".")[0])
+    return not (used - bound).isdisjoint(_module_names(parse(whole)))
+
+
 def ast_digest(source: str) -> str:
     """Hex sha256 of the AST without docstrings, comments and layout; empty for source that does not parse."""
     try:

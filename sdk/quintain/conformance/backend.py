@@ -14,7 +14,7 @@ import pickle
 import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, get_args, get_origin, get_type_hints
 
 from pydantic import ValidationError
 
@@ -28,6 +28,7 @@ from quintain.plugins.backend import (
     Message,
     Operator,
     Task,
+    Usage,
 )
 
 TIMEOUT_SECONDS = 20.0
@@ -53,8 +54,14 @@ async def check_backend(
     results = []
     for check in CHECKS:
         name = check.__name__.replace("_", " ")
+        work = asyncio.create_task(check(subject))
+        done, _ = await asyncio.wait([work], timeout=TIMEOUT_SECONDS)
+        if not done:  # not waited for: what does not end may not be cancelled either
+            work.cancel()
+            results.append(CheckResult(name, False, f"not over after {TIMEOUT_SECONDS} s"))
+            continue
         try:
-            await asyncio.wait_for(check(subject), TIMEOUT_SECONDS)
+            work.result()
         except Nonconformance as finding:
             results.append(CheckResult(name, False, str(finding)))
         except Exception as error:  # noqa: BLE001 - the boundary to the backend's code
@@ -76,6 +83,12 @@ class _Subject:
         return self.kind(
             self.model, self.kind.Options.model_validate(dict(self.options if options is None else options))
         )
+
+    async def ask(self, backend: Backend, **changes: Any) -> BackendReply:
+        reply: object = await backend.generate(self.call(backend, **changes))
+        if not isinstance(reply, BackendReply):
+            raise Nonconformance(f"generate returned {type(reply).__name__}, not a BackendReply")
+        return reply
 
     def call(self, backend: Backend, **changes: Any) -> BackendCall:
         prompt = (Message("system", "Write a policy.", cache_breakpoint=True), Message("user", "Now."))
@@ -112,7 +125,7 @@ async def capabilities_are_constant(subject: _Subject) -> None:
     backend = subject.make()
     first = backend.capabilities
     _demand(bool(first.operators), "capabilities.operators is empty; name at least one operator")
-    await backend.generate(subject.call(backend))
+    await subject.ask(backend)
     _demand(backend.capabilities == first, "capabilities changed after a call; they are read once")
     await backend.close()
 
@@ -129,12 +142,13 @@ async def every_operator_gets_an_answer(subject: _Subject) -> None:
     for operator in sorted(backend.capabilities.operators, key=lambda o: o.value):
         needed = _PARENTS_NEEDED[operator]
         task = replace(subject.task, operator=operator, parents=subject.task.parents[: max(needed, 1)])
-        reply = await backend.generate(subject.call(backend, task=task))
+        reply = await subject.ask(backend, task=task)
         _demand(
             reply.outcome is CallOutcome.OK and reply.rejection is None,
             f"operator {operator.value}: {reply.outcome.value} ({reply.detail}) where an answer was expected",
         )
         _demand(bool(reply.text or reply.source), f"operator {operator.value}: OK without text or source")
+        _demand(reply.sent, f"operator {operator.value}: OK, but sent is False, so that it would cost nothing")
         if reply.source:
             ast.parse(reply.source)
     await backend.close()
@@ -142,7 +156,8 @@ async def every_operator_gets_an_answer(subject: _Subject) -> None:
 
 async def usage_is_never_negative(subject: _Subject) -> None:
     backend = subject.make()
-    usage = (await backend.generate(subject.call(backend))).usage
+    reply = await subject.ask(backend)
+    usage = reply.usage
     if usage is not None:
         counts = (usage.input_tokens, usage.cached_input_tokens, usage.cache_write_tokens, usage.output_tokens)
         _demand(min(counts) >= 0, f"negative counts in {usage}")
@@ -150,13 +165,16 @@ async def usage_is_never_negative(subject: _Subject) -> None:
             0 <= usage.reasoning_tokens <= usage.output_tokens,
             f"reasoning ({usage.reasoning_tokens}) must be part of the output ({usage.output_tokens})",
         )
+        _demand(
+            usage.output_tokens > 0 or not reply.text, "text without an output token; usage is None if nobody knows"
+        )
     await backend.close()
 
 
 async def calls_may_run_at_the_same_time(subject: _Subject) -> None:
     backend = subject.make()
-    calls = [subject.call(backend, task=replace(subject.task, seed=n)) for n in range(CONCURRENT_CALLS)]
-    replies = await asyncio.gather(*(backend.generate(call) for call in calls))
+    tasks = [replace(subject.task, seed=n) for n in range(CONCURRENT_CALLS)]
+    replies = await asyncio.gather(*(subject.ask(backend, task=task) for task in tasks))
     bad = [r.outcome.value for r in replies if r.outcome is not CallOutcome.OK]
     _demand(not bad, f"{len(bad)} of {CONCURRENT_CALLS} concurrent calls ended as {sorted(set(bad))}")
     await backend.close()
@@ -165,7 +183,7 @@ async def calls_may_run_at_the_same_time(subject: _Subject) -> None:
 async def the_same_task_gives_the_same_reply_if_it_says_so(subject: _Subject) -> None:
     backend, again = subject.make(), subject.make()
     if backend.capabilities.deterministic:
-        first, second = [_content(await b.generate(subject.call(b))) for b in (backend, again)]
+        first, second = [_content(await subject.ask(b)) for b in (backend, again)]
         _demand(first == second, "capabilities.deterministic, but two calls with the same task differ")
     await backend.close()
     await again.close()
@@ -175,18 +193,19 @@ async def a_call_can_be_cancelled(subject: _Subject) -> None:
     backend = subject.make()
     work = asyncio.create_task(backend.generate(subject.call(backend)))
     await asyncio.sleep(0)  # let it begin
+    answered = work.done()
     work.cancel()
     done, _ = await asyncio.wait([work], timeout=CANCEL_SECONDS)
     _demand(bool(done), f"a cancelled call went on for more than {CANCEL_SECONDS} s")
-    _demand(work.cancelled() or work.exception() is None, "a cancelled call must let CancelledError through")
-    reply = await backend.generate(subject.call(backend))
+    _demand(answered or work.cancelled(), "a cancelled call must let CancelledError through")
+    reply = await subject.ask(backend)
     _demand(reply.outcome is CallOutcome.OK, f"after a cancelled call, the next one ended as {reply.outcome.value}")
     await backend.close()
 
 
 async def secrets_are_in_no_text(subject: _Subject) -> None:
     backend = subject.make()
-    reply = await backend.generate(subject.call(backend))
+    reply = await subject.ask(backend)
     shown = f"{backend!r} {backend.options!r} {backend.options.model_dump_json()} {reply!r}"
     for secret in backend.secrets:
         _demand(secret not in shown, "a secret is in repr(backend), its options or a reply")
@@ -195,7 +214,10 @@ async def secrets_are_in_no_text(subject: _Subject) -> None:
 
 async def replies_are_plain_data(subject: _Subject) -> None:
     backend = subject.make()
-    reply = await backend.generate(subject.call(backend))
+    reply = await subject.ask(backend)
+    for record in (reply, reply.usage or Usage(), backend.capabilities):
+        wrong = _mistyped(record)
+        _demand(not wrong, f"{type(record).__name__} with fields of another type: {', '.join(wrong)}")
     _demand(pickle.loads(pickle.dumps(reply)) == reply, "a reply must be plain data that can be stored and compared")
     await backend.close()
 
@@ -204,11 +226,21 @@ async def a_dead_endpoint_is_a_reply(subject: _Subject) -> None:
     if subject.dead_options is None:
         return
     backend = subject.make(subject.dead_options)
-    reply = await backend.generate(subject.call(backend, timeout_seconds=2.0))
+    reply = await subject.ask(backend, timeout_seconds=2.0)
     expected = {CallOutcome.CONNECTION, CallOutcome.TIMEOUT, CallOutcome.OVERLOADED, CallOutcome.BAD_REQUEST}
     _demand(reply.outcome in expected, f"with nobody there, the outcome was {reply.outcome.value}")
     _demand(bool(reply.detail), "a failure without detail; say what happened")
     await backend.close()
+
+
+def _mistyped(record: Any) -> list[str]:
+    wrong = []
+    for name, hint in get_type_hints(type(record)).items():
+        value = getattr(record, name)
+        kinds = (frozenset,) if get_origin(hint) is frozenset else get_args(hint) or (hint,)
+        if not isinstance(value, (*kinds, int) if float in kinds else kinds):
+            wrong.append(f"{name} ({type(value).__name__})")
+    return wrong
 
 
 def _content(reply: BackendReply) -> tuple[object, ...]:

@@ -6,7 +6,8 @@ import ast
 import asyncio
 import re
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
+from dataclasses import replace
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
@@ -128,3 +129,78 @@ async def test_the_suite_finds_what_a_careless_backend_does_wrong() -> None:
         "a call can be cancelled",
         "secrets are in no text",
     }
+
+
+class Plain(Backend):
+    """Nothing is wrong with it but what a test makes wrong: its answer, or how it takes being cancelled."""
+
+    answer: Any = BackendReply(CallOutcome.OK, text="x", usage=Usage(input_tokens=1, output_tokens=1))
+
+    @property
+    def capabilities(self) -> Capabilities:
+        return Capabilities(
+            frozenset({Operator.FULL}), deterministic=False, priced=True, streaming=False, prompt=True, repeatable=False
+        )
+
+    async def generate(self, call: BackendCall) -> BackendReply:
+        await asyncio.sleep(0.001)
+        answer: BackendReply = self.answer
+        return answer
+
+
+@pytest.mark.parametrize(
+    ("changes", "check", "message"),
+    [
+        ({"text": b"x"}, "replies are plain data", "text (bytes)"),
+        ({"provider_request_id": None}, "replies are plain data", "provider_request_id (NoneType)"),
+        ({"retry_after_seconds": "5"}, "replies are plain data", "retry_after_seconds (str)"),
+        ({"usage": Usage(1.5, output_tokens=1)}, "replies are plain data", "input_tokens (float)"),
+        ({"usage": Usage(9)}, "usage is never negative", "text without an output token"),
+        ({"sent": False}, "every operator gets an answer", "sent is False"),
+    ],
+)
+async def test_the_suite_says_which_field_of_a_reply_is_wrong(
+    changes: dict[str, Any], check: str, message: str
+) -> None:
+    class Wrong(Plain):
+        answer = replace(Plain.answer, **changes)
+
+    found = {r.name: r.message for r in await check_backend(Wrong, "m", {}, _task()) if not r.passed}
+    assert list(found) == [check]
+    assert message in found[check]
+
+
+async def test_the_suite_says_that_what_came_back_is_no_reply() -> None:
+    class Wrong(Plain):
+        answer = None
+
+    results = await check_backend(Wrong, "m", {}, _task())
+    messages = {r.message for r in results if not r.passed}
+    assert messages == {"generate returned NoneType, not a BackendReply"}
+
+
+async def test_a_backend_that_keeps_the_cancellation_to_itself_is_found_out() -> None:
+    class Deaf(Plain):
+        async def generate(self, call: BackendCall) -> BackendReply:
+            with suppress(asyncio.CancelledError):
+                await asyncio.sleep(0.001)
+            return Plain.answer  # type: ignore[no-any-return]
+
+    assert [r.name for r in await check_backend(Deaf, "m", {}, _task()) if not r.passed] == ["a call can be cancelled"]
+
+
+async def test_the_suite_comes_to_an_end_even_if_a_call_does_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("quintain.conformance.backend.TIMEOUT_SECONDS", 0.05)
+    monkeypatch.setattr("quintain.conformance.backend.CANCEL_SECONDS", 0.01)
+    over = asyncio.Event()
+
+    class Endless(Plain):
+        async def generate(self, call: BackendCall) -> BackendReply:
+            while not over.is_set():
+                with suppress(asyncio.CancelledError):
+                    await over.wait()
+            return Plain.answer  # type: ignore[no-any-return]
+
+    results = await check_backend(Endless, "m", {}, _task())
+    over.set()
+    assert "not over after 0.05 s" in {r.message for r in results}

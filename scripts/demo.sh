@@ -11,5 +11,5 @@ if [ "$simulator" = cache_eviction ]; then
     .venv/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --editable examples/simulators/cache_eviction
   }
 fi
-echo "demo: searching for a better $simulator policy on the suite $suite with the offline backend (no API key, about 4 minutes)"
+echo "demo: searching for a better $simulator policy on the suite $suite with the offline backend (no API key, about 5 minutes)"
 exec .venv/bin/quintain search --simulator "$simulator" --suite "$suite" --backend offline --candidates 200 --minutes 4 "$@"

@@ -6,6 +6,8 @@ from pathlib import Path
 from quintain.clients import Verifier
 from quintain.errors import QuintainError
 
+if len(sys.argv) < 2:
+    sys.exit("usage: python verify.py POLICY [ADDRESS]")
 source = Path(sys.argv[1]).read_text()
 try:
     with Verifier(sys.argv[2] if len(sys.argv) > 2 else "127.0.0.1:7071") as verifier:

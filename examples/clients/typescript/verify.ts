@@ -6,6 +6,10 @@ import type { ProtoGrpcType } from "./generated/verifier";
 import type { VerifyResponse__Output } from "./generated/quintain/verifier/v1/VerifyResponse";
 
 const [policyFile, address = "127.0.0.1:7071"] = process.argv.slice(2);
+if (!policyFile) {
+  console.error("usage: npm run verify POLICY [ADDRESS]");
+  process.exit(2);
+}
 const definition = loader.loadSync("quintain/verifier/v1/verifier.proto", {
   includeDirs: [new URL("../../../proto", import.meta.url).pathname],
   longs: Number,

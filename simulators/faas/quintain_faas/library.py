@@ -48,6 +48,6 @@ def _source(policy: str | Path) -> str:
         return policy
     path = Path(policy)
     try:
-        return path.read_text(encoding="utf-8")
+        return path.read_text(encoding="utf-8-sig")
     except OSError as error:
         raise InvalidInput("policy", f"{path.name} cannot be read: {error.strerror}") from error

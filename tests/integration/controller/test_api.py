@@ -26,7 +26,11 @@ def options(**values: Any) -> struct_pb2.Struct:
         ({"budget": pb.Budget()}, InvalidArgument, "at least one of candidates"),
         ({"budget": pb.Budget(candidates=-1)}, InvalidArgument, "spec.budget.candidates: -1 is not within 1 and 1e+09"),
         ({"strategy": "guess"}, InvalidArgument, "there are best-of-n, chain, evolve, tree"),
-        ({"strategy_options": options(islnds=2)}, InvalidArgument, "spec.strategy_options.islnds: Extra inputs"),
+        (
+            {"strategy_options": options(islnds=2)},
+            InvalidArgument,
+            "spec.strategy_options.islnds: is no option of evolve; it has ",
+        ),
         ({"strategy_options": options(population=0)}, InvalidArgument, "spec.strategy_options.population"),
         ({"backends": ["gpt"]}, NotFound, "the generator has toy"),
         ({"objective": "speed"}, InvalidArgument, "toy has closeness"),

@@ -172,6 +172,12 @@ def _candidate_line(c: pb.CandidateSummary) -> str | None:
     return None
 
 
+def _failed_seed(c: pb.CandidateSummary) -> bool:
+    """Whether a person's own policy failed: the search goes on from what is left, so they are told."""
+    verified = c.state == pb.CANDIDATE_STATE_VERIFIED
+    return verified and not c.operator and c.verdict_status != verifier_pb2.VERDICT_STATUS_OK
+
+
 def gate_line(gate: pb.Gate) -> str:
     passed = "[green]passed[/]" if gate.passed else "[red]not passed[/]"
     return f"gate {gate.name.replace('_', '-')} {passed}: {escape(gate.detail)}"
@@ -201,7 +207,9 @@ class TerminalDisplay:
         self._live.__exit__(None, None, None)
 
     def event(self, event: pb.Event, line: str | None) -> None:
-        pass  # the block shows the progress's own lines
+        """The block shows the progress's own lines, which pass by; what the person should mend stays."""
+        if line and _failed_seed(event.candidate_changed.candidate):
+            out.print(line, soft_wrap=True)
 
     def tick(self) -> None:
         pass  # the block refreshes itself
@@ -226,7 +234,11 @@ class PlainDisplay:
     def __exit__(self, *exception: object) -> None: ...
 
     def event(self, event: pb.Event, line: str | None) -> None:
-        if line and event.WhichOneof("event") not in ("candidate_changed", "gate_decided"):  # the end shows the gates
+        kind = event.WhichOneof("event")
+        shown = kind != "gate_decided"  # the end shows the gates
+        if kind == "candidate_changed":
+            shown = _failed_seed(event.candidate_changed.candidate)
+        if line and shown:
             out.print(line, soft_wrap=True)
 
     def tick(self) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from quintain.errors import InvalidArgument
+
 
 def _xdg(variable: str, fallback: str) -> Path:
     return Path(os.environ.get(variable) or Path.home() / fallback) / "quintain"
@@ -18,6 +20,8 @@ def data_dir() -> Path:
 def config_dir() -> Path:
     """Optional ``generator.toml``, ``verifier.toml``, ``controller.toml`` for the local and embedded services."""
     given = os.environ.get("QUINTAIN_CONFIG")
+    if given and not Path(given).is_dir():  # a typing error must not mean: no configuration
+        raise InvalidArgument.of("QUINTAIN_CONFIG", f"{given} is no folder")
     return Path(given) if given else _xdg("XDG_CONFIG_HOME", ".config")
 
 

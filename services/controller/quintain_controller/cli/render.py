@@ -98,7 +98,10 @@ class _Table(Table):
         if self.title:
             yield console.render_str(f"[bold]{self.title}[/]")
         for cells in zip(*(column.cells for column in self.columns), strict=True):
-            named = [(str(column.header), str(cell)) for column, cell in zip(self.columns, cells, strict=True)]
+            named = [
+                (str(column.header).replace("\n", " "), str(cell))
+                for column, cell in zip(self.columns, cells, strict=True)
+            ]
             lines = [f"[dim]{header}[/] {cell}" if header else cell for header, cell in named if cell]
             yield console.render_str("\n".join([*lines, ""]))
 
@@ -107,9 +110,9 @@ def table(*columns: str, title: str = "", numeric: Iterable[str] = ()) -> Table:
     made = _Table(title=title or None, title_justify="left", title_style="bold")
     right = set(numeric)
     for column in columns:
-        # What a row is called by is for copying, so it stays in one piece.
-        first = column == columns[0]
-        made.add_column(column, justify="right" if column in right else "left", overflow="fold", no_wrap=first)
+        # What a row is called by is for copying, so it stays in one piece; a header with its own breaks keeps to them.
+        whole = column == columns[0] or "\n" in column
+        made.add_column(column, justify="right" if column in right else "left", overflow="fold", no_wrap=whole)
     return made
 
 

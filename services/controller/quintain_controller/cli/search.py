@@ -252,11 +252,11 @@ def print_outcome(connection: Connection, found: pb.Search) -> None:
 
 
 def outcome_table(found: pb.Search, baseline: str) -> Any:
-    unit = f" ({found.objective.unit})" if found.objective.unit else ""
+    unit = f"\n({found.objective.unit})" if found.objective.unit else ""  # broken here, so that 80 columns are enough
     if found.aggregation == type_pb2.AGGREGATION_MEAN_NORMALIZED:
-        unit = " (mean normalized)"
+        unit = "\n(mean\nnormalized)"
     score = f"{found.objective.name or 'score'}{unit}"
-    columns = (score, "improvement", "of the bound", "held-out", "held-out improvement")
+    columns = (score, "better by", "of the bound", "held-out", "better by")
     rows = render.table("", *columns, numeric=columns)
     best, direction = found.best, found.direction
     base = best.baseline_score if best.HasField("baseline_score") else None

@@ -12,6 +12,7 @@ from rich.markup import escape
 from quintain.errors import FailedPrecondition, InvalidArgument
 from quintain.plugins.inprocess import in_process
 from quintain.plugins.simulator import ENTRY_POINT_GROUP, Outcome, RunOptions, Scenario, ScenarioScore, Simulator
+from quintain.verifier.v1 import verifier_pb2
 from quintain_controller.cli import render
 from quintain_controller.cli.render import errors, out
 from quintain_controller.cli.verify import POLICY_FAILED, read_policy
@@ -132,6 +133,12 @@ def _print(outcome: Outcome, score: ScenarioScore) -> None:
         )
     if outcome.failure is not None:
         f = outcome.failure
-        where = f" at step {f.step}" if f.step is not None else ""
-        line = f", line {f.line}" if f.line is not None else ""
-        out.print(f"[red]{f.kind.value} {f.rule}{where}{line}: {escape(f.message)}[/]", soft_wrap=True)
+        failure = verifier_pb2.Failure(
+            kind=verifier_pb2.FailureKind.Value(f"FAILURE_KIND_{f.kind.name}"),
+            message=f.message,
+            rule=f.rule,
+            step=f.step,
+            time_seconds=f.time_seconds,
+            line=f.line,
+        )
+        out.print(f"[red]{escape(render.failure_text(failure))}[/]", soft_wrap=True)

@@ -76,7 +76,7 @@ def verify(
 def read_policy(path: Path) -> str:
     """The policy's source. Raises InvalidArgument if it cannot be read as text."""
     try:
-        return typer.get_text_stream("stdin").read() if str(path) == "-" else path.read_text(encoding="utf-8")
+        return typer.get_text_stream("stdin").read() if str(path) == "-" else path.read_text(encoding="utf-8-sig")
     except OSError as error:
         raise InvalidArgument.of("policy", f"{path}: {error.strerror}") from None
     except UnicodeDecodeError as error:

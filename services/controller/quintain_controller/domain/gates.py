@@ -133,8 +133,11 @@ def determinism_gate(candidate: Candidate, again: Verification) -> Gate:
         return Gate("determinism", False, f"{again.status.name}: {again.failure}", candidate.number)
     if not again.determinism_checked:
         return Gate("determinism", False, "the verifier did not check determinism", candidate.number)
-    same = recorded == repeated
-    detail = f"decided the same twice; train score {repeated!r}" + ("" if same else f", recorded was {recorded!r}")
+    same = repeated is not None and recorded == repeated
+    if same:
+        detail = f"decided the same twice; train score {repeated:g}"
+    else:  # to the last digit: that may be all that differs
+        detail = f"decided the same twice; train score {repeated!r}, recorded was {recorded!r}"
     return Gate("determinism", same, detail, candidate.number)
 
 

@@ -90,7 +90,8 @@ def lineage(data: ReportData) -> go.Figure:
                 text=[_hover(c) for c in made],
                 hovertemplate="%{text}<extra></extra>",
             )
-    return _styled(figure, data, CANDIDATE)
+    # On a narrow page the entries are several rows: above the plot they push it down, below they would cover its axis.
+    return _styled(figure, data, CANDIDATE).update_layout(legend={"y": 1.02, "yanchor": "bottom"}, height=420)
 
 
 def held_out(data: ReportData) -> go.Figure | None:

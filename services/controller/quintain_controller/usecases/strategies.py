@@ -39,8 +39,13 @@ def parse_options(name: str, raw: Mapping[str, object]) -> Options:
     try:
         options: Options = plugin(name).options.model_validate(raw)
     except ValidationError as error:
+        known = f"is no option of {name}; it has {', '.join(plugin(name).options.model_fields)}"
         violations = [
-            FieldViolation(".".join(["spec.strategy_options", *map(str, e["loc"])]), e["msg"]) for e in error.errors()
+            FieldViolation(
+                ".".join(["spec.strategy_options", *map(str, e["loc"])]),
+                known if e["type"] == "extra_forbidden" else e["msg"],
+            )
+            for e in error.errors()
         ]
         message = "; ".join(f"{v.field}: {v.message}" for v in violations)
         raise InvalidArgument(message, violations=violations) from None

@@ -19,6 +19,16 @@ def test_blocks_are_found_in_order_with_prose_and_fences_around() -> None:
     assert find_blocks(text) == [Block("a = 1\n", "a = 10\n"), Block("b = 2\n", "")]
 
 
+@pytest.mark.parametrize("divider", ["=======", "  =======  "])
+def test_a_heading_that_is_underlined_does_not_divide_a_block(divider: str) -> None:
+    text = f"<<<<<<< SEARCH\nTitle\n=====\na\n{divider}\nNew\n=====\nb\n>>>>>>> REPLACE\n"
+    assert find_blocks(text) == [Block("Title\n=====\na\n", "New\n=====\nb\n")]
+
+
+def test_marks_of_other_lengths_will_do() -> None:
+    assert find_blocks("<<<<<<< SEARCH\na\n======\nb\n>>>>>>>> REPLACE\n") == [Block("a\n", "b\n")]
+
+
 def test_applying_replaces_and_deletes_lines() -> None:
     blocks = [Block("a = 1\n", "a = 10\nc = 3\n"), Block("b = 2\n", "")]
     assert apply_blocks(SOURCE, blocks) == SOURCE.replace("a = 1\nb = 2\n", "a = 10\nc = 3\n")
@@ -59,6 +69,7 @@ def test_another_indentation_within_a_block_does_not_fit() -> None:
     [
         ("<<<<<<< SEARCH\na\n=======\nb\n", "block 1: it has no end"),
         ("<<<<<<< SEARCH\na\n=======\nb\n<<<<<<< SEARCH\nc\n=======\nd\n>>>>>>> REPLACE\n", "block 1: it has no end"),
+        ("<<<<<<< SEARCH\na\n=======\nb\n=======\nc\n>>>>>>> REPLACE\n", "block 1: there are 2 lines of ======="),
         ("<<<<<<< SEARCH\na\n>>>>>>> REPLACE\n", "block 1: there is no line of ======="),
         ("<<<<<<< SEARCH\na\n=======\nb\n>>>>>>> REPLACE\n" * 101, "101 blocks are more than 100"),
     ],

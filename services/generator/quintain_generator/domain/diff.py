@@ -29,30 +29,37 @@ class Block:
 def find_blocks(text: str) -> list[Block]:
     """The blocks of an answer in order; empty if there are none. Raises DiffError for one that is not complete."""
     blocks: list[Block] = []
-    search: list[str] | None = None
-    replace: list[str] | None = None
+    body: list[str] | None = None
+    width = 0
     for line in text.replace("\r\n", "\n").split("\n"):
-        if search is None:
-            search = [] if _SEARCH.match(line) else None
-        elif replace is None:
-            if _SEARCH.match(line) or _REPLACE.match(line):
-                raise DiffError(f"block {len(blocks) + 1}: there is no line of ======= between SEARCH and REPLACE")
-            if _DIVIDER.fullmatch(line):
-                replace = []
-            else:
-                search.append(line + "\n")
+        if body is None:
+            if _SEARCH.match(line):
+                body, width = [], line.count("<")
         elif _REPLACE.match(line):
-            blocks.append(Block("".join(search), "".join(replace)))
-            search = replace = None
+            blocks.append(_divided(body, width, len(blocks) + 1))
+            body = None
         elif _SEARCH.match(line):
             break
         else:
-            replace.append(line + "\n")
-    if search is not None:
+            body.append(line + "\n")
+    if body is not None:
         raise DiffError(f"block {len(blocks) + 1}: it has no end, a line of >>>>>>> REPLACE")
     if len(blocks) > MAX_BLOCKS:
         raise DiffError(f"{len(blocks)} blocks are more than {MAX_BLOCKS}; write the complete policy instead")
     return blocks
+
+
+def _divided(body: list[str], width: int, number: int) -> Block:
+    """The divider is as long as the marks of SEARCH, if there is such a line: others may underline a heading."""
+    found = [n for n, line in enumerate(body) if _DIVIDER.fullmatch(line.rstrip("\n"))]
+    dividers = [n for n in found if len(body[n].strip()) == width] or found
+    if not dividers:
+        raise DiffError(f"block {number}: there is no line of ======= between SEARCH and REPLACE")
+    if len(dividers) > 1:
+        raise DiffError(
+            f"block {number}: there are {len(dividers)} lines of =======, so nobody can say which one divides"
+        )
+    return Block("".join(body[: dividers[0]]), "".join(body[dividers[0] + 1 :]))
 
 
 def looks_like_a_change(text: str) -> bool:

@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from sqlalchemy import update
+from sqlalchemy import inspect, text, update
 from tests.unit.controller.toy import CONTEXT, make_spec, verdict
 
 from quintain.errors import Aborted, AlreadyExists, FailedPrecondition, InvalidArgument, NotFound
@@ -294,3 +294,18 @@ def test_the_migrations_make_the_schema_that_the_code_uses(store: SqlStore) -> N
     with store._engine.begin() as connection:
         found = compare_metadata(MigrationContext.configure(connection), metadata)
     assert [difference for difference in found if "alembic_version" not in str(difference)] == []
+
+
+def test_a_database_of_an_older_controller_is_brought_up_to_date_with_all_that_is_in_it(url: str) -> None:
+    store = SqlStore(url)
+    made = new_search(store, "kept")
+    with store._engine.begin() as connection:  # as 0001 left it
+        connection.execute(text("DROP INDEX searches_states"))
+        connection.execute(text("UPDATE alembic_version SET version_num = '0001'"))
+    store.close()
+
+    store = SqlStore(url)
+    assert store.search("kept") == made
+    with store._engine.begin() as connection:
+        assert "searches_states" in {index["name"] for index in inspect(connection).get_indexes("searches")}
+    store.close()

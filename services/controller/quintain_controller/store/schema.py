@@ -48,6 +48,7 @@ searches = Table(
 )
 Index("searches_newest", searches.c.created_at.desc(), searches.c.search_id)
 Index("searches_to_do", searches.c.needs_owner, searches.c.lease_until)
+Index("searches_states", searches.c.state)
 
 candidates = Table(
     "candidates",

@@ -24,6 +24,7 @@ import time
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict, dataclass, replace
+from functools import cache
 from importlib.metadata import entry_points
 from pathlib import Path
 
@@ -210,7 +211,7 @@ class Candidates:
 def search(name: str, suite: str, method: str, seed: int, evaluations: int, best_known: float) -> Search:
     started = time.monotonic()
     simulator = load(name)
-    judge = Judge(simulator, suite, Part.TRAIN)
+    judge = judge_of(name, suite, Part.TRAIN)
     best: list[float] = []
     winner, failed = "", 0
     for example, verdict in Candidates(simulator, judge, method, seed, evaluations).told():
@@ -221,9 +222,15 @@ def search(name: str, suite: str, method: str, seed: int, evaluations: int, best
         best.append(max([0.0 if verdict.failed else verdict.score.score, *best[-1:]]))
         if best_known and best[-1] >= max(TARGETS) * best_known:
             break
-    held_out = Judge(simulator, suite, Part.HELD_OUT).verify(winner).score.score
+    held_out = judge_of(name, suite, Part.HELD_OUT).verify(winner).score.score
     reached = {f"{t:.0%}": next((i for i, b in enumerate(best, 1) if b >= t * best_known), None) for t in TARGETS}
     return Search(method, seed, best, reached, held_out, failed, time.monotonic() - started, winner)
+
+
+@cache
+def judge_of(name: str, suite: str, part: Part) -> Judge:
+    """One for all searches of a process: what one has verified another gets for nothing, as from the verifier."""
+    return Judge(load(name), suite, part)
 
 
 def load(name: str) -> Simulator:

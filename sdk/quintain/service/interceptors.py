@@ -13,6 +13,7 @@ from typing import Any
 import grpc
 import structlog
 from opentelemetry import trace
+from opentelemetry.context import attach
 from prometheus_client import Counter, Gauge, Histogram
 
 from quintain.errors import Cancelled, Internal, InvalidArgument, QuintainError, Unauthenticated
@@ -109,13 +110,17 @@ class _Observed:
         self._correlation = self._call._metadata.get(CORRELATION_KEY) or uuid.uuid4().hex
         structlog.contextvars.bind_contextvars(correlation_id=self._correlation, method=self._call._labels[1])
         IN_FLIGHT.labels(*self._call._labels).inc()
-        self._span = tracer.start_as_current_span(
-            self._call._method.lstrip("/"), incoming_context(self._call._metadata), kind=trace.SpanKind.SERVER
-        )
-        self._span.__enter__()
+        caller = incoming_context(self._call._metadata)
+        self._span = tracer.start_span(self._call._method.lstrip("/"), caller, kind=trace.SpanKind.SERVER)
+        # Never detached: the rpc's task has a context of its own, which ends with it, and a stream that is dropped in
+        # the middle of a write is closed in another one.
+        attach(trace.set_span_in_context(self._span, caller))
 
     async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, stack: Any) -> None:
-        self._span.__exit__(kind, error, stack)
+        if isinstance(error, Exception):
+            self._span.record_exception(error)
+            self._span.set_status(trace.Status(trace.StatusCode.ERROR, f"{type(error).__name__}: {error}"))
+        self._span.end()
         IN_FLIGHT.labels(*self._call._labels).dec()
         SECONDS.labels(*self._call._labels).observe(time.monotonic() - self._begin)
         typed = self._typed(error)

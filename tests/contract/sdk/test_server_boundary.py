@@ -1,6 +1,7 @@
 """A real server over real gRPC: typed errors unary and in mid-stream, tokens, TLS, health, metrics, drain."""
 
 import asyncio
+import gc
 import socket
 import urllib.request
 from collections.abc import AsyncIterator, Sequence
@@ -32,6 +33,8 @@ class Servicer(verifier_pb2_grpc.VerifierServicer):
     def __init__(self) -> None:
         self.calls = 0
         self.finish = asyncio.Event()
+        self.begun = asyncio.Event()
+        self.left = asyncio.Event()
 
     async def Verify(self, request: pb.VerifyRequest, context: Any) -> AsyncIterator[pb.VerifyResponse]:
         self.calls += 1
@@ -42,6 +45,13 @@ class Servicer(verifier_pb2_grpc.VerifierServicer):
             raise ZeroDivisionError("a secret detail")
         if request.suite == "busy" and self.calls < 3:
             raise ResourceExhausted("full", retry_after_seconds=0.01)
+        if request.suite == "endless":
+            self.begun.set()
+            try:
+                while True:
+                    yield pb.VerifyResponse(result=pb.VerifyResult(verdict=pb.Verdict(digest="d" * 1_000_000)))
+            finally:
+                self.left.set()
         if request.suite == "slow":
             await self.finish.wait()
         yield pb.VerifyResponse(result=pb.VerifyResult(verdict=pb.Verdict(digest="d")))
@@ -117,6 +127,22 @@ async def test_a_client_waits_as_told_when_the_server_is_full() -> None:
         result = await client.verify_policy("", simulator="s", suite="busy")
     assert (result.verdict.digest, service.servicer.calls) == ("d", 3)
     await server.stop()
+
+
+async def test_a_caller_that_goes_away_while_an_answer_is_written_is_nobodys_error(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    service = Service()
+    server = await start_server(service, ServerSettings())
+    async with grpc.aio.insecure_channel(server.address) as channel:
+        call = verifier_pb2_grpc.VerifierStub(channel).Verify(pb.VerifyRequest(suite="endless"))
+        await service.servicer.begun.wait()  # nobody reads: the server waits in the middle of a write
+        call.cancel()
+        while not service.servicer.left.is_set():
+            gc.collect()  # what closes a generator that its server has dropped
+            await asyncio.sleep(0)
+    await server.stop()
+    assert [record.message for record in caplog.records if record.levelname == "ERROR"] == []
 
 
 async def test_a_watch_goes_on_over_broken_streams_without_gap_or_repeat() -> None:

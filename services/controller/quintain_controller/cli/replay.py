@@ -6,11 +6,13 @@ import asyncio
 import os
 import tomllib
 from dataclasses import asdict
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.markup import escape
 
+from quintain.errors import InvalidArgument
 from quintain_controller.cli import paths, render
 from quintain_controller.cli.connect import Connection
 from quintain_controller.cli.manage import SearchId
@@ -42,6 +44,9 @@ def replay(
     """Run the strategy again on the recorded generations, verify everything again, and compare bit for bit. Asks no
     backend and writes nothing. Exit code 1 if anything differs."""
     url = store_url or local_store_url(target)
+    scheme, _, file = url.partition("?")[0].partition(":///")
+    if scheme == "sqlite" and not Path(file).is_file():  # opening it would make an empty one
+        raise InvalidArgument.of("store_url", f"there is no database {file}")
     with Connection(target, "verifier") as connection:
         report = asyncio.run(_replay(connection, search_id, url, parallel))
     if as_json:

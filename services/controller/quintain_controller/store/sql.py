@@ -408,4 +408,4 @@ def _storable(reason: str) -> str:
 
 
 def _no_search(search_id: str) -> NotFound:
-    return NotFound(f"no search {search_id[:80]!r}; ListSearches shows the known ones")
+    return NotFound(f"no search {search_id[:80]!r}; ListSearches (`quintain searches`) shows the known ones")

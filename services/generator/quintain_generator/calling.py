@@ -40,6 +40,7 @@ _FINAL_ERRORS = {
 }
 # Failures that may have been charged are worth one more call, not five.
 _MAX_UNCERTAIN = 2
+_LEAST_SECONDS = 0.2  # another call that is sure to be cut off would only cost
 _PROGRESS_CHARACTERS = 500
 _STORE_RETRY_SECONDS = 0.5
 
@@ -345,7 +346,7 @@ class Calling:
             reply.outcome in _FINAL_ERRORS
             or failures >= settings.max_calls
             or (is_uncertain(reply) and uncertain >= _MAX_UNCERTAIN)
-            or wait >= self._deadline.left()
+            or wait + _LEAST_SECONDS >= self._deadline.left()
         )
         if gives_up:
             raise self._error(reply, max(wait, self._endpoint.breaker.wait_seconds()))

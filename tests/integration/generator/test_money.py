@@ -9,7 +9,7 @@ from tests.fault_server.answers import DEFAULT_POLICY
 from tests.fault_server.server import FaultServer
 from tests.support.generator import MODEL, WIRES, request, stack
 
-from quintain.errors import FailedPrecondition, ResourceExhausted
+from quintain.errors import FailedPrecondition, QuintainError, ResourceExhausted
 from quintain.generator.v1 import generator_pb2 as pb
 from quintain.plugins.backend import BackendReply, CallOutcome, Usage
 
@@ -128,3 +128,22 @@ async def test_the_parents_own_program_is_a_duplicate(tmp_path: Path) -> None:
     assert g.outcome == pb.OUTCOME_DUPLICATE
     assert g.detail == "the same program as candidate c1"
     assert g.source == DEFAULT_POLICY
+
+
+@pytest.mark.parametrize("wire", WIRES)
+async def test_a_call_that_never_got_a_connection_is_not_at_risk_however_short_its_time(
+    tmp_path: Path, wire: str
+) -> None:
+    """The server never answers the TLS handshake."""
+    async with FaultServer() as server:
+        path = "" if wire == "anthropic" else "/v1"
+        options = {
+            **WIRES[wire][1],
+            "base_url": f"https://127.0.0.1:{server.port}{path}",
+            "api_key_file": tmp_path / "key",
+        }
+        async with stack(tmp_path, wire, backend={"options": options}) as s:
+            with pytest.raises(QuintainError) as error:
+                await s.generate_once(request("r1", "llm"), timeout=1.0)
+    assert error.value.metadata["call_outcome"] == "connection"
+    assert error.value.metadata["at_risk_usd"] == "0.000000"

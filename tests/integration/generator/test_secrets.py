@@ -126,7 +126,20 @@ async def test_credentials_in_the_base_url_reach_nobody_either(
             )
             with pytest.raises(QuintainError) as error:
                 await s.generate_once(request("r1", "llm"))
+    assert "your key is Basic [redacted]" in error.value.message
     assert password not in f"{error.value!r} {caplog.text}"
+
+
+async def test_a_name_alone_in_the_base_url_is_a_token(tmp_path: Path) -> None:
+    async with FaultServer(["echo_key"]) as server:
+        options = {"base_url": f"http://token-0123456789@127.0.0.1:{server.port}/v1"}
+        async with stack(tmp_path, backend={"options": options}) as s:
+            assert (
+                s.service._endpoints["llm"].clean(options["base_url"])
+                == f"http://[redacted]@127.0.0.1:{server.port}/v1"
+            )
+            with pytest.raises(QuintainError, match=r"your key is Basic \[redacted\]"):
+                await s.generate_once(request("r1", "llm"))
 
 
 async def test_a_placeholder_for_a_key_does_not_cut_words_out_of_answers(tmp_path: Path) -> None:

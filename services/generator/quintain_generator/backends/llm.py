@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import email.utils
 import fnmatch
 import os
@@ -115,9 +116,13 @@ def _key_problem(key: str) -> str:
 
 
 def _address_secrets(url: str) -> tuple[str, ...]:
-    """Credentials that somebody put into the base URL: a password, values of a query."""
+    """Credentials that somebody put into the base URL: a password (or a name alone, which is a token), what is sent for
+    it, values of a query."""
     parts = urlsplit(url)
-    found = [parts.password or "", *(value for _, value in parse_qsl(parts.query))]
+    name, password = unquote(parts.username or ""), unquote(parts.password or "")
+    sent = base64.b64encode(f"{name}:{password}".encode()).decode()
+    found = [parts.password or parts.username or "", sent if name or password else ""]
+    found += [value for _, value in parse_qsl(parts.query)]
     return tuple(
         dict.fromkeys(form for value in found if value for form in (value, quote(value, safe=""), unquote(value)))
     )

@@ -98,11 +98,12 @@ def let_it_end(rest: asyncio.Timeout, seconds: float = END_SECONDS) -> None:
 
 
 CONNECT_SECONDS = 15.0
-"""For a connection, TLS included. A call that times out before there is one has certainly not been charged."""
+"""For a connection, TLS included, and at most half of a call: one that never gets a connection has certainly not been
+charged, and must find that out before its own time is over."""
 
 
 def timeouts(seconds: float) -> httpx2.Timeout:
-    return httpx2.Timeout(seconds, connect=min(seconds, CONNECT_SECONDS))
+    return httpx2.Timeout(seconds, connect=min(seconds / 2, CONNECT_SECONDS))
 
 
 def words(value: object) -> str:

@@ -108,6 +108,20 @@ async def test_content_may_be_a_list_of_parts_and_thinking_is_not_part_of_the_an
             assert (await s.generate_once(request("r1", "llm"))).response_text == CODE
 
 
+@pytest.mark.parametrize(
+    ("status", "body", "said"),
+    [
+        (404, b'{"error": "model \'x\' not found"}', "model 'x' not found"),
+        (502, b"<html><h1>Bad Gateway</h1></html>", "Bad Gateway"),
+        (400, b"null", "HTTP 400"),
+    ],
+)
+async def test_an_error_that_is_no_object_is_quoted(tmp_path: Path, status: int, body: bytes, said: str) -> None:
+    async with stack(tmp_path, faults=FaultServer(default="verbatim")) as s:
+        s.server.verbatim = (status, body, JSON)
+        assert said in (await failure(s)).message
+
+
 # --------------------------------------------------------------------------------------------------------- Anthropic
 
 

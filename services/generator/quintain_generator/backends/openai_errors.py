@@ -16,10 +16,13 @@ def reply_for(error: Exception, text: str = "", request_id: str = "") -> Backend
     """`text` and `request_id`: what had arrived before."""
     if isinstance(error, openai.APIStatusError):
         outcome = classify(error.status_code, error.code, error.type)
+        message = error.message
+        if not isinstance(error.body, dict):  # a word (Ollama) or a page (a proxy), which the SDK passes over
+            message = f"{message}: {error.response.text}"  # cut when it is clean of keys
         return BackendReply(
             outcome,
             usage=Usage() if outcome is CallOutcome.CONTENT_FILTER else None,  # refused before any work
-            detail=http_error(error.status_code, error.message),
+            detail=http_error(error.status_code, message),
             provider_request_id=words(error.request_id) or request_id,
             retry_after_seconds=retry_after(error.response.headers),
         )

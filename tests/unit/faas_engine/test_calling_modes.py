@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from tests.support.threads import taking_turns
 
 from quintain.plugins.inprocess import InProcessPolicy
 from quintain.plugins.simulator import FailureKind, InvalidInput
@@ -315,3 +316,8 @@ def test_a_mode_that_is_not_safe_cannot_be_forced() -> None:
 def test_an_unknown_mode_is_the_callers_mistake() -> None:
     with pytest.raises(InvalidInput, match="every_tick"):
         simulate_on(policy("return [], []"), calling_mode="sometimes")
+
+
+def test_policies_may_be_judged_in_several_threads_at_once() -> None:
+    source = policy("if not results and not pipelines: return [], []\n" + "s.n = [s.n, (1 + 2) * 3, {4: 5}]\n" * 200)
+    assert all(taking_turns(lambda: is_guarded(source), 40))

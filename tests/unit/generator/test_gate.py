@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.support.threads import taking_turns
 
 from quintain.plugins.simulator import RequiredDefinition
 from quintain_generator.domain.gate import ast_digest, check
@@ -107,3 +108,9 @@ def test_hints_name_the_line_and_do_not_stop_anything() -> None:
 @given(st.text(max_size=200))
 def test_the_gate_never_raises(source: str) -> None:
     check(source.encode("utf-8", "replace").decode(), FUNCTION, 10_000)
+
+
+def test_sources_may_be_checked_in_several_threads_at_once() -> None:
+    source = "def decide(x):\n" + "    x = [x, (x + 1) * 2, {x: x}]\n" * 300
+    required = [RequiredDefinition("function", "decide", "decide(x)")]
+    assert {checked.problem for checked in taking_turns(lambda: check(source, required, 100_000), 40)} == {""}

@@ -8,6 +8,7 @@ from __future__ import annotations
 import ast
 import hashlib
 import sys
+import threading
 import warnings
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -27,6 +28,8 @@ _MAX_HINTS = 20
 
 # Doubtful escapes and comparisons are the policy's own business, not a warning of this process.
 _FILENAME = "quintain_candidate.py"
+# CPython (3.11 does) may count the depth of all threads' trees in one number, and fails if they take turns.
+_parsing = threading.Lock()
 warnings.filterwarnings("ignore", module="quintain_candidate")
 
 
@@ -101,7 +104,8 @@ def ast_digest(source: str) -> str:
 def parse(source: str) -> ast.Module:
     """Raises Unparsable for whatever the parser cannot take: syntax, null bytes, nesting beyond its stack."""
     try:
-        return ast.parse(source, _FILENAME)
+        with _parsing:
+            return ast.parse(source, _FILENAME)
     except SyntaxError as error:
         line = max(error.lineno or 1, 1)
         raise Unparsable(f"syntax error in line {line}: {error.msg}", line) from None

@@ -15,7 +15,7 @@ from __future__ import annotations
 import ast
 from collections.abc import Iterator
 
-from quintain_faas.guest.guard import bound_names
+from quintain_faas.guest.guard import bound_names, parse
 from quintain_faas.guest.refinements import mark, note_extension, note_sort, note_store, tells_lists_apart
 from quintain_faas.guest.refusals import refuse
 
@@ -51,7 +51,7 @@ _NEW_CONTAINERS = (ast.List, ast.Dict, ast.Set, ast.ListComp, ast.DictComp, ast.
 
 def instrument(source: str) -> ast.Module:
     """The module with marks. Line numbers stay. Raises NotInstrumentable."""
-    tree = ast.parse(source)
+    tree = parse(source)
     bound = bound_names(tree)
     refuse(tree, bound)
     _Marker(tree, bound).mark_module(tree)

@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import ast
 import operator
+import threading
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 UNKNOWN: Final = object()
+_parsing = threading.Lock()
 
 _PURE_ON_EMPTY: dict[str, Callable[[], Any]] = {
     "len": lambda: 0,
@@ -55,9 +57,16 @@ class _Returned(Exception):
         self.value = value
 
 
+def parse(source: str) -> ast.Module:
+    """One thread at a time: CPython (3.11 does) may count the depth of all threads' trees in one number, and fails if
+    they take turns."""
+    with _parsing:
+        return ast.parse(source)
+
+
 def is_guarded(source: str) -> bool:
     """Whether the one scheduler function of `source` provably does nothing on idle ticks. `source` must compile."""
-    tree = ast.parse(source)
+    tree = parse(source)
     bound = bound_names(tree)
     functions = [node for node in tree.body if isinstance(node, ast.FunctionDef) and _is_scheduler(node)]
     if len(functions) != 1 or "register_scheduler" in bound:

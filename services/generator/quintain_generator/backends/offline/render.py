@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 import functools
 import re
 import textwrap
@@ -31,7 +30,7 @@ def render(grammar: Grammar, genome: Genome) -> str:
     body = "\n".join(line.rstrip() for line in text.strip().splitlines())
     source = header(grammar, genome) + re.sub(r"\n{4,}", "\n\n\n", body) + "\n"
     try:
-        ast.parse(source)
+        compile(source, "policy.py", "exec", dont_inherit=True)
     except SyntaxError as error:
         raise GrammarError(
             f"the grammar gave a program that is not Python: line {error.lineno}: {error.msg}"

@@ -37,7 +37,7 @@ def clean_environment(folder: Path) -> dict[str, str]:
         **kept,
         "QUINTAIN_DATA": str(folder / "data"),
         "QUINTAIN_RUN": str(folder / "run"),
-        "QUINTAIN_CONFIG": str(folder / "config"),
+        "XDG_CONFIG_HOME": str(folder / "config"),
     }
 
 

@@ -33,13 +33,14 @@ def test_a_policy_that_fails_in_process_is_told_like_one_in_the_sandbox(quintain
     assert "load at line 2: SyntaxError: unmatched ')'" in ran.out
 
 
+@pytest.mark.parametrize("command", ["backends", "up"])
 def test_a_configuration_folder_that_is_named_and_not_there_is_refused(
-    quintain: Run, monkeypatch: pytest.MonkeyPatch
+    quintain: Run, monkeypatch: pytest.MonkeyPatch, command: str
 ) -> None:
     monkeypatch.setenv("QUINTAIN_CONFIG", "/no/such/folder")
-    ran = quintain("backends")
+    ran = quintain(command)
     assert ran.code == 2
-    assert "QUINTAIN_CONFIG: /no/such/folder is no folder" in ran.err
+    assert ran.err.startswith("error: QUINTAIN_CONFIG: /no/such/folder is no folder")
 
 
 def test_a_policy_to_begin_with_that_fails_is_said(services: str, quintain: Run, controller: FakeController) -> None:

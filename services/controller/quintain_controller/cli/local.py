@@ -43,6 +43,7 @@ def up(
     foreground: Annotated[bool, typer.Option("--foreground", help="Stay, and show the logs.")] = False,
 ) -> None:
     """Start the local stack and wait until it is healthy. Other commands then use it by themselves."""
+    paths.config_dir()  # one that is wrong is said here, and not in the log of a stack that does not start
     run = paths.run_dir()
     run.mkdir(parents=True, exist_ok=True)
     log = run / "stack.log"

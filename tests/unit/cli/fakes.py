@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import threading
 from collections.abc import Iterator
 from concurrent import futures
@@ -68,6 +70,22 @@ class FakeController(controller_pb2_grpc.ControllerServicer):
         self.watched = threading.Event()
         self.closing = threading.Event()
         self.resumes_to: Any = cpb.SEARCH_STATE_FINISHED
+
+    def needs_person(self, reason: str) -> None:
+        """The search pauses until a person acts."""
+        self.search.state = cpb.SEARCH_STATE_PAUSED
+        self.search.pause_reason = reason
+        self.events = [cpb.Event(sequence=1, state_changed=cpb.StateChanged(state=cpb.SEARCH_STATE_PAUSED))]
+
+    def interrupt_when_watched(self, signum: signal.Signals) -> None:
+        """Send this process a signal as soon as somebody follows the search, which runs."""
+        self.search.state = cpb.SEARCH_STATE_RUNNING
+
+        def interrupt() -> None:
+            self.watched.wait()
+            os.kill(os.getpid(), signum)
+
+        threading.Thread(target=interrupt).start()
 
     def CreateSearch(self, request: cpb.CreateSearchRequest, _context: Any) -> cpb.CreateSearchResponse:
         self.calls.append(request)

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
-import threading
 
 import pytest
 from tests.unit.cli.conftest import Run
@@ -41,13 +39,7 @@ def test_every_seed_is_searched_with_every_strategy(services: str, quintain: Run
 def test_an_interrupted_ablation_asks_for_the_same_searches_again(
     services: str, quintain: Run, controller: FakeController, finished: FakeController
 ) -> None:
-    controller.search.state = pb.SEARCH_STATE_RUNNING
-
-    def interrupt() -> None:
-        controller.watched.wait()
-        os.kill(os.getpid(), signal.SIGINT)
-
-    threading.Thread(target=interrupt).start()
+    controller.interrupt_when_watched(signal.SIGINT)
     ran = quintain(*COMMAND)
     assert ran.code == 130
     (first,) = created(controller)
@@ -71,9 +63,7 @@ def test_a_mistyped_ablation_searches_nothing(services: str, quintain: Run, fini
 def test_a_search_that_needs_a_person_ends_the_ablation_with_its_reason(
     services: str, quintain: Run, controller: FakeController
 ) -> None:
-    controller.search.state = pb.SEARCH_STATE_PAUSED
-    controller.search.pause_reason = "generator: AUTHENTICATION_FAILED"
-    controller.events = [pb.Event(sequence=1, state_changed=pb.StateChanged(state=pb.SEARCH_STATE_PAUSED))]
+    controller.needs_person("generator: AUTHENTICATION_FAILED")
     controller.resumes_to = pb.SEARCH_STATE_PAUSED
     ran = quintain(*COMMAND)
     assert ran.code == 2

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
-import threading
 
 import pytest
 from tests.unit.cli.conftest import Run
@@ -91,13 +89,7 @@ def test_json_gives_every_event_and_then_the_search(services: str, quintain: Run
 def test_an_interrupted_search_is_paused_and_says_how_to_go_on(
     services: str, quintain: Run, controller: FakeController, signum: signal.Signals
 ) -> None:
-    controller.search.state = pb.SEARCH_STATE_RUNNING
-
-    def interrupt() -> None:
-        controller.watched.wait()
-        os.kill(os.getpid(), signum)
-
-    threading.Thread(target=interrupt).start()
+    controller.interrupt_when_watched(signum)
     ran = quintain("search", "--candidates", "3")
     assert ran.code == 130
     assert [type(call) for call in controller.calls] == [pb.CreateSearchRequest, pb.PauseSearchRequest]
@@ -116,9 +108,7 @@ def test_resume_extends_the_budget_and_resumes(services: str, quintain: Run, con
 def test_a_search_that_pauses_for_a_person_ends_the_command_with_its_reason(
     services: str, quintain: Run, controller: FakeController
 ) -> None:
-    controller.search.state = pb.SEARCH_STATE_PAUSED
-    controller.search.pause_reason = "generator: AUTHENTICATION_FAILED"
-    controller.events = [pb.Event(sequence=1, state_changed=pb.StateChanged(state=pb.SEARCH_STATE_PAUSED))]
+    controller.needs_person("generator: AUTHENTICATION_FAILED")
     ran = quintain("search", "--candidates", "3")
     assert ran.code == 1
     assert "paused: generator: AUTHENTICATION_FAILED" in ran.out

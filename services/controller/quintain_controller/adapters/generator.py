@@ -17,6 +17,7 @@ from quintain_controller.domain.model import (
     Order,
     Outcome,
     SearchContext,
+    without_nul,
 )
 
 OPERATORS = {
@@ -127,11 +128,6 @@ def decode_generation(generation: pb.Generation) -> Generation:
         rationale=without_nul(generation.rationale),
         record=generation.SerializeToString(deterministic=True),
     )
-
-
-def without_nul(text: str) -> str:
-    """PostgreSQL's texts hold no NUL. The record keeps what was said, and a policy with one is no Python either way."""
-    return text.replace("\0", "\N{SYMBOL FOR NULL}")
 
 
 def _facts(backend: pb.Backend) -> BackendFacts:

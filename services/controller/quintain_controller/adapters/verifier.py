@@ -10,7 +10,6 @@ from quintain.clients.verifier import AsyncVerifier
 from quintain.errors import Internal, InvalidArgument
 from quintain.type.v1 import type_pb2
 from quintain.verifier.v1 import verifier_pb2 as pb
-from quintain_controller.adapters.generator import without_nul
 from quintain_controller.domain.model import (
     Aggregation,
     BackendFacts,
@@ -21,6 +20,7 @@ from quintain_controller.domain.model import (
     SearchSpec,
     VerdictStatus,
     Verification,
+    without_nul,
 )
 from quintain_controller.ports import HELD_OUT, TRAIN
 

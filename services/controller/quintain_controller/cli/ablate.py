@@ -25,6 +25,7 @@ from quintain_controller.cli.search import (
     Tokens,
     Usd,
     Verifications,
+    get_search,
     make_budget,
     pause,
     resume_search,
@@ -183,7 +184,7 @@ def run_one(connection: Connection, ablation: str, arm: Arm, spec: pb.SearchSpec
     except KeyboardInterrupt:
         pause(connection, search.search_id, f"the same command and --resume {ablation}")
         raise typer.Exit(INTERRUPTED) from None
-    search = controller.get_search(pb.GetSearchRequest(search_id=search.search_id)).search
+    search = get_search(connection, search.search_id)
     if search.state != pb.SEARCH_STATE_FINISHED:
         state = render.enum_name(pb.SearchState, search.state)
         raise FailedPrecondition(

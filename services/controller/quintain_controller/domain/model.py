@@ -357,3 +357,8 @@ def parse_candidate_id(text: str) -> tuple[str, int]:
     if found is None:
         raise ValueError(f"{text[:80]!r} is not a candidate id (SEARCH.NUMBER)")
     return found[1], int(found[2])
+
+
+def without_nul(text: str) -> str:
+    """PostgreSQL's texts hold no NUL. The record keeps what was said, and a policy with one is no Python either way."""
+    return text.replace("\0", "\N{SYMBOL FOR NULL}")

@@ -16,7 +16,7 @@ from sqlalchemy.exc import DataError, IntegrityError
 
 from quintain.errors import Aborted, AlreadyExists, FailedPrecondition, InvalidArgument, NotFound, Unavailable
 from quintain_controller.domain.events import BudgetExtended, Event, Fact, StateChanged
-from quintain_controller.domain.model import Budget, Candidate, SearchState, Spend
+from quintain_controller.domain.model import Budget, Candidate, SearchState, Spend, without_nul
 from quintain_controller.store import rows
 from quintain_controller.store.engine import STORE_ERRORS, cause, open_engine, reading
 from quintain_controller.store.records import (
@@ -293,7 +293,7 @@ class SqlStore:
             if wanted and wanted.happens(control):
                 values |= {
                     "state": wanted.state,
-                    "reason": _storable(wanted.reason),
+                    "reason": without_nul(wanted.reason),
                     "paused_by_person": wanted.paused_by_person,
                     "ended_at": self._clock() if wanted.state.ended else None,
                     "winner_number": wanted.winner_number,
@@ -315,7 +315,7 @@ class SqlStore:
             row = self._owned_row(connection, lease)
             values: dict[str, object] = {"needs_owner": False, "lease_owner": "", "lease_until": 0.0}
             if row["state"] == SearchState.RUNNING:
-                values |= {"state": SearchState.PAUSED, "reason": _storable(reason), "paused_by_person": True}
+                values |= {"state": SearchState.PAUSED, "reason": without_nul(reason), "paused_by_person": True}
                 fact = StateChanged(SearchState.PAUSED, reason)
                 spend = rows.SPEND.validate_json(row["spend"])
                 values["last_sequence"] = self._append(connection, lease.search_id, row["last_sequence"], spend, [fact])
@@ -400,11 +400,6 @@ class SqlStore:
 def _control(row: RowMapping) -> Control:
     budget = rows.BUDGET.validate_json(row["budget"])
     return Control(SearchState(row["state"]), budget, row["paused_by_person"], row["last_sequence"])
-
-
-def _storable(reason: str) -> str:
-    """Somebody else's words may hold a NUL, and PostgreSQL's texts may not."""
-    return reason.replace("\0", "\N{SYMBOL FOR NULL}")
 
 
 def _no_search(search_id: str) -> NotFound:

@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from typing import ParamSpec, TypeVar
 
-from quintain.errors import Unavailable
+from quintain.errors import QuintainError
 from quintain_controller.store.sql import SqlStore
 
 P = ParamSpec("P")
@@ -51,7 +51,7 @@ class Notifier:
             watched = list(self._waiting)
             now: dict[str, tuple[int, bool]] = {}
             if watched:
-                with suppress(Unavailable):
+                with suppress(QuintainError):
                     now = await access(access.store.positions, watched)
             for search_id in watched:
                 # One that is not there or cannot be looked at: the watcher asks, and tells its client what is wrong.

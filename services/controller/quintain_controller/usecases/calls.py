@@ -59,14 +59,12 @@ class Calls:
         self._troubled: set[str] = set()  # services and backends that could not be used when last tried
 
     async def generate(self, request: bytes, backend: str) -> Generation | None:
-        stopped = self._holding
-        async with _place(self._generations, stopped) as own, _place(self._around.generations, stopped) as shared:
-            if not (own and shared):
+        async with _turn("generate", self._generations, self._around.generations, self._holding) as ours:
+            if not ours:
                 return None
-            with _stage("generate"):
-                return await self._persist(
-                    "generator", backend, lambda: self._around.generator.generate(request), stopped
-                )
+            return await self._persist(
+                "generator", backend, lambda: self._around.generator.generate(request), self._holding
+            )
 
     async def verify(
         self, source: str, parts: list[str], stage: str, *, check_determinism: bool = False, confirm: bool = False
@@ -78,12 +76,10 @@ class Calls:
                 self._spec, source, parts, check_determinism=check_determinism, confirm=confirm
             )
 
-        stopped = self._stopping
-        async with _place(self._verifications, stopped) as own, _place(self._around.verifications, stopped) as shared:
-            if not (own and shared):
+        async with _turn(stage, self._verifications, self._around.verifications, self._stopping) as ours:
+            if not ours:
                 return None
-            with _stage(stage):
-                found = await self._persist("verifier", "", call, stopped)
+            found = await self._persist("verifier", "", call, self._stopping)
         if found is not None and found.simulator_build != self._simulator_build:
             raise NeedsPerson("verifier", self._other_build(found.simulator_build))
         return found
@@ -170,6 +166,19 @@ async def _place(room: asyncio.Semaphore, stopped: asyncio.Event) -> AsyncIterat
             room.release()
         else:
             taking.cancel()
+
+
+@asynccontextmanager
+async def _turn(
+    stage: str, own: asyncio.Semaphore, shared: asyncio.Semaphore, stopped: asyncio.Event
+) -> AsyncIterator[bool]:
+    """Hold a place among the search's own calls and one among all searches'; False as in `_place`."""
+    async with _place(own, stopped) as first, _place(shared, stopped) as second:
+        if first and second:
+            with _stage(stage):
+                yield True
+        else:
+            yield False
 
 
 @contextmanager

@@ -46,6 +46,24 @@ BAD_SOURCES = {
     "an exception at import": "raise RuntimeError('at import')\n",
     "nothing defined": "x = 1\n",
 }
+# What every module may hold: annotations that are text, a dataclass that looks its own module up.
+BEFORE_A_POLICY = "from __future__ import annotations\n"
+AFTER_A_POLICY = """
+
+import dataclasses
+import typing
+
+
+@dataclasses.dataclass
+class ConformanceState:
+    kind: typing.ClassVar[str] = "state"
+    seen: dict[str, int] = dataclasses.field(default_factory=dict)
+    best: "int | None" = None
+
+
+assert [f.name for f in dataclasses.fields(ConformanceState())] == ["seen", "best"]
+assert typing.get_type_hints(ConformanceState)["best"] == int | None
+"""
 # Answers that a policy process may send instead of its guest's.
 GARBAGE: tuple[JsonValue, ...] = (
     "not an answer at all",
@@ -268,6 +286,18 @@ def sources_that_do_not_load_fail(subject: _Subject) -> None:
         _demand(kind is FailureKind.LOAD, f"a policy with {what} fails as {kind.value}, must be load")
 
 
+def a_policy_is_a_module_like_any_other(subject: _Subject) -> None:
+    """It is in ``sys.modules`` under its name, so that dataclasses and typing find it."""
+    plain = subject.run(subject.cheapest, subject.baseline_source)
+    outcome = subject.run(subject.cheapest, BEFORE_A_POLICY + subject.baseline_source + AFTER_A_POLICY)
+    _demand(
+        outcome.failure is None,
+        "the default baseline with a dataclass and `from __future__ import annotations` fails: "
+        f"{outcome.failure and outcome.failure.message}; is the policy's module in sys.modules?",
+    )
+    _demand(outcome.decisions_digest == plain.decisions_digest, "a dataclass beside the baseline changes its decisions")
+
+
 def failures_of_the_policy_are_reported(subject: _Subject) -> None:
     """Whatever ends the policy, at whatever message, is the outcome's failure: the same kind, no exception."""
     for kind in (FailureKind.RAISED, FailureKind.CPU_LIMIT, FailureKind.DIED):
@@ -362,6 +392,7 @@ CHECKS: tuple[Callable[[_Subject], None], ...] = (
     calling_modes_decide_the_same,
     the_whole_timeline_changes_nothing,
     sources_that_do_not_load_fail,
+    a_policy_is_a_module_like_any_other,
     failures_of_the_policy_are_reported,
     garbage_from_the_policy_is_a_failure,
     an_abandoned_run_leaves_nothing_behind,

@@ -7,6 +7,7 @@ encoded.
 from __future__ import annotations
 
 import importlib
+import sys
 import traceback
 from collections.abc import Callable
 from types import ModuleType
@@ -70,6 +71,7 @@ def in_process(simulator: Simulator, source: str) -> OpenPolicy:
         module = importlib.import_module(simulator.guest_module)
     else:
         module = ModuleType("guest")
+        sys.modules["guest"] = module  # as in the jail
         exec(compile(simulator.guest_source, "guest.py", "exec"), module.__dict__)
     load = cast(LoadGuest, module.load)
 

@@ -42,3 +42,47 @@ def test_what_looks_like_a_misspelt_parameter_is_refused() -> None:
         Params.from_mapping({"num_poools": 1})
     with pytest.raises(InvalidInput, match="not a number, text or truth value"):
         Params.from_mapping({"share": object()})
+
+
+AS_A_MODULE = """\
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import ClassVar, NamedTuple, get_type_hints
+
+from eudoxia.scheduler.decorators import register_scheduler, register_scheduler_init
+
+
+@dataclass
+class State:
+    kind: ClassVar[str] = "state"
+    seen: dict[str, int] = field(default_factory=dict)
+    best: "int | None" = None
+
+
+class Size(NamedTuple):
+    cpu: "int"
+    ram: float
+
+
+STATE = State()
+
+
+@register_scheduler_init(key="mine")
+def start(scheduler):
+    scheduler.state = State()
+    assert get_type_hints(State)["best"] == int | None
+    assert get_type_hints(Size) == {"cpu": int, "ram": float}
+
+
+@register_scheduler(key="mine")
+def decide(scheduler, results, pipelines):
+    STATE.seen["calls"] = STATE.seen.get("calls", 0) + 1
+    return [], []
+"""
+
+
+def test_annotations_may_be_text_as_in_any_module() -> None:
+    for calling_mode in ("", "every_tick"):
+        result = simulate_on(AS_A_MODULE, calling_mode=calling_mode)
+        assert result.failure is None

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from quintain_faas.engine.memory import ReadingCurve
+from quintain_faas.engine.curve import ReadingCurve
 
 
 class OvertakenCurve(ReadingCurve):

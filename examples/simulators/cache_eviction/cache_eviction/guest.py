@@ -6,6 +6,7 @@ the message itself, it learns about requests that are over when it decides.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator
 from types import ModuleType
 from typing import Any
@@ -41,6 +42,7 @@ class Session:
 
     def __init__(self, source: str, capacity: int) -> None:
         policy = ModuleType("policy")
+        sys.modules["policy"] = policy  # where dataclasses and typing look for a class's module
         exec(compile(source, POLICY_FILENAME, "exec"), policy.__dict__)
         if not callable(getattr(policy, "evict", None)):
             raise TypeError("the policy must define a function evict(cache, key)")

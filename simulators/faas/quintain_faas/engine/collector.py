@@ -2,20 +2,33 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
+from typing import Protocol
 
 import numpy as np
 
-from quintain_faas.engine.memory import PoolValues, exact_sum
+from quintain_faas.engine.container import Container
+from quintain_faas.engine.memory import ConsumedMemory, PoolValues, exact_sum
+from quintain_faas.engine.state import PipelineRun
 from quintain_faas.engine.timeline import ContainerInterval, Sample, Timeline
 from quintain_faas.params import Params
 from quintain_faas.statistics import ClassStatistics, Statistics
 from quintain_faas.workload.model import PRIORITIES
 
-if TYPE_CHECKING:
-    from quintain_faas.engine.container import Container
-    from quintain_faas.engine.pool import Pool
-    from quintain_faas.engine.state import PipelineRun
+
+class ObservedPool(Protocol):
+    """What is read of a pool: what it has, what is free, what runs in it."""
+
+    capacity_cpu: int | float
+    available_cpu: int | float
+    active: list[Container]
+    suspending: list[Container]
+    memory: ConsumedMemory
+
+    @property
+    def allocated_ram(self) -> int | float: ...
+
+    def is_growing_after(self, tick: int) -> bool: ...
 
 
 class Collector:
@@ -81,7 +94,7 @@ class Collector:
 
     # --------------------------------------------------------------------------------------------------- samples
 
-    def sample(self, tick: int, pools: list[Pool]) -> None:
+    def sample(self, tick: int, pools: Sequence[ObservedPool]) -> None:
         """After the work of `tick`, which opens a second."""
         consumed, allocated = self._consumed_by_pool, self._allocated_by_pool
         for number in list(self.stale_pools):
@@ -102,7 +115,7 @@ class Collector:
 
     # ---------------------------------------------------------------------------------------------------- result
 
-    def timeline(self, pools: list[Pool], ended_tick: int) -> Timeline | None:
+    def timeline(self, pools: Sequence[ObservedPool], ended_tick: int) -> Timeline | None:
         if self._intervals is None:
             return None
         for pool in pools:
@@ -113,7 +126,7 @@ class Collector:
     def finished(self, pipeline: PipelineRun, tick: int) -> None:
         self.latencies[pipeline.spec.priority].append(tick - pipeline.arrival_tick)
 
-    def statistics(self, pools: list[Pool], ended_tick: int) -> Statistics:
+    def statistics(self, pools: Sequence[ObservedPool], ended_tick: int) -> Statistics:
         """Final: what is still held counts up to `ended_tick` (exclusive)."""
         for pool in pools:
             for container in pool.active + pool.suspending:

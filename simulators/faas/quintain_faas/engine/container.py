@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import NamedTuple
 
-from quintain_faas.engine.memory import ReadingCurve
+from quintain_faas.engine.curve import ReadingCurve
 from quintain_faas.engine.rules import rejected
 from quintain_faas.engine.state import OperatorRef
 from quintain_faas.protocol import SCAN_GB_PER_SECOND

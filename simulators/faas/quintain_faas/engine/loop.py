@@ -20,9 +20,9 @@ from typing import Any
 from quintain.plugins.simulator import JsonValue, OpenPolicy, Policy, PolicyError, PolicyFailure
 from quintain_faas.engine.collector import Collector
 from quintain_faas.engine.container import Timings
+from quintain_faas.engine.curve import reading_curve
 from quintain_faas.engine.decisions import Decision, DecisionReader, DecisionRecord
 from quintain_faas.engine.estimator import Estimator
-from quintain_faas.engine.memory import reading_curve
 from quintain_faas.engine.outbox import Outbox
 from quintain_faas.engine.pool import Pool, Shared
 from quintain_faas.engine.rules import protocol_violation

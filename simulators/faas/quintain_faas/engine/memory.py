@@ -10,17 +10,13 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable
-from functools import lru_cache
 from math import isfinite
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from quintain_faas.protocol import SCAN_GB_PER_SECOND
-
-if TYPE_CHECKING:
-    from quintain_faas.engine.container import Container
+from quintain_faas.engine.container import Container
+from quintain_faas.engine.curve import ReadingCurve
 
 MANY = 64  # from here on numpy is faster than a loop
 REPLAYED_AT_ONCE = 1 << 20  # changes: bounds what a replay holds in memory
@@ -101,35 +97,6 @@ class PoolValues:
         compensation = float(np.add.accumulate(lost)[-1])
         total = float(totals[-1])
         return total + compensation if compensation and isfinite(compensation) else total
-
-
-class ReadingCurve:
-    """Memory while an operator reads: on tick i of the reading it is ((i + 1) * tick length) * 20 GB."""
-
-    def __init__(self, tick_length_seconds: float) -> None:
-        self._tick_length = tick_length_seconds
-        self._steps = np.empty(0)
-
-    def at(self, offset: int) -> float:
-        return (offset + 1) * self._tick_length * SCAN_GB_PER_SECOND
-
-    def steps(self, size: int) -> NDArray[np.float64]:
-        """Changes from tick to tick, at least `size` of them, beginning with the rise from 0."""
-        known = self._steps  # read once: another thread may put a shorter one in its place
-        if size <= len(known):
-            return known
-        size = max(size, 2 * len(known), 4096)
-        memory = (np.arange(1, size + 1) * self._tick_length) * SCAN_GB_PER_SECOND
-        steps = np.empty(size)
-        steps[0] = memory[0]
-        np.subtract(memory[1:], memory[:-1], out=steps[1:])
-        self._steps = steps
-        return steps
-
-
-@lru_cache(maxsize=16)
-def reading_curve(tick_length_seconds: float) -> ReadingCurve:
-    return ReadingCurve(tick_length_seconds)
 
 
 class ConsumedMemory:

@@ -12,8 +12,9 @@ from dataclasses import dataclass
 
 from quintain_faas.engine.collector import Collector
 from quintain_faas.engine.container import COMPLETES, OUTGROWS, STARTS, Container, Timings
+from quintain_faas.engine.curve import ReadingCurve
 from quintain_faas.engine.decisions import NewContainer
-from quintain_faas.engine.memory import ConsumedMemory, ReadingCurve
+from quintain_faas.engine.memory import ConsumedMemory
 from quintain_faas.engine.outbox import Outbox
 from quintain_faas.engine.rules import rejected
 from quintain_faas.engine.state import OperatorStates

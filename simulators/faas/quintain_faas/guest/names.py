@@ -1,6 +1,6 @@
 """The names that a policy file finds in scope, and the modules it finds under ``eudoxia``.
 
-Nothing is installed under that name: a policy gets its own ``__import__``.
+None of these modules is in ``sys.modules``: a policy gets its own ``__import__``.
 """
 
 from __future__ import annotations

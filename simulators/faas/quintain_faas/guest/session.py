@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Callable
+from types import ModuleType
 from typing import Any
 
 from quintain_faas.guest.cluster import Clock, Container, Executor, Pool, Scheduler
 from quintain_faas.guest.effects import instrument
 from quintain_faas.guest.guard import is_guarded
-from quintain_faas.guest.names import Registry, namespace
+from quintain_faas.guest.names import MODULE_NAME, Registry, namespace
 from quintain_faas.guest.objects import (
     ASSIGNED,
     STATES,
@@ -38,9 +40,11 @@ def load(source: str, setup: Any, query: Callable[[Any], Any]) -> Session:
     """Load a policy: compile it, find its functions, run its init. Whatever it raises is the policy's failure."""
     mode, code, effects = _prepare(source, setup["calling_mode"])
     registry = Registry()
-    scope = namespace(registry)
-    scope["__fx__"] = effects
-    exec(code, scope)
+    policy = ModuleType(MODULE_NAME)
+    policy.__dict__.update(namespace(registry))
+    policy.__dict__["__fx__"] = effects
+    sys.modules[MODULE_NAME] = policy  # where dataclasses and typing look for a class's module
+    exec(code, policy.__dict__)
     key, init, schedule = registry.only_pair()
     session = Session(schedule, key, mode, effects, setup, query)
     init(session.scheduler)

@@ -1,6 +1,8 @@
 """Runs beside the policy: its `decide(n)` answers every number of a message."""
 
+import sys
 from collections.abc import Callable, Sequence
+from types import ModuleType
 from typing import Any
 
 
@@ -14,8 +16,9 @@ class Session:
 
 
 def load(source: str, setup: Any, query: Callable[[Any], Any]) -> Session:
-    namespace: dict[str, Any] = {"__name__": "policy"}
-    exec(compile(source, "policy.py", "exec"), namespace)
-    if "decide" not in namespace:
+    policy = ModuleType("policy")
+    sys.modules["policy"] = policy  # where dataclasses and typing look for a class's module
+    exec(compile(source, "policy.py", "exec"), policy.__dict__)
+    if not hasattr(policy, "decide"):
         raise NameError("the policy must define decide(n)")
-    return Session(namespace["decide"])
+    return Session(policy.decide)

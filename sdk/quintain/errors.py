@@ -1,6 +1,6 @@
 """Typed errors of every quintain service, one class for each status code that a caller may see.
 
-Services raise them, clients raise the same classes; `quintain.service.status` maps them to and from google.rpc.Status.
+Services raise them, clients raise the same classes; `quintain.wire.status` maps them to and from google.rpc.Status.
 Messages are for people and hold no secrets.
 """
 

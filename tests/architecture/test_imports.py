@@ -34,7 +34,7 @@ VIOLATIONS = {
     ),
     "A simulator imports of the sdk its plugin interface only": (
         "quintain_faas.engine",
-        "quintain.service.config",
+        "quintain.service.settings",
     ),
     "The plugin interfaces are plain Python": ("quintain.plugins", "numpy"),
     "Only rpc, adapters and wiring see gRPC and the generated code": (

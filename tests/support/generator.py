@@ -16,8 +16,8 @@ from quintain.clients.generator import AsyncGenerator
 from quintain.generator.v1 import generator_pb2 as pb
 from quintain.generator.v1.generator_pb2_grpc import GeneratorStub
 from quintain.service.server import start_server
-from quintain.service.status import from_rpc_error
 from quintain.type.v1 import type_pb2
+from quintain.wire.status import from_rpc_error
 from quintain_generator.config import GeneratorSettings
 from quintain_generator.main import GeneratorService
 

@@ -17,9 +17,9 @@ import grpc
 from pydantic import Field
 
 from quintain.errors import Aborted, DeadlineExceeded, QuintainError, ResourceExhausted, Unavailable
-from quintain.service.config import ClientTls, Endpoint
-from quintain.service.status import from_rpc_error
-from quintain.service.tracing import outgoing_metadata
+from quintain.wire.endpoints import ClientTls, Endpoint
+from quintain.wire.status import from_rpc_error
+from quintain.wire.tracing import outgoing_metadata
 
 __all__ = [
     "AsyncCaller",

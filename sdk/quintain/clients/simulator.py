@@ -27,8 +27,11 @@ from quintain.plugins.simulator import (
     SimulatorFault,
     Suite,
 )
-from quintain.service.config import Endpoint
-from quintain.service.simulator_messages import (
+from quintain.simulator.v1 import simulator_pb2 as pb
+from quintain.simulator.v1 import simulator_pb2_grpc as stubs
+from quintain.verifier.v1 import verifier_pb2
+from quintain.wire.endpoints import Endpoint
+from quintain.wire.simulator_messages import (
     description_from,
     failure_message,
     outcome_from,
@@ -36,10 +39,7 @@ from quintain.service.simulator_messages import (
     score_from,
     suite_from,
 )
-from quintain.service.status import from_rpc_error
-from quintain.simulator.v1 import simulator_pb2 as pb
-from quintain.simulator.v1 import simulator_pb2_grpc as stubs
-from quintain.verifier.v1 import verifier_pb2
+from quintain.wire.status import from_rpc_error
 
 UNARY_SECONDS = 30.0
 _END = object()

@@ -19,8 +19,8 @@ from prometheus_client import Counter, Gauge, Histogram
 from quintain.errors import Cancelled, Internal, InvalidArgument, QuintainError, Unauthenticated
 from quintain.plugins.simulator import InvalidInput
 from quintain.service.logs import get_logger
-from quintain.service.status import DETAILS_KEY, to_status
-from quintain.service.tracing import CORRELATION_KEY, incoming_context, tracer
+from quintain.wire.status import DETAILS_KEY, to_status
+from quintain.wire.tracing import CORRELATION_KEY, incoming_context, tracer
 
 _OPEN_METHODS = ("/grpc.health.v1.Health/",)
 

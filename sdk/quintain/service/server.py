@@ -15,10 +15,11 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 from prometheus_client import Gauge, start_http_server
 
-from quintain.service.config import ConfigError, ServerSettings, split_address
 from quintain.service.interceptors import Boundary
 from quintain.service.logs import get_logger, register_secret
-from quintain.service.tracing import configure_tracing
+from quintain.service.settings import ConfigError, ServerSettings
+from quintain.wire.endpoints import split_address
+from quintain.wire.tracing import configure_tracing
 
 READY = Gauge("quintain_ready", "1 while health says SERVING.", ["service"])
 

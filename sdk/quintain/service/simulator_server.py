@@ -31,11 +31,14 @@ from quintain.plugins.simulator import (
     Simulator,
     SimulatorFault,
 )
-from quintain.service.config import ConfigError, ServerSettings, TlsSettings, explain
 from quintain.service.guest_bundle import bundle_guest
 from quintain.service.logs import configure_logging
 from quintain.service.server import run_service
-from quintain.service.simulator_messages import (
+from quintain.service.settings import ConfigError, ServerSettings, TlsSettings, explain
+from quintain.simulator.v1 import simulator_pb2 as pb
+from quintain.simulator.v1 import simulator_pb2_grpc
+from quintain.verifier.v1 import verifier_pb2
+from quintain.wire.simulator_messages import (
     description_message,
     failure_from,
     outcome_from,
@@ -43,9 +46,6 @@ from quintain.service.simulator_messages import (
     score_message,
     suite_message,
 )
-from quintain.simulator.v1 import simulator_pb2 as pb
-from quintain.simulator.v1 import simulator_pb2_grpc
-from quintain.verifier.v1 import verifier_pb2
 
 CONCURRENT_RUNS = 32
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from pydantic import Field
 
 from quintain.clients.channel import ClientSettings
-from quintain.service.config import ServerSettings, Settings
+from quintain.service.settings import ServerSettings
+from quintain.wire.endpoints import Settings
 
 
 class RunnerSettings(Settings):

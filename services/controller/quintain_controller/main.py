@@ -14,9 +14,9 @@ import grpc
 
 from quintain.controller.v1 import controller_pb2, controller_pb2_grpc
 from quintain.errors import QuintainError
-from quintain.service.config import ConfigError, load_settings
 from quintain.service.logs import configure_logging
 from quintain.service.server import run_service
+from quintain.service.settings import ConfigError, load_settings
 from quintain_controller import metrics
 from quintain_controller.adapters.generator import GrpcGenerator
 from quintain_controller.adapters.verifier import GrpcVerifier

@@ -7,7 +7,8 @@ from typing import Any
 
 from pydantic import Field
 
-from quintain.service.config import ServerSettings, Settings
+from quintain.service.settings import ServerSettings
+from quintain.wire.endpoints import Settings
 
 ENV_PREFIX = "QUINTAIN_GENERATOR__"
 

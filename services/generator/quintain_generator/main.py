@@ -9,9 +9,9 @@ from collections.abc import Sequence
 import grpc
 
 from quintain.generator.v1 import generator_pb2, generator_pb2_grpc
-from quintain.service.config import ConfigError, load_settings
 from quintain.service.logs import configure_logging
 from quintain.service.server import run_service
+from quintain.service.settings import ConfigError, load_settings
 from quintain_generator import metrics
 from quintain_generator.config import ENV_PREFIX, GeneratorSettings
 from quintain_generator.generations import Generations

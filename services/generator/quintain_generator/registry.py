@@ -8,8 +8,8 @@ from importlib.metadata import EntryPoint, entry_points
 from pydantic import ValidationError
 
 from quintain.plugins.backend import ENTRY_POINT_GROUP, Backend
-from quintain.service.config import ConfigError
 from quintain.service.logs import get_logger, register_secret
+from quintain.service.settings import ConfigError
 from quintain_generator.config import BackendSettings, GeneratorSettings
 from quintain_generator.domain.prices import PriceTable
 from quintain_generator.endpoint import Endpoint

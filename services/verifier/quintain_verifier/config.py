@@ -9,7 +9,8 @@ from typing import Any
 
 from pydantic import Field, field_validator, model_validator
 
-from quintain.service.config import Endpoint, ServerSettings, Settings
+from quintain.service.settings import ServerSettings
+from quintain.wire.endpoints import Endpoint, Settings
 from quintain_verifier.sandbox.limits import DEFAULT_LIMITS, MAX_LIMITS, MIB, Limits
 
 

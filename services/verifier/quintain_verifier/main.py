@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 
-from quintain.service.config import ConfigError, load_settings
+from quintain.service.settings import ConfigError, load_settings
 from quintain_verifier.config import VerifierSettings
 from quintain_verifier.workers.pool import WorkerPool, spawn_workers
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from importlib.metadata import entry_points
 
 from quintain.plugins.simulator import ENTRY_POINT_GROUP, Simulator
-from quintain.service.config import Endpoint
+from quintain.wire.endpoints import Endpoint
 
 
 class RegistryError(Exception):

@@ -20,11 +20,11 @@ from quintain.clients import AsyncController, AsyncVerifier, ClientSettings
 from quintain.clients.channel import ClientTls
 from quintain.controller.v1 import controller_pb2, controller_pb2_grpc
 from quintain.errors import Internal, InvalidArgument, ResourceExhausted, Unauthenticated, Unavailable
-from quintain.service.config import ConfigError, ServerSettings, TlsSettings
 from quintain.service.server import LIVENESS, start_server
-from quintain.service.tracing import outgoing_metadata
+from quintain.service.settings import ConfigError, ServerSettings, TlsSettings
 from quintain.verifier.v1 import verifier_pb2 as pb
 from quintain.verifier.v1 import verifier_pb2_grpc
+from quintain.wire.tracing import outgoing_metadata
 
 
 class Servicer(verifier_pb2_grpc.VerifierServicer):

@@ -37,9 +37,10 @@ from quintain.plugins.simulator import (
     Simulator,
     SimulatorFault,
 )
-from quintain.service.config import ConfigError, Endpoint, load_settings
 from quintain.service.guest_bundle import bundle_guest
+from quintain.service.settings import ConfigError, load_settings
 from quintain.verifier.v1 import verifier_pb2 as pb
+from quintain.wire.endpoints import Endpoint
 from quintain_verifier.config import VerifierSettings
 from quintain_verifier.registry import RegistryError, load_simulators
 from quintain_verifier.sandbox.jail import Jail

@@ -18,8 +18,8 @@ from quintain.clients.channel import ClientSettings
 from quintain.clients.controller import AsyncController
 from quintain.controller.v1 import controller_pb2 as pb
 from quintain.generator.v1 import generator_pb2_grpc
-from quintain.service.config import ServerSettings
 from quintain.service.server import RunningServer, start_server
+from quintain.service.settings import ServerSettings
 from quintain.verifier.v1 import verifier_pb2_grpc
 from quintain_controller.config import ControllerSettings, RunnerSettings
 from quintain_controller.main import ControllerService

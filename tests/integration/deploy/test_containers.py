@@ -12,7 +12,7 @@ import yaml
 from tests.integration.deploy.test_kubernetes import KUBERNETES
 from tests.integration.deploy.test_pods import MODELS
 
-from quintain.service.config import load_settings
+from quintain.service.settings import load_settings
 
 ROOT = Path(__file__).resolve().parents[3]
 DOCKERFILE = ROOT / "deploy/images/Dockerfile"

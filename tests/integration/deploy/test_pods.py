@@ -11,7 +11,7 @@ import pytest
 import yaml
 from tests.integration.deploy.test_kubernetes import KUBERNETES, OVERLAYS, ROOT, SERVICES, of_kind, pod, render
 
-from quintain.service.config import load_settings
+from quintain.service.settings import load_settings
 from quintain_controller.config import ControllerSettings
 from quintain_generator.config import GeneratorSettings
 from quintain_verifier.config import VerifierSettings

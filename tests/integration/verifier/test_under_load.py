@@ -24,9 +24,9 @@ from tests.support.processes import (
 )
 from tests.support.verifier import ENDLESS, PERFECT, RunningVerifier, request, running_verifier, verify
 
-from quintain.service.status import from_rpc_error
 from quintain.verifier.v1 import verifier_pb2 as pb
 from quintain.verifier.v1 import verifier_pb2_grpc
+from quintain.wire.status import from_rpc_error
 
 
 def endless(number: int, **fields: object) -> pb.VerifyRequest:

@@ -15,10 +15,10 @@ import grpc
 from quintain.controller.v1 import controller_pb2 as cpb
 from quintain.controller.v1 import controller_pb2_grpc
 from quintain.errors import QuintainError
-from quintain.service.status import DETAILS_KEY, to_status
 from quintain.type.v1 import type_pb2
 from quintain.verifier.v1 import verifier_pb2 as vpb
 from quintain.verifier.v1 import verifier_pb2_grpc
+from quintain.wire.status import DETAILS_KEY, to_status
 
 
 def abort(context: grpc.ServicerContext, error: QuintainError) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from quintain.service.config import ConfigError, load_settings
+from quintain.service.settings import ConfigError, load_settings
 from quintain_generator.config import ENV_PREFIX, GeneratorSettings
 from quintain_generator.price_file import load_prices
 from quintain_generator.registry import default_name, make_endpoints

@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 from pydantic import Field, SecretStr
 
-from quintain.service.config import ConfigError, ServerSettings, Settings, load_settings, split_address
+from quintain.service.settings import ConfigError, ServerSettings, load_settings
+from quintain.wire.endpoints import Settings, split_address
 
 
 class Inner(Settings):

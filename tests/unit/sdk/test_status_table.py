@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from quintain.clients import Verifier
 from quintain.errors import ERRORS_BY_CODE, FieldViolation, Internal, InvalidArgument, QuintainError
-from quintain.service.status import from_status, to_status
+from quintain.wire.status import from_status, to_status
 
 texts = st.text(max_size=40)
 

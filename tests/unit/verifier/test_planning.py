@@ -11,7 +11,7 @@ from tests.support.verifier import PERFECT
 from tiny_simulator.plugin import TinySimulator
 
 from quintain.plugins.simulator import Aggregation, InvalidInput, Part
-from quintain.service.config import ConfigError, load_settings
+from quintain.service.settings import ConfigError, load_settings
 from quintain_verifier.config import VerifierSettings
 from quintain_verifier.planning import InlineScenario, Planner, VerifyOrder
 from quintain_verifier.sandbox.limits import DEFAULT_LIMITS, MAX_LIMITS, Limits

@@ -10,7 +10,7 @@ import typer
 
 from quintain.errors import QuintainError
 from quintain.plugins.simulator import InvalidInput, SimulatorFault
-from quintain.service.config import ConfigError
+from quintain.service.settings import ConfigError
 from quintain_controller.cli import (
     ablate,
     best,

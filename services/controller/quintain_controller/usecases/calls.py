@@ -13,7 +13,7 @@ from structlog.contextvars import bound_contextvars
 
 from quintain.errors import FailedPrecondition, QuintainError
 from quintain.service.logs import get_logger
-from quintain.service.tracing import tracer
+from quintain.wire.tracing import tracer
 from quintain_controller import metrics
 from quintain_controller.domain.events import BackendTrouble
 from quintain_controller.domain.model import (

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from quintain.service.simulator_messages import (
+from quintain.verifier.v1 import verifier_pb2 as pb
+from quintain.wire.simulator_messages import (
     AGGREGATIONS,
     DIRECTIONS,
     PARTS,
@@ -15,7 +16,6 @@ from quintain.service.simulator_messages import (
     reasons_message,
     timeline_message,
 )
-from quintain.verifier.v1 import verifier_pb2 as pb
 from quintain_verifier.domain.verdict import PartScore, ScenarioVerdict, Status, Verdict
 from quintain_verifier.execution import Progress
 from quintain_verifier.records import Execution

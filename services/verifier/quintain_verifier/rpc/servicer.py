@@ -12,9 +12,9 @@ import grpc
 
 from quintain.errors import InvalidArgument, NotFound, QuintainError
 from quintain.plugins.simulator import InvalidInput, Simulator
-from quintain.service.simulator_messages import description_message, suite_message
 from quintain.verifier.v1 import verifier_pb2 as pb
 from quintain.verifier.v1 import verifier_pb2_grpc
+from quintain.wire.simulator_messages import description_message, suite_message
 from quintain_verifier.execution import Progress
 from quintain_verifier.rpc.requests import order_of
 from quintain_verifier.rpc.responses import progress_message, result_message

@@ -14,7 +14,7 @@ from typing import Any
 import msgspec
 import structlog
 
-from quintain.service.config import Endpoint
+from quintain.wire.endpoints import Endpoint
 from quintain_verifier import metrics
 from quintain_verifier.config import VerifierSettings
 from quintain_verifier.sandbox.report import IsolationReport

@@ -1,4 +1,4 @@
-"""Wires the generator and serves it: ``quintain-generator --config FILE``."""
+"""Starts the generator: ``quintain-generator --config FILE``."""
 
 from __future__ import annotations
 
@@ -6,59 +6,13 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-import grpc
-
-from quintain.generator.v1 import generator_pb2, generator_pb2_grpc
 from quintain.service.logs import configure_logging
 from quintain.service.server import run_service
 from quintain.service.settings import ConfigError, load_settings
-from quintain_generator import metrics
+from quintain_generator.adapters.price_file import PriceFileError
+from quintain_generator.adapters.store.sql import StoreError
 from quintain_generator.config import ENV_PREFIX, GeneratorSettings
-from quintain_generator.generations import Generations
-from quintain_generator.price_file import PriceFileError, load_prices
-from quintain_generator.registry import default_name, make_endpoints
-from quintain_generator.rpc.servicer import GeneratorServicer
-from quintain_generator.store.records import GenerationStore, StoreError
-
-
-class GeneratorService:
-    """The generator as `quintain.service.server.Service`. Make it on the event loop that will serve it."""
-
-    name = "generator"
-
-    def __init__(self, settings: GeneratorSettings) -> None:
-        """Raises ConfigError or PriceFileError."""
-        self._endpoints = make_endpoints(settings, load_prices(settings.price_file))
-        for name in self._endpoints:
-            metrics.announce(name)
-        self._generations = Generations(
-            GenerationStore(settings.store_url),
-            self._endpoints,
-            default_name(settings, self._endpoints),
-            max_policy_bytes=settings.max_policy_bytes,
-            prompt_tokens=settings.prompt_tokens,
-            max_seconds=settings.max_generation_seconds,
-            abandoned_call_seconds=settings.abandoned_call_seconds,
-        )
-
-    async def start(self) -> None:
-        await self._generations.start()
-
-    def register(self, server: grpc.aio.Server) -> Sequence[str]:
-        servicer = GeneratorServicer(self._generations, self._endpoints)
-        generator_pb2_grpc.add_GeneratorServicer_to_server(servicer, server)
-        return [generator_pb2.DESCRIPTOR.services_by_name["Generator"].full_name]
-
-    async def ready(self) -> bool:
-        return await self._generations.ready()
-
-    async def drain(self) -> None:
-        await self._generations.drain()
-
-    async def close(self) -> None:
-        await self._generations.close()
-        for endpoint in self._endpoints.values():
-            await endpoint.backend.close()
+from quintain_generator.service import GeneratorService
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -28,7 +28,7 @@ from quintain.plugins.backend import (
     Task,
     Usage,
 )
-from quintain_generator.registry import load_kind
+from quintain_generator.adapters.registry import load_kind
 from quintain_generator.rpc.mapping import task_from
 
 DEAD = "127.0.0.1:9"  # the discard port: nobody listens

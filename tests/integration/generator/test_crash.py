@@ -28,7 +28,8 @@ REQUESTS, KILLS, CONCURRENT = 100, 20, 4
 NURSERY = """
 import os, signal, sys
 import openai.resources.chat, sqlalchemy.dialects.sqlite
-import quintain_generator.store.records, quintain_generator.backends.openai_chat, quintain_generator.backends.offline
+import quintain_generator.adapters.store.sql
+import quintain_generator.backends.openai_chat, quintain_generator.backends.offline
 assert "grpc" not in sys.modules
 child = 0
 for line in sys.stdin:

@@ -13,8 +13,8 @@ from tests.support.generator import request, stack
 from quintain.errors import Aborted, AlreadyExists
 from quintain.generator.v1 import generator_pb2 as pb
 from quintain.plugins.backend import BackendReply, CallOutcome, Message, Usage
+from quintain_generator.adapters.store.sql import GenerationStore, Request, Standing, StoreError
 from quintain_generator.domain.generation import CallRecord
-from quintain_generator.store.records import GenerationStore, Request, Standing, StoreError
 
 REQUEST = Request("r1", "digest", "llm", "m")
 PROMPT = (Message("user", "Now."),)

@@ -13,10 +13,10 @@ from tests.fault_server.server import FaultServer
 from tests.support.generator import KEY, WIRES, backend_settings, request, stack
 
 from quintain.errors import QuintainError
+from quintain_generator.adapters.price_file import load_prices
+from quintain_generator.adapters.registry import make_endpoints
 from quintain_generator.config import GeneratorSettings
-from quintain_generator.main import GeneratorService
-from quintain_generator.price_file import load_prices
-from quintain_generator.registry import make_endpoints
+from quintain_generator.service import GeneratorService
 
 
 def _files(folder: Path) -> dict[str, bytes]:

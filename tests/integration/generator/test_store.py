@@ -11,8 +11,8 @@ import pytest
 
 from quintain.errors import Aborted, AlreadyExists, Unavailable
 from quintain.plugins.backend import BackendReply, CallOutcome, Message, Usage
+from quintain_generator.adapters.store.sql import GenerationStore, Request, Standing, StoreError
 from quintain_generator.domain.generation import CallRecord, Cost, Generation, Outcome
-from quintain_generator.store.records import GenerationStore, Request, Standing, StoreError
 
 REQUEST = Request("r1", "digest", "llm", "m")
 PROMPT = (Message("system", "Be good.", cache_breakpoint=True), Message("user", "Now: äöü \x00 \U0001f600"))

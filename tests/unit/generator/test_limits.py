@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from quintain_generator.limits import Breaker, TokenBucket
+from quintain_generator.usecases.rate_limits import Breaker, TokenBucket
 
 
 class Clock:

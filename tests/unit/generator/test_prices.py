@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from quintain.plugins.backend import Usage
+from quintain_generator.adapters.price_file import PriceFileError, load_prices, parse_prices
 from quintain_generator.domain.prices import LongContext, PriceRow, PriceTable
-from quintain_generator.price_file import PriceFileError, load_prices, parse_prices
 
 
 def row(**changes: object) -> PriceRow:

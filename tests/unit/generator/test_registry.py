@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from quintain.service.settings import ConfigError, load_settings
+from quintain_generator.adapters.price_file import load_prices
+from quintain_generator.adapters.registry import default_name, make_endpoints
 from quintain_generator.config import ENV_PREFIX, GeneratorSettings
-from quintain_generator.price_file import load_prices
-from quintain_generator.registry import default_name, make_endpoints
 
 COMPATIBLE: dict[str, Any] = {"kind": "openai-compatible", "model": "m", "options": {"base_url": "http://localhost/v1"}}
 

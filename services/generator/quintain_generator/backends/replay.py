@@ -27,9 +27,9 @@ from quintain.plugins.backend import (
     Capabilities,
     Operator,
 )
+from quintain_generator.adapters.registry import make_backend
 from quintain_generator.config import BackendSettings
-from quintain_generator.endpoint import MIN_SECRET_CHARACTERS
-from quintain_generator.registry import make_backend
+from quintain_generator.usecases.endpoint import MIN_SECRET_CHARACTERS
 
 _REPLY = TypeAdapter(BackendReply)
 _PLAIN: TypeAdapter[Any] = TypeAdapter(Any)

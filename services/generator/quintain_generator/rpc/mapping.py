@@ -21,9 +21,9 @@ from quintain.plugins.simulator import (
     RequiredDefinition,
 )
 from quintain.type.v1 import type_pb2
-from quintain_generator.calling import Progress
 from quintain_generator.domain.generation import CallRecord, Generation, Outcome
-from quintain_generator.generations import Command
+from quintain_generator.usecases.call_loop import Progress
+from quintain_generator.usecases.generate import Command
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._:/-]{1,128}")
 _EFFORTS = ("", "low", "medium", "high")

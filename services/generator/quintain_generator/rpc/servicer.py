@@ -10,8 +10,6 @@ from quintain.errors import InvalidArgument
 from quintain.generator.v1 import generator_pb2 as pb
 from quintain.generator.v1 import generator_pb2_grpc as stubs
 from quintain.plugins.backend import Allowance
-from quintain_generator.endpoint import Endpoint
-from quintain_generator.generations import Finished, Generations
 from quintain_generator.rpc.mapping import (
     OPERATORS,
     checked_request_id,
@@ -19,6 +17,8 @@ from quintain_generator.rpc.mapping import (
     generation_to,
     progress_to,
 )
+from quintain_generator.usecases.endpoint import Endpoint
+from quintain_generator.usecases.generate import Finished, Generations
 
 # Time kept back from the caller's deadline, to answer with what is known instead of just running out.
 _ANSWER_SECONDS = 0.25

@@ -12,8 +12,8 @@ from quintain.plugins.backend import Allowance, Backend, BackendReply, CallOutco
 from quintain_generator.config import BackendSettings
 from quintain_generator.domain.generation import FINAL_ANSWERS, CallRecord, is_uncertain
 from quintain_generator.domain.prices import PriceRow, PriceTable, estimate_prompt_tokens
-from quintain_generator.limits import Breaker, TokenBucket
 from quintain_generator.prompt.builder import AGAIN_SHARE
+from quintain_generator.usecases.rate_limits import Breaker, TokenBucket
 
 # Of one request: an answer, the second try of a diff, and one call that broke off and may have been charged.
 MAX_PAID_CALLS = 3

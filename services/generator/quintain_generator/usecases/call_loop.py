@@ -14,11 +14,11 @@ from quintain.errors import DeadlineExceeded, FailedPrecondition, QuintainError,
 from quintain.plugins.backend import Allowance, BackendCall, BackendReply, CallOutcome, Message, Task
 from quintain.service.logs import get_logger
 from quintain_generator import metrics
+from quintain_generator.adapters.store.sql import GenerationStore
 from quintain_generator.domain.generation import FINAL_ANSWERS, CallRecord, is_uncertain
 from quintain_generator.domain.prices import estimate_prompt_tokens
-from quintain_generator.endpoint import Endpoint
-from quintain_generator.limits import TokenBucket
-from quintain_generator.store.records import GenerationStore
+from quintain_generator.usecases.endpoint import Endpoint
+from quintain_generator.usecases.rate_limits import TokenBucket
 
 log = get_logger("calling")
 

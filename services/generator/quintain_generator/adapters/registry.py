@@ -12,7 +12,7 @@ from quintain.service.logs import get_logger, register_secret
 from quintain.service.settings import ConfigError
 from quintain_generator.config import BackendSettings, GeneratorSettings
 from quintain_generator.domain.prices import PriceTable
-from quintain_generator.endpoint import Endpoint
+from quintain_generator.usecases.endpoint import Endpoint
 
 log = get_logger("registry")
 

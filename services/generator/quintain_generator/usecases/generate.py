@@ -20,7 +20,7 @@ from quintain.errors import (
 from quintain.plugins.backend import Allowance, BackendReply, CallOutcome, Message, Task
 from quintain.service.logs import get_logger
 from quintain_generator import metrics
-from quintain_generator.calling import Calling, Deadline, Progress, Stop, durably
+from quintain_generator.adapters.store.sql import Begun, GenerationStore, Request, Standing
 from quintain_generator.domain.generation import (
     FINAL_ANSWERS,
     CallRecord,
@@ -30,9 +30,9 @@ from quintain_generator.domain.generation import (
     total_usage,
 )
 from quintain_generator.domain.judge import Judgement, judge
-from quintain_generator.endpoint import Endpoint
 from quintain_generator.prompt.builder import PromptTooLarge, ask_again, build_prompt
-from quintain_generator.store.records import Begun, GenerationStore, Request, Standing
+from quintain_generator.usecases.call_loop import Calling, Deadline, Progress, Stop, durably
+from quintain_generator.usecases.endpoint import Endpoint
 
 log = get_logger("generations")
 

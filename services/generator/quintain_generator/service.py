@@ -1,0 +1,56 @@
+"""The generator, wired."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import grpc
+
+from quintain.generator.v1 import generator_pb2, generator_pb2_grpc
+from quintain_generator import metrics
+from quintain_generator.adapters.price_file import load_prices
+from quintain_generator.adapters.registry import default_name, make_endpoints
+from quintain_generator.adapters.store.sql import GenerationStore
+from quintain_generator.config import GeneratorSettings
+from quintain_generator.rpc.servicer import GeneratorServicer
+from quintain_generator.usecases.generate import Generations
+
+
+class GeneratorService:
+    """The generator as `quintain.service.server.Service`. Make it on the event loop that will serve it."""
+
+    name = "generator"
+
+    def __init__(self, settings: GeneratorSettings) -> None:
+        """Raises ConfigError or PriceFileError."""
+        self._endpoints = make_endpoints(settings, load_prices(settings.price_file))
+        for name in self._endpoints:
+            metrics.announce(name)
+        self._generations = Generations(
+            GenerationStore(settings.store_url),
+            self._endpoints,
+            default_name(settings, self._endpoints),
+            max_policy_bytes=settings.max_policy_bytes,
+            prompt_tokens=settings.prompt_tokens,
+            max_seconds=settings.max_generation_seconds,
+            abandoned_call_seconds=settings.abandoned_call_seconds,
+        )
+
+    async def start(self) -> None:
+        await self._generations.start()
+
+    def register(self, server: grpc.aio.Server) -> Sequence[str]:
+        servicer = GeneratorServicer(self._generations, self._endpoints)
+        generator_pb2_grpc.add_GeneratorServicer_to_server(servicer, server)
+        return [generator_pb2.DESCRIPTOR.services_by_name["Generator"].full_name]
+
+    async def ready(self) -> bool:
+        return await self._generations.ready()
+
+    async def drain(self) -> None:
+        await self._generations.drain()
+
+    async def close(self) -> None:
+        await self._generations.close()
+        for endpoint in self._endpoints.values():
+            await endpoint.backend.close()

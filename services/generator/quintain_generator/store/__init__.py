@@ -1,1 +1,0 @@
-"""The durable record: every request, every call of a provider, every cent."""

@@ -16,7 +16,7 @@ from itertools import product
 from operator import truediv
 
 from quintain.plugins.simulator import RunOptions, Scenario
-from quintain_verifier.registry import load_simulators
+from quintain_verifier.adapters.registry import load_simulators
 from quintain_verifier.sandbox.jail import Jail
 from quintain_verifier.sandbox.limits import Limits
 

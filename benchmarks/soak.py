@@ -31,7 +31,7 @@ from quintain.errors import QuintainError
 from quintain.plugins.inprocess import in_process
 from quintain.plugins.simulator import RunOptions
 from quintain.verifier.v1 import verifier_pb2 as pb
-from quintain_verifier.registry import load_simulators
+from quintain_verifier.adapters.registry import load_simulators
 
 SIMULATOR, SUITE = "faas", "smoke"
 KILL_EVERY_SECONDS = 30.0

@@ -27,8 +27,8 @@ def serve(settings: VerifierSettings, pool: WorkerPool) -> None:
     """Everything that needs gRPC."""
     from quintain.service.logs import configure_logging
     from quintain.service.server import run_service
-    from quintain_verifier.records import RecordsError
-    from quintain_verifier.registry import RegistryError
+    from quintain_verifier.adapters.registry import RegistryError
+    from quintain_verifier.adapters.store.verdicts import RecordsError
     from quintain_verifier.service import VerifierService
 
     configure_logging("verifier", json=settings.server.log_json, level=settings.server.log_level)

@@ -8,15 +8,15 @@ import grpc
 
 from quintain.verifier.v1 import verifier_pb2, verifier_pb2_grpc
 from quintain_verifier import metrics
+from quintain_verifier.adapters.registry import load_simulators
+from quintain_verifier.adapters.simulator_threads import SimulatorThreads
+from quintain_verifier.adapters.store.verdicts import Records
 from quintain_verifier.config import VerifierSettings
-from quintain_verifier.execution import JobRunner
-from quintain_verifier.fairqueue import FairQueue
-from quintain_verifier.planning import Planner
-from quintain_verifier.records import Records
-from quintain_verifier.registry import load_simulators
 from quintain_verifier.rpc.servicer import VerifierServicer
-from quintain_verifier.threads import SimulatorThreads
-from quintain_verifier.verification import Verification
+from quintain_verifier.usecases.fair_queue import FairQueue
+from quintain_verifier.usecases.planning import Planner
+from quintain_verifier.usecases.run_plan import JobRunner
+from quintain_verifier.usecases.verify import Verification
 from quintain_verifier.workers.pool import Worker, WorkerPool
 
 

@@ -41,8 +41,8 @@ from quintain.service.guest_bundle import bundle_guest
 from quintain.service.settings import ConfigError, load_settings
 from quintain.verifier.v1 import verifier_pb2 as pb
 from quintain.wire.endpoints import Endpoint
+from quintain_verifier.adapters.registry import RegistryError, load_simulators
 from quintain_verifier.config import VerifierSettings
-from quintain_verifier.registry import RegistryError, load_simulators
 from quintain_verifier.sandbox.jail import Jail
 
 SERVE = [sys.executable, "-m", "quintain.service.simulator_server", "--listen", "127.0.0.1:0"]

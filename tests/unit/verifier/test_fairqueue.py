@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from quintain.errors import ResourceExhausted
-from quintain_verifier.fairqueue import FairQueue, Ticket
+from quintain_verifier.usecases.fair_queue import FairQueue, Ticket
 
 
 def refuse(error: ResourceExhausted) -> None:

@@ -13,8 +13,8 @@ from tiny_simulator.plugin import TinySimulator
 from quintain.plugins.simulator import Aggregation, InvalidInput, Part
 from quintain.service.settings import ConfigError, load_settings
 from quintain_verifier.config import VerifierSettings
-from quintain_verifier.planning import InlineScenario, Planner, VerifyOrder
 from quintain_verifier.sandbox.limits import DEFAULT_LIMITS, MAX_LIMITS, Limits
+from quintain_verifier.usecases.planning import InlineScenario, Planner, VerifyOrder
 
 PLANNER = Planner({"tiny": TinySimulator()}, MAX_LIMITS)
 ORDER = VerifyOrder(simulator="tiny", source=PERFECT, suite="smoke")

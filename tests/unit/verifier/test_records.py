@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from tests.unit.verifier.test_domain import RAISED, planned, result
 
+from quintain_verifier.adapters.store.verdicts import Execution, Record, Records, RecordsError
 from quintain_verifier.domain.verdict import assemble
-from quintain_verifier.records import Execution, Record, Records, RecordsError
 from quintain_verifier.sandbox.report import IsolationReport
 
 ISOLATION = IsolationReport({"seccomp": True}, 4, {"fork": "EPERM"}, "strict", "x86_64")

@@ -15,12 +15,12 @@ from quintain.plugins.simulator import InvalidInput, Simulator
 from quintain.verifier.v1 import verifier_pb2 as pb
 from quintain.verifier.v1 import verifier_pb2_grpc
 from quintain.wire.simulator_messages import description_message, suite_message
-from quintain_verifier.execution import Progress
-from quintain_verifier.rpc.requests import order_of
-from quintain_verifier.rpc.responses import progress_message, result_message
+from quintain_verifier.adapters.simulator_threads import SimulatorThreads
+from quintain_verifier.rpc.from_proto import order_of
+from quintain_verifier.rpc.to_proto import progress_message, result_message
 from quintain_verifier.sandbox.limits import Limits
-from quintain_verifier.threads import SimulatorThreads
-from quintain_verifier.verification import Verification
+from quintain_verifier.usecases.run_plan import Progress
+from quintain_verifier.usecases.verify import Verification
 
 CALLER_KEY = "quintain-caller"
 _DEFAULT_PAGE, _LARGEST_PAGE = 50, 500

@@ -15,7 +15,7 @@ import threading
 
 from quintain.plugins.simulator import InvalidInput, Simulator, SimulatorFault
 from quintain.wire.endpoints import Endpoint
-from quintain_verifier.registry import load_simulators
+from quintain_verifier.adapters.registry import load_simulators
 from quintain_verifier.sandbox.faults import RunCancelled, SandboxFault
 from quintain_verifier.workers.messages import (
     HEADER,

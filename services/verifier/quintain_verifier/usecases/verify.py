@@ -9,13 +9,13 @@ from dataclasses import dataclass, field
 
 from quintain.errors import NotFound, ResourceExhausted, Unavailable
 from quintain_verifier import metrics
+from quintain_verifier.adapters.simulator_threads import SimulatorThreads
+from quintain_verifier.adapters.store.verdicts import Execution, Record, Records
 from quintain_verifier.domain.feedback import ScenarioChange, changes, render
-from quintain_verifier.execution import JobRunner, Progress, RunTotals
-from quintain_verifier.fairqueue import FairQueue, Ticket
-from quintain_verifier.planning import PlannedOrder, Planner, VerifyOrder
-from quintain_verifier.records import Execution, Record, Records
 from quintain_verifier.sandbox.report import WEAK
-from quintain_verifier.threads import SimulatorThreads
+from quintain_verifier.usecases.fair_queue import FairQueue, Ticket
+from quintain_verifier.usecases.planning import PlannedOrder, Planner, VerifyOrder
+from quintain_verifier.usecases.run_plan import JobRunner, Progress, RunTotals
 from quintain_verifier.workers.pool import Worker
 
 

@@ -7,8 +7,8 @@ from dataclasses import replace
 from quintain.plugins.simulator import Aggregation, InvalidInput, Part
 from quintain.type.v1 import type_pb2
 from quintain.verifier.v1 import verifier_pb2 as pb
-from quintain_verifier.planning import InlineScenario, VerifyOrder
 from quintain_verifier.sandbox.limits import Limits
+from quintain_verifier.usecases.planning import InlineScenario, VerifyOrder
 
 PARTS = {type_pb2.PART_TRAIN: Part.TRAIN, type_pb2.PART_HELD_OUT: Part.HELD_OUT}
 AGGREGATIONS = {

@@ -16,12 +16,12 @@ from quintain.wire.simulator_messages import (
     reasons_message,
     timeline_message,
 )
+from quintain_verifier.adapters.store.verdicts import Execution
 from quintain_verifier.domain.verdict import PartScore, ScenarioVerdict, Status, Verdict
-from quintain_verifier.execution import Progress
-from quintain_verifier.records import Execution
 from quintain_verifier.sandbox.inside.lockdown import REQUIRED
 from quintain_verifier.sandbox.report import IsolationReport
-from quintain_verifier.verification import Answer
+from quintain_verifier.usecases.run_plan import Progress
+from quintain_verifier.usecases.verify import Answer
 
 STATUSES = {
     Status.OK: pb.VERDICT_STATUS_OK,

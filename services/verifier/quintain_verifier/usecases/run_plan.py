@@ -15,9 +15,9 @@ from quintain.plugins.simulator import FailureKind, Outcome, PolicyFailure
 from quintain_verifier import metrics
 from quintain_verifier.domain.plan import Plan, PlannedScenario
 from quintain_verifier.domain.verdict import Reference, ScenarioResult, Verdict, assemble, first_stop
-from quintain_verifier.fairqueue import Ticket
-from quintain_verifier.planning import PlannedOrder
 from quintain_verifier.sandbox.report import IsolationReport
+from quintain_verifier.usecases.fair_queue import Ticket
+from quintain_verifier.usecases.planning import PlannedOrder
 from quintain_verifier.workers.messages import Failed, Ran, ReferenceJob, Referred, RunJob
 from quintain_verifier.workers.pool import JobTimedOut, Worker, WorkerDied, WorkerPool
 

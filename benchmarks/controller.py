@@ -32,6 +32,7 @@ from quintain.generator.v1 import generator_pb2
 from quintain.type.v1 import type_pb2
 from quintain.verifier.v1 import verifier_pb2
 from quintain_controller.adapters.generator import decode_generation, encode_request
+from quintain_controller.adapters.store.sql import SqlStore
 from quintain_controller.adapters.verifier import decode_verification
 from quintain_controller.config import RunnerSettings
 from quintain_controller.domain.model import (
@@ -45,7 +46,6 @@ from quintain_controller.domain.model import (
     SearchSpec,
     Verification,
 )
-from quintain_controller.store.sql import SqlStore
 from quintain_controller.usecases.access import Access, Notifier
 from quintain_controller.usecases.manage import Manager
 from quintain_controller.usecases.runner import Runner

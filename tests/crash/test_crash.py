@@ -17,8 +17,8 @@ from quintain.clients.channel import ClientSettings
 from quintain.controller.v1 import controller_pb2 as pb
 from quintain.generator.v1 import generator_pb2
 from quintain_controller.adapters.generator import encode_request
+from quintain_controller.adapters.store.sql import SqlStore
 from quintain_controller.adapters.verifier import GrpcVerifier
-from quintain_controller.store.sql import SqlStore
 from quintain_controller.usecases.replay import replay
 
 CANDIDATES = int(os.environ.get("QUINTAIN_CRASH_CANDIDATES", "12"))

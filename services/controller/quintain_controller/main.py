@@ -19,11 +19,11 @@ from quintain.service.server import run_service
 from quintain.service.settings import ConfigError, load_settings
 from quintain_controller import metrics
 from quintain_controller.adapters.generator import GrpcGenerator
+from quintain_controller.adapters.store.sql import SqlStore
 from quintain_controller.adapters.verifier import GrpcVerifier
 from quintain_controller.config import ControllerSettings
+from quintain_controller.domain.records import SearchRecord
 from quintain_controller.rpc.servicer import ControllerServicer
-from quintain_controller.store.records import SearchRecord
-from quintain_controller.store.sql import SqlStore
 from quintain_controller.usecases.access import Access, Notifier
 from quintain_controller.usecases.manage import Manager
 from quintain_controller.usecases.runner import Runner

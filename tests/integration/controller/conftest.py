@@ -21,9 +21,9 @@ from quintain.generator.v1 import generator_pb2_grpc
 from quintain.service.server import RunningServer, start_server
 from quintain.service.settings import ServerSettings
 from quintain.verifier.v1 import verifier_pb2_grpc
+from quintain_controller.adapters.store.schema import searches
 from quintain_controller.config import ControllerSettings, RunnerSettings
 from quintain_controller.main import ControllerService
-from quintain_controller.store.schema import searches
 
 __all__ = ["postgres_server", "postgres_url"]
 

@@ -15,9 +15,9 @@ from quintain.clients.channel import ClientSettings
 from quintain.controller.v1 import controller_pb2 as pb
 from quintain.errors import FailedPrecondition, Unavailable
 from quintain_controller.adapters.generator import encode_request
+from quintain_controller.adapters.store.sql import SqlStore
 from quintain_controller.adapters.verifier import GrpcVerifier
-from quintain_controller.store.records import SearchRecord
-from quintain_controller.store.sql import SqlStore
+from quintain_controller.domain.records import SearchRecord
 from quintain_controller.usecases.replay import replay
 
 

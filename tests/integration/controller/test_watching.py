@@ -15,8 +15,8 @@ from tests.integration.controller.conftest import NewStack, Stack, candidates, c
 from quintain.clients.controller import AsyncController
 from quintain.controller.v1 import controller_pb2 as pb
 from quintain.errors import FailedPrecondition, NotFound
-from quintain_controller.store.schema import searches
-from quintain_controller.store.sql import SqlStore
+from quintain_controller.adapters.store.schema import searches
+from quintain_controller.adapters.store.sql import SqlStore
 
 
 async def watch_in_pieces(client: AsyncController, search_id: str, seed: int) -> list[int]:

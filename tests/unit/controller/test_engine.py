@@ -10,9 +10,9 @@ import pytest
 from tests.unit.controller.toy import CONTEXT, make_spec
 
 from quintain.errors import FailedPrecondition, Unavailable
+from quintain_controller.adapters.store.sql import SqlStore
+from quintain_controller.domain.records import NewSearch
 from quintain_controller.main import main
-from quintain_controller.store.records import NewSearch
-from quintain_controller.store.sql import SqlStore
 
 
 @pytest.mark.parametrize(

@@ -12,11 +12,11 @@ from sqlalchemy import inspect, text, update
 from tests.unit.controller.toy import CONTEXT, make_spec, verdict
 
 from quintain.errors import Aborted, AlreadyExists, FailedPrecondition, InvalidArgument, NotFound
+from quintain_controller.adapters.store.schema import searches
+from quintain_controller.adapters.store.sql import SqlStore
 from quintain_controller.domain.events import CandidateChanged, NewBest, StateChanged
 from quintain_controller.domain.model import Budget, Candidate, CandidateState, Gate, SearchState, Spend
-from quintain_controller.store.records import CandidateWrite, Changes, Lease, NewSearch, SearchRecord, Transition
-from quintain_controller.store.schema import searches
-from quintain_controller.store.sql import SqlStore
+from quintain_controller.domain.records import CandidateWrite, Changes, Lease, NewSearch, SearchRecord, Transition
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
@@ -289,7 +289,7 @@ def test_the_migrations_make_the_schema_that_the_code_uses(store: SqlStore) -> N
     from alembic.autogenerate import compare_metadata
     from alembic.migration import MigrationContext
 
-    from quintain_controller.store.schema import metadata
+    from quintain_controller.adapters.store.schema import metadata
 
     with store._engine.begin() as connection:
         found = compare_metadata(MigrationContext.configure(connection), metadata)

@@ -69,8 +69,8 @@ def local_store_url(target: Target) -> str:
 async def _replay(connection: Connection, search_id: str, url: str, parallel: int) -> ReplayReport:
     # Here and not above: no other command needs the database's libraries, which take a second to import.
     from quintain_controller.adapters.generator import encode_request
+    from quintain_controller.adapters.store.sql import SqlStore
     from quintain_controller.adapters.verifier import GrpcVerifier
-    from quintain_controller.store.sql import SqlStore
     from quintain_controller.usecases.replay import replay as run_again
 
     store = SqlStore(url)

@@ -28,7 +28,7 @@ from quintain_controller.domain.model import (
     Spend,
     candidate_id,
 )
-from quintain_controller.store.records import CandidateRecord, SearchRecord
+from quintain_controller.domain.records import CandidateRecord, SearchRecord
 
 # Fields of a fork's spec that are taken whole, not merged into the original's.
 _GIVEN_WHOLE: tuple[Literal["budget", "strategy_options", "limits", "allowance"], ...] = (

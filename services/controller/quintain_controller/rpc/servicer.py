@@ -14,10 +14,10 @@ from quintain.controller.v1 import controller_pb2 as pb
 from quintain.controller.v1 import controller_pb2_grpc as stubs
 from quintain.errors import InvalidArgument
 from quintain_controller.domain.model import candidate_id, parse_candidate_id
+from quintain_controller.domain.records import SearchRecord
 from quintain_controller.ports import Generator
 from quintain_controller.rpc import mapping
 from quintain_controller.rpc.checks import check_budget, check_spec
-from quintain_controller.store.records import SearchRecord
 from quintain_controller.usecases.access import Access, Notifier
 from quintain_controller.usecases.manage import Manager
 from quintain_controller.usecases.requests import remake_order

@@ -10,7 +10,7 @@ from contextlib import suppress
 from typing import ParamSpec, TypeVar
 
 from quintain.errors import QuintainError
-from quintain_controller.store.sql import SqlStore
+from quintain_controller.adapters.store.sql import SqlStore
 
 P = ParamSpec("P")
 T = TypeVar("T")

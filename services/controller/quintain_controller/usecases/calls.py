@@ -26,7 +26,7 @@ from quintain_controller.domain.model import (
     request_id,
 )
 from quintain_controller.domain.planner import answered
-from quintain_controller.store.records import CandidateWrite, SearchRecord, Transition
+from quintain_controller.domain.records import CandidateWrite, SearchRecord, Transition
 from quintain_controller.usecases.journal import Entry, Journal
 from quintain_controller.usecases.patience import NeedsPerson, persist
 from quintain_controller.usecases.surroundings import Surroundings

@@ -12,8 +12,8 @@ from quintain_controller import metrics
 from quintain_controller.domain.events import Fact, HeldOutScored, Overfitting
 from quintain_controller.domain.gates import gap
 from quintain_controller.domain.model import Candidate
+from quintain_controller.domain.records import CandidateWrite
 from quintain_controller.ports import HELD_OUT
-from quintain_controller.store.records import CandidateWrite
 from quintain_controller.usecases.calls import Calls
 from quintain_controller.usecases.journal import Entry, Journal
 from quintain_controller.usecases.patience import NeedsPerson

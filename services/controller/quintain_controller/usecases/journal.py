@@ -11,7 +11,7 @@ from quintain_controller import metrics
 from quintain_controller.domain.events import Fact
 from quintain_controller.domain.ledger import Ledger
 from quintain_controller.domain.model import SearchState
-from quintain_controller.store.records import CandidateWrite, Changes, Control, Lease, Transition
+from quintain_controller.domain.records import CandidateWrite, Changes, Control, Lease, Transition
 from quintain_controller.usecases.access import Access
 
 

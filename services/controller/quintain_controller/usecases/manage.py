@@ -11,8 +11,8 @@ from quintain.errors import AlreadyExists, FailedPrecondition, InvalidArgument
 from quintain_controller.domain.events import StateChanged
 from quintain_controller.domain.model import BackendFacts, Budget, SearchSpec, SearchState
 from quintain_controller.domain.planner import BUDGET_USED_UP
+from quintain_controller.domain.records import NewSearch, SearchRecord
 from quintain_controller.ports import Generator, Verifier
-from quintain_controller.store.records import NewSearch, SearchRecord
 from quintain_controller.usecases.access import Access
 from quintain_controller.usecases.strategies import DEFAULT_STRATEGY, make_planner, parse_options, window
 

@@ -14,7 +14,7 @@ from quintain_controller.domain.gates import (
     held_out_gate,
 )
 from quintain_controller.domain.model import Budget, Candidate, Gate, SearchState, Verification
-from quintain_controller.store.records import CandidateWrite, SearchRecord, Transition
+from quintain_controller.domain.records import CandidateWrite, SearchRecord, Transition
 from quintain_controller.usecases.access import Access
 from quintain_controller.usecases.journal import Entry
 

@@ -7,6 +7,7 @@ import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
+from quintain_controller.adapters.store.sql import SqlStore
 from quintain_controller.domain.model import (
     Candidate,
     CandidateState,
@@ -17,9 +18,8 @@ from quintain_controller.domain.model import (
     Verification,
 )
 from quintain_controller.domain.planner import NotReproduced, verified
+from quintain_controller.domain.records import CandidateRecord, SearchRecord
 from quintain_controller.ports import HELD_OUT, TRAIN, Verifier
-from quintain_controller.store.records import CandidateRecord, SearchRecord
-from quintain_controller.store.sql import SqlStore
 from quintain_controller.usecases.access import Access
 from quintain_controller.usecases.promotion import promote
 from quintain_controller.usecases.requests import remake_order

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from quintain_controller.adapters.store.sql import SqlStore
 from quintain_controller.domain.model import (
     Attempt,
     Candidate,
@@ -15,8 +16,7 @@ from quintain_controller.domain.model import (
     request_id,
 )
 from quintain_controller.domain.planner import attempt
-from quintain_controller.store.records import SearchRecord
-from quintain_controller.store.sql import SqlStore
+from quintain_controller.domain.records import SearchRecord
 
 Texts = Mapping[int, tuple[Candidate, str, str]]
 

@@ -8,7 +8,7 @@ from contextlib import suppress
 from quintain.errors import Aborted, QuintainError, Unavailable
 from quintain.service.logs import get_logger
 from quintain_controller import metrics
-from quintain_controller.store.records import Lease, SearchRecord
+from quintain_controller.domain.records import Lease, SearchRecord
 from quintain_controller.usecases.search_run import SearchRun
 from quintain_controller.usecases.surroundings import Surroundings
 

@@ -19,8 +19,8 @@ from quintain_controller.domain.events import BackendTrouble, CandidateChanged
 from quintain_controller.domain.feedback import compose
 from quintain_controller.domain.model import NANO, Budget, Candidate, CandidateState, SearchState, Verification
 from quintain_controller.domain.planner import Asked, Done, NotReproduced, Planner, Told, answered, verified
+from quintain_controller.domain.records import CandidateWrite, Control, Lease, SearchRecord, Transition
 from quintain_controller.ports import HELD_OUT, TRAIN
-from quintain_controller.store.records import CandidateWrite, Control, Lease, SearchRecord, Transition
 from quintain_controller.usecases.calls import Calls, traced
 from quintain_controller.usecases.held_out import HeldOutScores
 from quintain_controller.usecases.journal import Entry, Journal

@@ -2,7 +2,7 @@
 
 from alembic import context
 
-from quintain_controller.store.schema import metadata
+from quintain_controller.adapters.store.schema import metadata
 
 context.configure(connection=context.config.attributes["connection"], target_metadata=metadata)
 context.run_migrations()

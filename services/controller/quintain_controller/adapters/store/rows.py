@@ -9,7 +9,7 @@ from sqlalchemy import RowMapping
 
 from quintain_controller.domain.events import Event, Fact
 from quintain_controller.domain.model import Budget, Candidate, Gate, SearchContext, SearchSpec, SearchState, Spend
-from quintain_controller.store.records import CandidateRecord, CandidateWrite, NewSearch, SearchRecord
+from quintain_controller.domain.records import CandidateRecord, CandidateWrite, NewSearch, SearchRecord
 
 SPEC = TypeAdapter(SearchSpec)
 CONTEXT = TypeAdapter(SearchContext)

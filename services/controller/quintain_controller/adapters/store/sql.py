@@ -15,11 +15,12 @@ from sqlalchemy import Connection, RowMapping, and_, bindparam, delete, func, in
 from sqlalchemy.exc import DataError, IntegrityError
 
 from quintain.errors import Aborted, AlreadyExists, FailedPrecondition, InvalidArgument, NotFound, Unavailable
+from quintain_controller.adapters.store import rows
+from quintain_controller.adapters.store.engine import STORE_ERRORS, cause, open_engine, reading
+from quintain_controller.adapters.store.schema import candidates, events, searches
 from quintain_controller.domain.events import BudgetExtended, Event, Fact, StateChanged
 from quintain_controller.domain.model import Budget, Candidate, SearchState, Spend, without_nul
-from quintain_controller.store import rows
-from quintain_controller.store.engine import STORE_ERRORS, cause, open_engine, reading
-from quintain_controller.store.records import (
+from quintain_controller.domain.records import (
     CandidateRecord,
     CandidateWrite,
     Changes,
@@ -28,7 +29,6 @@ from quintain_controller.store.records import (
     NewSearch,
     SearchRecord,
 )
-from quintain_controller.store.schema import candidates, events, searches
 
 # In lengths of a lease; other controllers may be configured to longer ones.
 _CLOCK_WAS_SET_BACK = 20

@@ -14,7 +14,7 @@ from quintain.type.v1 import type_pb2
 from quintain.verifier.v1 import verifier_pb2
 from quintain_controller.adapters.generator import OPERATORS
 from quintain_controller.domain import events, model
-from quintain_controller.rpc import mapping
+from quintain_controller.rpc import from_proto, to_proto
 
 
 @pytest.mark.parametrize(
@@ -54,7 +54,7 @@ FACTS: list[events.Fact] = [
 
 
 def test_every_event_of_the_contract_is_told() -> None:
-    encoded = [mapping.encode_event("s", events.Event(1, 0.0, model.Spend(), fact)) for fact in FACTS]
+    encoded = [to_proto.encode_event("s", events.Event(1, 0.0, model.Spend(), fact)) for fact in FACTS]
     told = [event.WhichOneof("event") for event in encoded]
     assert told == [fact.kind for fact in FACTS]
     assert set(told) == {f.name for f in controller_pb2.Event.DESCRIPTOR.oneofs_by_name["event"].fields}
@@ -78,4 +78,4 @@ def test_a_spec_survives_the_way_in_and_out() -> None:
         allowance=generator_pb2.Allowance(max_output_tokens=9, max_cost_usd=0.2, effort="low"),
     )
     spec.strategy_options["islands"] = 2
-    assert mapping.encode_spec(mapping.decode_spec(spec)) == spec
+    assert to_proto.encode_spec(from_proto.decode_spec(spec)) == spec

@@ -29,7 +29,7 @@ from quintain.plugins.backend import (
     Usage,
 )
 from quintain_generator.adapters.registry import load_kind
-from quintain_generator.rpc.mapping import task_from
+from quintain_generator.rpc.from_proto import task_from
 
 DEAD = "127.0.0.1:9"  # the discard port: nobody listens
 

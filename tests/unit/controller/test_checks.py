@@ -13,7 +13,7 @@ from quintain.generator.v1 import generator_pb2
 from quintain.type.v1 import type_pb2
 from quintain.verifier.v1 import verifier_pb2
 from quintain_controller.rpc.checks import check_budget, check_spec
-from quintain_controller.rpc.mapping import decode_token, encode_token
+from quintain_controller.rpc.paging import decode_token, encode_token
 
 NOT_FINITE = (math.nan, math.inf, -math.inf)
 

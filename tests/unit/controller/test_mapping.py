@@ -8,7 +8,7 @@ from tests.unit.controller.toy import CONTEXT, make_spec
 from quintain.type.v1 import type_pb2
 from quintain_controller.domain.model import Aggregation, Budget, Direction, SearchState, Spend
 from quintain_controller.domain.records import SearchRecord
-from quintain_controller.rpc.mapping import encode_search
+from quintain_controller.rpc.to_proto import encode_search
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,8 @@ from quintain.generator.v1 import generator_pb2 as pb
 from quintain.plugins.backend import Attempt, Example, Operator, Task
 from quintain.plugins.simulator import Baseline, Description, Descriptor, Direction, Objective, RequiredDefinition
 from quintain_generator.domain.generation import Outcome
-from quintain_generator.rpc.mapping import OPERATORS, OUTCOMES, command_from, task_from, task_to
+from quintain_generator.rpc.from_proto import command_from, task_from
+from quintain_generator.rpc.to_proto import OPERATORS, OUTCOMES, task_to
 
 text = st.text(alphabet=st.characters(blacklist_categories=["Cs"]), max_size=12)
 number = st.floats(allow_nan=False, allow_infinity=False)

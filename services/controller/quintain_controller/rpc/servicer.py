@@ -16,7 +16,7 @@ from quintain.errors import InvalidArgument
 from quintain_controller.domain.model import candidate_id, parse_candidate_id
 from quintain_controller.domain.records import SearchRecord
 from quintain_controller.ports import Generator
-from quintain_controller.rpc import mapping
+from quintain_controller.rpc import from_proto, paging, to_proto
 from quintain_controller.rpc.checks import check_budget, check_spec
 from quintain_controller.usecases.access import Access, Notifier
 from quintain_controller.usecases.manage import Manager
@@ -37,7 +37,7 @@ class ControllerServicer(stubs.ControllerServicer):
         record = await self._manager.create(
             request.request_id,
             _digest(request.spec.SerializeToString(deterministic=True)),
-            mapping.decode_spec(request.spec),
+            from_proto.decode_spec(request.spec),
         )
         return pb.CreateSearchResponse(search=await self._search(record))
 
@@ -46,15 +46,15 @@ class ControllerServicer(stubs.ControllerServicer):
         return pb.GetSearchResponse(search=await self._search(record))
 
     async def ListSearches(self, request: pb.ListSearchesRequest, context: Context) -> pb.ListSearchesResponse:
-        size, after = mapping.page_size(request.page_size), None
+        size, after = paging.page_size(request.page_size), None
         if request.page_token:
-            after = mapping.decode_token(request.page_token, "searches", float, str)
+            after = paging.decode_token(request.page_token, "searches", float, str)
         records = await self._access(self._access.store.search_page, size + 1, after)
         page = records[:size]
         more = len(records) > size
         return pb.ListSearchesResponse(
             searches=[await self._search(record) for record in page],
-            next_page_token=mapping.encode_token("searches", page[-1].created_at, page[-1].search_id) if more else "",
+            next_page_token=paging.encode_token("searches", page[-1].created_at, page[-1].search_id) if more else "",
         )
 
     async def CancelSearch(self, request: pb.CancelSearchRequest, context: Context) -> pb.CancelSearchResponse:
@@ -68,7 +68,7 @@ class ControllerServicer(stubs.ControllerServicer):
 
     async def ExtendBudget(self, request: pb.ExtendBudgetRequest, context: Context) -> pb.ExtendBudgetResponse:
         check_budget(request.budget)
-        record = await self._manager.extend(request.search_id, mapping.decode_budget(request.budget))
+        record = await self._manager.extend(request.search_id, from_proto.decode_budget(request.budget))
         return pb.ExtendBudgetResponse(search=await self._search(record))
 
     async def ForkSearch(self, request: pb.ForkSearchRequest, context: Context) -> pb.ForkSearchResponse:
@@ -77,12 +77,12 @@ class ControllerServicer(stubs.ControllerServicer):
         candidate = await self._access(self._access.store.candidate, search_id, number)
         if not candidate.source:
             raise InvalidArgument.of("candidate_id", f"{request.candidate_id} has no source to begin with")
-        spec = mapping.merge_spec(replace(original.spec, budget=original.budget), request.spec)
+        spec = from_proto.merge_spec(replace(original.spec, budget=original.budget), request.spec)
         check_spec(spec, request.request_id)
         record = await self._manager.create(
             request.request_id,
             _digest(request.candidate_id.encode() + b"\n" + request.spec.SerializeToString(deterministic=True)),
-            mapping.decode_spec(spec),
+            from_proto.decode_spec(spec),
             forked_from=candidate_id(search_id, number),
             first_policy=candidate.source,
         )
@@ -106,7 +106,7 @@ class ControllerServicer(stubs.ControllerServicer):
                 )
                 for event in found:
                     last = event.sequence
-                    yield pb.WatchSearchResponse(event=mapping.encode_event(request.search_id, event))
+                    yield pb.WatchSearchResponse(event=to_proto.encode_event(request.search_id, event))
                 if ended:
                     return
                 if len(found) < _EVENTS_AT_ONCE:
@@ -116,14 +116,14 @@ class ControllerServicer(stubs.ControllerServicer):
             self._notifier.unsubscribe(request.search_id, changed)
 
     async def ListCandidates(self, request: pb.ListCandidatesRequest, context: Context) -> pb.ListCandidatesResponse:
-        size, after, kind = mapping.page_size(request.page_size), -1, f"candidates of {request.search_id}"
+        size, after, kind = paging.page_size(request.page_size), -1, f"candidates of {request.search_id}"
         if request.page_token:
-            (after,) = mapping.decode_token(request.page_token, kind, int)
+            (after,) = paging.decode_token(request.page_token, kind, int)
         found = await self._access(self._access.store.candidate_page, request.search_id, after, size + 1)
         page = found[:size]
         return pb.ListCandidatesResponse(
-            candidates=[mapping.encode_summary(request.search_id, candidate) for candidate in page],
-            next_page_token=mapping.encode_token(kind, page[-1].number) if len(found) > size else "",
+            candidates=[to_proto.encode_summary(request.search_id, candidate) for candidate in page],
+            next_page_token=paging.encode_token(kind, page[-1].number) if len(found) > size else "",
         )
 
     async def GetCandidate(self, request: pb.GetCandidateRequest, context: Context) -> pb.GetCandidateResponse:
@@ -134,12 +134,12 @@ class ControllerServicer(stubs.ControllerServicer):
         if candidate.candidate.plan is not None:
             order = await self._access(remake_order, self._access.store, record, candidate.candidate)
             sent = self._generator.encode(record.context, order)
-        return pb.GetCandidateResponse(candidate=mapping.encode_candidate(search_id, candidate, sent))
+        return pb.GetCandidateResponse(candidate=to_proto.encode_candidate(search_id, candidate, sent))
 
     async def ListStrategies(self, request: pb.ListStrategiesRequest, context: Context) -> pb.ListStrategiesResponse:
-        size, after = mapping.page_size(request.page_size), ""
+        size, after = paging.page_size(request.page_size), ""
         if request.page_token:
-            (after,) = mapping.decode_token(request.page_token, "strategies", str)
+            (after,) = paging.decode_token(request.page_token, "strategies", str)
         names = [name for name in installed() if name > after]
         page = names[:size]
         return pb.ListStrategiesResponse(
@@ -151,7 +151,7 @@ class ControllerServicer(stubs.ControllerServicer):
                 )
                 for name in page
             ],
-            next_page_token=mapping.encode_token("strategies", page[-1]) if len(names) > size else "",
+            next_page_token=paging.encode_token("strategies", page[-1]) if len(names) > size else "",
         )
 
     async def _search(self, record: SearchRecord) -> pb.Search:
@@ -159,7 +159,7 @@ class ControllerServicer(stubs.ControllerServicer):
         known = await self._access(self._access.store.candidates, record.search_id, numbers) if numbers else {}
         best = known.get(record.best_number) if record.best_number is not None else None
         winner = known.get(record.winner_number) if record.winner_number is not None else None
-        return mapping.encode_search(record, best, winner)
+        return to_proto.encode_search(record, best, winner)
 
 
 def _digest(content: bytes) -> str:

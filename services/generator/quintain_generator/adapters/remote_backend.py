@@ -26,7 +26,8 @@ from quintain.plugins.backend import (
     Rejection,
 )
 from quintain_generator.domain.generation import Outcome
-from quintain_generator.rpc.mapping import OUTCOMES_BACK, task_to, usage_from
+from quintain_generator.rpc.from_proto import OUTCOMES_BACK, usage_from
+from quintain_generator.rpc.to_proto import task_to
 
 _CALL_OUTCOMES = {
     Outcome.TRUNCATED: CallOutcome.TRUNCATED,

@@ -10,13 +10,8 @@ from quintain.errors import InvalidArgument
 from quintain.generator.v1 import generator_pb2 as pb
 from quintain.generator.v1 import generator_pb2_grpc as stubs
 from quintain.plugins.backend import Allowance
-from quintain_generator.rpc.mapping import (
-    OPERATORS,
-    checked_request_id,
-    command_from,
-    generation_to,
-    progress_to,
-)
+from quintain_generator.rpc.from_proto import checked_request_id, command_from
+from quintain_generator.rpc.to_proto import OPERATORS, generation_to, progress_to
 from quintain_generator.usecases.endpoint import Endpoint
 from quintain_generator.usecases.generate import Finished, Generations
 

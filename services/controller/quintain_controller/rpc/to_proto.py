@@ -1,15 +1,10 @@
-"""Between the contract's messages and the domain, both ways."""
+"""What the use cases give into messages of the contract."""
 
 from __future__ import annotations
-
-import base64
-import json
-from typing import Any, Literal
 
 from google.protobuf import json_format, struct_pb2, timestamp_pb2
 
 from quintain.controller.v1 import controller_pb2 as pb
-from quintain.errors import InvalidArgument
 from quintain.generator.v1 import generator_pb2
 from quintain.type.v1 import type_pb2
 from quintain.verifier.v1 import verifier_pb2
@@ -18,116 +13,15 @@ from quintain_controller.adapters.verifier import encode_limits
 from quintain_controller.domain import events as facts
 from quintain_controller.domain.model import (
     NANO,
-    Allowance,
     Budget,
     Candidate,
     Gate,
-    Limits,
     SearchSpec,
     SearchState,
     Spend,
     candidate_id,
 )
 from quintain_controller.domain.records import CandidateRecord, SearchRecord
-
-# Fields of a fork's spec that are taken whole, not merged into the original's.
-_GIVEN_WHOLE: tuple[Literal["budget", "strategy_options", "limits", "allowance"], ...] = (
-    "budget",
-    "strategy_options",
-    "limits",
-    "allowance",
-)
-_DEFAULT_PAGE = 50
-_LARGEST_PAGE = 500
-_GREATEST_POSITION = 2**40
-
-
-# ------------------------------------------------------------------------------------------------------------- inwards
-
-
-def decode_budget(budget: pb.Budget) -> Budget:
-    return Budget(
-        usd_nano=round(budget.usd * NANO) if budget.HasField("usd") else None,
-        tokens=budget.tokens if budget.HasField("tokens") else None,
-        candidates=budget.candidates if budget.HasField("candidates") else None,
-        verifications=budget.verifications if budget.HasField("verifications") else None,
-        wall_seconds=budget.wall_seconds if budget.HasField("wall_seconds") else None,
-    )
-
-
-def decode_spec(spec: pb.SearchSpec) -> SearchSpec:
-    """As given: what is empty is filled in by the use case. `window` is 0."""
-    limits, allowance = spec.limits, spec.allowance
-    return SearchSpec(
-        simulator=spec.simulator,
-        suite=spec.suite,
-        objective=spec.objective,
-        strategy=spec.strategy,
-        strategy_options=json_format.MessageToDict(spec.strategy_options),
-        backends=tuple(spec.backends),
-        budget=decode_budget(spec.budget),
-        seed=spec.seed,
-        seed_policies=tuple(policy.source for policy in spec.seed_policies),
-        parallel_generations=spec.parallel_generations,
-        parallel_verifications=spec.parallel_verifications,
-        window=0,
-        limits=Limits(
-            limits.wall_seconds,
-            limits.cpu_seconds,
-            limits.memory_bytes,
-            limits.decision_bytes,
-            limits.output_bytes,
-            limits.source_bytes,
-        ),
-        allowance=Allowance(
-            allowance.max_output_tokens,
-            allowance.max_cost_usd if allowance.HasField("max_cost_usd") else None,
-            allowance.effort,
-        ),
-        assume_usd_nano=round(spec.assume_usd_per_generation * NANO)
-        if spec.HasField("assume_usd_per_generation")
-        else None,
-        title=spec.title,
-    )
-
-
-def merge_spec(original: SearchSpec, given: pb.SearchSpec) -> pb.SearchSpec:
-    """`given` with its empty fields taken from `original`; seed policies are not."""
-    merged = encode_spec(original)
-    del merged.seed_policies[:]
-    if given.backends:
-        del merged.backends[:]
-    for field in _GIVEN_WHOLE:
-        if given.HasField(field):
-            merged.ClearField(field)
-    if given.strategy and given.strategy != original.strategy:
-        merged.ClearField("strategy_options")
-    merged.MergeFrom(given)
-    return merged
-
-
-def page_size(requested: int) -> int:
-    if requested < 0:
-        raise InvalidArgument.of("page_size", "must not be negative")
-    return min(requested or _DEFAULT_PAGE, _LARGEST_PAGE)
-
-
-def encode_token(kind: str, *position: str | float) -> str:
-    """`kind` names the list, so that a token of another list is refused."""
-    return base64.urlsafe_b64encode(json.dumps([kind, *position]).encode()).decode()
-
-
-def decode_token(token: str, kind: str, *types: type) -> Any:
-    """The position in a token, a value of each type. Raises InvalidArgument for a token of our own making no more."""
-    try:
-        position = json.loads(base64.urlsafe_b64decode(token))[1:]
-        wanted = encode_token(kind, *position) == token and [type(value) for value in position] == list(types)
-    except (ValueError, TypeError, KeyError):
-        wanted = False
-    if not wanted or any(not -_GREATEST_POSITION < v < _GREATEST_POSITION for v in position if not isinstance(v, str)):
-        raise InvalidArgument.of("page_token", "is not a token that this service gave for this list")
-    return tuple(position)
-
 
 # ------------------------------------------------------------------------------------------------------------ outwards
 

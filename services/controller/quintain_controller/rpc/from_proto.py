@@ -1,0 +1,89 @@
+"""Messages of the contract into what the use cases work with."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from google.protobuf import json_format
+
+from quintain.controller.v1 import controller_pb2 as pb
+from quintain_controller.domain.model import (
+    NANO,
+    Allowance,
+    Budget,
+    Limits,
+    SearchSpec,
+)
+from quintain_controller.rpc.to_proto import encode_spec
+
+# Fields of a fork's spec that are taken whole, not merged into the original's.
+_GIVEN_WHOLE: tuple[Literal["budget", "strategy_options", "limits", "allowance"], ...] = (
+    "budget",
+    "strategy_options",
+    "limits",
+    "allowance",
+)
+
+
+# ------------------------------------------------------------------------------------------------------------- inwards
+
+
+def decode_budget(budget: pb.Budget) -> Budget:
+    return Budget(
+        usd_nano=round(budget.usd * NANO) if budget.HasField("usd") else None,
+        tokens=budget.tokens if budget.HasField("tokens") else None,
+        candidates=budget.candidates if budget.HasField("candidates") else None,
+        verifications=budget.verifications if budget.HasField("verifications") else None,
+        wall_seconds=budget.wall_seconds if budget.HasField("wall_seconds") else None,
+    )
+
+
+def decode_spec(spec: pb.SearchSpec) -> SearchSpec:
+    """As given: what is empty is filled in by the use case. `window` is 0."""
+    limits, allowance = spec.limits, spec.allowance
+    return SearchSpec(
+        simulator=spec.simulator,
+        suite=spec.suite,
+        objective=spec.objective,
+        strategy=spec.strategy,
+        strategy_options=json_format.MessageToDict(spec.strategy_options),
+        backends=tuple(spec.backends),
+        budget=decode_budget(spec.budget),
+        seed=spec.seed,
+        seed_policies=tuple(policy.source for policy in spec.seed_policies),
+        parallel_generations=spec.parallel_generations,
+        parallel_verifications=spec.parallel_verifications,
+        window=0,
+        limits=Limits(
+            limits.wall_seconds,
+            limits.cpu_seconds,
+            limits.memory_bytes,
+            limits.decision_bytes,
+            limits.output_bytes,
+            limits.source_bytes,
+        ),
+        allowance=Allowance(
+            allowance.max_output_tokens,
+            allowance.max_cost_usd if allowance.HasField("max_cost_usd") else None,
+            allowance.effort,
+        ),
+        assume_usd_nano=round(spec.assume_usd_per_generation * NANO)
+        if spec.HasField("assume_usd_per_generation")
+        else None,
+        title=spec.title,
+    )
+
+
+def merge_spec(original: SearchSpec, given: pb.SearchSpec) -> pb.SearchSpec:
+    """`given` with its empty fields taken from `original`; seed policies are not."""
+    merged = encode_spec(original)
+    del merged.seed_policies[:]
+    if given.backends:
+        del merged.backends[:]
+    for field in _GIVEN_WHOLE:
+        if given.HasField(field):
+            merged.ClearField(field)
+    if given.strategy and given.strategy != original.strategy:
+        merged.ClearField("strategy_options")
+    merged.MergeFrom(given)
+    return merged

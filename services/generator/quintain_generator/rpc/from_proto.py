@@ -1,0 +1,139 @@
+"""Messages of the contract into what the use cases and backends work with."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import re
+
+from quintain.errors import InvalidArgument
+from quintain.generator.v1 import generator_pb2 as pb
+from quintain.plugins.backend import Allowance, Attempt, Example, Operator, Task, Usage
+from quintain.plugins.simulator import (
+    Baseline,
+    Description,
+    Descriptor,
+    Objective,
+    RequiredDefinition,
+)
+from quintain.type.v1 import type_pb2
+from quintain_generator.rpc.to_proto import _DIRECTIONS, OPERATORS, OUTCOMES
+from quintain_generator.usecases.generate import Command
+
+_REQUEST_ID = re.compile(r"[A-Za-z0-9._:/-]{1,128}")
+_EFFORTS = ("", "low", "medium", "high")
+_OPERATORS_BACK = {message: operator for operator, message in OPERATORS.items()}
+_PARENTS_NEEDED = {Operator.DIFF: 1, Operator.REPAIR: 1, Operator.CROSSOVER: 2}
+OUTCOMES_BACK = {message: outcome for outcome, message in OUTCOMES.items()}
+
+
+# ---------------------------------------------------------------------------------------------------------- requests
+
+
+def command_from(request: pb.GenerateRequest) -> Command:
+    """Raises InvalidArgument naming the field."""
+    request_id = checked_request_id(request.request_id)
+    allowance = request.allowance
+    if allowance.max_output_tokens < 0:
+        raise InvalidArgument.of("allowance.max_output_tokens", "must not be negative; 0 is the backend's default")
+    if allowance.HasField("max_cost_usd") and not 0.0 <= allowance.max_cost_usd < math.inf:
+        raise InvalidArgument.of("allowance.max_cost_usd", "must be a finite number that is not negative")
+    if allowance.effort not in _EFFORTS:
+        raise InvalidArgument.of("allowance.effort", "must be low, medium, high or empty")
+    nameless = pb.GenerateRequest()
+    nameless.CopyFrom(request)
+    nameless.request_id = ""
+    return Command(
+        request_id=request_id,
+        backend=request.backend,
+        task=task_from(request.task),
+        allowance=Allowance(
+            allowance.max_output_tokens,
+            allowance.max_cost_usd if allowance.HasField("max_cost_usd") else None,
+            allowance.effort,
+        ),
+        task_digest=hashlib.sha256(nameless.SerializeToString(deterministic=True)).hexdigest(),
+    )
+
+
+def checked_request_id(request_id: str) -> str:
+    if not _REQUEST_ID.fullmatch(request_id):
+        raise InvalidArgument.of("request_id", "must be 1 to 128 characters of A-Z, a-z, 0-9 and . _ : / -")
+    return request_id
+
+
+def task_from(task: pb.Task) -> Task:
+    operator = _OPERATORS_BACK.get(task.operator)
+    if operator is None:
+        raise InvalidArgument.of("task.operator", "must be one of FULL, DIFF, CROSSOVER, REPAIR")
+    needed = _PARENTS_NEEDED.get(operator, 0)
+    if len(task.parents) < needed:
+        message = f"operator {operator.value} needs at least {needed}, {len(task.parents)} given"
+        raise InvalidArgument.of("task.parents", message)
+    for number, parent in enumerate(task.parents):
+        if not parent.source:
+            raise InvalidArgument.of(f"task.parents[{number}].source", "must not be empty")
+    if not task.simulator.name:
+        raise InvalidArgument.of("task.simulator", "must be the description of a simulator")
+    return Task(
+        simulator=_description_from(task.simulator),
+        objective=_objective_from(task.objective, "task.objective"),
+        suite_description=task.suite_description,
+        operator=operator,
+        seed=task.seed,
+        parents=tuple(_example_from(e) for e in task.parents),
+        inspirations=tuple(_example_from(e) for e in task.inspirations),
+        history=tuple(
+            Attempt(a.number, a.candidate_id, a.score if a.HasField("score") else None, a.summary) for a in task.history
+        ),
+        lessons=tuple(task.lessons),
+        best_score=task.best_score if task.HasField("best_score") else None,
+        bound_score=task.bound_score if task.HasField("bound_score") else None,
+    )
+
+
+def _example_from(example: pb.Example) -> Example:
+    return Example(
+        candidate_id=example.candidate_id,
+        source=example.source,
+        score=example.score if example.HasField("score") else None,
+        normalized=example.normalized if example.HasField("normalized") else None,
+        feedback=example.feedback,
+        scenario_values={metric.name: metric.value for metric in example.scenario_values},
+    )
+
+
+def _objective_from(objective: type_pb2.Objective, field: str) -> Objective:
+    for direction, message in _DIRECTIONS.items():
+        if message == objective.direction:
+            return Objective(objective.name, objective.metric, objective.unit, direction, objective.description)
+    raise InvalidArgument.of(f"{field}.direction", "must be MAXIMIZE or MINIMIZE")
+
+
+def _description_from(simulator: type_pb2.SimulatorDescription) -> Description:
+    return Description(
+        name=simulator.name,
+        title=simulator.title,
+        build=simulator.build,
+        policy_guide=simulator.policy_guide,
+        required_definitions=tuple(
+            RequiredDefinition(d.kind, d.name, d.description) for d in simulator.required_definitions
+        ),
+        objectives=tuple(
+            _objective_from(o, f"task.simulator.objectives[{n}]") for n, o in enumerate(simulator.objectives)
+        ),
+        suites=tuple(simulator.suites),
+        baselines=tuple(Baseline(b.name, b.description, b.source) for b in simulator.baselines),
+        descriptors=tuple(Descriptor(d.metric, tuple(d.edges)) for d in simulator.descriptors),
+        grammar=simulator.grammar,
+    )
+
+
+def usage_from(usage: pb.Usage) -> Usage:
+    return Usage(
+        input_tokens=usage.input_tokens,
+        cached_input_tokens=usage.cached_input_tokens,
+        cache_write_tokens=usage.cache_write_tokens,
+        output_tokens=usage.output_tokens,
+        reasoning_tokens=usage.reasoning_tokens,
+    )

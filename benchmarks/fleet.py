@@ -15,7 +15,7 @@ import urllib.request
 from pathlib import Path
 from types import TracebackType
 
-from quintain_controller.cli.stack import ServiceProcess
+from quintain_cli.stack.stack import ServiceProcess
 
 PORT, METRICS_PORT = 7071, 9071
 NAME = "verifier"

@@ -32,8 +32,8 @@ from quintain.plugins.backend import Attempt, Example, Operator
 from quintain.plugins.grammar import Grammar
 from quintain.plugins.inprocess import in_process
 from quintain.plugins.simulator import Aggregation, Direction, Outcome, Part, RunOptions, Simulator
-from quintain_controller.cli.ablate import Outcome as Arrived
-from quintain_controller.cli.ablate import contrast
+from quintain_cli.commands.ablate import Outcome as Arrived
+from quintain_cli.commands.ablate import contrast
 from quintain_controller.domain import model
 from quintain_controller.domain.planner import Asked, Done, Planner, Told
 from quintain_controller.usecases.strategies import installed, make_planner, parse_options, window

@@ -21,6 +21,7 @@ PACKAGES = {
     "quintain_generator": ROOT / "services/generator",
     "quintain_verifier": ROOT / "services/verifier",
     "quintain_controller": ROOT / "services/controller",
+    "quintain_cli": ROOT / "cli",
     "quintain_faas": ROOT / "simulators/faas",
     "cache_eviction": ROOT / "examples/simulators/cache_eviction",
 }

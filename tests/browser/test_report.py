@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from tests.support.report_data import made_up_search
 
-from quintain_controller.report.page import render_report
+from quintain_cli.report.page import render_report
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from quintain_controller.cli.stack import Stack
+from quintain_cli.stack.stack import Stack
 
 COMMAND_SECONDS = 120
 
@@ -42,7 +42,7 @@ def clean_environment(folder: Path) -> dict[str, str]:
 
 
 def command(*arguments: str) -> list[str]:
-    return [sys.executable, "-m", "quintain_controller.cli.app", *arguments]
+    return [sys.executable, "-m", "quintain_cli.app", *arguments]
 
 
 def run(environment: dict[str, str], *arguments: str) -> Ran:

@@ -11,7 +11,7 @@ import pytest
 from tests.e2e.conftest import clean_environment, command, processes_of, run
 from tests.support.services import eventually
 
-from quintain_controller.cli import supervisor
+from quintain_cli.stack import supervisor
 
 pytestmark = pytest.mark.xdist_group("e2e")
 

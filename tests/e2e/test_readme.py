@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from quintain_controller.cli.stack import Stack
+from quintain_cli.stack.stack import Stack
 from quintain_faas.plugin import simulator
 
 pytestmark = pytest.mark.xdist_group("e2e")

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import TracebackType
 
-from quintain_controller.cli.stack import Endpoint, ServiceProcess, default_settings
+from quintain_cli.stack.stack import Endpoint, ServiceProcess, default_settings
 
 START_SECONDS = 90.0
 _POLL_SECONDS = 0.1

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import typer
 
-from quintain_controller.cli.app import app
+from quintain_cli.app import app
 from quintain_faas.plugin import simulator
 
 ROOT = Path(__file__).resolve().parents[3]

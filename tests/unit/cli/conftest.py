@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from tests.unit.cli.fakes import FakeController, FakeVerifier, serving
 
-from quintain_controller.cli import app, render
+from quintain_cli import app, render
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 from tests.unit.cli.conftest import Run
 
-from quintain_controller.cli import local, paths, stack, state, supervisor
+from quintain_cli.commands import local
+from quintain_cli.stack import paths, stack, state, supervisor
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from tests.unit.cli.test_verify import good_verdict
 
 from quintain.controller.v1 import controller_pb2 as pb
 from quintain.verifier.v1 import verifier_pb2
-from quintain_controller.cli import render
+from quintain_cli import render
 
 
 def test_a_policy_saved_with_a_byte_order_mark_is_the_policy_without_it(

@@ -13,7 +13,7 @@ from rich.text import Text
 
 from quintain.controller.v1 import controller_pb2 as pb
 from quintain.type.v1 import type_pb2
-from quintain_controller.cli import live, render
+from quintain_cli import live, render
 
 MAXIMIZE, MINIMIZE = type_pb2.DIRECTION_MAXIMIZE, type_pb2.DIRECTION_MINIMIZE
 

@@ -14,10 +14,10 @@ from pathlib import Path
 
 import pytest
 
-from quintain_controller.cli import stack, state
-from quintain_controller.cli.connect import Connection
-from quintain_controller.cli.stack import Stack, StackError
-from quintain_controller.cli.target import Target
+from quintain_cli.connect import Connection
+from quintain_cli.stack import stack, state
+from quintain_cli.stack.stack import Stack, StackError
+from quintain_cli.target import Target
 
 # A service that is healthy until it is told to stop.
 HEALTHY = """
@@ -97,7 +97,7 @@ def test_no_service_outlives_a_command_that_is_killed(home: Path, tmp_path: Path
     program = f"""
 import sys
 from pathlib import Path
-from quintain_controller.cli import stack
+from quintain_cli.stack import stack
 stack.service_command = lambda service: [sys.executable, "-c", {HEALTHY!r}, service]
 running = stack.Stack(["generator"], data=Path({str(tmp_path)!r}))
 running.start()

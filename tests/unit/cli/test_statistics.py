@@ -5,11 +5,11 @@ from __future__ import annotations
 import pytest
 
 from quintain.errors import InvalidArgument
+from quintain.statistics import Interval
 from quintain.type.v1 import type_pb2
 from quintain.verifier.v1 import verifier_pb2 as pb
-from quintain_controller.cli.ablate import Arm, Outcome, contrast, make_arms
-from quintain_controller.cli.compare import conclusion, differences
-from quintain_controller.domain.gates import Interval
+from quintain_cli.commands.ablate import Arm, Outcome, contrast, make_arms
+from quintain_cli.commands.compare import conclusion, differences
 
 
 @pytest.mark.parametrize(

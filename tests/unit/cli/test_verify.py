@@ -128,7 +128,7 @@ def test_a_trace_travels_with_its_scenario_file(
 
 
 def test_nobody_at_the_address_is_said_at_once(quintain: Run, policy: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("quintain_controller.cli.connect._REACH_SECONDS", 0.2)
+    monkeypatch.setattr("quintain_cli.connect._REACH_SECONDS", 0.2)
     ran = quintain("verify", policy, "--suite", "smoke", "--address", "127.0.0.1:1")
     assert (ran.code, ran.err) == (2, "error: no verifier answers at 127.0.0.1:1\n")
 

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.unit.controller.toy import CONTEXT
 
-from quintain_controller.domain import gates
+from quintain import statistics
 from quintain_controller.domain.gates import (
     Gap,
     bootstrap_gate,
@@ -33,7 +33,7 @@ def candidate(train: PartScore, held_out: PartScore | None) -> Candidate:
 def test_the_interval_covers_the_mean_of_a_known_population_as_often_as_it_says(
     monkeypatch: pytest.MonkeyPatch, count: int
 ) -> None:
-    monkeypatch.setattr(gates, "_RESAMPLES", 1000)
+    monkeypatch.setattr(statistics, "_RESAMPLES", 1000)
     rng, trials = random.Random(count), 400
     intervals = [paired_bootstrap([rng.gauss(0.1, 0.2) for _ in range(count)], trial) for trial in range(trials)]
     covered = sum(interval.low <= 0.1 <= interval.high for interval in intervals)

@@ -11,9 +11,9 @@ from tests.support.report_data import made_up_search
 from quintain.controller.v1 import controller_pb2 as pb
 from quintain.type.v1 import type_pb2
 from quintain.verifier.v1 import verifier_pb2
-from quintain_controller.report import figures
-from quintain_controller.report.data import ReportData, ancestors, best_so_far, costs_by_backend
-from quintain_controller.report.page import render_report
+from quintain_cli.report import figures
+from quintain_cli.report.data import ReportData, ancestors, best_so_far, costs_by_backend
+from quintain_cli.report.page import render_report
 
 
 @pytest.fixture(scope="module")

@@ -2,18 +2,11 @@
 
 from __future__ import annotations
 
-import math
-import random
-from collections.abc import Sequence
 from dataclasses import dataclass
-from statistics import NormalDist
 
+from quintain.statistics import FEWEST_PAIRS, paired_bootstrap
 from quintain_controller.domain.model import Candidate, Gate, PartScore, SearchContext, VerdictStatus, Verification
 
-_RESAMPLES = 2000
-_CONFIDENCE = 0.95
-# Fewer pairs give no 95 % interval by any resampling: five of one sign alone come about once in sixteen times.
-FEWEST_PAIRS = 5
 # A gap beyond this share of the train improvement is said out loud even if held-out improved a little.
 _TOLERATED_GAP_SHARE = 0.5
 _TOLERATED_GAP = 0.02
@@ -49,44 +42,6 @@ def gap(candidate: Candidate, reference: Candidate) -> Gap | None:
         candidate.train.normalized - reference.train.normalized,
         candidate.held_out.normalized - reference.held_out.normalized,
     )
-
-
-@dataclass(frozen=True, slots=True)
-class Interval:
-    """Mean paired difference and its bootstrap interval; of fewer than `FEWEST_PAIRS`, the least and the greatest."""
-
-    mean: float
-    low: float
-    high: float
-    count: int
-
-    def __str__(self) -> str:
-        if self.count < FEWEST_PAIRS:
-            return f"{self.mean:+.4f}, from {self.low:+.4f} to {self.high:+.4f}"
-        return f"{self.mean:+.4f}, 95 % interval [{self.low:+.4f}, {self.high:+.4f}]"
-
-
-def paired_bootstrap(differences: Sequence[float], seed: int) -> Interval:
-    """Deterministic: the same differences and seed give the same interval. Needs at least one difference."""
-    count = len(differences)
-    mean = sum(differences) / count
-    if count < FEWEST_PAIRS:
-        return Interval(mean, min(differences), max(differences), count)
-    rng = random.Random(seed)
-    means = sorted(sum(rng.choices(differences, k=count)) / count for _ in range(_RESAMPLES))
-    tail = round(_tail(count) * _RESAMPLES)
-    return Interval(mean, means[tail], means[-1 - tail], count)
-
-
-def _tail(count: int) -> float:
-    """What to cut off at each end. Plain percentiles are too narrow for few pairs (of five they cover the mean 84 times
-    in a hundred), so they are expanded: Hesterberg, What Teachers Should Know About the Bootstrap, 2015, section 3."""
-    normal, free = NormalDist(), count - 1
-    z = normal.inv_cdf(0.5 + _CONFIDENCE / 2)
-    # Student's t by its expansion around z: within 0.3 % from four degrees of freedom on.
-    t = z + (z**3 + z) / (4 * free) + (5 * z**5 + 16 * z**3 + 3 * z) / (96 * free**2)
-    t += (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / (384 * free**3)
-    return normal.cdf(-t * math.sqrt(count / free))
 
 
 def held_out_gate(candidate: Candidate, reference: Candidate, context: SearchContext) -> Gate:

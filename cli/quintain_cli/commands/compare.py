@@ -10,14 +10,14 @@ import typer
 from rich.markup import escape
 
 from quintain.errors import InvalidArgument
+from quintain.statistics import FEWEST_PAIRS, Interval, paired_bootstrap
 from quintain.type.v1 import type_pb2
 from quintain.verifier.v1 import verifier_pb2 as pb
-from quintain_controller.cli import render
-from quintain_controller.cli.connect import Connection
-from quintain_controller.cli.render import out
-from quintain_controller.cli.target import Target, command
-from quintain_controller.cli.verify import LARGEST_SEED, POLICY_FAILED, read_policy, run_verify
-from quintain_controller.domain.gates import FEWEST_PAIRS, Interval, paired_bootstrap
+from quintain_cli import render
+from quintain_cli.commands.verify import LARGEST_SEED, POLICY_FAILED, read_policy, run_verify
+from quintain_cli.connect import Connection
+from quintain_cli.render import out
+from quintain_cli.target import Target, command
 
 
 def add_commands(app: typer.Typer) -> None:

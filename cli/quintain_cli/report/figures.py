@@ -10,8 +10,8 @@ from quintain.controller.v1 import controller_pb2 as pb
 from quintain.generator.v1 import generator_pb2
 from quintain.type.v1 import type_pb2
 from quintain.verifier.v1 import verifier_pb2
-from quintain_controller.cli.render import enum_name, number
-from quintain_controller.report.data import ReportData, ancestors, best_so_far
+from quintain_cli.render import enum_name, number
+from quintain_cli.report.data import ReportData, ancestors, best_so_far
 
 # Okabe and Ito's palette: told apart by the colour-blind.
 BEST, OTHER, BASELINE, BOUND, FAILED, HELD_OUT = "#0072B2", "#9AA5B1", "#555555", "#009E73", "#D55E00", "#CC79A7"

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from quintain.errors import FailedPrecondition
-from quintain_controller.cli import paths
+from quintain_cli.stack import paths
 
 SUPERVISOR = "supervisor"
 
@@ -58,7 +58,7 @@ def read() -> LocalStack | None:
     except (ValueError, TypeError, KeyError, AttributeError):
         raise FailedPrecondition(
             f"{state_file()} is not the state of a local stack any more: delete it, after stopping the supervisor "
-            "(python -m quintain_controller.cli.supervisor) if it runs"
+            "(python -m quintain_cli.stack.supervisor) if it runs"
         ) from None
 
 

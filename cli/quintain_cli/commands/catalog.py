@@ -11,10 +11,10 @@ from quintain.controller.v1 import controller_pb2
 from quintain.generator.v1 import generator_pb2
 from quintain.type.v1 import type_pb2
 from quintain.verifier.v1 import verifier_pb2
-from quintain_controller.cli import render
-from quintain_controller.cli.connect import Connection
-from quintain_controller.cli.render import out
-from quintain_controller.cli.target import Target, command
+from quintain_cli import render
+from quintain_cli.connect import Connection
+from quintain_cli.render import out
+from quintain_cli.target import Target, command
 
 AsJson = Annotated[bool, typer.Option("--json", help="One JSON line for each.")]
 

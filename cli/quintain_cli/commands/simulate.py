@@ -13,9 +13,9 @@ from quintain.errors import FailedPrecondition, InvalidArgument
 from quintain.plugins.inprocess import in_process
 from quintain.plugins.simulator import ENTRY_POINT_GROUP, Outcome, RunOptions, Scenario, ScenarioScore, Simulator
 from quintain.verifier.v1 import verifier_pb2
-from quintain_controller.cli import render
-from quintain_controller.cli.render import errors, out
-from quintain_controller.cli.verify import POLICY_FAILED, read_policy
+from quintain_cli import render
+from quintain_cli.commands.verify import POLICY_FAILED, read_policy
+from quintain_cli.render import errors, out
 
 PICTURES_GROUP = "quintain.pictures"
 

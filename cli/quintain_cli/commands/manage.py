@@ -13,10 +13,8 @@ from quintain.controller.v1 import controller_pb2 as pb
 from quintain.errors import InvalidArgument, NotFound
 from quintain.generator.v1 import generator_pb2
 from quintain.verifier.v1 import verifier_pb2
-from quintain_controller.cli import live, render
-from quintain_controller.cli.connect import Connection
-from quintain_controller.cli.render import errors, out
-from quintain_controller.cli.search import (
+from quintain_cli import live, render
+from quintain_cli.commands.search import (
     Candidates,
     Minutes,
     Tokens,
@@ -29,8 +27,10 @@ from quintain_controller.cli.search import (
     print_outcome,
     tell_detached,
 )
-from quintain_controller.cli.target import Target, command
-from quintain_controller.cli.verify import LARGEST_SEED
+from quintain_cli.commands.verify import LARGEST_SEED
+from quintain_cli.connect import Connection
+from quintain_cli.render import errors, out
+from quintain_cli.target import Target, command
 
 PAGE = 500
 

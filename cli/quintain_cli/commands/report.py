@@ -12,15 +12,15 @@ from quintain.controller.v1 import controller_pb2 as pb
 from quintain.errors import QuintainError
 from quintain.type.v1 import type_pb2
 from quintain.verifier.v1 import verifier_pb2
-from quintain_controller.cli import render
-from quintain_controller.cli.connect import Connection
-from quintain_controller.cli.manage import SearchId, get_candidate, list_candidates
-from quintain_controller.cli.render import errors, out
-from quintain_controller.cli.search import get_search
-from quintain_controller.cli.simulate import load_picture
-from quintain_controller.cli.target import Target, command
-from quintain_controller.cli.verify import run_verify
-from quintain_controller.report.data import ReportData, Timeline
+from quintain_cli import render
+from quintain_cli.commands.manage import SearchId, get_candidate, list_candidates
+from quintain_cli.commands.search import get_search
+from quintain_cli.commands.simulate import load_picture
+from quintain_cli.commands.verify import run_verify
+from quintain_cli.connect import Connection
+from quintain_cli.render import errors, out
+from quintain_cli.report.data import ReportData, Timeline
+from quintain_cli.target import Target, command
 
 Draw = Callable[[str, str], Any]
 
@@ -38,7 +38,7 @@ def report(
     ] = True,
 ) -> None:
     """Write a search's report: one HTML file that opens anywhere, also offline."""
-    from quintain_controller.report.page import render_report  # plotly takes a second to import
+    from quintain_cli.report.page import render_report  # plotly takes a second to import
 
     needs = ("controller", "verifier") if timelines else ("controller",)
     with Connection(target, *needs) as connection:

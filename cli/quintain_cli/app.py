@@ -11,7 +11,8 @@ import typer
 from quintain.errors import QuintainError
 from quintain.plugins.simulator import InvalidInput, SimulatorFault
 from quintain.service.settings import ConfigError
-from quintain_controller.cli import (
+from quintain_cli import render
+from quintain_cli.commands import (
     ablate,
     best,
     catalog,
@@ -19,7 +20,6 @@ from quintain_controller.cli import (
     compare,
     local,
     manage,
-    render,
     replay,
     report,
     search,

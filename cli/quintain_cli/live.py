@@ -16,9 +16,9 @@ from rich.table import Table
 from quintain.controller.v1 import controller_pb2 as pb
 from quintain.generator.v1 import generator_pb2
 from quintain.verifier.v1 import verifier_pb2
-from quintain_controller.cli import render
-from quintain_controller.cli.connect import FOREVER_SECONDS, Connection
-from quintain_controller.cli.render import out
+from quintain_cli import render
+from quintain_cli.connect import FOREVER_SECONDS, Connection
+from quintain_cli.render import out
 
 LAST_EVENTS = 8
 PLAIN_SECONDS = 10.0  # how often plain output says how far a search is

@@ -19,9 +19,9 @@ from typing import Annotated
 import typer
 
 from quintain.errors import FailedPrecondition, InvalidArgument, Unavailable
-from quintain_controller.cli import paths, state, supervisor
-from quintain_controller.cli.render import errors, out
-from quintain_controller.cli.stack import LOG_LINES_SHOWN
+from quintain_cli.render import errors, out
+from quintain_cli.stack import paths, state, supervisor
+from quintain_cli.stack.stack import LOG_LINES_SHOWN
 
 BASE_PORT = 7070
 _START_SECONDS = 60.0
@@ -81,7 +81,7 @@ def _alone(run: Path) -> Iterator[None]:
 
 def _start_supervisor(base_port: int, data: Path, log: Path | None) -> subprocess.Popen[bytes]:
     """`log` None: in the foreground."""
-    command = [sys.executable, "-m", "quintain_controller.cli.supervisor", str(base_port), str(data.resolve())]
+    command = [sys.executable, "-m", "quintain_cli.stack.supervisor", str(base_port), str(data.resolve())]
     environment = {**os.environ, "PYTHONUNBUFFERED": "1"}
     if log is None:
         return subprocess.Popen(command, env=environment)

@@ -24,7 +24,7 @@ import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from quintain.errors import Unavailable
-from quintain_controller.cli import launch, paths
+from quintain_cli.stack import launch, paths
 
 SERVICES = ("generator", "verifier", "controller")
 LOG_LINES_SHOWN = 15

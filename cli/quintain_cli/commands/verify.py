@@ -12,10 +12,10 @@ from rich.markup import escape
 from quintain.errors import Internal, InvalidArgument
 from quintain.type.v1 import type_pb2
 from quintain.verifier.v1 import verifier_pb2 as pb
-from quintain_controller.cli import render
-from quintain_controller.cli.connect import Connection
-from quintain_controller.cli.render import errors, out
-from quintain_controller.cli.target import Target, command
+from quintain_cli import render
+from quintain_cli.connect import Connection
+from quintain_cli.render import errors, out
+from quintain_cli.target import Target, command
 
 POLICY_FAILED = 1
 LARGEST_SEED = 2**64 - 1

@@ -18,9 +18,9 @@ from rich.text import Text
 from quintain.controller.v1 import controller_pb2 as pb
 from quintain.type.v1 import type_pb2
 from quintain.verifier.v1 import verifier_pb2
-from quintain_controller.cli import live, render
-from quintain_controller.report import figures
-from quintain_controller.report.data import ReportData, costs_by_backend
+from quintain_cli import live, render
+from quintain_cli.report import figures
+from quintain_cli.report.data import ReportData, costs_by_backend
 
 MOST_EVENTS = 300
 
@@ -37,7 +37,7 @@ class Section:
 def render_report(data: ReportData) -> str:
     """The whole file as text."""
     environment = Environment(
-        loader=PackageLoader("quintain_controller.report", "templates"), autoescape=True, undefined=StrictUndefined
+        loader=PackageLoader("quintain_cli.report", "templates"), autoescape=True, undefined=StrictUndefined
     )
     formatter = HtmlFormatter(style="default", cssclass="code")
     shown, seed = data.shown, data.seed

@@ -13,13 +13,14 @@ import typer
 from rich.markup import escape
 
 from quintain.errors import InvalidArgument
-from quintain_controller.cli import paths, render
-from quintain_controller.cli.connect import Connection
-from quintain_controller.cli.manage import SearchId
-from quintain_controller.cli.render import errors, out
-from quintain_controller.cli.stack import default_settings
-from quintain_controller.cli.target import Target, command
-from quintain_controller.cli.verify import VERIFY_SECONDS
+from quintain_cli import render
+from quintain_cli.commands.manage import SearchId
+from quintain_cli.commands.verify import VERIFY_SECONDS
+from quintain_cli.connect import Connection
+from quintain_cli.render import errors, out
+from quintain_cli.stack import paths
+from quintain_cli.stack.stack import default_settings
+from quintain_cli.target import Target, command
 
 if TYPE_CHECKING:
     from quintain_controller.usecases.replay import ReplayReport

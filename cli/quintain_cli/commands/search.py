@@ -15,11 +15,11 @@ from quintain.controller.v1 import controller_pb2 as pb
 from quintain.errors import FailedPrecondition, InvalidArgument, QuintainError
 from quintain.type.v1 import type_pb2
 from quintain.verifier.v1 import verifier_pb2
-from quintain_controller.cli import live, render
-from quintain_controller.cli.connect import Connection
-from quintain_controller.cli.render import errors, out
-from quintain_controller.cli.target import Target, command
-from quintain_controller.cli.verify import LARGEST_SEED, read_policy
+from quintain_cli import live, render
+from quintain_cli.commands.verify import LARGEST_SEED, read_policy
+from quintain_cli.connect import Connection
+from quintain_cli.render import errors, out
+from quintain_cli.target import Target, command
 
 SEARCH_FAILED = 1
 INTERRUPTED = 130

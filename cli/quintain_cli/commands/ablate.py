@@ -14,11 +14,10 @@ from rich.markup import escape
 
 from quintain.controller.v1 import controller_pb2 as pb
 from quintain.errors import FailedPrecondition, InvalidArgument, NotFound
-from quintain_controller.cli import live, render
-from quintain_controller.cli.compare import conclusion
-from quintain_controller.cli.connect import FOREVER_SECONDS, Connection
-from quintain_controller.cli.render import errors, out
-from quintain_controller.cli.search import (
+from quintain.statistics import Interval, paired_bootstrap
+from quintain_cli import live, render
+from quintain_cli.commands.compare import conclusion
+from quintain_cli.commands.search import (
     INTERRUPTED,
     Candidates,
     Minutes,
@@ -30,8 +29,9 @@ from quintain_controller.cli.search import (
     pause,
     resume_search,
 )
-from quintain_controller.cli.target import Target, command
-from quintain_controller.domain.gates import Interval, paired_bootstrap
+from quintain_cli.connect import FOREVER_SECONDS, Connection
+from quintain_cli.render import errors, out
+from quintain_cli.target import Target, command
 
 
 def add_commands(app: typer.Typer) -> None:

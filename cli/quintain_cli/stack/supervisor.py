@@ -1,6 +1,6 @@
 """The local stack's process: runs the three services, and Prometheus where it is installed, under honcho.
 
-``python -m quintain_controller.cli.supervisor BASE_PORT DATA_DIR``; started by `quintain up`. Prints the services' logs
+``python -m quintain_cli.stack.supervisor BASE_PORT DATA_DIR``; started by `quintain up`. Prints the services' logs
 with a prefix each. If one process ends, honcho ends all of them.
 """
 
@@ -15,7 +15,7 @@ import threading
 import time
 from pathlib import Path
 
-from quintain_controller.cli import launch, paths, stack, state
+from quintain_cli.stack import launch, paths, stack, state
 
 PORT_OFFSETS = {"controller": 0, "verifier": 1, "generator": 2}
 METRICS_OFFSET = 2000

@@ -20,10 +20,10 @@ from quintain.clients.controller import Controller
 from quintain.clients.generator import Generator
 from quintain.clients.verifier import Verifier
 from quintain.errors import InvalidArgument, Unavailable
-from quintain_controller.cli import state
-from quintain_controller.cli.render import errors
-from quintain_controller.cli.stack import SERVICES, Stack
-from quintain_controller.cli.target import Target, token
+from quintain_cli.render import errors
+from quintain_cli.stack import state
+from quintain_cli.stack.stack import SERVICES, Stack
+from quintain_cli.target import Target, token
 
 T = TypeVar("T")
 

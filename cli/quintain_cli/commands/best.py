@@ -11,12 +11,12 @@ import typer
 
 from quintain.controller.v1 import controller_pb2 as pb
 from quintain.errors import InvalidArgument
-from quintain_controller.cli import render
-from quintain_controller.cli.connect import Connection
-from quintain_controller.cli.manage import SearchId, get_candidate
-from quintain_controller.cli.render import errors
-from quintain_controller.cli.search import get_search
-from quintain_controller.cli.target import Target, command
+from quintain_cli import render
+from quintain_cli.commands.manage import SearchId, get_candidate
+from quintain_cli.commands.search import get_search
+from quintain_cli.connect import Connection
+from quintain_cli.render import errors
+from quintain_cli.target import Target, command
 
 EXPORTS_GROUP = "quintain.exports"
 OWN_FORMAT = "quintain"

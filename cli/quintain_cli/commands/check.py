@@ -10,11 +10,11 @@ from rich.markup import escape
 
 from quintain.clients.simulator import RemoteSimulator
 from quintain.conformance.simulator import CheckResult, check_simulator
-from quintain_controller.cli import render
-from quintain_controller.cli.connect import client_settings
-from quintain_controller.cli.render import errors, out
-from quintain_controller.cli.simulate import load_simulator
-from quintain_controller.cli.target import Target, command
+from quintain_cli import render
+from quintain_cli.commands.simulate import load_simulator
+from quintain_cli.connect import client_settings
+from quintain_cli.render import errors, out
+from quintain_cli.target import Target, command
 
 NOT_CONFORMING = 1
 

@@ -1,1 +1,0 @@
-"""The command line ``quintain``: a client of the three services, and the local stack that they run in."""

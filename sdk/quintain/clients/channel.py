@@ -18,6 +18,7 @@ from pydantic import Field
 
 from quintain.errors import Aborted, DeadlineExceeded, QuintainError, ResourceExhausted, Unavailable
 from quintain.wire.endpoints import ClientTls, Endpoint
+from quintain.wire.keepalive import client_keepalive
 from quintain.wire.status import from_rpc_error
 from quintain.wire.tracing import outgoing_metadata
 
@@ -55,7 +56,7 @@ def channel_arguments(settings: Endpoint) -> tuple[str, list[tuple[str, Any]], g
         ("grpc.service_config", json.dumps({"loadBalancingConfig": [{"round_robin": {}}]})),
         ("grpc.dns_min_time_between_resolutions_ms", 1000),
         ("grpc.max_reconnect_backoff_ms", 2000),
-        ("grpc.keepalive_time_ms", 30_000),
+        *client_keepalive(),
     ]
     credentials = None
     if settings.tls is not None:

@@ -19,6 +19,7 @@ from quintain.service.interceptors import Boundary
 from quintain.service.logs import get_logger, register_secret
 from quintain.service.settings import ConfigError, ServerSettings
 from quintain.wire.endpoints import split_address
+from quintain.wire.keepalive import server_keepalive
 from quintain.wire.tracing import configure_tracing
 
 READY = Gauge("quintain_ready", "1 while health says SERVING.", ["service"])
@@ -87,7 +88,7 @@ async def start_server(service: Service, settings: ServerSettings) -> RunningSer
     ConfigError for a file that is named and cannot be used."""
     token, credentials = _token(settings), _credentials(settings)
     await service.start()
-    server = grpc.aio.server(interceptors=[Boundary(service.name, token)], options=_options(settings))
+    server = grpc.aio.server(interceptors=[Boundary(service.name, token)], options=server_options(settings))
     health_servicer = health.aio.HealthServicer()
     names = list(service.register(server))
     health_pb2_grpc.add_HealthServicer_to_server(health_servicer, server)
@@ -176,17 +177,15 @@ def _read(key: str, path: Path) -> bytes:
         raise ConfigError(f"server.{key}: {path}: {error.strerror}") from None
 
 
-def _options(settings: ServerSettings) -> list[tuple[str, int]]:
+def server_options(settings: ServerSettings) -> list[tuple[str, int]]:
     age = int(settings.max_connection_age_seconds * 1000)
     return [
         ("grpc.so_reuseport", 0),
         ("grpc.max_receive_message_length", settings.max_message_bytes),
         ("grpc.max_send_message_length", settings.max_message_bytes),
+        # No grace after that age: a call may last as long as its deadline says, on the connection that it began on.
         ("grpc.max_connection_age_ms", age),
-        ("grpc.max_connection_age_grace_ms", int(settings.drain_seconds * 1000) + 600_000),
-        ("grpc.keepalive_time_ms", 30_000),
-        ("grpc.http2.min_recv_ping_interval_without_data_ms", 10_000),
-        ("grpc.keepalive_permit_without_calls", 1),
+        *server_keepalive(),
     ]
 
 

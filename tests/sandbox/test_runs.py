@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from quintain.plugins.simulator import FailureKind, InvalidInput, JsonValue, PolicyError, PolicyFailure
+from quintain.plugins.simulator import POLICY_MODULES, FailureKind, InvalidInput, JsonValue, PolicyError, PolicyFailure
 from quintain_verifier.sandbox import run as run_module
 from quintain_verifier.sandbox.jail import Jail
 from quintain_verifier.sandbox.limits import MIB, MIN_LIMITS, Limits
@@ -37,6 +37,15 @@ def test_a_policy_answers_and_asks_back(jail: Jail) -> None:
     assert run.usage.killed_by == ""
     assert run.usage.max_rss_bytes > 5 * MIB
     assert 0 < run.usage.cpu_seconds < 1
+
+
+def test_the_modules_that_a_policy_may_import_are_there_and_others_are_said_not_to_be(jail: Jail) -> None:
+    imports = "".join(f"import {name}\n" for name in POLICY_MODULES)
+    assert ask_once(jail, imports + "def act(o):\n    return csv.reader(['a,b']).__next__()") == ["a", "b"]
+    for missing in ("sqlite3", "numpy", "json.tool"):
+        said = failure(jail, f"def act(o):\n    import {missing}\n")
+        assert said.message.startswith(f"ModuleNotFoundError: No module named {missing!r} here. A policy may import")
+        assert all(name in said.message for name in ("pathlib", "collections", "math"))
 
 
 def test_every_run_is_a_fresh_process(jail: Jail) -> None:

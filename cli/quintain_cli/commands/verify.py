@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tomllib
 from pathlib import Path
 from typing import Annotated
 
@@ -34,7 +35,8 @@ def verify(
         list[str] | None, typer.Option(help="A scenario by name, or a scenario.toml file; may be repeated.")
     ] = None,
     trace: Annotated[
-        list[Path] | None, typer.Option(help="A trace file that the scenario files name; may be repeated.")
+        list[Path] | None,
+        typer.Option(help="A trace that lies elsewhere than beside the scenario file that names it; may be repeated."),
     ] = None,
     simulator: Annotated[str, typer.Option(help="The simulator.")] = "faas",
     objective: Annotated[str, typer.Option(help="Empty: the suite's own.")] = "",
@@ -84,20 +86,40 @@ def read_policy(path: Path) -> str:
 
 
 def add_scenarios(request: pb.VerifyRequest, scenarios: list[str], traces: list[Path]) -> None:
-    """Names go into the request as they are, files with the traces beside them."""
+    """Names go into the request as they are, files with the traces given and those beside them that they name."""
     files = [pb.File(name=path.name, content=_read(path, "trace")) for path in traces]
     for text in scenarios:
         path = Path(text)
         if path.suffix == ".toml" or path.is_file():
             scenario_file = pb.File(name="scenario.toml", content=_read(path, "scenario"))
             name = path.parent.resolve().name if path.name == "scenario.toml" else path.stem
-            request.inline_scenarios.add(name=name, files=[scenario_file, *files])
+            beside = _named_beside(path, scenario_file.content, {file.name for file in files})
+            request.inline_scenarios.add(name=name, files=[scenario_file, *files, *beside])
         else:
             request.scenarios.append(text)
     if traces and not request.inline_scenarios:
         if scenarios:
             raise InvalidArgument.of("trace", "a trace needs a scenario file (--scenario scenario.toml) beside it")
         request.inline_scenarios.add(name=traces[0].name.partition(".")[0], files=files)
+
+
+def _named_beside(path: Path, content: bytes, given: set[str]) -> list[pb.File]:
+    """The files in the scenario file's folder whose names it holds as a text, but those that were `given`."""
+    try:
+        values: list[object] = [tomllib.loads(content.decode())]
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError):
+        return []  # the simulator says what is wrong with it
+    named = set()
+    while values:
+        value = values.pop()
+        if isinstance(value, dict):
+            values += value.values()
+        elif isinstance(value, list):
+            values += value
+        elif isinstance(value, str) and value == Path(value).name and value not in given:
+            named.add(value)
+    beside = [path.parent / name for name in sorted(named)]
+    return [pb.File(name=file.name, content=_read(file, "scenario")) for file in beside if file.is_file()]
 
 
 def _read(path: Path, field: str) -> bytes:

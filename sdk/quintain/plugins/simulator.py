@@ -142,6 +142,19 @@ class LoadGuest(Protocol):
 
 POLICY_FILENAME = "policy.py"
 
+# The part of the standard library that a policy may import, with what is built into the interpreter: nothing can be
+# loaded once a policy's process is locked down, so these are loaded before.
+POLICY_MODULES = (
+    "__future__", "_strptime", "abc", "argparse", "array", "ast", "base64", "binascii", "bisect", "builtins",
+    "calendar", "cmath", "codecs", "collections", "collections.abc", "colorsys", "configparser", "contextlib",
+    "contextvars", "copy", "copyreg", "csv", "dataclasses", "datetime", "decimal", "difflib", "enum", "errno",
+    "fnmatch", "fractions", "functools", "gc", "graphlib", "hashlib", "heapq", "html", "inspect", "io", "itertools",
+    "json", "keyword", "logging", "math", "numbers", "operator", "os", "os.path", "pathlib", "pickle",
+    "pprint", "queue", "random", "re", "reprlib", "sched", "secrets", "shlex", "stat", "statistics", "string",
+    "struct", "sys", "textwrap", "threading", "time", "timeit", "tokenize", "traceback", "types", "typing",
+    "unicodedata", "uuid", "warnings", "weakref", "zlib",
+)  # fmt: skip
+
 
 # --------------------------------------------------------------------------------------------- what a simulator offers
 
@@ -241,7 +254,7 @@ class Description:
     name: str
     title: str
     build: str  # digest of the simulator's code and data: part of every verdict's identity
-    policy_guide: str  # the system, the policy interface, pitfalls, a minimal example
+    policy_guide: str  # the system, the policy interface, pitfalls, a minimal example; nothing of single scenarios
     required_definitions: tuple[RequiredDefinition, ...]
     objectives: tuple[Objective, ...]
     suites: tuple[str, ...]
@@ -251,6 +264,9 @@ class Description:
     # Names for RunOptions.calling_mode; the first is the most literal one (every step asks the policy), in which a
     # verdict is confirmed. Empty: there is one way only.
     calling_modes: tuple[str, ...] = ()
+    # What is known of the built-in scenarios: sizes and scores measured on them. A search may leave it out, so that
+    # what it finds is its backend's own.
+    hints: str = ""
 
 
 # ----------------------------------------------------------------------------------------------------- what a run gives

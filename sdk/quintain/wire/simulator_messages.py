@@ -162,6 +162,7 @@ def description_message(description: Description) -> type_pb2.SimulatorDescripti
         descriptors=[type_pb2.Descriptor(metric=d.metric, edges=d.edges) for d in description.descriptors],
         grammar=description.grammar,
         calling_modes=description.calling_modes,
+        hints=description.hints,
     )
 
 
@@ -184,6 +185,7 @@ def description_from(message: type_pb2.SimulatorDescription) -> Description:
         descriptors=tuple(Descriptor(d.metric, tuple(d.edges)) for d in message.descriptors),
         grammar=message.grammar,
         calling_modes=tuple(message.calling_modes),
+        hints=message.hints,
     )
 
 

@@ -77,6 +77,8 @@ def _metrics(result: RunResult, params: Params) -> dict[str, float]:
         "query_completion_share": query.completion_count / query.arrival_count if query.arrival_count else 1.0,
         "suspensions_per_assignment": stats.suspensions / max(1, stats.assignments),
         "simulated_seconds": result.ended_tick / params.ticks_per_second,
+        # only where a trace used one id for two pipelines at a time
+        **({"pipelines_replaced": stats.pipelines_replaced} if stats.pipelines_replaced else {}),
     }
 
 

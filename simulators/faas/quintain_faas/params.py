@@ -10,20 +10,10 @@ from typing import Any
 
 from quintain.plugins.simulator import InvalidInput, JsonValue
 
-# Eudoxia's keys that choose its own scheduler or a remote one: accepted in a mapping, without meaning here.
-IGNORED_KEYS = frozenset({"scheduler_algo", "rest_scheduler_addr", "rest_poll_interval"})
-
-# What a real scheduler may know. Everything else (the seed, the workload's parameters, the horizon) stays outside.
-VISIBLE_TO_POLICY = (
-    "num_pools",
-    "cpus_per_pool",
-    "ram_gb_per_pool",
-    "ticks_per_second",
-    "multi_operator_containers",
-    "allow_memory_overcommit",
-    "max_job_seconds",
-    "estimator_algo",
-)
+# Eudoxia's keys that choose its own scheduler or a remote one: accepted in a mapping, without meaning here. A policy
+# sees the remote one's defaults.
+REMOTE_DEFAULTS: Mapping[str, JsonValue] = {"rest_scheduler_addr": "localhost:8080", "rest_poll_interval": 1.0}
+IGNORED_KEYS = frozenset({"scheduler_algo", *REMOTE_DEFAULTS})
 
 MAX_CAPACITY = 10**9
 MAX_POOLS = 100_000
@@ -125,7 +115,9 @@ class Params:
         return int(self.max_job_seconds * self.ticks_per_second)
 
     def visible_to_policy(self) -> dict[str, JsonValue]:
-        return {name: getattr(self, name) for name in VISIBLE_TO_POLICY} | dict(self.policy_params)
+        """What ``scheduler.params`` holds: all parameters, as in Eudoxia, where only `scheduler_algo` is left out."""
+        own = {field.name: getattr(self, field.name) for field in fields(self) if field.name != "policy_params"}
+        return own | dict(REMOTE_DEFAULTS) | dict(self.policy_params)
 
 
 def _check_type(name: str, wanted: str, value: object) -> None:

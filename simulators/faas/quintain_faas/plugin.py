@@ -100,6 +100,7 @@ def _description() -> Description:
         descriptors=DESCRIPTORS,
         grammar=grammar_json(),
         calling_modes=("every_tick", "fixed_point", "guard"),
+        hints=(package / "hints.md").read_text(encoding="utf-8"),
     )
 
 

@@ -31,7 +31,8 @@ class Statistics:
     `p99_latency` is a container's life in seconds, NaN if none has exited. Percentages are means over samples taken
     once per simulated second. `failure_error_counts` has the keys ``OOM`` and ``timeout`` where they happened.
     `*_seconds_allocated` integrate what containers hold (suspended ones while they still hold it);
-    `ram_gb_seconds_consumed` integrates the pools' consumed totals by the once-a-second samples.
+    `ram_gb_seconds_consumed` integrates the pools' consumed totals by the once-a-second samples. `pipelines_replaced`:
+    a pipeline arrived whose id an unfinished one had, so that the older one counts as neither completed nor timed out.
     """
 
     pipelines_created: int
@@ -51,6 +52,7 @@ class Statistics:
     cpu_seconds_allocated: float
     ram_gb_seconds_allocated: float
     ram_gb_seconds_consumed: float
+    pipelines_replaced: int = 0
 
     def by_class(self) -> dict[str, ClassStatistics]:
         return {

@@ -127,6 +127,34 @@ def test_a_trace_travels_with_its_scenario_file(
     }
 
 
+def test_what_a_scenario_file_names_is_found_beside_it(
+    services: str, quintain: Run, verifier: FakeVerifier, policy: str, tmp_path: Path
+) -> None:
+    (tmp_path / "scenario.toml").write_text('description = "mine"\n[workload]\ntrace = "a.csv"\n')
+    (tmp_path / "a.csv").write_text("beside")
+    (tmp_path / "b.csv").write_text("not named")
+    quintain("verify", policy, "--scenario", str(tmp_path / "scenario.toml"))
+    (inline,) = verifier.requests[0].inline_scenarios
+    assert {file.name: file.content for file in inline.files} == {
+        "scenario.toml": (tmp_path / "scenario.toml").read_bytes(),
+        "a.csv": b"beside",
+    }
+
+
+def test_a_trace_that_is_given_goes_before_the_one_beside_the_scenario(
+    services: str, quintain: Run, verifier: FakeVerifier, policy: str, tmp_path: Path
+) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere" / "a.csv").write_text("given")
+    (tmp_path / "a.csv").write_text("beside")
+    (tmp_path / "mine.toml").write_text('[workload]\ntrace = "a.csv"\n')
+    quintain(
+        "verify", policy, "--scenario", str(tmp_path / "mine.toml"), "--trace", str(tmp_path / "elsewhere" / "a.csv")
+    )
+    (inline,) = verifier.requests[0].inline_scenarios
+    assert [file.content for file in inline.files if file.name == "a.csv"] == [b"given"]
+
+
 def test_nobody_at_the_address_is_said_at_once(quintain: Run, policy: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("quintain_cli.connect._REACH_SECONDS", 0.2)
     ran = quintain("verify", policy, "--suite", "smoke", "--address", "127.0.0.1:1")

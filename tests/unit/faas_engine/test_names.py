@@ -31,10 +31,31 @@ def test_every_name_of_the_policy_interface_is_there_and_means_what_it_should(ca
 
 
 def test_parameters_of_the_policys_own_are_passed_through_to_it() -> None:
-    source = policy("return [], []", init="assert s.params['share'] == 0.25 and 'random_seed' not in s.params")
+    source = policy("return [], []", init="assert s.params['share'] == 0.25")
     values = {"duration": 2, "ticks_per_second": 10, "share": 0.25, "scheduler_algo": "test"}
     assert simulate(source, values, Workload.from_trace_text(TWO_STEPS)).failure is None
     assert simulate_on(source, params=PARAMS).failure is not None
+
+
+EUDOXIAS_PARAMETERS = {
+    "duration", "ticks_per_second", "waiting_seconds_mean", "num_pipelines", "num_operators", "num_segs",
+    "interactive_prob", "query_prob", "batch_prob", "dag_linear_prob", "dag_branch_in_prob", "dag_branch_out_prob",
+    "cpu_io_ratio", "rest_scheduler_addr", "rest_poll_interval", "num_pools", "cpus_per_pool", "ram_gb_per_pool",
+    "multi_operator_containers", "allow_memory_overcommit", "random_seed", "max_job_seconds", "estimator_algo",
+    "noisy_estimator_sigma",
+}  # fmt: skip
+
+
+def test_a_policy_finds_all_parameters_but_the_schedulers_name() -> None:
+    source = policy(
+        "return [], []",
+        init=f"""
+        assert set(s.params) == {EUDOXIAS_PARAMETERS!r}
+        assert s.params["duration"] == 20 and type(s.params["duration"]) is int
+        """,
+    )
+    result = simulate_on(source)
+    assert result.failure is None
 
 
 def test_what_looks_like_a_misspelt_parameter_is_refused() -> None:

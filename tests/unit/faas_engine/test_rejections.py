@@ -64,6 +64,24 @@ def test_a_broken_rule_is_named_with_its_tick(rule: str, source: str, tick: int)
     assert result.failure.time_seconds == tick / 10
 
 
+def test_an_excess_that_only_rounding_made_is_said_to_be_one() -> None:
+    def message(sizes: str, change: dict[str, Any]) -> str:
+        source = policy(
+            READY + f"return [], [Assignment([op], 1, r, Priority.QUERY, 0, '') for op, r in zip(ops, {sizes})]"
+        )
+        trace = HEADER + "\n" + "".join(f"{'p1,0.2,QUERY' if i == 0 else 'p1,,'},o{i},,1,const,1,0\n" for i in range(3))
+        result = simulate_on(source, trace, params=replace(PARAMS, **change))
+        assert result.failure is not None
+        assert result.failure.rule == "over_allocated_ram"
+        return result.failure.message
+
+    rounding = message("[0.1, 0.2, 0.0001]", {"ram_gb_per_pool": 0.3001})
+    assert "0.30010000000000003 GB assigned, 0.3001 available" in rounding
+    assert "Only rounding parts them" in rounding
+    assert "whole numbers" in rounding
+    assert "rounding" not in message("[16, 16, 0.001]", {})
+
+
 def test_a_container_takes_one_operator_where_it_must() -> None:
     source = policy(READY + "return [], [Assignment(ops, 1, 8, Priority.QUERY, 0, '')]")
     assert simulate_on(source).failure is None

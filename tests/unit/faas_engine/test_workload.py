@@ -18,6 +18,7 @@ from quintain_faas.workload.model import visiting_order
 
 from .policies import HEADER, PARAMS, TWO_STEPS, policy, simulate_on
 
+ROW = "p1,0,QUERY,a,,1,const,,1"
 GREEDY = policy(
     """
     if not results and not pipelines: return [], []
@@ -59,6 +60,11 @@ GREEDY = policy(
         ("p1,0,QUERY,a,,1,const,1", "t.csv:2:storage_read_gb", "8 fields"),
         ("p1,0,QUERY,a,,1,const,,1,2", "t.csv:2:storage_read_gb", "10 fields"),
         ('p1,0,QUERY,"a\nb",,1,const,,x', "t.csv:3:storage_read_gb", "'x'"),
+        (
+            f"{ROW}\np2,1,QUERY,a,,1,const,,1\np1,,,b,a,1,const,,1",
+            "t.csv:4:pipeline_id",
+            "'p1' names the pipeline of line 2",
+        ),
     ],
 )
 def test_a_broken_row_is_named_by_line_and_column(rows: str, field: str, says: str) -> None:
@@ -163,6 +169,14 @@ def test_a_repeated_pipeline_takes_the_place_of_its_forerunner() -> None:
     result = simulate_on(GREEDY.replace("16", "1"), trace=trace)
     assert result.failure is None
     assert result.stats.pipelines_query.latencies_ticks == (9, 19)
+    assert result.stats.pipelines_replaced == 1
+
+
+def test_an_id_that_returns_after_its_pipeline_has_completed_is_another_pipeline() -> None:
+    trace = f"{HEADER}\n{ROW}\np2,1,QUERY,a,,1,const,,1\np1,9,QUERY,a,,1,const,,1\n"
+    stats = simulate_on(GREEDY, trace=trace).stats
+    assert (stats.pipelines_query.arrival_count, stats.pipelines_query.completion_count) == (3, 3)
+    assert stats.pipelines_replaced == 0
 
 
 def test_parameters_are_checked_by_name() -> None:

@@ -83,14 +83,22 @@ def median_on_the_reference(run_policy: Any, source: str) -> float:
     return statistics.median(score.value for score in scores)
 
 
-def test_the_guides_figures_are_measured(run_policy: Any) -> None:
-    guide = simulator.describe().policy_guide
+def test_the_hints_figures_are_measured(run_policy: Any) -> None:
+    hints = " ".join(simulator.describe().hints.split())
     priority = median_on_the_reference(run_policy, run_policy.baselines["priority"])
     one_size = median_on_the_reference(run_policy, packs(cpu=6, ram=55))
-    assert f"`priority` baseline) {priority:.2f};" in guide
-    assert f"the one size that every operator fits into {one_size:.2f};" in guide
+    assert f"`priority` baseline) {priority:.2f};" in hints
+    assert f"the one size that every operator fits into {one_size:.2f};" in hints
     one, four = (run_policy(packs(cpu, 45), "T6_deadlines_101").metrics["throughput"] for cpu in (1, 4))
-    assert f"`T6_deadlines_101` {one:.2f} with one CPU each, {four:.2f} with four" in guide
+    assert f"`T6_deadlines_101`, {one:.2f} with one CPU each, {four:.2f} with four" in hints
+
+
+def test_the_guide_teaches_the_system_and_no_scenario() -> None:
+    description = simulator.describe()
+    names = {e.scenario for suite in description.suites for e in simulator.suite(suite).entries}
+    words = set(re.findall(r"[\w-]+", description.policy_guide))
+    assert not words & names
+    assert "experiment" not in words
 
 
 def test_an_outcome_has_what_objectives_and_descriptors_need(run_policy: Any) -> None:

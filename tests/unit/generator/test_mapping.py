@@ -28,7 +28,7 @@ descriptions = st.builds(
     required_definitions=st.tuples(st.builds(RequiredDefinition, text, text, text)),
     objectives=st.tuples(objectives), suites=st.tuples(text),
     baselines=st.tuples(st.builds(Baseline, text, text, text)),
-    descriptors=st.tuples(st.builds(Descriptor, text, st.tuples(number, number))), grammar=text,
+    descriptors=st.tuples(st.builds(Descriptor, text, st.tuples(number, number))), grammar=text, hints=text,
 )  # fmt: skip
 tasks = st.builds(
     Task,

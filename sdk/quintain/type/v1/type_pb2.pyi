@@ -284,14 +284,19 @@ class SimulatorDescription(_message.Message):
     DESCRIPTORS_FIELD_NUMBER: _builtins.int
     GRAMMAR_FIELD_NUMBER: _builtins.int
     CALLING_MODES_FIELD_NUMBER: _builtins.int
+    HINTS_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     title: _builtins.str
     build: _builtins.str
     """Digest of the simulator's code and data; part of every verdict's identity."""
     policy_guide: _builtins.str
-    """Markdown: the system, the policy interface, pitfalls, an example."""
+    """Markdown: the system, the policy interface, pitfalls, an example. Nothing about single scenarios."""
     grammar: _builtins.str
     """JSON grammar for the offline backend; empty if the simulator offers none."""
+    hints: _builtins.str
+    """Markdown: what is known of the built-in scenarios (sizes and scores measured on them). A prompt may leave it out, so
+    that what a search finds is its backend's own. May be empty.
+    """
     @_builtins.property
     def required_definitions(self) -> _containers.RepeatedCompositeFieldContainer[Global___RequiredDefinition]: ...
     @_builtins.property
@@ -320,10 +325,11 @@ class SimulatorDescription(_message.Message):
         descriptors: _abc.Iterable[Global___Descriptor] | None = ...,
         grammar: _builtins.str = ...,
         calling_modes: _abc.Iterable[_builtins.str] | None = ...,
+        hints: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["baselines", b"baselines", "build", b"build", "calling_modes", b"calling_modes", "descriptors", b"descriptors", "grammar", b"grammar", "name", b"name", "objectives", b"objectives", "policy_guide", b"policy_guide", "required_definitions", b"required_definitions", "suites", b"suites", "title", b"title"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["baselines", b"baselines", "build", b"build", "calling_modes", b"calling_modes", "descriptors", b"descriptors", "grammar", b"grammar", "hints", b"hints", "name", b"name", "objectives", b"objectives", "policy_guide", b"policy_guide", "required_definitions", b"required_definitions", "suites", b"suites", "title", b"title"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -126,6 +126,7 @@ def _description_from(simulator: type_pb2.SimulatorDescription) -> Description:
         baselines=tuple(Baseline(b.name, b.description, b.source) for b in simulator.baselines),
         descriptors=tuple(Descriptor(d.metric, tuple(d.edges)) for d in simulator.descriptors),
         grammar=simulator.grammar,
+        hints=simulator.hints,
     )
 
 

@@ -100,6 +100,7 @@ def _description_to(simulator: Description) -> type_pb2.SimulatorDescription:
         ],
         descriptors=[type_pb2.Descriptor(metric=d.metric, edges=d.edges) for d in simulator.descriptors],
         grammar=simulator.grammar,
+        hints=simulator.hints,
     )
 
 

@@ -19,6 +19,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from quintain.plugins.simulator import POLICY_MODULES
 from quintain_verifier.sandbox.faults import SandboxFault
 from quintain_verifier.sandbox.inside import boot
 from quintain_verifier.sandbox.inside.control import EXITED, FORK, FORKED, HELLO_BYTES, KILL, NOTICE, REQUEST
@@ -60,6 +61,7 @@ class ForkServer:
         self._config = {
             "roots": {name: list(folders) for name, folders in roots.items()},
             "guest_modules": list(guest_modules),
+            "policy_modules": POLICY_MODULES,
             "confine": confine,
         }
         self._hash_seed = hash_seed

@@ -36,6 +36,7 @@ class Collector:
         self._params = params
         self._total_ram = params.num_pools * params.ram_gb_per_pool
         self.created = 0
+        self.replaced = 0
         self.assignments = 0
         self.suspensions = 0
         self.failure_counts: dict[str, int] = {}
@@ -152,6 +153,7 @@ class Collector:
             cpu_seconds_allocated=self._cpu_ticks / tps,
             ram_gb_seconds_allocated=self._ram_ticks / tps,
             ram_gb_seconds_consumed=float(exact_sum(self._consumed)) * self._total_ram / 100.0,
+            pipelines_replaced=self.replaced,
         )
 
     def _priority(self, name: str) -> ClassStatistics:

@@ -155,6 +155,7 @@ class Simulation:
             older = self._outstanding.get(spec.id)
             if older is not None:
                 pipeline.rank = older.rank
+                self.collector.replaced += 1
             self._outstanding[spec.id] = pipeline
             self._owners.extend([pipeline] * len(spec.operators))
             if pipeline.deadline is not None:

@@ -10,6 +10,7 @@ import heapq
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from quintain.plugins.simulator import PolicyError
 from quintain_faas.engine.collector import Collector
 from quintain_faas.engine.container import COMPLETES, OUTGROWS, STARTS, Container, Timings
 from quintain_faas.engine.curve import ReadingCurve
@@ -36,6 +37,8 @@ NO_CONTAINER = -1
 
 # How near (relatively) a bound may come to the capacity before totals are followed exactly. Far above rounding errors.
 MARGIN = 1e-6
+# Of a pool's capacity: an excess so small comes from adding fractions, not from wanting more.
+ROUNDING = 1e-9
 
 
 @dataclass(slots=True)
@@ -171,13 +174,9 @@ class Pool:
             ram += assignment.ram
         params = self._shared.params
         if cpu > self.available_cpu:
-            raise rejected(
-                "over_allocated_cpu", f"pool {self.number}: {cpu} cpus assigned, {self.available_cpu} available"
-            )
+            raise self._over_allocated("over_allocated_cpu", "cpus", cpu, self.available_cpu)
         if ram > self.available_ram and not params.allow_memory_overcommit:
-            raise rejected(
-                "over_allocated_ram", f"pool {self.number}: {ram} GB assigned, {self.available_ram} available"
-            )
+            raise self._over_allocated("over_allocated_ram", "GB", ram, self.available_ram)
         fresh = []
         for assignment in assignments:
             if not params.multi_operator_containers and len(assignment.operators) != 1:
@@ -200,6 +199,16 @@ class Pool:
             fresh.append(container)
         self._shared.outbox.changed_pools.add(self.number)
         return fresh
+
+    def _over_allocated(self, rule: str, unit: str, assigned: int | float, available: int | float) -> PolicyError:
+        message = f"pool {self.number}: {assigned} {unit} assigned, {available} available"
+        capacity = self.capacity_cpu if unit == "cpus" else self.capacity_ram
+        if assigned - available <= ROUNDING * capacity:
+            message += (
+                f". Only rounding parts them: fractions of {unit} were added or taken off one by one; assign whole "
+                "numbers, or round down"
+            )
+        return rejected(rule, message)
 
     def _release(self, tick: int, released: list[Container]) -> None:
         """Ends of suspensions, in the order in which they were suspended."""

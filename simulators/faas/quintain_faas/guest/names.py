@@ -134,7 +134,7 @@ def namespace(registry: Registry) -> dict[str, Any]:
         if name != "eudoxia" and not name.startswith("eudoxia."):
             return builtins.__import__(name, globals, locals, fromlist or (), 0)
         if name not in modules:
-            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+            raise ModuleNotFoundError(f"No module named {name!r}; there are: {', '.join(modules)}", name=name)
         return modules[name] if fromlist else modules["eudoxia"]
 
     scope: dict[str, Any] = {

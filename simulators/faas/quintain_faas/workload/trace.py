@@ -29,6 +29,7 @@ class _Parser:
         self._strict = strict
         self._line = 1
         self._interned: dict[OperatorSpec, OperatorSpec] = {}
+        self._first_lines: dict[str, int] = {}  # of each pipeline id
 
     def parse(self, text: str) -> tuple[PipelineSpec, ...]:
         reader = csv.reader(io.StringIO(text, newline=""))
@@ -76,6 +77,13 @@ class _Parser:
     def _pipeline(self, rows: list[dict[str, str]], lines: list[int], earlier: list[PipelineSpec]) -> PipelineSpec:
         first = rows[0]
         self._line = lines[0]
+        before = self._first_lines.setdefault(first["pipeline_id"], lines[0])
+        if before != lines[0] and not first["arrival_seconds"].strip():
+            raise self._error(
+                "pipeline_id",
+                f"{_short(first['pipeline_id'])} names the pipeline of line {before}, but other rows stand between; "
+                "the rows of a pipeline stand together",
+            )
         arrival = self._arrival(first["arrival_seconds"].strip(), earlier)
         priority = first["priority"].strip()
         if priority not in PRIORITIES:

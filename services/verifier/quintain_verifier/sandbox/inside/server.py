@@ -31,15 +31,17 @@ from quintain_verifier.sandbox.inside.control import (
 from quintain_verifier.sandbox.inside.session import Channel, Session
 from quintain_verifier.sandbox.inside.syscalls import MACHINE
 
-# what a policy may import: nothing can be loaded after the lock-down
-STANDARD_MODULES = (
-    "__future__", "_strptime", "abc", "array", "base64", "binascii", "bisect", "builtins", "calendar", "cmath",
-    "collections", "collections.abc", "contextlib", "copy", "dataclasses", "datetime", "decimal", "enum",
-    "fractions", "functools", "graphlib", "hashlib", "heapq", "inspect", "itertools", "json", "keyword", "linecache",
-    "logging", "math", "numbers", "operator", "pprint", "queue", "random", "re", "reprlib", "secrets", "statistics",
-    "string", "struct", "sys", "textwrap", "threading", "time", "timeit", "traceback", "types", "typing", "unicodedata",
-    "uuid", "warnings", "weakref", "zlib",
-)  # fmt: skip
+
+class NothingMore:
+    """Meta path finder behind all others: says what there is to an import that found nothing."""
+
+    def __init__(self, policy_modules: Sequence[str]) -> None:
+        self._there = ", ".join(name for name in policy_modules if not name.startswith("_"))
+
+    def find_spec(self, name: str, path: object = None, target: object = None) -> NoReturn:
+        raise ModuleNotFoundError(
+            f"No module named {name!r} here. A policy may import of the standard library: {self._there}", name=name
+        )
 
 
 class ForkServer:
@@ -187,10 +189,11 @@ def main(config: dict[str, Any]) -> None:
     preferred_in_oom = config["confine"] and _prefer_in_oom()  # before _harden: see there
     if config["confine"]:
         _harden(config["parent"])
-    problem = _import((*STANDARD_MODULES, *config["guest_modules"]))
+    problem = _import((*config["policy_modules"], *config["guest_modules"]))
     control.sendall(json.dumps({"problem": problem[: HELLO_BYTES // 8]}).encode() + b"\n")
     if problem:
         sys.exit(1)
+    sys.meta_path.append(NothingMore(config["policy_modules"]))
     gc.collect()
     gc.freeze()  # children share these pages for ever
     ForkServer(control, confine=config["confine"], preferred_in_oom=preferred_in_oom).serve()

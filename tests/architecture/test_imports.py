@@ -23,6 +23,7 @@ PACKAGES = {
     "quintain_controller": ROOT / "services/controller",
     "quintain_cli": ROOT / "cli",
     "quintain_faas": ROOT / "simulators/faas",
+    "quintain_spot_deadline": ROOT / "simulators/spot_deadline",
     "cache_eviction": ROOT / "examples/simulators/cache_eviction",
 }
 # Contract -> module that breaks it when it imports the other.
@@ -102,6 +103,8 @@ def outside(package: str, allowed: set[str], without: frozenset[str] = frozenset
     [
         ("quintain_faas.guest", {"quintain_faas.protocol"}),
         ("quintain_faas.protocol", set()),
+        ("quintain_spot_deadline.guest", {"quintain_spot_deadline.rules"}),
+        ("quintain_spot_deadline.rules", set()),
         ("cache_eviction.guest", set()),
         ("quintain_verifier.sandbox.inside", set()),
     ],

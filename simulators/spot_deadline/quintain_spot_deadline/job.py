@@ -1,0 +1,63 @@
+"""Jobs as the public table has them, and what makes a job and a window possible at all."""
+
+from __future__ import annotations
+
+import math
+
+from quintain.plugins.simulator import InvalidInput
+from quintain_spot_deadline.engine import Window
+from quintain_spot_deadline.rules import Job
+
+GAP, DURATION = 600, 172_800  # seconds: ticks of ten minutes, 48 h of work
+SPOT_PRICE, ON_DEMAND_PRICE = 0.9731, 3.06  # dollars an hour
+DEADLINES = (187_200, 252_000)  # seconds: 52 h and 70 h
+OVERHEADS = (72, 180, 360)  # seconds
+MAX_SECONDS = 10**9
+
+
+def job(
+    *,
+    overhead: int,
+    deadline: int,
+    duration: int = DURATION,
+    gap: int = GAP,
+    spot_price: float = SPOT_PRICE,
+    on_demand_price: float = ON_DEMAND_PRICE,
+) -> Job:
+    """Seconds and dollars an hour; what is not given is as in the public table."""
+    return Job(gap, duration, deadline, overhead, spot_price, on_demand_price)
+
+
+def checked_window(place: str, window: Window) -> Window:
+    """Return `window`. Raises InvalidInput, with `place`, if its job cannot be done or its series ends too early."""
+    job = window.job
+    for name, least in (("gap", 1), ("duration", 1), ("deadline", 1), ("overhead", 0)):
+        value = getattr(job, name)
+        if not least <= value <= MAX_SECONDS:
+            raise InvalidInput(place, f"{name} is {value} s; must be from {least} to {MAX_SECONDS}")
+    if job.deadline % job.gap:
+        raise InvalidInput(place, f"the deadline of {job.deadline} s is no whole number of ticks of {job.gap} s")
+    if job.deadline < job.duration + job.overhead:
+        raise InvalidInput(
+            place,
+            f"the deadline of {job.deadline} s is shorter than the work and one launch:"
+            f" {job.duration} + {job.overhead} s; nobody could keep it",
+        )
+    for name in ("spot_price", "on_demand_price"):
+        price = getattr(job, name)
+        if not (math.isfinite(price) and 0 < price <= 1e6):
+            raise InvalidInput(place, f"{name} is {price}; must be dollars an hour, above 0")
+    if job.spot_price >= job.on_demand_price:
+        raise InvalidInput(
+            place, f"spot costs {job.spot_price} and on-demand {job.on_demand_price}: there is no choice to make"
+        )
+    if unknown := sorted(set(window.available) - {"0", "1"}):
+        raise InvalidInput(place, f"the series holds {unknown[0]!r}; a tick is 1 (spot exists) or 0 (gone)")
+    ticks_needed = job.deadline // job.gap + 2 + -(-job.overhead // job.gap)  # a forced run may be late by its launch
+    if len(window.available) < ticks_needed:
+        raise InvalidInput(
+            place,
+            f"the window of {len(window.available)} ticks is shorter than the deadline: {ticks_needed} ticks are needed"
+            f" for one of {job.deadline} s",
+        )
+    return window

@@ -15,8 +15,8 @@ from concurrent.futures import ThreadPoolExecutor
 from itertools import product
 from operator import truediv
 
+from quintain.plugins.doors import SIMULATORS
 from quintain.plugins.simulator import RunOptions, Scenario
-from quintain_verifier.adapters.registry import load_simulators
 from quintain_verifier.sandbox.jail import Jail
 from quintain_verifier.sandbox.limits import Limits
 
@@ -59,7 +59,7 @@ def seconds_per_round_trip(jail: Jail, messages: int) -> float:
 
 def reference_ratios() -> list[float]:
     """Jailed over plain seconds for every scenario of the reference suite under every baseline."""
-    simulator = load_simulators((SIMULATOR,), {})[SIMULATOR]
+    simulator = SIMULATORS.load(SIMULATOR)
     scenarios = [simulator.scenario(entry.scenario) for entry in simulator.suite(SUITE).entries]
     guests = [simulator.guest_module]
 

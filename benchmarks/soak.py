@@ -28,10 +28,10 @@ from tests.support.verifier import RunningVerifier, request, running_verifier
 
 from quintain.clients.verifier import Verifier
 from quintain.errors import QuintainError
+from quintain.plugins.doors import SIMULATORS
 from quintain.plugins.inprocess import in_process
 from quintain.plugins.simulator import RunOptions
 from quintain.verifier.v1 import verifier_pb2 as pb
-from quintain_verifier.adapters.registry import load_simulators
 
 SIMULATOR, SUITE = "faas", "smoke"
 KILL_EVERY_SECONDS = 30.0
@@ -85,7 +85,7 @@ class Soak:
     def __init__(self, client: Verifier, seed: int, deadline: float) -> None:
         self.tally = Tally()
         self._client, self._seed, self._deadline = client, seed, deadline
-        simulator = load_simulators((SIMULATOR,), {})[SIMULATOR]
+        simulator = SIMULATORS.load(SIMULATOR)
         self._scenarios = [e.scenario for e in simulator.suite(SUITE).entries]
         self._sources = [b.source for b in simulator.describe().baselines]
         self._expected = {

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Annotated, TypeAlias
 
@@ -11,6 +10,8 @@ import typer
 
 from quintain.controller.v1 import controller_pb2 as pb
 from quintain.errors import InvalidArgument
+from quintain.plugins.doors import EXPORTS
+from quintain.plugins.loading import PluginError, UnknownPlugin
 from quintain_cli import render
 from quintain_cli.commands.manage import SearchId, get_candidate
 from quintain_cli.commands.search import get_search
@@ -18,7 +19,6 @@ from quintain_cli.connect import Connection
 from quintain_cli.render import errors
 from quintain_cli.target import Target, command
 
-EXPORTS_GROUP = "quintain.exports"
 OWN_FORMAT = "quintain"
 
 # From a policy's source and the lines of its provenance to the text of a file.
@@ -58,12 +58,13 @@ def exporter(file_format: str) -> Export:
     """The function that writes a format. Raises InvalidArgument for an unknown one."""
     if file_format == OWN_FORMAT:
         return with_header
-    found = {entry.name: entry for entry in entry_points(group=EXPORTS_GROUP)}
-    if file_format not in found:
-        known = ", ".join([OWN_FORMAT, *sorted(found)])
-        raise InvalidArgument.of("format", f"{file_format!r} is unknown; known are: {known}")
-    convert: Export = found[file_format].load()
-    return convert
+    try:
+        return EXPORTS.load(file_format)
+    except UnknownPlugin:
+        known = ", ".join([OWN_FORMAT, *EXPORTS.names()])
+        raise InvalidArgument.of("format", f"{file_format!r} is unknown; known are: {known}") from None
+    except PluginError as error:
+        raise InvalidArgument.of("format", str(error)) from error
 
 
 def provenance(search: pb.Search, candidate: pb.Candidate) -> list[str]:

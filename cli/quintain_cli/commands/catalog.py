@@ -32,10 +32,12 @@ def add_commands(app: typer.Typer) -> None:
 def simulators(target: Target, as_json: AsJson = False) -> None:
     """List the simulators that the verifier has, with their baselines and objectives."""
     with Connection(target, "verifier") as connection:
-        found = [_describe(connection, name) for name in simulator_names(connection)]
+        summaries = list_simulators(connection)
+        found = [_describe(connection, s.name) for s in summaries if not s.unavailable_reason]
+    unusable = [s for s in summaries if s.unavailable_reason]
     if as_json:
-        for description in found:
-            render.print_json(description)
+        for document in [*found, *unusable]:
+            render.print_json(document)
         return
     rows = render.table("simulator", "title", "baselines", "objectives", "suites", "build")
     for d in found:
@@ -48,16 +50,24 @@ def simulators(target: Target, as_json: AsJson = False) -> None:
             d.build[:12],
         )
     out.print(rows)
+    for summary in unusable:
+        out.print(f"[yellow]{escape(summary.name)} cannot be used: {escape(summary.unavailable_reason)}[/]")
+
+
+def list_simulators(connection: Connection) -> list[verifier_pb2.SimulatorSummary]:
+    found: list[verifier_pb2.SimulatorSummary] = []
+    token = ""
+    while True:
+        page = connection.verifier.list_simulators(verifier_pb2.ListSimulatorsRequest(page_token=token))
+        found += page.simulators
+        token = page.next_page_token
+        if not token:
+            return found
 
 
 def simulator_names(connection: Connection) -> list[str]:
-    names, token = [], ""
-    while True:
-        page = connection.verifier.list_simulators(verifier_pb2.ListSimulatorsRequest(page_token=token))
-        names += [s.name for s in page.simulators]
-        token = page.next_page_token
-        if not token:
-            return names
+    """The simulators that can be used."""
+    return [s.name for s in list_simulators(connection) if not s.unavailable_reason]
 
 
 def _describe(connection: Connection, name: str) -> type_pb2.SimulatorDescription:
@@ -130,5 +140,9 @@ def strategies(target: Target, as_json: AsJson = False) -> None:
         return
     rows = render.table("strategy", "description")
     for strategy in found:
-        rows.add_row(strategy.name, escape(strategy.description))
+        if not strategy.unavailable_reason:
+            rows.add_row(strategy.name, escape(strategy.description))
     out.print(rows)
+    for strategy in found:
+        if strategy.unavailable_reason:
+            out.print(f"[yellow]{escape(strategy.name)} cannot be used: {escape(strategy.unavailable_reason)}[/]")

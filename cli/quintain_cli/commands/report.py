@@ -2,27 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from rich.markup import escape
 
 from quintain.controller.v1 import controller_pb2 as pb
 from quintain.errors import QuintainError
+from quintain.plugins.doors import PICTURES
+from quintain.plugins.loading import PluginError, UnknownPlugin
 from quintain.type.v1 import type_pb2
 from quintain.verifier.v1 import verifier_pb2
 from quintain_cli import render
 from quintain_cli.commands.manage import SearchId, get_candidate, list_candidates
 from quintain_cli.commands.search import get_search
-from quintain_cli.commands.simulate import load_picture
 from quintain_cli.commands.verify import run_verify
 from quintain_cli.connect import Connection
 from quintain_cli.render import errors, out
 from quintain_cli.report.data import ReportData, Timeline
 from quintain_cli.target import Target, command
-
-Draw = Callable[[str, str], Any]
 
 
 def add_commands(app: typer.Typer) -> None:
@@ -101,9 +100,15 @@ def draw_timelines(
     connection: Connection, search: pb.Search, verdict: verifier_pb2.Verdict, seed: pb.Candidate, shown: pb.Candidate
 ) -> tuple[str, list[Timeline]]:
     """Pictures of the seed and the shown policy on the scenario that changed most; none if the simulator draws none."""
-    draw: Draw | None = load_picture(search.spec.simulator)
+    try:
+        draw = PICTURES.load(search.spec.simulator)
+    except UnknownPlugin:
+        return "", []
+    except PluginError as error:
+        errors.print(f"[yellow]the report has no timelines: {escape(str(error))}[/]")
+        return "", []
     ran = [s for s in verdict.scenarios if s.ran and not s.HasField("failure")]
-    if draw is None or not ran:
+    if not ran:
         return "", []
     most = max(ran, key=lambda s: abs(s.value - s.baseline) / (abs(s.baseline) or 1.0))
     pictures = []

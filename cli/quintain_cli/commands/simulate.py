@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -10,14 +9,14 @@ import typer
 from rich.markup import escape
 
 from quintain.errors import FailedPrecondition, InvalidArgument
+from quintain.plugins.doors import PICTURES, SIMULATORS
 from quintain.plugins.inprocess import in_process
-from quintain.plugins.simulator import ENTRY_POINT_GROUP, Outcome, RunOptions, Scenario, ScenarioScore, Simulator
+from quintain.plugins.loading import PluginError
+from quintain.plugins.simulator import Outcome, RunOptions, Scenario, ScenarioScore, Simulator
 from quintain.verifier.v1 import verifier_pb2
 from quintain_cli import render
 from quintain_cli.commands.verify import POLICY_FAILED, read_policy
 from quintain_cli.render import errors, out
-
-PICTURES_GROUP = "quintain.pictures"
 
 
 def add_commands(app: typer.Typer) -> None:
@@ -56,13 +55,11 @@ def simulate(
 
 
 def load_simulator(name: str) -> Simulator:
-    """An installed simulator by name. Raises InvalidArgument naming the installed ones."""
-    found = {entry.name: entry for entry in entry_points(group=ENTRY_POINT_GROUP)}
-    if name not in found:
-        known = ", ".join(sorted(found)) or "none"
-        raise InvalidArgument.of("simulator", f"{name!r} is not installed; installed are: {known}")
-    simulator: Simulator = found[name].load()
-    return simulator
+    """An installed simulator by name. Raises InvalidArgument."""
+    try:
+        return SIMULATORS.load(name)
+    except PluginError as error:
+        raise InvalidArgument.of("simulator", str(error)) from error
 
 
 def find_scenario(plugin: Simulator, scenario: str, traces: list[Path]) -> Scenario:
@@ -76,17 +73,11 @@ def find_scenario(plugin: Simulator, scenario: str, traces: list[Path]) -> Scena
     return plugin.inline_scenario(path.stem, files)
 
 
-def load_picture(simulator: str) -> Any:
-    """The simulator's function (detail, title) -> plotly figure, or None if it has none."""
-    for entry in entry_points(group=PICTURES_GROUP, name=simulator):
-        return entry.load()
-    return None
-
-
 def write_picture(simulator: str, detail: str, title: str, path: Path) -> None:
-    draw = load_picture(simulator)
-    if draw is None:
-        raise FailedPrecondition(f"the simulator {simulator} draws no pictures (no entry point in {PICTURES_GROUP})")
+    try:
+        draw = PICTURES.load(simulator)
+    except PluginError as error:
+        raise FailedPrecondition(str(error)) from error
     draw(detail, title).write_html(path, include_plotlyjs=True)
     errors.print(f"wrote {path}")
 

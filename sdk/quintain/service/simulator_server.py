@@ -8,17 +8,17 @@ import json
 import os
 import queue
 import sys
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from importlib.metadata import entry_points
 from typing import Any, TypeVar, cast
 
 import grpc
 from pydantic import ValidationError
 
 from quintain.errors import Internal, InvalidArgument, NotFound
+from quintain.plugins.doors import SIMULATORS
+from quintain.plugins.loading import PluginError
 from quintain.plugins.simulator import (
-    ENTRY_POINT_GROUP,
     FailureKind,
     InvalidInput,
     JsonValue,
@@ -221,14 +221,6 @@ class _RemotePolicy:
                     raise PolicyError(PolicyFailure(FailureKind.PROTOCOL, "a query where none is answered"))
 
 
-def load_installed(name: str) -> Simulator:
-    """Raises LookupError, naming the installed ones."""
-    found: Mapping[str, Any] = {point.name: point for point in entry_points(group=ENTRY_POINT_GROUP)}
-    if name not in found:
-        raise LookupError(f"simulator {name!r} is not installed; installed are: {', '.join(sorted(found))}")
-    return cast(Simulator, found[name].load())
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(prog="quintain-simulator", description="Serves an installed simulator.")
     parser.add_argument("--name", required=True, help="name of the simulator's entry point")
@@ -250,10 +242,10 @@ def main() -> None:
             token_file=options.token_file,
             tls=TlsSettings.model_validate(tls) if tls else None,
         )
-        run_service(SimulatorService(load_installed(options.name)), settings)
+        run_service(SimulatorService(SIMULATORS.load(options.name)), settings)
     except ValidationError as error:
         sys.exit(f"quintain-simulator: {explain(error)}")
-    except (LookupError, ConfigError, OSError) as error:
+    except (PluginError, ConfigError, OSError) as error:
         sys.exit(f"quintain-simulator: {error}")
     os._exit(0)  # an engine that computes for ever must not keep the process; the interpreter would wait for its thread
 

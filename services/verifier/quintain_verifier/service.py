@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import grpc
+import structlog
 
 from quintain.verifier.v1 import verifier_pb2, verifier_pb2_grpc
 from quintain_verifier import metrics
@@ -19,6 +20,8 @@ from quintain_verifier.usecases.run_plan import JobRunner
 from quintain_verifier.usecases.verify import Verification
 from quintain_verifier.workers.pool import Worker, WorkerPool
 
+log: structlog.typing.FilteringBoundLogger = structlog.get_logger("service")
+
 
 class VerifierService:
     """What `quintain.service.server` serves. `pool` is already spawned. Raises RegistryError."""
@@ -27,7 +30,10 @@ class VerifierService:
 
     def __init__(self, settings: VerifierSettings, pool: WorkerPool) -> None:
         self._pool = pool
-        simulators = load_simulators(settings.simulators, settings.remote_simulators)
+        registry = load_simulators(settings.simulators, settings.remote_simulators)
+        simulators = registry.usable
+        for name, reason in registry.unusable.items():
+            log.warning("simulator cannot be used", simulator=name, reason=reason)
         for name in simulators:
             metrics.announce(name)
         runner = JobRunner(pool, settings.engine_seconds)
@@ -35,7 +41,7 @@ class VerifierService:
         self._threads = SimulatorThreads(simulators)
         records = settings.records
         self._verification = Verification(
-            Planner(simulators, settings.limits_maximum),
+            Planner(simulators, registry.unusable, settings.limits_maximum),
             self._threads,
             self._queue,
             runner,
@@ -44,7 +50,7 @@ class VerifierService:
         )
         addresses = {name: endpoint.address for name, endpoint in settings.remote_simulators.items()}
         self._servicer = VerifierServicer(
-            self._verification, simulators, self._threads, addresses, settings.limits_default
+            self._verification, registry, self._threads, addresses, settings.limits_default
         )
 
     async def start(self) -> None:

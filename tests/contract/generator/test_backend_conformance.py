@@ -28,7 +28,7 @@ from quintain.plugins.backend import (
     Task,
     Usage,
 )
-from quintain_generator.adapters.registry import load_kind
+from quintain.plugins.doors import BACKENDS
 from quintain_generator.rpc.from_proto import task_from
 
 DEAD = "127.0.0.1:9"  # the discard port: nobody listens
@@ -77,7 +77,7 @@ async def _options(kind: str, folder: Path) -> AsyncIterator[tuple[dict[str, Any
 
 @pytest.mark.parametrize("kind", sorted(e.name for e in entry_points(group=ENTRY_POINT_GROUP)))
 async def test_every_built_in_backend_conforms(tmp_path: Path, kind: str) -> None:
-    plugin = load_kind("test", kind)
+    plugin = BACKENDS.load(kind)
     async with _options(kind, tmp_path) as (options, dead):
         results = await check_backend(plugin, support.MODEL, options, _task(), dead)
     assert [f"{r.name}: {r.message}" for r in results if not r.passed] == []

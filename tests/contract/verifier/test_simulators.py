@@ -25,6 +25,7 @@ from tiny_simulator.plugin import TinySimulator
 from quintain.clients.simulator import RemoteSimulator
 from quintain.conformance.simulator import CHECKS, check_simulator
 from quintain.errors import Internal, Unavailable
+from quintain.plugins.doors import SIMULATORS
 from quintain.plugins.inprocess import in_process
 from quintain.plugins.simulator import (
     Description,
@@ -73,9 +74,9 @@ def findings(simulator: Simulator, factory: Any = None) -> dict[str, str]:
     return {r.name: r.message for r in results if not r.passed}
 
 
-@pytest.mark.parametrize("name", sorted(load_simulators((), {})))
+@pytest.mark.parametrize("name", SIMULATORS.names())
 def test_every_installed_simulator_conforms(name: str) -> None:
-    assert findings(load_simulators((name,), {})[name]) == {}
+    assert findings(SIMULATORS.load(name)) == {}
 
 
 def test_a_simulator_served_by_another_process_conforms(tiny_address: str) -> None:

@@ -16,7 +16,7 @@ from quintain_verifier.config import VerifierSettings
 from quintain_verifier.sandbox.limits import DEFAULT_LIMITS, MAX_LIMITS, Limits
 from quintain_verifier.usecases.planning import InlineScenario, Planner, VerifyOrder
 
-PLANNER = Planner({"tiny": TinySimulator()}, MAX_LIMITS)
+PLANNER = Planner({"tiny": TinySimulator()}, {"broken": "it cannot be loaded"}, MAX_LIMITS)
 ORDER = VerifyOrder(simulator="tiny", source=PERFECT, suite="smoke")
 INLINE = InlineScenario("mine", {"scenario.json": b'{"steps": 5, "seed": 9}'})
 

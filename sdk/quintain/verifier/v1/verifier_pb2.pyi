@@ -1012,11 +1012,14 @@ class SimulatorSummary(_message.Message):
     TITLE_FIELD_NUMBER: _builtins.int
     BUILD_FIELD_NUMBER: _builtins.int
     ADDRESS_FIELD_NUMBER: _builtins.int
+    UNAVAILABLE_REASON_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     title: _builtins.str
     build: _builtins.str
     address: _builtins.str
     """The remote simulator's address, or empty for one in process."""
+    unavailable_reason: _builtins.str
+    """Why it cannot be used now (a broken plug-in, a remote one that does not answer); empty if it can."""
     def __init__(
         self,
         *,
@@ -1024,10 +1027,11 @@ class SimulatorSummary(_message.Message):
         title: _builtins.str = ...,
         build: _builtins.str = ...,
         address: _builtins.str = ...,
+        unavailable_reason: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["address", b"address", "build", b"build", "name", b"name", "title", b"title"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["address", b"address", "build", b"build", "name", b"name", "title", b"title", "unavailable_reason", b"unavailable_reason"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

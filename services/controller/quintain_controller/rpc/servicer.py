@@ -13,6 +13,8 @@ import grpc
 from quintain.controller.v1 import controller_pb2 as pb
 from quintain.controller.v1 import controller_pb2_grpc as stubs
 from quintain.errors import InvalidArgument
+from quintain.plugins.doors import STRATEGIES
+from quintain.plugins.loading import PluginError
 from quintain_controller.domain.model import candidate_id, parse_candidate_id
 from quintain_controller.domain.records import SearchRecord
 from quintain_controller.ports import Generator
@@ -21,7 +23,6 @@ from quintain_controller.rpc.checks import check_budget, check_spec
 from quintain_controller.usecases.access import Access, Notifier
 from quintain_controller.usecases.manage import Manager
 from quintain_controller.usecases.requests import remake_order
-from quintain_controller.usecases.strategies import installed
 
 _EVENTS_AT_ONCE = 200
 
@@ -140,17 +141,10 @@ class ControllerServicer(stubs.ControllerServicer):
         size, after = paging.page_size(request.page_size), ""
         if request.page_token:
             (after,) = paging.decode_token(request.page_token, "strategies", str)
-        names = [name for name in installed() if name > after]
+        names = [name for name in STRATEGIES.names() if name > after]
         page = names[:size]
         return pb.ListStrategiesResponse(
-            strategies=[
-                pb.Strategy(
-                    name=name,
-                    description=installed()[name].description,
-                    options_schema=json.dumps(installed()[name].options.model_json_schema(), sort_keys=True),
-                )
-                for name in page
-            ],
+            strategies=[_strategy(name) for name in page],
             next_page_token=paging.encode_token("strategies", page[-1]) if len(names) > size else "",
         )
 
@@ -171,3 +165,12 @@ def _candidate_id(text: str) -> tuple[str, int]:
         return parse_candidate_id(text)
     except ValueError as error:
         raise InvalidArgument.of("candidate_id", str(error)) from None
+
+
+def _strategy(name: str) -> pb.Strategy:
+    try:
+        plugin = STRATEGIES.load(name)
+    except PluginError as error:
+        return pb.Strategy(name=name, unavailable_reason=str(error))
+    schema = json.dumps(plugin.options.model_json_schema(), sort_keys=True)
+    return pb.Strategy(name=name, description=plugin.description, options_schema=schema)

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import cache
-from importlib.metadata import entry_points
 from typing import Any
 
 from pydantic import ValidationError
 
 from quintain.errors import FieldViolation, InvalidArgument
+from quintain.plugins.doors import STRATEGIES
+from quintain.plugins.loading import PluginError
 from quintain.plugins.simulator import Descriptor
-from quintain.plugins.strategy import ENTRY_POINT_GROUP, BackendInfo, Operator, Options, Problem, StrategyPlugin
+from quintain.plugins.strategy import BackendInfo, Operator, Options, Problem, StrategyPlugin
 from quintain_controller.domain.model import NANO, BackendFacts, Budget, SearchContext, SearchSpec
 from quintain_controller.domain.planner import Planner
 
@@ -19,19 +19,12 @@ DEFAULT_STRATEGY = "evolve"
 DEFAULT_WINDOW = 4
 
 
-@cache
-def installed() -> Mapping[str, StrategyPlugin[Any]]:
-    """By name, in order of name."""
-    plugins = (entry.load() for entry in entry_points(group=ENTRY_POINT_GROUP))
-    return {plugin.name: plugin for plugin in sorted(plugins, key=lambda p: p.name)}
-
-
 def plugin(name: str) -> StrategyPlugin[Any]:
-    """Raises InvalidArgument naming the installed ones."""
-    known = installed()
-    if name not in known:
-        raise InvalidArgument.of("spec.strategy", f"{name!r} is not installed; there are {', '.join(known)}")
-    return known[name]
+    """Raises InvalidArgument for one that is not installed, naming those that are, or that cannot be used."""
+    try:
+        return STRATEGIES.load(name)
+    except PluginError as error:
+        raise InvalidArgument.of("spec.strategy", str(error)) from error
 
 
 def parse_options(name: str, raw: Mapping[str, object]) -> Options:

@@ -3,11 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from importlib.metadata import EntryPoint, entry_points
 
 from pydantic import ValidationError
 
-from quintain.plugins.backend import ENTRY_POINT_GROUP, Backend
+from quintain.plugins.backend import (
+    Backend,
+    BackendCall,
+    BackendOptions,
+    BackendReply,
+    CallOutcome,
+    Capabilities,
+)
+from quintain.plugins.doors import BACKENDS
+from quintain.plugins.loading import PluginError, UnknownPlugin
 from quintain.service.logs import get_logger, register_secret
 from quintain.service.settings import ConfigError
 from quintain_generator.config import BackendSettings, GeneratorSettings
@@ -26,7 +34,7 @@ def make_endpoints(settings: GeneratorSettings, prices: PriceTable) -> dict[str,
         configured[OFFLINE] = BackendSettings(kind=OFFLINE)
     endpoints = {}
     for name, backend_settings in configured.items():
-        backend = make_backend(f"backends.{name}", backend_settings)
+        backend = _backend(name, backend_settings)
         for secret in backend.secrets:
             register_secret(secret)
         endpoints[name] = Endpoint(name, backend_settings, backend, prices)
@@ -44,8 +52,9 @@ def default_name(settings: GeneratorSettings, endpoints: Mapping[str, Endpoint])
 
 
 def make_backend(key: str, settings: BackendSettings) -> Backend:
-    """Load the plugin of `settings.kind` and make it. Raises ConfigError beginning with `key`."""
-    kind = load_kind(key, settings.kind)
+    """Load the plugin of `settings.kind` and make it. Raises ConfigError beginning with `key`, UnknownPlugin and
+    PluginError."""
+    kind = BACKENDS.load(settings.kind)
     try:
         options = kind.Options.model_validate(settings.options)
         return kind(settings.model, options)
@@ -57,14 +66,31 @@ def make_backend(key: str, settings: BackendSettings) -> Backend:
         raise ConfigError(f"{key}: {error}") from None
 
 
-def load_kind(key: str, kind: str) -> type[Backend]:
-    found: dict[str, EntryPoint] = {e.name: e for e in entry_points(group=ENTRY_POINT_GROUP)}
-    if kind not in found:
-        raise ConfigError(f"{key}.kind: no backend plugin {kind!r}; installed are {', '.join(sorted(found))}")
+def _backend(name: str, settings: BackendSettings) -> Backend:
+    """The configured backend, or one that says why it cannot be used: a broken plug-in stops no other."""
     try:
-        loaded = found[kind].load()
-    except ImportError as error:
-        raise ConfigError(f"{key}.kind: {kind!r} cannot be loaded ({error}); install quintain[llm]") from None
-    if not (isinstance(loaded, type) and issubclass(loaded, Backend)):
-        raise ConfigError(f"{key}.kind: entry point {kind!r} is not a subclass of quintain.plugins.backend.Backend")
-    return loaded
+        return make_backend(f"backends.{name}", settings)
+    except UnknownPlugin as error:
+        raise ConfigError(f"backends.{name}.kind: {error}") from None
+    except PluginError as error:
+        log.warning("backend cannot be used", backend=name, reason=str(error))
+        return UnusableBackend(settings.model, str(error))
+
+
+class UnusableBackend(Backend):
+    """In the place of a backend whose plug-in cannot be loaded."""
+
+    capabilities = Capabilities(
+        frozenset(), deterministic=False, priced=False, streaming=False, prompt=False, repeatable=True
+    )
+
+    def __init__(self, model: str, reason: str) -> None:
+        super().__init__(model, BackendOptions())
+        self._reason = reason
+
+    @property
+    def unavailable_reason(self) -> str:
+        return self._reason
+
+    async def generate(self, call: BackendCall) -> BackendReply:
+        return BackendReply(CallOutcome.BAD_REQUEST, detail=self._reason, sent=False)

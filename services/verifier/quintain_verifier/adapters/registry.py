@@ -3,39 +3,46 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from importlib.metadata import entry_points
+from dataclasses import dataclass
 
-from quintain.plugins.simulator import ENTRY_POINT_GROUP, Simulator
+from quintain.plugins.doors import SIMULATORS
+from quintain.plugins.loading import PluginError
+from quintain.plugins.simulator import Simulator
 from quintain.wire.endpoints import Endpoint
 
 
 class RegistryError(Exception):
-    """A simulator that was asked for is not there or cannot be loaded."""
+    """The configuration asks for a simulator that is not there."""
 
 
-def load_simulators(names: Sequence[str], remote: Mapping[str, Endpoint]) -> dict[str, Simulator]:
-    """By name, sorted. `names`: the installed ones to load, empty for all. `remote`: connected to only
-    when they are used. Raises RegistryError."""
-    found = {point.name: point for point in entry_points(group=ENTRY_POINT_GROUP)}
-    missing = sorted(set(names) - set(found))
+@dataclass(frozen=True, slots=True)
+class Registry:
+    """The simulators by name, and the installed ones that cannot be used with the reason why. Both sorted."""
+
+    usable: Mapping[str, Simulator]
+    unusable: Mapping[str, str]
+
+
+def load_simulators(names: Sequence[str], remote: Mapping[str, Endpoint]) -> Registry:
+    """`names`: the installed ones to load, empty for all. `remote`: connected to only when they are used. Raises
+    RegistryError."""
+    installed = SIMULATORS.names()
+    missing = sorted(set(names) - set(installed))
     if missing:
-        raise RegistryError(f"simulators {missing} are not installed; installed are {sorted(found)}")
-    loaded: dict[str, Simulator] = {}
-    for name in sorted(names or found):
+        raise RegistryError(f"simulators {missing} are not installed; installed are {list(installed)}")
+    both = sorted(set(names or installed) & set(remote))
+    if both:
+        raise RegistryError(f"simulator {both[0]} is both installed and remote; rename the remote one")
+    usable: dict[str, Simulator] = {}
+    unusable: dict[str, str] = {}
+    for name in names or installed:
         try:
-            simulator = found[name].load()
-        except Exception as error:
-            raise RegistryError(f"simulator {name} ({found[name].value}) cannot be loaded: {error!r}") from error
-        if not isinstance(simulator, Simulator):
-            raise RegistryError(f"simulator {name} ({found[name].value}) does not satisfy the Simulator interface")
-        loaded[name] = simulator
-    for name, endpoint in sorted(remote.items()):
-        if name in loaded:
-            raise RegistryError(
-                f"simulator {name} is both installed and remote ({endpoint.address}); rename the remote one"
-            )
+            usable[name] = SIMULATORS.load(name)
+        except PluginError as error:
+            unusable[name] = str(error)
+    for name, endpoint in remote.items():
         # gRPC is wanted only where a remote simulator is.
         from quintain.clients.simulator import RemoteSimulator
 
-        loaded[name] = RemoteSimulator(endpoint)
-    return dict(sorted(loaded.items()))
+        usable[name] = RemoteSimulator(endpoint)
+    return Registry(dict(sorted(usable.items())), dict(sorted(unusable.items())))

@@ -10,11 +10,12 @@ from typing import Any, TypeVar
 
 import grpc
 
-from quintain.errors import InvalidArgument, NotFound, QuintainError
+from quintain.errors import FailedPrecondition, InvalidArgument, NotFound, QuintainError
 from quintain.plugins.simulator import InvalidInput, Simulator
 from quintain.verifier.v1 import verifier_pb2 as pb
 from quintain.verifier.v1 import verifier_pb2_grpc
 from quintain.wire.simulator_messages import description_message, suite_message
+from quintain_verifier.adapters.registry import Registry
 from quintain_verifier.adapters.simulator_threads import SimulatorThreads
 from quintain_verifier.rpc.from_proto import order_of
 from quintain_verifier.rpc.to_proto import progress_message, result_message
@@ -24,24 +25,25 @@ from quintain_verifier.usecases.verify import Verification
 
 CALLER_KEY = "quintain-caller"
 _DEFAULT_PAGE, _LARGEST_PAGE = 50, 500
+_DESCRIBE_SECONDS = 3.0  # a listing does not wait longer for one simulator
 
 T = TypeVar("T")
 Context = grpc.aio.ServicerContext[Any, Any]
 
 
 class VerifierServicer(verifier_pb2_grpc.VerifierServicer):
-    """`addresses`: of the remote ones among `simulators`, by name."""
+    """`addresses`: of the remote ones among the simulators, by name."""
 
     def __init__(
         self,
         verification: Verification,
-        simulators: Mapping[str, Simulator],
+        registry: Registry,
         threads: SimulatorThreads,
         addresses: Mapping[str, str],
         default_limits: Limits,
     ) -> None:
         self._verification = verification
-        self._simulators = simulators
+        self._simulators, self._unusable = registry.usable, registry.unusable
         self._threads = threads
         self._addresses = addresses
         self._default_limits = default_limits
@@ -62,7 +64,7 @@ class VerifierServicer(verifier_pb2_grpc.VerifierServicer):
         return pb.GetVerdictResponse(result=result_message(answer))
 
     async def ListSimulators(self, request: pb.ListSimulatorsRequest, context: Context) -> pb.ListSimulatorsResponse:
-        names, next_page = _page(tuple(self._simulators), request.page_size, request.page_token)
+        names, next_page = _page(sorted([*self._simulators, *self._unusable]), request.page_size, request.page_token)
         summaries = await asyncio.gather(*(self._summary(name) for name in names))
         return pb.ListSimulatorsResponse(simulators=summaries, next_page_token=next_page)
 
@@ -84,15 +86,23 @@ class VerifierServicer(verifier_pb2_grpc.VerifierServicer):
         return await self._threads.run(request.simulator, load)
 
     async def _summary(self, name: str) -> pb.SimulatorSummary:
-        """A remote simulator that does not answer is listed without a title and a build."""
+        """One that cannot be used, or does not say soon what it is, is listed with the reason."""
         address = self._addresses.get(name, "")
+        if name in self._unusable:
+            return pb.SimulatorSummary(name=name, unavailable_reason=self._unusable[name])
+        describe = self._threads.run(name, self._simulators[name].describe)
         try:
-            description = await self._threads.run(name, self._simulators[name].describe)
-        except QuintainError:
-            return pb.SimulatorSummary(name=name, address=address)
+            description = await asyncio.wait_for(describe, _DESCRIBE_SECONDS)
+        except (QuintainError, InvalidInput) as error:
+            return pb.SimulatorSummary(name=name, address=address, unavailable_reason=str(error))
+        except TimeoutError:
+            reason = f"it did not describe itself within {_DESCRIBE_SECONDS:g} s"
+            return pb.SimulatorSummary(name=name, address=address, unavailable_reason=reason)
         return pb.SimulatorSummary(name=name, title=description.title, build=description.build, address=address)
 
     def _simulator(self, name: str) -> Simulator:
+        if name in self._unusable:
+            raise FailedPrecondition(self._unusable[name], reason="SIMULATOR_UNUSABLE")
         if name not in self._simulators:
             raise NotFound(f"simulator {name!r} is unknown; known are: {', '.join(self._simulators)}")
         return self._simulators[name]

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from quintain.errors import FailedPrecondition
 from quintain.plugins.simulator import (
     Aggregation,
     Description,
@@ -58,10 +59,11 @@ class PlannedOrder:
 
 
 class Planner:
-    """Thread safe. A remote simulator is asked here, so `plan` may block."""
+    """Thread safe. A remote simulator is asked here, so `plan` may block. `unusable`: installed simulators that cannot
+    be used, with the reason."""
 
-    def __init__(self, simulators: Mapping[str, Simulator], max_limits: Limits) -> None:
-        self._simulators = simulators
+    def __init__(self, simulators: Mapping[str, Simulator], unusable: Mapping[str, str], max_limits: Limits) -> None:
+        self._simulators, self._unusable = simulators, unusable
         self._max_limits = max_limits
 
     def plan(self, order: VerifyOrder) -> PlannedOrder:
@@ -94,6 +96,9 @@ class Planner:
         return PlannedOrder(plan, {inline.name: inline.files for inline in order.inline_scenarios})
 
     def simulator(self, name: str) -> Simulator:
+        """Raises InvalidInput for an unknown name, FailedPrecondition for one that cannot be used."""
+        if name in self._unusable:
+            raise FailedPrecondition(self._unusable[name], reason="SIMULATOR_UNUSABLE")
         if name not in self._simulators:
             raise InvalidInput("simulator", f"{name!r} is unknown; known are: {', '.join(self._simulators)}")
         return self._simulators[name]

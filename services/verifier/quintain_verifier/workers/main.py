@@ -12,6 +12,7 @@ import signal
 import socket
 import sys
 import threading
+from collections.abc import Mapping
 
 from quintain.plugins.simulator import InvalidInput, Simulator, SimulatorFault
 from quintain.wire.endpoints import Endpoint
@@ -52,7 +53,7 @@ def main() -> None:
     if not isinstance(settings, WorkerSettings):
         raise SystemExit("the first message to a worker must be its settings")
     remote = {name: Endpoint.model_validate(plain) for name, plain in settings.remote_simulators.items()}
-    simulators = load_simulators(settings.simulators, remote)
+    simulators = load_simulators(settings.simulators, remote).usable
     guests = tuple(sorted({s.guest_module for s in simulators.values() if s.guest_module}))
     jails = Jails(guests, insecure_dev=settings.insecure_dev)
     try:
@@ -69,7 +70,7 @@ def _ready(jails: Jails) -> Ready:
         return Ready(None, str(fault))
 
 
-def _serve(connection: socket.socket, simulators: dict[str, Simulator], jails: Jails) -> None:
+def _serve(connection: socket.socket, simulators: Mapping[str, Simulator], jails: Jails) -> None:
     jobs: queue.SimpleQueue[ReferenceJob | RunJob | None] = queue.SimpleQueue()
     runner = Runner(simulators, jails)
     running = _Running(runner)

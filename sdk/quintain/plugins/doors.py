@@ -1,0 +1,64 @@
+"""Every extension point on one page: its entry point group, and what an entry point there must name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from quintain.plugins.backend import ENTRY_POINT_GROUP as BACKEND_GROUP
+from quintain.plugins.backend import Backend
+from quintain.plugins.loading import Door
+from quintain.plugins.simulator import ENTRY_POINT_GROUP as SIMULATOR_GROUP
+from quintain.plugins.simulator import Simulator
+from quintain.plugins.strategy import ENTRY_POINT_GROUP as STRATEGY_GROUP
+from quintain.plugins.strategy import StrategyPlugin
+
+
+def _simulator_problem(loaded: object) -> str:
+    if isinstance(loaded, type):
+        return "is a class; the entry point must name an instance"
+    if not isinstance(loaded, Simulator):
+        wanted = [name for name in dir(Simulator) if not name.startswith("_")]
+        lacking = [name for name in wanted if not hasattr(loaded, name)]
+        return f"is no quintain.plugins.simulator.Simulator: it lacks {', '.join(lacking)}"
+    return ""
+
+
+def _backend_problem(loaded: object) -> str:
+    if isinstance(loaded, Backend):
+        return "is an instance; the entry point must name the class, which is made anew for each configured backend"
+    if not (isinstance(loaded, type) and issubclass(loaded, Backend)):
+        return "is no subclass of quintain.plugins.backend.Backend"
+    missing = sorted(getattr(loaded, "__abstractmethods__", ()))
+    return f"does not implement {', '.join(missing)}" if missing else ""
+
+
+def _function_problem(loaded: object) -> str:
+    if isinstance(loaded, type) or not callable(loaded):
+        return "is no function"
+    return ""
+
+
+def _strategy_problem(loaded: object) -> str:
+    if isinstance(loaded, type):
+        return "is a class; the entry point must name an instance"
+    if not isinstance(loaded, StrategyPlugin):
+        return "is no quintain.plugins.strategy.StrategyPlugin"
+    lacking = [name for name in ("name", "description", "options") if not hasattr(loaded, name)]
+    return f"lacks {', '.join(lacking)}" if lacking else ""
+
+
+SIMULATORS: Door[Simulator] = Door(SIMULATOR_GROUP, "simulator", _simulator_problem)
+"""Instances: a simulator of a system."""
+
+BACKENDS: Door[type[Backend]] = Door(BACKEND_GROUP, "backend", _backend_problem)
+"""Classes, named as the `kind` of a configured backend: a source of candidates."""
+
+STRATEGIES: Door[StrategyPlugin[Any]] = Door(STRATEGY_GROUP, "strategy", _strategy_problem)
+"""Instances: a way to search."""
+
+PICTURES: Door[Callable[[str, str], Any]] = Door("quintain.pictures", "picture", _function_problem)
+"""Functions (detail, title) -> plotly figure, under a simulator's name: a figure of a run from `Outcome.detail`."""
+
+EXPORTS: Door[Callable[[str, list[str]], str]] = Door("quintain.exports", "export", _function_problem)
+"""Functions (policy source, lines of provenance) -> text, under a format's name: a policy for another system."""

@@ -20,7 +20,7 @@ from quintain.clients.controller import Controller
 from quintain.clients.generator import Generator
 from quintain.clients.verifier import Verifier
 from quintain.errors import InvalidArgument, Unavailable
-from quintain_cli.render import errors
+from quintain_cli.render import errors, show_retries
 from quintain_cli.stack import state
 from quintain_cli.stack.stack import SERVICES, Stack
 from quintain_cli.target import Target, token
@@ -48,6 +48,7 @@ class Connection:
         self.addresses: dict[str, str] = {}
 
     def __enter__(self) -> Connection:
+        show_retries()
         self.addresses = self._known()
         missing = [service for service in self._needs if service not in self.addresses]
         for service in self._needs:

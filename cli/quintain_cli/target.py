@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import functools
-import inspect
 import os
-from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from functools import cache
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from typer.core import TyperCommand
 
 PANEL = "Where to talk"
 
@@ -62,42 +61,37 @@ class Target:
     verbose: bool = False
 
 
-_SHARED: dict[str, Any] = {
-    "address": Address,
-    "data_dir": DataDir,
-    "token_file": TokenFile,
-    "ca_file": CaFile,
-    "certificate_file": CertificateFile,
-    "key_file": KeyFile,
-    "verbose": Verbose,
-}
+class TargetCommand(TyperCommand):
+    """A command that talks to services: it has the shared options as well, and their `Target` is its context's `obj`.
+
+    Register with ``app.command("name", cls=TargetCommand)``.
+    """
+
+    def __init__(self, name: str | None, *, params: list[Any] | None = None, **attributes: Any) -> None:
+        super().__init__(name, params=[*(params or []), *_shared_options()], **attributes)
+
+    def invoke(self, ctx: Any) -> Any:
+        ctx.obj = Target(**{field.name: ctx.params.pop(field.name) for field in fields(Target)})
+        return super().invoke(ctx)
 
 
-def command(app: typer.Typer, name: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """Register a function as a command. Its first parameter is a `Target`, filled from the shared options, which the
-    command gets in place of it."""
+@cache
+def _shared_options() -> list[Any]:
+    """The options as typer makes them of a function's signature."""
+    app = typer.Typer(add_completion=False)
 
-    def register(function: Callable[..., None]) -> Callable[..., None]:
-        own = list(inspect.signature(function, eval_str=True).parameters.values())[1:]
-        shared = [
-            inspect.Parameter(
-                key, inspect.Parameter.KEYWORD_ONLY, default=False if key == "verbose" else None, annotation=annotation
-            )
-            for key, annotation in _SHARED.items()
-        ]
+    @app.command()
+    def shared(
+        address: Address = None,
+        data_dir: DataDir = None,
+        token_file: TokenFile = None,
+        ca_file: CaFile = None,
+        certificate_file: CertificateFile = None,
+        key_file: KeyFile = None,
+        verbose: Verbose = False,
+    ) -> None: ...
 
-        @functools.wraps(function)
-        def run(**given: Any) -> None:
-            function(Target(**{key: given.pop(key) for key in _SHARED}), **given)
-
-        keyword_only = [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in own]
-        run.__signature__ = inspect.Signature([*keyword_only, *shared])  # type: ignore[attr-defined]
-        run.__annotations__ = {p.name: p.annotation for p in [*own, *shared]}
-        del run.__wrapped__  # typer reads the signature above, not the function's
-        app.command(name)(run)
-        return function
-
-    return register
+    return list(typer.main.get_command(app).params)
 
 
 def token(target: Target) -> str | None:

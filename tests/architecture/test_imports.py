@@ -44,7 +44,13 @@ VIOLATIONS = {
         "quintain.controller.v1.controller_pb2",
     ),
     "The guest knows the standard library and the policy interface": ("quintain_faas.guest", "quintain_faas.engine"),
+    "No module of the simulator imports in a circle": ("quintain_faas.engine", "quintain_faas.plugin"),
     "The domains are plain Python: no grpc, no SQL, no frameworks": ("quintain_generator.domain", "sqlalchemy"),
+    "The command line imports the sdk only: what it needs of a service is an rpc": (
+        "quintain_cli.commands",
+        "quintain_controller.domain.records",
+    ),
+    "The command line is built in layers": ("quintain_cli.stack", "quintain_cli.commands.local"),
 }
 # Where the world outside would make the same inputs give different results.
 WORLD = {"asyncio", "os", "pathlib", "secrets", "shutil", "signal", "socket", "subprocess", "tempfile", "threading",
@@ -65,7 +71,9 @@ def test_every_contract_is_broken_by_what_it_forbids(tmp_path: Path) -> None:
     assert done.returncode == 1, done.stdout + done.stderr
     found = dict(re.findall(r"^(.+?) (KEPT|BROKEN)", done.stdout, re.MULTILINE))
     assert found == dict.fromkeys(CONTRACTS, "BROKEN"), done.stdout
-    assert [module for module in planted.values() if module not in done.stdout] == []
+    siblings = {contract["name"] for contract in LINTER["contracts"] if contract["type"] == "acyclic_siblings"}
+    named = [module for contract, module in planted.items() if contract not in siblings]  # a circle names packages
+    assert [module for module in named if module not in done.stdout] == []
 
 
 def modules(package: str) -> Iterator[Path]:

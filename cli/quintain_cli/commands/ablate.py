@@ -31,11 +31,11 @@ from quintain_cli.commands.search import (
 )
 from quintain_cli.connect import FOREVER_SECONDS, Connection
 from quintain_cli.render import errors, out
-from quintain_cli.target import Target, command
+from quintain_cli.target import TargetCommand
 
 
 def add_commands(app: typer.Typer) -> None:
-    command(app, "ablate")(ablate)
+    app.command("ablate", cls=TargetCommand)(ablate)
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +73,7 @@ class Contrast:
 
 
 def ablate(
-    target: Target,
+    ctx: typer.Context,
     strategy: Annotated[list[str] | None, typer.Option(help="A strategy to compare; repeat it.")] = None,
     backend: Annotated[list[str] | None, typer.Option(help="A backend to compare; repeat it.")] = None,
     simulator: Annotated[str, typer.Option(help="The simulator.")] = "faas",
@@ -97,7 +97,7 @@ def ablate(
     arms = make_arms(strategy or [], backend or [])
     ablation = resume or uuid.uuid4().hex[:12]
     outcomes = []
-    with Connection(target, "controller", runs_searches=True) as connection:
+    with Connection(ctx.obj, "controller", runs_searches=True) as connection:
         check_strategies(connection, strategy or [])
         if resume:
             check_begun(connection, resume)

@@ -17,7 +17,7 @@ from quintain_cli.commands.manage import SearchId, get_candidate
 from quintain_cli.commands.search import get_search
 from quintain_cli.connect import Connection
 from quintain_cli.render import errors
-from quintain_cli.target import Target, command
+from quintain_cli.target import TargetCommand
 
 OWN_FORMAT = "quintain"
 
@@ -26,11 +26,11 @@ Export: TypeAlias = Callable[[str, list[str]], str]
 
 
 def add_commands(app: typer.Typer) -> None:
-    command(app, "best")(best)
+    app.command("best", cls=TargetCommand)(best)
 
 
 def best(
-    target: Target,
+    ctx: typer.Context,
     search_id: SearchId,
     candidate: Annotated[str, typer.Option(help="Another candidate, by id or number.")] = "best",
     out_file: Annotated[Path | None, typer.Option("--out", help="File to write; default: standard output.")] = None,
@@ -40,7 +40,7 @@ def best(
 ) -> None:
     """Write the promoted winner, or the best candidate so far, with its provenance."""
     convert = exporter(file_format)
-    with Connection(target, "controller") as connection:
+    with Connection(ctx.obj, "controller") as connection:
         search = get_search(connection, search_id)
         found = get_candidate(connection, search_id, candidate)
     header = provenance(search, found)

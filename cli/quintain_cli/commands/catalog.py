@@ -14,7 +14,7 @@ from quintain.verifier.v1 import verifier_pb2
 from quintain_cli import render
 from quintain_cli.connect import Connection
 from quintain_cli.render import out
-from quintain_cli.target import Target, command
+from quintain_cli.target import TargetCommand
 
 AsJson = Annotated[bool, typer.Option("--json", help="One JSON line for each.")]
 
@@ -26,12 +26,12 @@ def add_commands(app: typer.Typer) -> None:
         ("backends", backends),
         ("strategies", strategies),
     ):
-        command(app, name)(function)
+        app.command(name, cls=TargetCommand)(function)
 
 
-def simulators(target: Target, as_json: AsJson = False) -> None:
+def simulators(ctx: typer.Context, as_json: AsJson = False) -> None:
     """List the simulators that the verifier has, with their baselines and objectives."""
-    with Connection(target, "verifier") as connection:
+    with Connection(ctx.obj, "verifier") as connection:
         summaries = list_simulators(connection)
         found = [_describe(connection, s.name) for s in summaries if not s.unavailable_reason]
     unusable = [s for s in summaries if s.unavailable_reason]
@@ -75,12 +75,12 @@ def _describe(connection: Connection, name: str) -> type_pb2.SimulatorDescriptio
 
 
 def suites(
-    target: Target,
+    ctx: typer.Context,
     simulator: Annotated[str, typer.Argument(help="A simulator; none: all.")] = "",
     as_json: AsJson = False,
 ) -> None:
     """List suites and their scenarios."""
-    with Connection(target, "verifier") as connection:
+    with Connection(ctx.obj, "verifier") as connection:
         names = [simulator] if simulator else simulator_names(connection)
         found = [(name, suite) for name in names for suite in list_suites(connection, name)]
     for name, suite in found:
@@ -107,10 +107,10 @@ def list_suites(connection: Connection, simulator: str) -> list[type_pb2.Suite]:
             return found
 
 
-def backends(target: Target, as_json: AsJson = False) -> None:
+def backends(ctx: typer.Context, as_json: AsJson = False) -> None:
     """List the generator's backends, whether they can be used now, and if not, why."""
     found: list[generator_pb2.Backend] = []
-    with Connection(target, "generator") as connection:
+    with Connection(ctx.obj, "generator") as connection:
         token = ""
         while True:
             page = connection.generator.list_backends(generator_pb2.ListBackendsRequest(page_token=token))
@@ -130,9 +130,9 @@ def backends(target: Target, as_json: AsJson = False) -> None:
     out.print(rows)
 
 
-def strategies(target: Target, as_json: AsJson = False) -> None:
+def strategies(ctx: typer.Context, as_json: AsJson = False) -> None:
     """List the controller's strategies; --json shows the schema of their options."""
-    with Connection(target, "controller") as connection:
+    with Connection(ctx.obj, "controller") as connection:
         found = connection.controller.list_strategies(controller_pb2.ListStrategiesRequest()).strategies
     if as_json:
         for strategy in found:

@@ -14,23 +14,23 @@ from quintain_cli import render
 from quintain_cli.commands.simulate import load_simulator
 from quintain_cli.connect import client_settings
 from quintain_cli.render import errors, out
-from quintain_cli.target import Target, command
+from quintain_cli.target import Target, TargetCommand
 
 NOT_CONFORMING = 1
 
 
 def add_commands(app: typer.Typer) -> None:
-    command(app, "check-simulator")(check)
+    app.command("check-simulator", cls=TargetCommand)(check)
 
 
 def check(
-    target: Target,
+    ctx: typer.Context,
     simulator: Annotated[str, typer.Argument(metavar="NAME|HOST:PORT", help="Installed, or served by its contract.")],
     as_json: Annotated[bool, typer.Option("--json", help="One JSON line for each check.")] = False,
 ) -> None:
     """Check that a simulator keeps its contract. Policies run in this process: check only what you trust."""
     with errors.status(f"checking {simulator}"):
-        results = run_checks(target, simulator)
+        results = run_checks(ctx.obj, simulator)
     for result in results:
         if as_json:
             render.print_json(asdict(result))

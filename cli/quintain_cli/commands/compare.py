@@ -17,11 +17,11 @@ from quintain_cli import render
 from quintain_cli.commands.verify import LARGEST_SEED, POLICY_FAILED, read_policy, run_verify
 from quintain_cli.connect import Connection
 from quintain_cli.render import out
-from quintain_cli.target import Target, command
+from quintain_cli.target import TargetCommand
 
 
 def add_commands(app: typer.Typer) -> None:
-    command(app, "compare")(compare)
+    app.command("compare", cls=TargetCommand)(compare)
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +50,7 @@ def conclusion(interval: Interval, first: str, second: str) -> str:
 
 
 def compare(
-    target: Target,
+    ctx: typer.Context,
     a: Annotated[str, typer.Argument(help="Policy file, or the name of a baseline.")],
     b: Annotated[str, typer.Argument(help="Policy file, or the name of a baseline.")],
     suite: Annotated[str, typer.Option(help="A suite of the simulator.")],
@@ -60,7 +60,7 @@ def compare(
     as_json: Annotated[bool, typer.Option("--json", help="One JSON document.")] = False,
 ) -> None:
     """Compare two policies on every scenario of a suite. Exit code 1 if one of them failed."""
-    with Connection(target, "verifier") as connection:
+    with Connection(ctx.obj, "verifier") as connection:
         verdicts = []
         for name in (a, b):
             source = policy_or_baseline(connection, simulator, name)

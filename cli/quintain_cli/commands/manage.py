@@ -30,7 +30,7 @@ from quintain_cli.commands.search import (
 from quintain_cli.commands.verify import LARGEST_SEED
 from quintain_cli.connect import Connection
 from quintain_cli.render import errors, out
-from quintain_cli.target import Target, command
+from quintain_cli.target import TargetCommand
 
 PAGE = 500
 
@@ -51,7 +51,7 @@ def add_commands(app: typer.Typer) -> None:
         ("fork", fork),
         ("delete", delete),
     ):
-        command(app, name)(function)
+        app.command(name, cls=TargetCommand)(function)
 
 
 def list_candidates(connection: Connection, search_id: str) -> Iterator[pb.CandidateSummary]:
@@ -83,12 +83,12 @@ def get_candidate(connection: Connection, search_id: str, candidate: str) -> pb.
 
 
 def searches(
-    target: Target,
+    ctx: typer.Context,
     limit: Annotated[int, typer.Option(min=1, max=PAGE, help="How many, newest first.")] = 20,
     as_json: AsJson = False,
 ) -> None:
     """List searches, newest first."""
-    with Connection(target, "controller") as connection:
+    with Connection(ctx.obj, "controller") as connection:
         found = connection.controller.list_searches(pb.ListSearchesRequest(page_size=limit)).searches
     if as_json:
         for one in found:
@@ -117,13 +117,13 @@ def searches(
 
 
 def show(
-    target: Target,
+    ctx: typer.Context,
     search_id: SearchId,
     candidates: Annotated[bool, typer.Option("--candidates", help="List every candidate as well.")] = False,
     as_json: AsJson = False,
 ) -> None:
     """Show a search: its settings, its outcome, its candidates."""
-    with Connection(target, "controller") as connection:
+    with Connection(ctx.obj, "controller") as connection:
         found = get_search(connection, search_id)
         listed = list(list_candidates(connection, search_id)) if candidates else []
         if as_json:
@@ -161,9 +161,9 @@ def _candidate_row(c: pb.CandidateSummary, numbers: dict[str, str]) -> tuple[str
     )
 
 
-def prompt(target: Target, search_id: SearchId, candidate: CandidateId, as_json: AsJson = False) -> None:
+def prompt(ctx: typer.Context, search_id: SearchId, candidate: CandidateId, as_json: AsJson = False) -> None:
     """Show exactly what was sent for a candidate, what came back, and what the calls were."""
-    with Connection(target, "controller") as connection:
+    with Connection(ctx.obj, "controller") as connection:
         found = get_candidate(connection, search_id, candidate)
     if not found.HasField("generation"):
         raise InvalidArgument.of("candidate", f"{candidate} was not generated (a seed policy, or still under way)")
@@ -185,22 +185,22 @@ def prompt(target: Target, search_id: SearchId, candidate: CandidateId, as_json:
         errors.print(f"call {call.attempt}: {call.outcome}{said}")
 
 
-def pause(target: Target, search_id: SearchId) -> None:
+def pause(ctx: typer.Context, search_id: SearchId) -> None:
     """Pause a running search; work in flight is settled."""
-    with Connection(target, "controller") as connection:
+    with Connection(ctx.obj, "controller") as connection:
         _tell_state(connection.controller.pause_search(pb.PauseSearchRequest(search_id=search_id)).search)
 
 
-def resume(target: Target, search_id: SearchId) -> None:
+def resume(ctx: typer.Context, search_id: SearchId) -> None:
     """Let a paused search go on in the running stack (`quintain search --resume` also follows it)."""
-    with Connection(target, "controller", runs_searches=True) as connection:
+    with Connection(ctx.obj, "controller", runs_searches=True) as connection:
         found = connection.controller.resume_search(pb.ResumeSearchRequest(search_id=search_id)).search
         _go_on(connection, found)
 
 
-def cancel(target: Target, search_id: SearchId) -> None:
+def cancel(ctx: typer.Context, search_id: SearchId) -> None:
     """Stop a search for good; work in flight is settled."""
-    with Connection(target, "controller") as connection:
+    with Connection(ctx.obj, "controller") as connection:
         found = connection.controller.cancel_search(pb.CancelSearchRequest(search_id=search_id)).search
         if connection.embedded:  # nobody else is there to settle it
             with errors.status("settling what was sent"):
@@ -210,7 +210,7 @@ def cancel(target: Target, search_id: SearchId) -> None:
 
 
 def extend(
-    target: Target,
+    ctx: typer.Context,
     search_id: SearchId,
     candidates: Candidates = None,
     verifications: Verifications = None,
@@ -220,7 +220,7 @@ def extend(
 ) -> None:
     """Raise bounds of a search's budget: give the new bounds, not increments."""
     budget = make_budget(candidates, verifications, usd, tokens, minutes)
-    with Connection(target, "controller", runs_searches=True) as connection:
+    with Connection(ctx.obj, "controller", runs_searches=True) as connection:
         request = pb.ExtendBudgetRequest(search_id=search_id, budget=budget)
         found = connection.controller.extend_budget(request).search
         out.print(f"the budget is now {render.budget_text(found.spec.budget)}")
@@ -228,7 +228,7 @@ def extend(
 
 
 def fork(
-    target: Target,
+    ctx: typer.Context,
     search_id: SearchId,
     candidate: CandidateId,
     strategy: Annotated[str, typer.Option(help="Empty: the search's own.")] = "",
@@ -245,21 +245,21 @@ def fork(
     budget = make_budget(candidates, verifications, usd, tokens, minutes)
     if budget.ListFields():
         spec.budget.CopyFrom(budget)
-    with Connection(target, "controller", runs_searches=True) as connection:
+    with Connection(ctx.obj, "controller", runs_searches=True) as connection:
         origin = get_candidate(connection, search_id, candidate).summary.candidate_id
         request = pb.ForkSearchRequest(request_id=uuid.uuid4().hex, candidate_id=origin, spec=spec)
         _go_on(connection, connection.controller.fork_search(request).search)
 
 
 def delete(
-    target: Target,
+    ctx: typer.Context,
     search_id: SearchId,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
 ) -> None:
     """Delete a search that has ended, with all its candidates."""
     if not yes:
         typer.confirm(f"delete search {search_id} and all its candidates?", abort=True)
-    with Connection(target, "controller") as connection:
+    with Connection(ctx.obj, "controller") as connection:
         connection.controller.delete_search(pb.DeleteSearchRequest(search_id=search_id))
     out.print(f"search {search_id} is deleted")
 

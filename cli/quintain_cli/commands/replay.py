@@ -20,7 +20,7 @@ from quintain_cli.connect import Connection
 from quintain_cli.render import errors, out
 from quintain_cli.stack import paths
 from quintain_cli.stack.stack import default_settings
-from quintain_cli.target import Target, command
+from quintain_cli.target import Target, TargetCommand
 
 if TYPE_CHECKING:
     from quintain_controller.usecases.replay import ReplayReport
@@ -30,11 +30,11 @@ MOST_DIFFERENCES = 10
 
 
 def add_commands(app: typer.Typer) -> None:
-    command(app, "replay")(replay)
+    app.command("replay", cls=TargetCommand)(replay)
 
 
 def replay(
-    target: Target,
+    ctx: typer.Context,
     search_id: SearchId,
     store_url: Annotated[
         str | None, typer.Option(help="The controller's database; default: the local stack's own.", show_default=False)
@@ -44,11 +44,11 @@ def replay(
 ) -> None:
     """Run the strategy again on the recorded generations, verify everything again, and compare bit for bit. Asks no
     backend and writes nothing. Exit code 1 if anything differs."""
-    url = store_url or local_store_url(target)
+    url = store_url or local_store_url(ctx.obj)
     scheme, _, file = url.partition("?")[0].partition(":///")
     if scheme == "sqlite" and not Path(file).is_file():  # opening it would make an empty one
         raise InvalidArgument.of("store_url", f"there is no database {file}")
-    with Connection(target, "verifier") as connection:
+    with Connection(ctx.obj, "verifier") as connection:
         report = asyncio.run(_replay(connection, search_id, url, parallel))
     if as_json:
         render.print_json({**asdict(report), "equal": report.equal})

@@ -21,15 +21,15 @@ from quintain_cli.commands.verify import run_verify
 from quintain_cli.connect import Connection
 from quintain_cli.render import errors, out
 from quintain_cli.report.data import ReportData, Timeline
-from quintain_cli.target import Target, command
+from quintain_cli.target import TargetCommand
 
 
 def add_commands(app: typer.Typer) -> None:
-    command(app, "report")(report)
+    app.command("report", cls=TargetCommand)(report)
 
 
 def report(
-    target: Target,
+    ctx: typer.Context,
     search_id: SearchId,
     out_file: Annotated[Path | None, typer.Option("--out", help="Default: quintain-SEARCH.html.")] = None,
     timelines: Annotated[
@@ -40,7 +40,7 @@ def report(
     from quintain_cli.report.page import render_report  # plotly takes a second to import
 
     needs = ("controller", "verifier") if timelines else ("controller",)
-    with Connection(target, *needs) as connection:
+    with Connection(ctx.obj, *needs) as connection:
         data = gather(connection, search_id, timelines)
     path = out_file or Path(f"quintain-{search_id}.html")
     path.write_text(render_report(data), encoding="utf-8")

@@ -19,7 +19,7 @@ from quintain_cli import live, render
 from quintain_cli.commands.verify import LARGEST_SEED, read_policy
 from quintain_cli.connect import Connection
 from quintain_cli.render import errors, out
-from quintain_cli.target import Target, command
+from quintain_cli.target import TargetCommand
 
 SEARCH_FAILED = 1
 INTERRUPTED = 130
@@ -37,12 +37,12 @@ Minutes = Annotated[float | None, typer.Option(min=0.001, help="Budget: minutes.
 
 
 def add_commands(app: typer.Typer) -> None:
-    command(app, "search")(search)
-    command(app, "watch")(watch)
+    app.command("search", cls=TargetCommand)(search)
+    app.command("watch", cls=TargetCommand)(watch)
 
 
 def search(
-    target: Target,
+    ctx: typer.Context,
     simulator: Annotated[str, typer.Option(help="The simulator.")] = "faas",
     suite: Annotated[str, typer.Option(help="The suite that scores.")] = "paper-reference",
     objective: Annotated[str, typer.Option(help="Empty: the suite's own.")] = "",
@@ -74,7 +74,7 @@ def search(
             "budget", "give at least one of --candidates, --verifications, --usd, --tokens, --minutes"
         )
     seen = 0  # a new search is shown from its first event
-    with Connection(target, "controller", runs_searches=True) as connection:
+    with Connection(ctx.obj, "controller", runs_searches=True) as connection:
         if detach and connection.embedded:
             raise FailedPrecondition("--detach needs a running stack: `quintain up` starts one, --address names one")
         if resume:
@@ -203,13 +203,13 @@ def pause(connection: Connection, search_id: str, go_on: str) -> None:
 
 
 def watch(
-    target: Target,
+    ctx: typer.Context,
     search_id: Annotated[str, typer.Argument(metavar="SEARCH")],
     after: Annotated[int, typer.Option(min=0, max=MOST, help="Show events after this sequence number.")] = 0,
     as_json: AsJson = False,
 ) -> None:
     """Follow a search that runs in a stack. Ctrl-C only stops watching."""
-    with Connection(target, "controller") as connection:
+    with Connection(ctx.obj, "controller") as connection:
         found = get_search(connection, search_id)
         if connection.embedded and found.state == pb.SEARCH_STATE_RUNNING:
             raise FailedPrecondition(

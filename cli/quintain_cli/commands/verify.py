@@ -16,7 +16,7 @@ from quintain.verifier.v1 import verifier_pb2 as pb
 from quintain_cli import render
 from quintain_cli.connect import Connection
 from quintain_cli.render import errors, out
-from quintain_cli.target import Target, command
+from quintain_cli.target import TargetCommand
 
 POLICY_FAILED = 1
 LARGEST_SEED = 2**64 - 1
@@ -24,11 +24,11 @@ VERIFY_SECONDS = 3600.0  # the deadline, queueing included
 
 
 def add_commands(app: typer.Typer) -> None:
-    command(app, "verify")(verify)
+    app.command("verify", cls=TargetCommand)(verify)
 
 
 def verify(
-    target: Target,
+    ctx: typer.Context,
     policy: Annotated[Path, typer.Argument(help="Python file with the policy; - for standard input.")],
     suite: Annotated[str, typer.Option(help="A suite of the simulator.")] = "",
     scenario: Annotated[
@@ -64,7 +64,7 @@ def verify(
     add_scenarios(request, scenario or [], trace or [])
     if sum((bool(request.suite), bool(request.scenarios), bool(request.inline_scenarios))) != 1:
         raise InvalidArgument.of("suite", "name exactly one of --suite, --scenario NAME and --scenario FILE")
-    with Connection(target, "verifier") as connection:
+    with Connection(ctx.obj, "verifier") as connection:
         result = run_verify(connection, request)
     if as_json:
         render.print_json(result.verdict)

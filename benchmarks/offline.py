@@ -31,7 +31,7 @@ from pathlib import Path
 from quintain.plugins.backend import Attempt, Example, Operator
 from quintain.plugins.grammar import Grammar
 from quintain.plugins.inprocess import in_process
-from quintain.plugins.simulator import Aggregation, Direction, Outcome, Part, RunOptions, Simulator
+from quintain.plugins.simulator import Direction, Outcome, Part, RunOptions, Simulator
 from quintain_cli.commands.ablate import Outcome as Arrived
 from quintain_cli.commands.ablate import contrast
 from quintain_controller.domain import model
@@ -41,6 +41,7 @@ from quintain_generator.backends.offline.propose import propose
 from quintain_generator.backends.offline.render import render
 from quintain_generator.backends.offline.variation import random_genome
 from quintain_generator.domain.gate import ast_digest
+from quintain_verifier.domain.verdict import aggregate_scores
 
 RANDOM = "random"
 TARGETS = (0.90, 0.99)  # of the best known
@@ -79,9 +80,8 @@ class Judge:
             name: simulator.score(objective, simulator.scenario(name), outcome, self._of_baseline[name])
             for name, outcome in outcomes.items()
         }
-        normalized = statistics.fmean(score.normalized for score in scores.values())
-        by_median = self.suite.aggregation is Aggregation.MEDIAN_VALUE
-        score = statistics.median(score.value for score in scores.values()) if by_median else normalized
+        (direction,) = (o.direction for o in simulator.describe().objectives if o.name == objective)
+        score, normalized = aggregate_scores(self.suite.aggregation, direction, list(scores.values()))
         metrics: dict[str, list[float]] = {}
         for outcome in outcomes.values():
             for name, value in outcome.metrics.items():

@@ -174,7 +174,8 @@ class Part(enum.Enum):
 class Aggregation(enum.Enum):
     """How the scored values of a suite's scenarios become one score."""
 
-    MEDIAN_VALUE = "median_value"  # median of the metric itself, in its unit
+    # Median of the metric itself, in its unit; with a broken floor in a scenario at most as good as that scenario.
+    MEDIAN_VALUE = "median_value"
     MEAN_NORMALIZED = "mean_normalized"  # mean of ScenarioScore.normalized, in [0, 1], always maximised
 
 

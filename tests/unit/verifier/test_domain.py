@@ -153,6 +153,47 @@ def test_baseline_and_bound_are_aggregated_like_the_score() -> None:
     assert (part.score, part.baseline_score, part.bound_score) == (pytest.approx(0.4), pytest.approx(0.4), 1.0)
 
 
+def broken(value: float, reached: float) -> ScenarioResult:
+    made = result(value)
+    return replace(made, score=replace(made.score, floors=(Floor("queries completed", 15.0, reached),)))
+
+
+@pytest.mark.parametrize(("objective", "worst"), [(THROUGHPUT, min), (LATENCY, max)])
+def test_a_median_is_at_most_as_good_as_the_worst_scenario_with_a_broken_floor(
+    objective: Objective, worst: Any
+) -> None:
+    plan = planned(5, aggregation=Aggregation.MEDIAN_VALUE, objective=objective)
+    fair = results(9.0, 9.0, 9.0, 8.0, 2.0)
+    part = assemble(plan, fair, {}).train
+    assert part is not None
+    assert (part.score, part.normalized) == (9.0, 0.9)
+    one, other = broken(7.5, 14), broken(3.0, 0) if objective is THROUGHPUT else broken(9.9, 0)
+    for unfair in ({"s1": one}, {"s1": other}, {"s1": one, "s3": other}):
+        together = {**fair, **unfair}
+        part = assemble(plan, together, {}).train
+        assert part is not None
+        median = statistics.median(s.score.value for s in together.values())
+        assert part.score == worst([median, *(s.score.value for s in unfair.values())])
+        assert part.normalized == min([median / BOUND, *(s.score.normalized for s in unfair.values())])
+    mended = assemble(plan, {**fair, "s1": broken(7.5, 15)}, {}).train
+    assert mended is not None
+    assert mended.score == statistics.median([9.0, 7.5, 9.0, 8.0, 2.0])
+
+
+def test_a_broken_floor_settles_early_that_a_median_is_out_of_reach() -> None:
+    plan = planned(5, aggregation=Aggregation.MEDIAN_VALUE, stop_below_score=5.0)
+    references = {f"s{i}": REFERENCE for i in range(5)}
+    assert first_stop(plan, {"s0": result(9.0), "s3": result(3.0)}, references) is None
+    assert first_stop(plan, {"s0": result(9.0), "s3": broken(3.0, 7)}, references) == 2
+
+
+def test_the_share_of_the_bound_is_that_of_the_score() -> None:
+    part = assemble(planned(3, aggregation=Aggregation.MEDIAN_VALUE), results(1.0, 8.0, 3.0), {}).train
+    assert part is not None
+    assert part.bound_score is not None
+    assert part.normalized == part.score / part.bound_score
+
+
 def test_held_out_scenarios_have_a_score_of_their_own() -> None:
     verdict = assemble(planned(1, 1), results(9.0, 2.0), {})
     assert verdict.train is not None

@@ -91,7 +91,9 @@ class _AggregationEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Aggregati
     DESCRIPTOR: _descriptor.EnumDescriptor
     AGGREGATION_UNSPECIFIED: _Aggregation.ValueType  # 0
     AGGREGATION_MEDIAN_VALUE: _Aggregation.ValueType  # 1
-    """The median of the metric over the scenarios, in the metric's unit."""
+    """The median of the metric over the scenarios, in the metric's unit; with a broken floor in a scenario at most as good
+    as that scenario.
+    """
     AGGREGATION_MEAN_NORMALIZED: _Aggregation.ValueType  # 2
     """The mean of the normalised values, in [0, 1]; always maximised."""
 
@@ -100,7 +102,9 @@ class Aggregation(_Aggregation, metaclass=_AggregationEnumTypeWrapper):
 
 AGGREGATION_UNSPECIFIED: Aggregation.ValueType  # 0
 AGGREGATION_MEDIAN_VALUE: Aggregation.ValueType  # 1
-"""The median of the metric over the scenarios, in the metric's unit."""
+"""The median of the metric over the scenarios, in the metric's unit; with a broken floor in a scenario at most as good
+as that scenario.
+"""
 AGGREGATION_MEAN_NORMALIZED: Aggregation.ValueType  # 2
 """The mean of the normalised values, in [0, 1]; always maximised."""
 Global___Aggregation: _TypeAlias = Aggregation  # noqa: Y015

@@ -525,13 +525,14 @@ class PartScore(_message.Message):
     SCENARIOS_FAILED_FIELD_NUMBER: _builtins.int
     NORMALIZED_FIELD_NUMBER: _builtins.int
     score: _builtins.float
+    """By the suite's aggregation. A median is at most as good as the worst scenario with a broken floor."""
     baseline_score: _builtins.float
     """The default baseline's and the provable bound's score by the same aggregation."""
     bound_score: _builtins.float
     scenarios: _builtins.int
     scenarios_failed: _builtins.int
     normalized: _builtins.float
-    """Mean of the normalised values (0 the worst, 1 the bound), whatever the aggregation."""
+    """The score on the way from the worst (0) to the bound (1): the scenarios' normalised values by the same aggregation."""
     def __init__(
         self,
         *,

@@ -67,6 +67,9 @@ def _summary(verdict: Verdict, train: Sequence[ScenarioVerdict]) -> str:
         head = f"The policy failed on {failed} of {len(train)} scenarios; a failed scenario counts as the worst score."
     else:
         head = f"The policy ran to the end on all {len(train)} scenarios."
+    broken = sum(bool(s.score.broken_floors) for s in train)
+    if broken and verdict.aggregation is Aggregation.MEDIAN_VALUE:
+        head += f" It breaks a floor on {broken}: the score is at most that of the worst of these, whatever the median."
     return f"{head}\n{_score_line(verdict, verdict.train)}" if verdict.train else head
 
 

@@ -10,7 +10,7 @@ from quintain.plugins.simulator import Aggregation, Direction, Objective, Part
 from quintain_verifier.sandbox.limits import Limits
 
 # Changes whenever the same plan would give another verdict.
-FORMAT = "quintain.verdict.1"
+FORMAT = "quintain.verdict.2"
 
 
 @dataclass(frozen=True, slots=True)

@@ -173,28 +173,51 @@ def _out_of_reach(plan: Plan, ran: Mapping[str, ScenarioResult], references: Map
     assert plan.stop_below_score is not None
     maximize = plan.direction is Direction.MAXIMIZE
     hoped: list[float] = []
+    below_floor: list[float] = []
     for scenario in plan.scenarios:
         if scenario.part is not plan.deciding_part:
             continue
         if scenario.name in ran:
             score = ran[scenario.name].score
             hoped.append(score.normalized if plan.aggregation is Aggregation.MEAN_NORMALIZED else score.value)
+            if score.broken_floors:
+                below_floor.append(hoped[-1])
         elif plan.aggregation is Aggregation.MEAN_NORMALIZED:
             hoped.append(1.0)
         else:
             bound = references[scenario.name].worst.bound
             hoped.append(bound if bound is not None else math.inf if maximize else -math.inf)
-    best = aggregate(plan.aggregation, hoped)
+    best = aggregate(plan.aggregation, hoped, below_floor, maximize=maximize)
     return best < plan.stop_below_score if maximize else best > plan.stop_below_score
 
 
-def aggregate(aggregation: Aggregation, values: Sequence[float]) -> float:
-    """Median of the values, or their exactly rounded mean: the order never matters. `values` is not empty."""
+def aggregate(
+    aggregation: Aggregation, values: Sequence[float], below_floor: Sequence[float] = (), *, maximize: bool = True
+) -> float:
+    """Median of the values, or their exactly rounded mean: the order never matters. `values` is not empty.
+
+    `below_floor`: those of the scenarios with a broken floor. A mean feels each of them, a median would not: it is at
+    most as good as the worst of them, so that floors bind in every scenario.
+    """
     if aggregation is Aggregation.MEAN_NORMALIZED:
         return math.fsum(values) / len(values)
     ordered = sorted(values)
     low, high = ordered[(len(ordered) - 1) // 2], ordered[len(ordered) // 2]
-    return low if low == high else (low + high) / 2
+    median = low if low == high else (low + high) / 2
+    return min([median, *below_floor]) if maximize else max([median, *below_floor])
+
+
+def aggregate_scores(
+    aggregation: Aggregation, direction: Direction, scores: Sequence[ScenarioScore]
+) -> tuple[float, float]:
+    """The score of a part and the same normalised (0 the worst, 1 the bound), both by `aggregation`; `direction` is the
+    score's."""
+    broken = [score for score in scores if score.broken_floors]
+    normalized = aggregate(aggregation, [s.normalized for s in scores], [s.normalized for s in broken])
+    if aggregation is Aggregation.MEAN_NORMALIZED:
+        return normalized, normalized
+    maximize = direction is Direction.MAXIMIZE
+    return aggregate(aggregation, [s.value for s in scores], [s.value for s in broken], maximize=maximize), normalized
 
 
 def _scenario_verdict(
@@ -220,7 +243,7 @@ def _part_score(plan: Plan, scenarios: Sequence[ScenarioVerdict], part: Part) ->
     if not members:
         return None
     mean = plan.aggregation is Aggregation.MEAN_NORMALIZED
-    normalized = aggregate(Aggregation.MEAN_NORMALIZED, [s.score.normalized for s in members])
+    score, normalized = aggregate_scores(plan.aggregation, plan.direction, [s.score for s in members])
     bounds = [s.score.bound for s in members if s.score.bound is not None]
     all_bounded = len(bounds) == len(members)
     if mean:
@@ -228,7 +251,7 @@ def _part_score(plan: Plan, scenarios: Sequence[ScenarioVerdict], part: Part) ->
     else:
         bound_score = aggregate(plan.aggregation, bounds) if all_bounded else None
     return PartScore(
-        score=normalized if mean else aggregate(plan.aggregation, [s.score.value for s in members]),
+        score=score,
         baseline_score=aggregate(
             plan.aggregation, [s.baseline_normalized if mean else s.score.baseline for s in members]
         ),

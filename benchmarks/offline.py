@@ -25,10 +25,10 @@ from collections.abc import Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict, dataclass, replace
 from functools import cache
-from importlib.metadata import entry_points
 from pathlib import Path
 
 from quintain.plugins.backend import Attempt, Example, Operator
+from quintain.plugins.doors import SIMULATORS, STRATEGIES
 from quintain.plugins.grammar import Grammar
 from quintain.plugins.inprocess import in_process
 from quintain.plugins.simulator import Direction, Outcome, Part, RunOptions, Simulator
@@ -36,7 +36,7 @@ from quintain_cli.commands.ablate import Outcome as Arrived
 from quintain_cli.commands.ablate import contrast
 from quintain_controller.domain import model
 from quintain_controller.domain.planner import Asked, Done, Planner, Told
-from quintain_controller.usecases.strategies import installed, make_planner, parse_options, window
+from quintain_controller.usecases.strategies import make_planner, parse_options, window
 from quintain_generator.backends.offline.propose import propose
 from quintain_generator.backends.offline.render import render
 from quintain_generator.backends.offline.variation import random_genome
@@ -210,7 +210,7 @@ class Candidates:
 
 def search(name: str, suite: str, method: str, seed: int, evaluations: int, best_known: float) -> Search:
     started = time.monotonic()
-    simulator = load(name)
+    simulator = SIMULATORS.load(name)
     judge = judge_of(name, suite, Part.TRAIN)
     best: list[float] = []
     winner, failed = "", 0
@@ -230,14 +230,7 @@ def search(name: str, suite: str, method: str, seed: int, evaluations: int, best
 @cache
 def judge_of(name: str, suite: str, part: Part) -> Judge:
     """One for all searches of a process: what one has verified another gets for nothing, as from the verifier."""
-    return Judge(load(name), suite, part)
-
-
-def load(name: str) -> Simulator:
-    (entry,) = entry_points(group="quintain.simulators", name=name)
-    loaded = entry.load()
-    assert isinstance(loaded, Simulator)
-    return loaded
+    return Judge(SIMULATORS.load(name), suite, part)
 
 
 def table(searches: list[Search], methods: list[str], best_known: float) -> str:
@@ -267,7 +260,7 @@ def main() -> None:
         "--evaluations", type=int, default=300, help="verifications of one search, the baseline's included"
     )
     parser.add_argument("--seeds", type=int, default=5)
-    parser.add_argument("--methods", nargs="+", default=["evolve", RANDOM], choices=[*installed(), RANDOM])
+    parser.add_argument("--methods", nargs="+", default=["evolve", RANDOM], choices=[*STRATEGIES.names(), RANDOM])
     parser.add_argument("--best-known", type=float, default=2.37, help="what the targets refer to (0: none)")
     parser.add_argument("--jobs", type=int, default=1)
     parser.add_argument("--json", type=Path, help="write everything there, winners included")

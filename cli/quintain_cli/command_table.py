@@ -63,6 +63,12 @@ COMMANDS = {
     "check-simulator": Entry(
         "check", INSTALLED, "Check that a simulator keeps its contract.", "quintain check-simulator localhost:7400"
     ),
+    "check-backend": Entry(
+        "check", INSTALLED, "Check that a backend keeps its contract.", "quintain check-backend offline"
+    ),
+    "check-strategy": Entry(
+        "check", INSTALLED, "Check that a strategy keeps its contract.", "quintain check-strategy evolve"
+    ),
     "up": Entry("local", MACHINE, "Start the local stack.", "quintain up --base-port 7070"),
     "down": Entry("local", MACHINE, "Stop the local stack.", "quintain down"),
 }

@@ -86,7 +86,9 @@ async def test_every_built_in_backend_conforms(tmp_path: Path, kind: str) -> Non
 async def test_the_backend_in_the_guide_conforms(tmp_path: Path) -> None:
     guide = Path(__file__).parents[3] / "docs" / "plugins.md"
     code, check = re.findall(
-        r"^```python\n(.*?)^```$", guide.read_text().split("## A backend")[1], re.DOTALL | re.MULTILINE
+        r"^```python\n(.*?)^```$",
+        guide.read_text().split("## A backend")[1].split("\n## ")[0],
+        re.DOTALL | re.MULTILINE,
     )
     (tmp_path / "one.py").write_text(support.PARENT)
     scope: dict[str, Any] = {"__name__": "shelf", "folder": tmp_path, "task": _task()}

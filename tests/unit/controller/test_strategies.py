@@ -8,7 +8,7 @@ from quintain.plugins.strategy import BackendInfo, Operator, Problem, Result
 from quintain_controller.domain.strategies.archive import Grid, Island, ScenarioBests
 from quintain_controller.domain.strategies.bandit import Bandit
 from quintain_controller.domain.strategies.evolve import Evolve, EvolveOptions
-from quintain_controller.usecases.strategies import installed, parse_options, window
+from quintain_controller.usecases.strategies import parse_options, plugin, window
 
 FULL = (Operator.FULL, Operator.DIFF, Operator.CROSSOVER)
 
@@ -90,9 +90,9 @@ def test_stagnation_is_said_and_can_end_a_search() -> None:
 
 @pytest.mark.parametrize("name", ["chain", "best-of-n", "evolve", "tree"])
 def test_the_cost_of_a_step_does_not_grow_with_the_archive(name: str) -> None:
-    plugin = installed()[name]
+    kind = plugin(name)
     problem = Problem((BackendInfo("a", FULL),), ("s1", "s2"), (), 1, None)
-    strategy = plugin.create(problem, plugin.options())
+    strategy = kind.create(problem, kind.options())
 
     def cpu(first: int, count: int) -> float:
         begin = time.process_time()

@@ -19,7 +19,7 @@ from quintain.service.server import start_server
 from quintain.type.v1 import type_pb2
 from quintain.wire.status import from_rpc_error
 from quintain_generator.config import GeneratorSettings
-from quintain_generator.main import GeneratorService
+from quintain_generator.service import GeneratorService
 
 PARENT = '"""A policy."""\n\n\ndef decide(state):\n    return sorted(state)\n'
 MODEL = "priced-model"

@@ -20,7 +20,7 @@ from quintain.service.logs import get_logger, register_secret
 from quintain.service.settings import ConfigError, ServerSettings
 from quintain.wire.endpoints import split_address
 from quintain.wire.keepalive import server_keepalive
-from quintain.wire.tracing import configure_tracing
+from quintain.wire.tracing import configure_tracing, flush_traces
 
 READY = Gauge("quintain_ready", "1 while health says SERVING.", ["service"])
 
@@ -142,21 +142,24 @@ async def start_server(service: Service, settings: ServerSettings) -> RunningSer
 
 
 def run_service(service: Service, settings: ServerSettings) -> None:
-    """Serve until SIGTERM or SIGINT, then drain. Blocking."""
+    """Serve until SIGTERM or SIGINT, then drain. Blocking. While it starts, signals stay with the caller's handlers."""
 
     async def main() -> None:
         stopping = asyncio.Event()
         loop = asyncio.get_running_loop()
+        running = await start_server(service, settings)
         for signum in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(signum, stopping.set)
-        running = await start_server(service, settings)
         await stopping.wait()
         log.info("draining", seconds=settings.drain_seconds)
         await running.stop()
         log.info("stopped")
 
     configure_tracing(service.name)
-    asyncio.run(main())
+    # Without asyncio.run's end, which would wait for threads that wait for a dead connection.
+    loop = asyncio.new_event_loop()
+    loop.run_until_complete(main())
+    flush_traces()
 
 
 def _token(settings: ServerSettings) -> str | None:

@@ -21,6 +21,10 @@ class ConfigError(ValueError):
     """The configuration is wrong; the message names the key and what would be right."""
 
 
+class StartError(RuntimeError):
+    """The configuration is right and the service cannot start; the message says what it lacks."""
+
+
 class TlsSettings(Settings):
     """Server certificate; with `client_ca_file`, clients must show a certificate of that CA (mTLS)."""
 
@@ -44,7 +48,7 @@ class ServerSettings(Settings):
         3.0, gt=0, description="clients reconnect, and look their names up, after this: new replicas get work"
     )
     log_json: bool = Field(True, description="JSON logs; false for short lines")
-    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", description="what is logged, and worse")
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", description="minimum level that is logged")
 
     @model_validator(mode="after")
     def _one_token(self) -> ServerSettings:

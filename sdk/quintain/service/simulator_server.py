@@ -1,23 +1,17 @@
-"""Serves an installed simulator to verifiers elsewhere: `quintain-simulator --name faas --listen 0.0.0.0:50054`."""
+"""The Simulator service of the contract over an installed simulator: what `quintain-simulator` serves."""
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import json
-import os
 import queue
-import sys
 from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar, cast
 
 import grpc
-from pydantic import ValidationError
 
 from quintain.errors import Internal, InvalidArgument, NotFound
-from quintain.plugins.doors import SIMULATORS
-from quintain.plugins.loading import PluginError
 from quintain.plugins.simulator import (
     FailureKind,
     InvalidInput,
@@ -32,9 +26,6 @@ from quintain.plugins.simulator import (
     SimulatorFault,
 )
 from quintain.service.guest_bundle import bundle_guest
-from quintain.service.logs import configure_logging
-from quintain.service.server import run_service
-from quintain.service.settings import ConfigError, ServerSettings, TlsSettings, explain
 from quintain.simulator.v1 import simulator_pb2 as pb
 from quintain.simulator.v1 import simulator_pb2_grpc
 from quintain.verifier.v1 import verifier_pb2
@@ -219,36 +210,3 @@ class _RemotePolicy:
                     raise PolicyError(failure_from(reply.failure))
                 case _:
                     raise PolicyError(PolicyFailure(FailureKind.PROTOCOL, "a query where none is answered"))
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(prog="quintain-simulator", description="Serves an installed simulator.")
-    parser.add_argument("--name", required=True, help="name of the simulator's entry point")
-    parser.add_argument("--listen", default="127.0.0.1:50054", help="host:port of the gRPC server; port 0: a free one")
-    parser.add_argument("--metrics-listen", default="127.0.0.1:0", help="host:port of the Prometheus endpoint")
-    parser.add_argument("--address-file", help="JSON file with the bound addresses, written once serving")
-    parser.add_argument("--token-file", help="file that holds the bearer token that callers must send")
-    parser.add_argument("--certificate-file", help="PEM chain of the server, for TLS")
-    parser.add_argument("--key-file", help="PEM key of the server")
-    parser.add_argument("--client-ca-file", help="PEM; clients must show a certificate of this CA (mTLS)")
-    options = parser.parse_args()
-    configure_logging("simulator")
-    tls = {key: getattr(options, key) for key in TlsSettings.model_fields if getattr(options, key)}
-    try:
-        settings = ServerSettings(
-            listen=options.listen,
-            metrics_listen=options.metrics_listen,
-            address_file=options.address_file,
-            token_file=options.token_file,
-            tls=TlsSettings.model_validate(tls) if tls else None,
-        )
-        run_service(SimulatorService(SIMULATORS.load(options.name)), settings)
-    except ValidationError as error:
-        sys.exit(f"quintain-simulator: {explain(error)}")
-    except (PluginError, ConfigError, OSError) as error:
-        sys.exit(f"quintain-simulator: {error}")
-    os._exit(0)  # an engine that computes for ever must not keep the process; the interpreter would wait for its thread
-
-
-if __name__ == "__main__":
-    main()

@@ -33,6 +33,13 @@ def configure_tracing(service: str) -> bool:
     return True
 
 
+def flush_traces() -> None:
+    """Export what is still held back, for a process that ends without the interpreter's own end."""
+    provider = trace.get_tracer_provider()
+    if hasattr(provider, "shutdown"):  # OpenTelemetry's no-op provider has none
+        provider.shutdown()
+
+
 def outgoing_metadata() -> list[tuple[str, str]]:
     """Trace context and correlation id of the work at hand, for the next service."""
     carrier: dict[str, str] = {}

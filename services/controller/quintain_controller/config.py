@@ -8,6 +8,8 @@ from quintain.clients.channel import ClientSettings
 from quintain.service.settings import ServerSettings
 from quintain.wire.endpoints import Settings
 
+ENV_PREFIX = "QUINTAIN_CONTROLLER__"
+
 
 class RunnerSettings(Settings):
     """How this process works on searches."""

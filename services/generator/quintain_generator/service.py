@@ -7,10 +7,11 @@ from collections.abc import Sequence
 import grpc
 
 from quintain.generator.v1 import generator_pb2, generator_pb2_grpc
+from quintain.service.settings import ConfigError, StartError
 from quintain_generator import metrics
-from quintain_generator.adapters.price_file import load_prices
+from quintain_generator.adapters.price_file import PriceFileError, load_prices
 from quintain_generator.adapters.registry import default_name, make_endpoints
-from quintain_generator.adapters.store.sql import GenerationStore
+from quintain_generator.adapters.store.sql import GenerationStore, StoreError
 from quintain_generator.config import GeneratorSettings
 from quintain_generator.rpc.servicer import GeneratorServicer
 from quintain_generator.usecases.generate import Generations
@@ -22,8 +23,12 @@ class GeneratorService:
     name = "generator"
 
     def __init__(self, settings: GeneratorSettings) -> None:
-        """Raises ConfigError or PriceFileError."""
-        self._endpoints = make_endpoints(settings, load_prices(settings.price_file))
+        """Raises ConfigError."""
+        try:
+            prices = load_prices(settings.price_file)
+        except PriceFileError as error:
+            raise ConfigError(str(error)) from error
+        self._endpoints = make_endpoints(settings, prices)
         for name in self._endpoints:
             metrics.announce(name)
         self._generations = Generations(
@@ -37,7 +42,10 @@ class GeneratorService:
         )
 
     async def start(self) -> None:
-        await self._generations.start()
+        try:
+            await self._generations.start()
+        except StoreError as error:
+            raise StartError(str(error)) from error
 
     def register(self, server: grpc.aio.Server) -> Sequence[str]:
         servicer = GeneratorServicer(self._generations, self._endpoints)

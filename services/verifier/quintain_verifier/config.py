@@ -13,6 +13,8 @@ from quintain.service.settings import ServerSettings
 from quintain.wire.endpoints import Endpoint, Settings
 from quintain_verifier.sandbox.limits import DEFAULT_LIMITS, MAX_LIMITS, MIB, Limits
 
+ENV_PREFIX = "QUINTAIN_VERIFIER__"
+
 
 class LimitSettings(Settings):
     """Limits of a run, by the names and units of `quintain_verifier.sandbox.limits.Limits`; None keeps the built-in."""

@@ -1,45 +1,38 @@
-"""Starts the verifier: `quintain-verifier --config FILE`."""
+"""Starts the verifier: ``quintain-verifier --config FILE``."""
 
 from __future__ import annotations
 
-import argparse
 import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
-from quintain.service.settings import ConfigError, load_settings
-from quintain_verifier.config import VerifierSettings
-from quintain_verifier.workers.pool import WorkerPool, spawn_workers
+from quintain.service.main import run
 
-ENVIRONMENT = "QUINTAIN_VERIFIER__"
+if TYPE_CHECKING:
+    from argparse import Namespace
 
-
-def main() -> None:
-    parser = argparse.ArgumentParser(prog="quintain-verifier", description="Serves the verifier.")
-    parser.add_argument("--config", help="TOML file; the environment (QUINTAIN_VERIFIER__...) overrides it")
-    try:
-        settings = load_settings(VerifierSettings, parser.parse_args().config, ENVIRONMENT)
-        pool = spawn_workers(settings)  # before gRPC is imported: its threads do not survive a fork
-        serve(settings, pool)
-    except (ConfigError, OSError) as error:
-        sys.exit(f"quintain-verifier: {error}")
+    from quintain.service.server import Service
+    from quintain.service.settings import ServerSettings
 
 
-def serve(settings: VerifierSettings, pool: WorkerPool) -> None:
-    """Everything that needs gRPC."""
+def main(arguments: Sequence[str] | None = None) -> int:
+    return run("verifier", "Verifies policies: runs them in a jail against simulators, and judges.", _wire, arguments)
+
+
+def _wire(options: Namespace) -> tuple[Service, ServerSettings]:
+    from quintain.service.settings import load_settings
+    from quintain_verifier.config import ENV_PREFIX, VerifierSettings
+    from quintain_verifier.workers.pool import spawn_workers
+
+    settings = load_settings(VerifierSettings, options.config, ENV_PREFIX)
+    pool = spawn_workers(settings)  # before gRPC is imported: its threads do not survive a fork
+
     from quintain.service.logs import configure_logging
-    from quintain.service.server import run_service
-    from quintain_verifier.adapters.registry import RegistryError
-    from quintain_verifier.adapters.store.verdicts import RecordsError
     from quintain_verifier.service import VerifierService
 
     configure_logging("verifier", json=settings.server.log_json, level=settings.server.log_level)
-    try:
-        service = VerifierService(settings, pool)
-    except RegistryError as error:
-        raise ConfigError(str(error)) from error
-    except RecordsError as error:
-        raise ConfigError(f"records.file: {error}") from error
-    run_service(service, settings.server)
+    return VerifierService(settings, pool), settings.server
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

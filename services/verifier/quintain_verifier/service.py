@@ -7,11 +7,12 @@ from collections.abc import Sequence
 import grpc
 import structlog
 
+from quintain.service.settings import ConfigError
 from quintain.verifier.v1 import verifier_pb2, verifier_pb2_grpc
 from quintain_verifier import metrics
-from quintain_verifier.adapters.registry import load_simulators
+from quintain_verifier.adapters.registry import RegistryError, load_simulators
 from quintain_verifier.adapters.simulator_threads import SimulatorThreads
-from quintain_verifier.adapters.store.verdicts import Records
+from quintain_verifier.adapters.store.verdicts import Records, RecordsError
 from quintain_verifier.config import VerifierSettings
 from quintain_verifier.rpc.servicer import VerifierServicer
 from quintain_verifier.usecases.fair_queue import FairQueue
@@ -24,13 +25,20 @@ log: structlog.typing.FilteringBoundLogger = structlog.get_logger("service")
 
 
 class VerifierService:
-    """What `quintain.service.server` serves. `pool` is already spawned. Raises RegistryError."""
+    """What `quintain.service.server` serves. `pool` is already spawned. Raises ConfigError."""
 
     name = "verifier"
 
     def __init__(self, settings: VerifierSettings, pool: WorkerPool) -> None:
         self._pool = pool
-        registry = load_simulators(settings.simulators, settings.remote_simulators)
+        records = settings.records
+        try:
+            registry = load_simulators(settings.simulators, settings.remote_simulators)
+            kept = Records(records.memory_bytes, records.file, records.file_rows)
+        except RegistryError as error:
+            raise ConfigError(str(error)) from error
+        except RecordsError as error:
+            raise ConfigError(f"records.file: {error}") from error
         simulators = registry.usable
         for name, reason in registry.unusable.items():
             log.warning("simulator cannot be used", simulator=name, reason=reason)
@@ -39,13 +47,12 @@ class VerifierService:
         runner = JobRunner(pool, settings.engine_seconds)
         self._queue: FairQueue[Worker] = FairQueue(settings.most_waiting, runner.retry_after)
         self._threads = SimulatorThreads(simulators)
-        records = settings.records
         self._verification = Verification(
             Planner(simulators, registry.unusable, settings.limits_maximum),
             self._threads,
             self._queue,
             runner,
-            Records(records.memory_bytes, records.file, records.file_rows),
+            kept,
             only_strict=not settings.insecure_dev,
         )
         addresses = {name: endpoint.address for name, endpoint in settings.remote_simulators.items()}

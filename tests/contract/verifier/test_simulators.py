@@ -46,7 +46,7 @@ from quintain_verifier.adapters.registry import RegistryError, load_simulators
 from quintain_verifier.config import VerifierSettings
 from quintain_verifier.sandbox.jail import Jail
 
-SERVE = [sys.executable, "-m", "quintain.service.simulator_server", "--listen", "127.0.0.1:0"]
+SERVE = [sys.executable, "-m", "quintain.service.simulator_main", "--listen", "127.0.0.1:0"]
 
 
 @contextmanager

@@ -23,7 +23,7 @@ from quintain.service.settings import ServerSettings
 from quintain.verifier.v1 import verifier_pb2_grpc
 from quintain_controller.adapters.store.schema import searches
 from quintain_controller.config import ControllerSettings, RunnerSettings
-from quintain_controller.main import ControllerService
+from quintain_controller.service import ControllerService
 
 __all__ = ["postgres_server", "postgres_url"]
 

@@ -15,7 +15,7 @@ from quintain.clients.controller import AsyncController
 from quintain.controller.v1 import controller_pb2 as pb
 from quintain.service.server import start_server
 from quintain_controller.config import ControllerSettings
-from quintain_controller.main import ControllerService
+from quintain_controller.service import ControllerService
 
 # Two CPUs and `scheduler.ram` GB for every operator.
 SIZED = """

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -130,7 +131,8 @@ def test_development_needs_no_secret(running: Pod) -> None:
 def test_its_image_starts_the_service_with_these_arguments_and_writes_nowhere_else(running: Pod) -> None:
     dockerfile = (ROOT / "deploy/images/Dockerfile").read_text()
     target = dockerfile.split(f"FROM runtime AS {running.service}\n")[1].split("\nFROM ")[0]
-    assert f'ENTRYPOINT ["/opt/quintain/bin/quintain-{running.service}"]' in target
+    begin = ["/usr/bin/env", "--block-signal=TERM", f"/opt/quintain/bin/quintain-{running.service}"]
+    assert f"ENTRYPOINT {json.dumps(begin)}" in target
     assert "command" not in running.container
     assert {int(p) for p in re.findall(r"EXPOSE (\d+) (\d+)", target)[0]} == {
         p["containerPort"] for p in running.container["ports"]

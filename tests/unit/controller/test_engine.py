@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
+import subprocess
 import sys
 from pathlib import Path
 
@@ -12,7 +14,6 @@ from tests.unit.controller.toy import CONTEXT, make_spec
 from quintain.errors import FailedPrecondition, Unavailable
 from quintain_controller.adapters.store.sql import SqlStore
 from quintain_controller.domain.records import NewSearch
-from quintain_controller.main import main
 
 
 @pytest.mark.parametrize(
@@ -73,8 +74,10 @@ def test_a_database_that_another_program_has_locked_is_unavailable(tmp_path: Pat
     store.close()
 
 
-def test_the_service_ends_with_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("QUINTAIN_CONTROLLER__STORE_URL", "nonsense")
-    monkeypatch.setattr(sys, "argv", ["quintain-controller"])
-    with pytest.raises(SystemExit, match=r"^quintain-controller: store_url: "):
-        main()
+def test_the_service_ends_with_one_line() -> None:
+    environment = {**os.environ, "QUINTAIN_CONTROLLER__STORE_URL": "nonsense"}
+    command = [sys.executable, "-m", "quintain_controller.main"]
+    ended = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
+    assert ended.returncode == 2
+    assert ended.stderr.startswith("quintain-controller: store_url: ")
+    assert len(ended.stderr.splitlines()) == 1

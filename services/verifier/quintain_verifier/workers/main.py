@@ -59,6 +59,8 @@ def main() -> None:
     try:
         connection.sendall(frame(_ready(jails)))
         _serve(connection, simulators, jails)
+    except ConnectionError:  # the service is gone: nobody wants what this was about to say
+        return
     finally:
         jails.close()
 

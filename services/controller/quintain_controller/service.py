@@ -1,0 +1,86 @@
+"""The controller, wired."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+import uuid
+from collections.abc import Sequence
+
+import grpc
+
+from quintain.controller.v1 import controller_pb2, controller_pb2_grpc
+from quintain.errors import FailedPrecondition, QuintainError
+from quintain.service.settings import ConfigError, StartError
+from quintain_controller import metrics
+from quintain_controller.adapters.generator import GrpcGenerator
+from quintain_controller.adapters.store.sql import SqlStore
+from quintain_controller.adapters.verifier import GrpcVerifier
+from quintain_controller.config import ControllerSettings
+from quintain_controller.domain.records import SearchRecord
+from quintain_controller.rpc.servicer import ControllerServicer
+from quintain_controller.usecases.access import Access, Notifier
+from quintain_controller.usecases.manage import Manager
+from quintain_controller.usecases.runner import Runner
+from quintain_controller.usecases.surroundings import Surroundings
+
+
+class ControllerService:
+    """The `quintain.service.server.Service` of the controller."""
+
+    name = "controller"
+
+    def __init__(self, settings: ControllerSettings) -> None:
+        self._settings = settings
+
+    async def start(self) -> None:
+        settings = self._settings
+        try:
+            store = await asyncio.to_thread(SqlStore, settings.store_url, observe=metrics.STORE_SECONDS.observe)
+        except FailedPrecondition as error:
+            raise ConfigError(error.message) from error
+        except QuintainError as error:
+            raise StartError(error.message) from error
+        self._access = Access(store)
+        self._generator = GrpcGenerator(settings.generator, settings.runner.generate_seconds)
+        self._verifier = GrpcVerifier(settings.verifier, settings.runner.verify_seconds)
+        notifier = Notifier()
+        around = Surroundings(
+            access=self._access,
+            generator=self._generator,
+            verifier=self._verifier,
+            notifier=notifier,
+            settings=settings.runner,
+            generations=asyncio.Semaphore(settings.runner.generations_in_flight),
+            verifications=asyncio.Semaphore(settings.runner.verifications_in_flight),
+        )
+        self._runner = Runner(around, f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:8]}")
+
+        def changed(record: SearchRecord) -> None:
+            notifier.notify(record.search_id)
+            self._runner.heard(record)
+
+        manager = Manager(self._access, self._generator, self._verifier, changed)
+        self._servicer = ControllerServicer(self._access, manager, self._generator, notifier)
+        self._runner.start()
+        self._following = asyncio.create_task(notifier.follow(self._access, settings.watch_poll_seconds))
+
+    def register(self, server: grpc.aio.Server) -> Sequence[str]:
+        controller_pb2_grpc.add_ControllerServicer_to_server(self._servicer, server)
+        return [controller_pb2.DESCRIPTOR.services_by_name["Controller"].full_name]
+
+    async def ready(self) -> bool:
+        """Searches can be created and continued: the store answers."""
+        return not self._runner.store_error
+
+    async def drain(self) -> None:
+        await self._runner.drain()
+
+    async def close(self) -> None:
+        await self._runner.close()
+        self._following.cancel()
+        await self._generator.close()
+        await self._verifier.close()
+        await asyncio.to_thread(self._access.close)
+        self._access.store.close()

@@ -34,6 +34,7 @@ $(VENV)/.synced: requirements.lock pyproject.toml | $(VENV)/bin/python
 	  $(BIN)/python -m pip install --quiet --require-hashes -r requirements.lock && \
 	  $(BIN)/python -m pip install --quiet --no-deps --editable . ; \
 	fi
+	@mkdir -p .quintain
 	@touch $@
 
 demo: setup  ## Search for a better policy on the paper's experiment, no API key needed (SIMULATOR=cache_eviction for the other)

@@ -15,7 +15,7 @@ import urllib.request
 from pathlib import Path
 from types import TracebackType
 
-from quintain_cli.stack.stack import ServiceProcess
+from quintain_cli.stack.service_process import ServiceProcess
 
 PORT, METRICS_PORT = 7071, 9071
 NAME = "verifier"
@@ -71,7 +71,8 @@ class Replica:
         self.pid = self._process.process.pid
 
     def wait_serving(self) -> None:
-        self._process.wait_serving(time.monotonic() + _START_SECONDS)
+        self._process.wait_listening(_START_SECONDS)
+        self._process.wait_serving(_START_SECONDS)
 
     def runs(self) -> int:
         """How many answers came from a run of its own, by its own metrics."""

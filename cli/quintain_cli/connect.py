@@ -1,29 +1,33 @@
-"""Finds the services a command needs: given addresses, the running local stack, or an embedded one."""
+"""Finds the services a command needs: given addresses, the running local stack, the embedded stack of another command
+on the same data, or one of its own."""
 
 from __future__ import annotations
 
 import os
 import queue
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack
+from enum import Enum
 from functools import cached_property
 from pathlib import Path
 from types import TracebackType
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
-import grpc
-from pydantic import SecretStr
-
-from quintain.clients.channel import ClientSettings, ClientTls, channel_arguments
-from quintain.clients.controller import Controller
-from quintain.clients.generator import Generator
-from quintain.clients.verifier import Verifier
 from quintain.errors import InvalidArgument, Unavailable
-from quintain_cli.render import errors, show_retries
-from quintain_cli.stack import state
+from quintain_cli.render import show_retries
+from quintain_cli.stack import paths, sharing, state
+from quintain_cli.stack.service_process import StackError, is_serving
 from quintain_cli.stack.stack import SERVICES, Stack
 from quintain_cli.target import Target, token
+from quintain_cli.waiting import Waiting
+
+if TYPE_CHECKING:  # gRPC takes a while to load: services that must be started are started before
+    from quintain.clients.channel import ClientSettings
+    from quintain.clients.controller import Controller
+    from quintain.clients.generator import Generator
+    from quintain.clients.verifier import Verifier
 
 T = TypeVar("T")
 
@@ -31,40 +35,45 @@ FOREVER_SECONDS = 365 * 24 * 3600.0  # a deadline for streams that last as long 
 _ANSWER_SECONDS = 60.0  # a deadline for everything else
 _REACH_SECONDS = 10.0
 _CHECK_SECONDS = 0.5
+_HEALTH_SECONDS = 5.0
+_RETRY_SECONDS = 0.1
+
+
+class Embedded(Enum):
+    """What an embedded controller is for, if one has to be started."""
+
+    READS = "reads"  # the store alone: it asks no other service
+    SETTLES = "settles"  # what was sent for searches that have ended
+    RUNS = "runs"  # searches, also those that were interrupted; it spends
 
 
 class Connection:
-    """Clients of the services that a command needs. The first one needed is what ``--address`` means.
+    """Clients of the services that a command needs. The first one needed is what ``--address`` means. With `ready`
+    false, services that this command starts need only answer."""
 
-    An embedded controller goes on with interrupted searches, and spends, only for a command that `runs_searches`.
-    """
-
-    def __init__(self, target: Target, *needs: str, runs_searches: bool = False) -> None:
+    def __init__(self, target: Target, *needs: str, embedded: Embedded = Embedded.READS, ready: bool = True) -> None:
         self._target = target
         self._needs = needs
-        self._controller_settings = {} if runs_searches else {"runner.max_searches": "0"}
+        self._embedded = embedded
+        self._ready = ready
         self._exit = ExitStack()
         self._stack: Stack | None = None
+        self._shared: state.StackRecord | None = None
         self.addresses: dict[str, str] = {}
+        self.trouble = ""  # why the controller cannot work now, if it cannot
 
     def __enter__(self) -> Connection:
         show_retries()
         self.addresses = self._known()
-        missing = [service for service in self._needs if service not in self.addresses]
-        for service in self._needs:
-            if service in self.addresses:
+        given = [service for service in self._needs if service in self.addresses]
+        try:
+            if len(given) < len(self._needs):
+                self._find_or_start()
+            for service in given:
                 self._reach(service)
-        if missing:
-            wanted = [s for s in SERVICES if s not in self.addresses] if "controller" in missing else missing
-            self._stack = Stack(
-                wanted,
-                data=self._target.data_dir,
-                addresses=self.addresses,
-                controller_settings=self._controller_settings,
-            )
-            with errors.status("starting an embedded stack"):
-                self._exit.enter_context(self._stack)
-            self.addresses = self._stack.addresses
+        except BaseException:
+            self._exit.close()
+            raise
         return self
 
     def __exit__(
@@ -74,19 +83,30 @@ class Connection:
 
     @property
     def embedded(self) -> bool:
+        """Whether some service runs only as long as this command or another one."""
+        return self._stack is not None or self._shared is not None
+
+    @property
+    def alone(self) -> bool:
         """Whether some service runs only as long as this command."""
         return self._stack is not None
 
     @cached_property
     def controller(self) -> Controller:
+        from quintain.clients.controller import Controller
+
         return self._exit.enter_context(Controller(self.settings("controller")))
 
     @cached_property
     def verifier(self) -> Verifier:
+        from quintain.clients.verifier import Verifier
+
         return self._exit.enter_context(Verifier(self.settings("verifier")))
 
     @cached_property
     def generator(self) -> Generator:
+        from quintain.clients.generator import Generator
+
         return self._exit.enter_context(Generator(self.settings("generator")))
 
     def follow(self, stream: Iterator[T]) -> Iterator[T | None]:
@@ -103,12 +123,15 @@ class Connection:
                 items.put((None, error))
 
         threading.Thread(target=read, daemon=True).start()
+        looked = time.monotonic()
         while True:
             try:
                 item, error = items.get(timeout=_CHECK_SECONDS)
             except queue.Empty:
-                if self._stack is not None:
-                    self._stack.check()
+                self._check()
+                if time.monotonic() - looked > _HEALTH_SECONDS:
+                    self._look_at_controller()
+                    looked = time.monotonic()
                 yield None
                 continue
             if isinstance(error, StopIteration):
@@ -116,6 +139,19 @@ class Connection:
             if error is not None:
                 raise error
             yield item
+
+    def _check(self) -> None:
+        if self._stack is not None:
+            self._stack.check()
+        if self._shared is not None and not self._shared.alive():
+            raise StackError("the command whose services were used here has ended")
+
+    def _look_at_controller(self) -> None:
+        address = self.addresses.get("controller", "")
+        if self._target.ca_file or self._target.certificate_file or not address:
+            return  # health is asked without TLS
+        serving = is_serving(address)
+        self.trouble = "" if serving else "the controller cannot work: its database cannot be used (is the disk full?)"
 
     def _known(self) -> dict[str, str]:
         local = state.running_addresses(self._target.data_dir)
@@ -128,14 +164,67 @@ class Connection:
             known[self._needs[0]] = self._target.address
         return known
 
+    def _find_or_start(self) -> None:
+        data = self._target.data_dir or paths.data_dir()
+        whole = "controller" not in self.addresses and self._embedded is not Embedded.READS
+        ownership = self._use_or_own(data) if whole else None
+        if not whole:
+            self._use_running(data)
+        missing = [service for service in (SERVICES if whole else self._needs) if service not in self.addresses]
+        if not missing:
+            return
+        if ownership is not None:
+            self._exit.callback(ownership.close)
+        runs = self._embedded is Embedded.RUNS
+        self._stack = Stack(
+            missing,
+            data=data,
+            addresses=self.addresses,
+            controller_settings={} if runs else {"runner.max_searches": "0"},
+            ready=self._ready,
+        )
+        self._exit.enter_context(self._stack)
+        self.addresses = self._stack.addresses
+        if ownership is not None:
+            ownership.announce({service: self.addresses[service] for service in missing})
+            self._exit.callback(ownership.wait_for_users)
+
+    def _use_or_own(self, data: Path) -> sharing.Ownership | None:
+        """The right to start a stack on the data; None if another command's is used."""
+        with Waiting("another command is starting or stopping services on this data folder"):
+            while not self._use_running(data):
+                ownership = sharing.own(data)
+                if ownership is not None:
+                    return ownership
+                time.sleep(_RETRY_SECONDS)
+        return None
+
+    def _use_running(self, data: Path) -> bool:
+        """Whether another command runs an embedded stack on the data; its services are used from now on."""
+        use = sharing.use_running(data)
+        if use is not None:
+            self._exit.callback(use.close)
+            self._shared = use.record
+            self.addresses = {**use.record.addresses, **self.addresses}
+        return use is not None
+
     def settings(self, service: str) -> ClientSettings:
         """How to reach a service. An embedded one is on loopback, without TLS or token."""
-        if self._stack is not None and self._stack.runs(service):
-            return ClientSettings(address=self.addresses[service], timeout_seconds=_ANSWER_SECONDS, caller="cli")
-        return client_settings(self._target, self.addresses[service])
+        from quintain.clients.channel import ClientSettings
+
+        address = self.addresses[service]
+        own = self._stack is not None and self._stack.runs(service)
+        shared = self._shared is not None and self._shared.addresses.get(service) == address
+        if own or shared:
+            return ClientSettings(address=address, timeout_seconds=_ANSWER_SECONDS, caller="cli")
+        return client_settings(self._target, address)
 
     def _reach(self, service: str) -> None:
         """Fail soon and clearly if nothing answers at an address, before any call begins to retry."""
+        import grpc
+
+        from quintain.clients.channel import channel_arguments
+
         settings = self.settings(service)
         host, _, port = settings.address.rpartition(":")
         if not host or not port.isdigit():
@@ -154,6 +243,10 @@ class Connection:
 
 def client_settings(target: Target, address: str) -> ClientSettings:
     """Settings for a service elsewhere, with the token and the TLS that the shared options say."""
+    from pydantic import SecretStr
+
+    from quintain.clients.channel import ClientSettings, ClientTls
+
     tls = None
     if target.ca_file or target.certificate_file:
         ca = None if target.ca_file == Path("system") else target.ca_file

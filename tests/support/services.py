@@ -10,7 +10,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import TracebackType
 
-from quintain_cli.stack.stack import Endpoint, ServiceProcess, default_settings
+from quintain_cli.stack.service_process import Endpoint, ServiceProcess
+from quintain_cli.stack.settings import default_settings
 
 START_SECONDS = 90.0
 _POLL_SECONDS = 0.1
@@ -59,9 +60,10 @@ class Services:
 
     def start(self, *services: str) -> dict[str, Endpoint]:
         """Start services and wait until they are healthy."""
-        deadline = time.monotonic() + START_SECONDS
         started = {service: self.launch(service) for service in services or PORTS}
-        return {service: process.wait_serving(deadline) for service, process in started.items()}
+        for process in started.values():
+            process.wait_listening(START_SECONDS)
+        return {service: process.wait_serving(START_SECONDS) for service, process in started.items()}
 
     def kill(self, service: str) -> None:
         """SIGKILL to a service and all that it started."""

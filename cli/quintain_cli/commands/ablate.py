@@ -29,7 +29,7 @@ from quintain_cli.commands.search import (
     pause,
     resume_search,
 )
-from quintain_cli.connect import FOREVER_SECONDS, Connection
+from quintain_cli.connect import FOREVER_SECONDS, Connection, Embedded
 from quintain_cli.render import errors, out
 from quintain_cli.target import TargetCommand
 
@@ -97,7 +97,7 @@ def ablate(
     arms = make_arms(strategy or [], backend or [])
     ablation = resume or uuid.uuid4().hex[:12]
     outcomes = []
-    with Connection(ctx.obj, "controller", runs_searches=True) as connection:
+    with Connection(ctx.obj, "controller", embedded=Embedded.RUNS) as connection:
         check_strategies(connection, strategy or [])
         if resume:
             check_begun(connection, resume)

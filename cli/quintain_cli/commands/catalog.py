@@ -31,7 +31,7 @@ def add_commands(app: typer.Typer) -> None:
 
 def simulators(ctx: typer.Context, as_json: AsJson = False) -> None:
     """List the simulators that the verifier has, with their baselines and objectives."""
-    with Connection(ctx.obj, "verifier") as connection:
+    with Connection(ctx.obj, "verifier", ready=False) as connection:
         summaries = list_simulators(connection)
         found = [_describe(connection, s.name) for s in summaries if not s.unavailable_reason]
     unusable = [s for s in summaries if s.unavailable_reason]
@@ -80,7 +80,7 @@ def suites(
     as_json: AsJson = False,
 ) -> None:
     """List suites and their scenarios."""
-    with Connection(ctx.obj, "verifier") as connection:
+    with Connection(ctx.obj, "verifier", ready=False) as connection:
         names = [simulator] if simulator else simulator_names(connection)
         found = [(name, suite) for name in names for suite in list_suites(connection, name)]
     for name, suite in found:
@@ -110,7 +110,7 @@ def list_suites(connection: Connection, simulator: str) -> list[type_pb2.Suite]:
 def backends(ctx: typer.Context, as_json: AsJson = False) -> None:
     """List the generator's backends, whether they can be used now, and if not, why."""
     found: list[generator_pb2.Backend] = []
-    with Connection(ctx.obj, "generator") as connection:
+    with Connection(ctx.obj, "generator", ready=False) as connection:
         token = ""
         while True:
             page = connection.generator.list_backends(generator_pb2.ListBackendsRequest(page_token=token))

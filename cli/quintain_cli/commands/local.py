@@ -21,7 +21,7 @@ import typer
 from quintain.errors import FailedPrecondition, InvalidArgument, Unavailable
 from quintain_cli.render import errors, out
 from quintain_cli.stack import paths, state, supervisor
-from quintain_cli.stack.stack import LOG_LINES_SHOWN
+from quintain_cli.stack.service_process import LOG_LINES_SHOWN
 
 BASE_PORT = 7070
 _START_SECONDS = 60.0
@@ -48,7 +48,7 @@ def up(
     run.mkdir(parents=True, exist_ok=True)
     log = run / "stack.log"
     with _alone(run):
-        record = state.read()
+        record = state.read(state.state_file())
         if record is not None and record.alive():
             raise FailedPrecondition(
                 f"a local stack is running (controller {record.addresses['controller']}); `quintain down` stops it"
@@ -114,7 +114,7 @@ def _wait_started(process: subprocess.Popen[bytes], log: Path) -> dict[str, str]
             problem = f"ended with exit code {code}" if code is not None else "did not become healthy in time"
             raise Unavailable("\n".join([f"the local stack {problem}", *(f"  {line}" for line in lines)]))
         time.sleep(_POLL_SECONDS)
-    record = state.read()
+    record = state.read(state.state_file())
     if record is None:
         raise Unavailable("the local stack ended as soon as it was up")
     return record.addresses
@@ -160,7 +160,7 @@ def _stop(process: subprocess.Popen[bytes]) -> None:
 
 def down() -> None:
     """Stop the local stack: exactly the processes that `quintain up` started."""
-    record = state.read()
+    record = state.read(state.state_file())
     alive = record.alive() if record is not None else {}
     if not alive:
         state.state_file().unlink(missing_ok=True)

@@ -28,7 +28,7 @@ from quintain_cli.commands.search import (
     tell_detached,
 )
 from quintain_cli.commands.verify import LARGEST_SEED
-from quintain_cli.connect import Connection
+from quintain_cli.connect import Connection, Embedded
 from quintain_cli.render import errors, out
 from quintain_cli.target import TargetCommand
 
@@ -193,16 +193,16 @@ def pause(ctx: typer.Context, search_id: SearchId) -> None:
 
 def resume(ctx: typer.Context, search_id: SearchId) -> None:
     """Let a paused search go on in the running stack (`quintain search --resume` also follows it)."""
-    with Connection(ctx.obj, "controller", runs_searches=True) as connection:
+    with Connection(ctx.obj, "controller", embedded=Embedded.RUNS) as connection:
         found = connection.controller.resume_search(pb.ResumeSearchRequest(search_id=search_id)).search
         _go_on(connection, found)
 
 
 def cancel(ctx: typer.Context, search_id: SearchId) -> None:
     """Stop a search for good; work in flight is settled."""
-    with Connection(ctx.obj, "controller") as connection:
+    with Connection(ctx.obj, "controller", embedded=Embedded.SETTLES) as connection:
         found = connection.controller.cancel_search(pb.CancelSearchRequest(search_id=search_id)).search
-        if connection.embedded:  # nobody else is there to settle it
+        if connection.alone:  # nobody else is there to settle it
             with errors.status("settling what was sent"):
                 for _ in connection.follow(connection.controller.watch_search(search_id, found.last_sequence)):
                     pass
@@ -220,7 +220,7 @@ def extend(
 ) -> None:
     """Raise bounds of a search's budget: give the new bounds, not increments."""
     budget = make_budget(candidates, verifications, usd, tokens, minutes)
-    with Connection(ctx.obj, "controller", runs_searches=True) as connection:
+    with Connection(ctx.obj, "controller", embedded=Embedded.RUNS) as connection:
         request = pb.ExtendBudgetRequest(search_id=search_id, budget=budget)
         found = connection.controller.extend_budget(request).search
         out.print(f"the budget is now {render.budget_text(found.spec.budget)}")
@@ -245,7 +245,7 @@ def fork(
     budget = make_budget(candidates, verifications, usd, tokens, minutes)
     if budget.ListFields():
         spec.budget.CopyFrom(budget)
-    with Connection(ctx.obj, "controller", runs_searches=True) as connection:
+    with Connection(ctx.obj, "controller", embedded=Embedded.RUNS) as connection:
         origin = get_candidate(connection, search_id, candidate).summary.candidate_id
         request = pb.ForkSearchRequest(request_id=uuid.uuid4().hex, candidate_id=origin, spec=spec)
         _go_on(connection, connection.controller.fork_search(request).search)

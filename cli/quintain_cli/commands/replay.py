@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import os
-import tomllib
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
+from urllib.parse import unquote
 
 import typer
 from rich.markup import escape
@@ -19,7 +19,7 @@ from quintain_cli.commands.verify import VERIFY_SECONDS
 from quintain_cli.connect import Connection
 from quintain_cli.render import errors, out
 from quintain_cli.stack import paths
-from quintain_cli.stack.stack import default_settings
+from quintain_cli.stack.settings import configured, default_settings
 from quintain_cli.target import Target, TargetCommand
 
 if TYPE_CHECKING:
@@ -46,6 +46,7 @@ def replay(
     backend and writes nothing. Exit code 1 if anything differs."""
     url = store_url or local_store_url(ctx.obj)
     scheme, _, file = url.partition("?")[0].partition(":///")
+    file = unquote(file)
     if scheme == "sqlite" and not Path(file).is_file():  # opening it would make an empty one
         raise InvalidArgument.of("store_url", f"there is no database {file}")
     with Connection(ctx.obj, "verifier") as connection:
@@ -60,11 +61,9 @@ def replay(
 
 def local_store_url(target: Target) -> str:
     """Where the local or embedded controller keeps its searches: environment, configuration file, data folder."""
-    config = paths.config_dir() / "controller.toml"
-    configured = tomllib.loads(config.read_text()).get("store_url") if config.is_file() else None
     data = target.data_dir or paths.data_dir()
     own = default_settings("controller", data, {"generator": "", "verifier": ""})["store_url"]
-    return os.environ.get("QUINTAIN_CONTROLLER__STORE_URL") or configured or own
+    return os.environ.get("QUINTAIN_CONTROLLER__STORE_URL") or configured("controller").get("store_url") or own
 
 
 async def _replay(connection: Connection, search_id: str, url: str, parallel: int) -> ReplayReport:

@@ -17,7 +17,7 @@ from quintain.type.v1 import type_pb2
 from quintain.verifier.v1 import verifier_pb2
 from quintain_cli import live, render
 from quintain_cli.commands.verify import LARGEST_SEED, read_policy
-from quintain_cli.connect import Connection
+from quintain_cli.connect import Connection, Embedded
 from quintain_cli.render import errors, out
 from quintain_cli.target import TargetCommand
 
@@ -74,7 +74,7 @@ def search(
             "budget", "give at least one of --candidates, --verifications, --usd, --tokens, --minutes"
         )
     seen = 0  # a new search is shown from its first event
-    with Connection(ctx.obj, "controller", runs_searches=True) as connection:
+    with Connection(ctx.obj, "controller", embedded=Embedded.RUNS) as connection:
         if detach and connection.embedded:
             raise FailedPrecondition("--detach needs a running stack: `quintain up` starts one, --address names one")
         if resume:
@@ -101,7 +101,7 @@ def search(
         if detach:
             tell_detached(found, as_json)
             return
-        if connection.embedded:
+        if connection.alone:
             tell_others(connection, found.search_id)
         if not as_json:
             out.print(f"search {found.search_id}: {describe_spec(found.spec)}", soft_wrap=True)
@@ -211,7 +211,7 @@ def watch(
     """Follow a search that runs in a stack. Ctrl-C only stops watching."""
     with Connection(ctx.obj, "controller") as connection:
         found = get_search(connection, search_id)
-        if connection.embedded and found.state == pb.SEARCH_STATE_RUNNING:
+        if connection.alone and found.state == pb.SEARCH_STATE_RUNNING:
             raise FailedPrecondition(
                 f"search {search_id} was interrupted and runs nowhere; go on with: quintain search --resume {search_id}"
             )

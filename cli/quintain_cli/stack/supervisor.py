@@ -15,7 +15,9 @@ import threading
 import time
 from pathlib import Path
 
-from quintain_cli.stack import launch, paths, stack, state
+from quintain_cli.stack import launch, paths, settings, state
+from quintain_cli.stack.service_process import is_serving, read_endpoint
+from quintain_cli.stack.stack import SERVICES
 
 PORT_OFFSETS = {"controller": 0, "verifier": 1, "generator": 2}
 METRICS_OFFSET = 2000
@@ -23,7 +25,7 @@ PROMETHEUS_OFFSET = 2003  # not its usual 9090: Debian's package has a service t
 PROMETHEUS = "prometheus"
 RULES = Path(__file__).parents[4] / "deploy/monitoring/rules"
 _POLL_SECONDS = 0.1
-_KILL_SECONDS = stack.DRAIN_SECONDS + 3  # honcho's own 5 s would cut short what the services may finish
+_KILL_SECONDS = settings.DRAIN_SECONDS + 3  # honcho's own 5 s would cut short what the services may finish
 
 
 def ports(base: int) -> dict[str, int]:
@@ -44,7 +46,7 @@ def main() -> None:
     folder = paths.run_dir()
     for stale in folder.glob("*.pid"):
         stale.unlink()
-    for service in stack.SERVICES:
+    for service in SERVICES:
         (folder / f"{service}.json").unlink(missing_ok=True)
     data.mkdir(parents=True, exist_ok=True)
 
@@ -60,14 +62,14 @@ def main() -> None:
     manager = Manager()
     addresses = {service: f"127.0.0.1:{base + offset}" for service, offset in PORT_OFFSETS.items()}
     for service, offset in PORT_OFFSETS.items():
-        settings = {
-            **stack.default_settings(service, data, addresses),
+        given = {
+            **settings.default_settings(service, data, addresses),
             "server.listen": addresses[service],
             "server.metrics_listen": f"127.0.0.1:{base + METRICS_OFFSET + offset}",
             "server.address_file": str(folder / f"{service}.json"),
         }
-        environment = stack.service_environment(service, settings)
-        manager.add_process(service, _shell(service, stack.service_command(service)), env=environment)
+        environment = settings.service_environment(service, given)
+        manager.add_process(service, _shell(service, settings.service_command(service)), env=environment)
     executable = shutil.which(PROMETHEUS)
     if executable:
         manager.add_process(PROMETHEUS, _shell(PROMETHEUS, _prometheus(executable, base, folder, data)))
@@ -109,13 +111,13 @@ def _prometheus(executable: str, base: int, folder: Path, data: Path) -> list[st
 def _write_state_when_serving(folder: Path, data: Path) -> None:
     """Once every service is healthy, write the state file: that is what `quintain up` waits for."""
     addresses: dict[str, str] = {}
-    for service in stack.SERVICES:
+    for service in SERVICES:
         file = folder / f"{service}.json"
-        while not (file.exists() and stack.is_serving(stack.read_endpoint(file).address)):
+        while not (file.exists() and is_serving(read_endpoint(file).address)):
             time.sleep(_POLL_SECONDS)
-        addresses[service] = stack.read_endpoint(file).address
+        addresses[service] = read_endpoint(file).address
     pids = {file.stem: int(file.read_text()) for file in folder.glob("*.pid")}
-    state.write({state.SUPERVISOR: os.getpid(), **pids}, data, addresses)
+    state.write(state.state_file(), {state.SUPERVISOR: os.getpid(), **pids}, data, addresses)
 
 
 if __name__ == "__main__":

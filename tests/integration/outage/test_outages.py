@@ -21,7 +21,7 @@ from tests.support.services import Services, eventually
 from quintain.clients.controller import Controller
 from quintain.controller.v1 import controller_pb2 as pb
 from quintain.errors import Unavailable
-from quintain_cli.stack.stack import is_serving
+from quintain_cli.stack.service_process import is_serving
 
 OUTAGE_SECONDS = float(os.environ.get("QUINTAIN_OUTAGE_SECONDS", "0"))
 CANDIDATES = 16

@@ -38,6 +38,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         monkeypatch.setenv(variable, str(tmp_path / variable.lower()))
     for variable in ("CONTROLLER", "VERIFIER", "GENERATOR", "DATA", "RUN", "CONFIG", "TOKEN"):
         monkeypatch.delenv(f"QUINTAIN_{variable}", raising=False)
+    monkeypatch.chdir(tmp_path)  # in no project
     # Whatever COLUMNS says where the tests run: tables in one width.
     monkeypatch.setattr(render.out, "width", render.PIPE_WIDTH)
     return tmp_path

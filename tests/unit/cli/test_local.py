@@ -13,7 +13,7 @@ import pytest
 from tests.unit.cli.conftest import Run
 
 from quintain_cli.commands import local
-from quintain_cli.stack import paths, stack, state, supervisor
+from quintain_cli.stack import paths, settings, state, supervisor
 
 
 @pytest.fixture
@@ -38,14 +38,14 @@ def test_a_taken_port_is_named_with_what_to_do(run_dir: Path, quintain: Run, mon
 
 
 def test_a_running_stack_is_not_started_again(run_dir: Path, quintain: Run) -> None:
-    state.write({state.SUPERVISOR: os.getpid()}, run_dir, {"controller": "127.0.0.1:7070"})
+    state.write(state.state_file(), {state.SUPERVISOR: os.getpid()}, run_dir, {"controller": "127.0.0.1:7070"})
     ran = quintain("up")
     assert ran.code == 2
     assert "a local stack is running (controller 127.0.0.1:7070)" in ran.err
 
 
 def test_down_never_touches_a_process_that_only_has_the_same_pid(run_dir: Path, quintain: Run) -> None:
-    state.write({state.SUPERVISOR: os.getpid()}, run_dir, {"controller": "127.0.0.1:7070"})
+    state.write(state.state_file(), {state.SUPERVISOR: os.getpid()}, run_dir, {"controller": "127.0.0.1:7070"})
     text = state.state_file().read_text()
     start = state.process_start_time(os.getpid())
     state.state_file().write_text(text.replace(f'"{start}"', '"1"'))
@@ -56,7 +56,7 @@ def test_down_never_touches_a_process_that_only_has_the_same_pid(run_dir: Path, 
 
 def test_a_running_stack_is_used_unless_the_data_folder_is_another(run_dir: Path) -> None:
     addresses = {"controller": "127.0.0.1:7070"}
-    state.write({state.SUPERVISOR: os.getpid()}, run_dir, addresses)
+    state.write(state.state_file(), {state.SUPERVISOR: os.getpid()}, run_dir, addresses)
     assert state.running_addresses(None) == addresses
     assert state.running_addresses(run_dir) == addresses
     assert state.running_addresses(run_dir / "other") == {}
@@ -83,7 +83,7 @@ def test_a_spoilt_state_file_is_named_with_what_to_do(run_dir: Path, quintain: R
     state.state_file().write_text(text)
     ran = quintain(command)
     assert ran.code == 2
-    assert f"{state.state_file()} is not the state of a local stack any more: delete it" in ran.err.replace("\n", "")
+    assert f"{state.state_file()} is not the state of a running stack any more: delete it" in ran.err.replace("\n", "")
 
 
 def test_a_stack_that_another_command_is_starting_is_left_alone(run_dir: Path, quintain: Run) -> None:
@@ -100,21 +100,21 @@ def test_a_process_that_ends_while_it_is_being_stopped_is_no_error(
 ) -> None:
     with subprocess.Popen(["true"]) as ended:
         pass
-    state.write({state.SUPERVISOR: os.getpid()}, run_dir, {})
+    state.write(state.state_file(), {state.SUPERVISOR: os.getpid()}, run_dir, {})
     alive = iter([{state.SUPERVISOR: ended.pid}, {}])
-    monkeypatch.setattr(state.LocalStack, "alive", lambda record: next(alive))
+    monkeypatch.setattr(state.StackRecord, "alive", lambda record: next(alive))
     assert quintain("down").code == 0
 
 
 def test_the_stack_gives_its_services_the_time_that_they_may_take_to_drain() -> None:
-    assert stack.DRAIN_SECONDS < supervisor._KILL_SECONDS < local._STOP_SECONDS
+    assert settings.DRAIN_SECONDS < supervisor._KILL_SECONDS < local._STOP_SECONDS
 
 
 def test_what_a_killed_supervisor_left_behind_is_stopped(run_dir: Path, quintain: Run) -> None:
     with subprocess.Popen(["true"]) as supervisor_process:
         pass
     with subprocess.Popen(["sleep", "600"]) as left:
-        state.write({state.SUPERVISOR: supervisor_process.pid, "verifier": left.pid}, run_dir, {})
+        state.write(state.state_file(), {state.SUPERVISOR: supervisor_process.pid, "verifier": left.pid}, run_dir, {})
         ran = quintain("down")
     assert (ran.code, ran.out) == (0, "stopped verifier\n")
     assert left.returncode == -signal.SIGTERM

@@ -26,6 +26,7 @@ from tests.fault_server.answers import (
     policy_for,
     prompt_of,
 )
+from tests.fault_server.oddities import ODDITIES, odd_response
 
 # name -> (HTTP status, error type, error code, headers)
 ERRORS: dict[str, tuple[int, str, str, dict[str, str]]] = {
@@ -83,6 +84,7 @@ class Seen:
     max_tokens: int
     completed: bool = False
     gone: bool = False
+    query: str = ""
     body: dict[str, Any] | None = None
 
 
@@ -160,7 +162,9 @@ class FaultServer:
         if path.startswith("/control/"):
             return await self._control(writer, method, path, raw)
         body = json.loads(raw)
+        path, _, query = path.partition("?")
         seen = self._note(path, body)
+        seen.query = query
         self.seen.append(seen)
         gone = asyncio.create_task(self._watch_for_leaving(reader, seen))
         try:
@@ -234,6 +238,11 @@ class FaultServer:
             await _send(writer, 200, {"content-type": content_type, **request_id, **extra}, text)
             return True
         answer = self._make_answer(body, seen)
+        if fault in ODDITIES:
+            status, content_type, text = odd_response(fault, protocol, answer, stream=seen.stream)
+            await _send(writer, status, {"content-type": content_type, **request_id}, text)
+            seen.completed = status == 200
+            return True
         if fault == "flood":
             await _send_head(writer, 200, {"transfer-encoding": "chunked", **request_id})
             while True:  # until the client has had enough

@@ -87,6 +87,33 @@ EXPECTED: dict[str, Row] = {
     "rate_limited_soon, ok": Row("OK", 2, CHARGED),
     "overloaded, server_error, ok": Row("OK", 3, CHARGED),
     "clean_cut, ok": Row("OK", 2, f"{CHARGED} + {AT_RISK}"),
+    # Right answers in odd forms, and errors where an answer should be.
+    "data_free_events": Row("OK", 1, CHARGED),
+    "no_finish": Row("OK", 1, CHARGED),
+    "finish_each": Row("OK", 1, CHARGED),
+    "finish_each_cut": Row("BACKEND_DOWN", 2, AT_RISK, "connection"),
+    "other_form": Row("OK", 1, CHARGED),
+    "mislabelled": Row("OK", 1, CHARGED),
+    "nameless_events": Row("OK", 1, CHARGED),
+    "blank_lines_missing": Row("OK", 1, CHARGED),
+    "crlf_lines": Row("OK", 1, CHARGED),
+    "no_space": Row("OK", 1, CHARGED),
+    "json_lines": Row("OK", 1, CHARGED),
+    "native_truncated": Row("TRUNCATED", 1, CHARGED, "truncated"),
+    "native_prefixed": Row("TRUNCATED", 1, CHARGED, "truncated"),
+    "native_filtered": Row("CONTENT_FILTERED", 1, CHARGED, "content_filter"),
+    "error_200": Row("RATE_LIMITED", MAX_CALLS, NOTHING, "rate_limited"),
+    "error_200_upstream": Row("BACKEND_DOWN", MAX_CALLS, NOTHING, "server_error"),
+    "error_200_money": Row("SPEND_LIMIT_REACHED", 1, NOTHING, "spend_limit"),
+    "error_text": Row("BACKEND_DOWN", MAX_CALLS, NOTHING, "server_error"),
+    "error_bare": Row("BACKEND_DOWN", MAX_CALLS, NOTHING, "server_error"),
+    "detail_200": Row("BACKEND_DOWN", MAX_CALLS, NOTHING, "server_error"),
+    "message_in_stream": Row("BACKEND_DOWN", MAX_CALLS, NOTHING, "server_error"),
+    "detail_422": Row("BACKEND_REFUSED_REQUEST", 1, NOTHING, "bad_request"),
+    "error_list": Row("BACKEND_REFUSED_REQUEST", 1, NOTHING, "bad_request"),
+    "page_200": Row("BACKEND_DOWN", 2, AT_RISK, "malformed"),
+    "page_404": Row("BACKEND_REFUSED_REQUEST", 1, NOTHING, "bad_request"),
+    "text_200": Row("BACKEND_DOWN", 2, AT_RISK, "malformed"),
     # Fences of every kind.
     **{f"fence_{kind}": Row("OK", 1, CHARGED) for kind in FENCES if kind not in NO_POLICY},
     "fence_no_code": Row("NO_CODE", 1, CHARGED),
@@ -100,9 +127,14 @@ DIFFERENT = {
     ("anthropic", "content_filter"): Row("REFUSED", 1, CHARGED, "refusal"),
     ("anthropic", "no_usage"): Row("OK", 1, CHARGED),
     ("anthropic", "error_event"): Row("BACKEND_DOWN", 2, AT_RISK, "overloaded"),
-    # Without a stream, an error where the answer should be is an answer that is none.
-    ("openai-whole", "error_event"): Row("BACKEND_DOWN", 2, AT_RISK, "malformed"),
-    ("compatible-whole", "error_event"): Row("BACKEND_DOWN", 2, AT_RISK, "malformed"),
+    # A response has its meter reading in its last event only.
+    ("openai", "no_finish"): Row("OK", 1, AT_RISK),
+    # Without a stream there is one document, which is complete, and an error in its place came before any work.
+    **{(wire, "finish_each_cut"): Row("OK", 1, CHARGED) for wire in ("openai-whole", "compatible-whole")},
+    **{
+        (wire, "error_event"): Row("BACKEND_DOWN", MAX_CALLS, NOTHING, "server_error")
+        for wire in ("openai-whole", "compatible-whole")
+    },
 }
 
 

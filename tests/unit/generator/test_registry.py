@@ -78,3 +78,34 @@ def test_the_file_and_the_environment_are_read_and_unknown_keys_refused(
     file.write_text("[backends.local]\nkind = 'offline'\nmax_concurency = 2\n")
     with pytest.raises(ConfigError, match=r"backends\.local\.max_concurency"):
         load_settings(GeneratorSettings, str(file), ENV_PREFIX)
+
+
+@pytest.mark.parametrize("kind", ["openai", "openai-compatible", "anthropic"])
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("ALL_PROXY", "socks5://me:secret-word@127.0.0.1:1"),
+        ("https_proxy", "ftp://127.0.0.1:1"),
+        ("HTTP_PROXY", "http://127.0.0.1:port"),
+        ("SSL_CERT_FILE", "/no/such/file.pem"),
+        ("SSL_CERT_FILE", __file__),
+        ("SSL_CERT_DIR", "/no/such/folder"),
+    ],
+)
+def test_what_the_environment_sets_wrong_is_named(
+    monkeypatch: pytest.MonkeyPatch, kind: str, name: str, value: str
+) -> None:
+    for other in ("SSL_CERT_FILE", "SSL_CERT_DIR"):
+        monkeypatch.delenv(other, raising=False)
+    monkeypatch.setenv(name, value)
+    with pytest.raises(ConfigError, match=f"backends.a: the environment's {name}") as caught:
+        made(backends={"a": COMPATIBLE | {"kind": kind}})
+    assert "secret-word" not in str(caught.value)
+    assert "Errno" not in str(caught.value)
+
+
+@pytest.mark.parametrize("kind", ["openai", "openai-compatible", "anthropic"])
+@pytest.mark.parametrize("url", ["http://h/v1#x", "http://h/v1#", "http://h/v1?a=1&a=2"])
+def test_an_address_that_no_call_can_be_made_of_is_refused(kind: str, url: str) -> None:
+    with pytest.raises(ConfigError, match="base_url"):
+        made(backends={"a": COMPATIBLE | {"kind": kind, "options": {"base_url": url}}})

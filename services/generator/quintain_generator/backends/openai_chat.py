@@ -2,38 +2,18 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Sequence
 from typing import Any, ClassVar, Literal
 
-from openai import AsyncOpenAI, AsyncStream, DefaultAsyncHttpxClient, Omit, omit
-from openai.types import CompletionUsage
-from openai.types.chat import ChatCompletion, ChatCompletionChunk, ChatCompletionMessageParam
+from openai import Omit, omit
+from openai.types.chat import ChatCompletionMessageParam
 from pydantic import Field
 
-from quintain.plugins.backend import BackendCall, BackendOptions, BackendReply, CallOutcome, Message, Usage
-from quintain_generator.backends.llm import LLMBackend, LLMOptions, cut_off
-from quintain_generator.backends.openai_errors import CAUGHT, reply_for
-from quintain_generator.backends.wire import (
-    CLIENT_OPTIONS,
-    END_SECONDS,
-    METER_SECONDS,
-    let_it_end,
-    timeouts,
-    usage_of,
-    words,
-)
-
-_FINISH = {
-    "stop": CallOutcome.OK,
-    "length": CallOutcome.TRUNCATED,
-    "model_length": CallOutcome.TRUNCATED,
-    "content_filter": CallOutcome.CONTENT_FILTER,
-    # The server gave up in the middle and says it where others say that they are done.
-    "abort": CallOutcome.SERVER_ERROR,
-    "error": CallOutcome.SERVER_ERROR,
-    "insufficient_system_resource": CallOutcome.OVERLOADED,
-}
+from quintain.plugins.backend import BackendCall, BackendOptions, BackendReply, Message, Usage
+from quintain_generator.backends.answer import Answer, field_of, word_of
+from quintain_generator.backends.llm import LLMBackend, LLMOptions
+from quintain_generator.backends.openai_client import ask, make_client
+from quintain_generator.backends.wire import timeouts, usage_of, words
 
 
 class CompatibleOptions(LLMOptions):
@@ -51,14 +31,13 @@ class OpenAICompatibleBackend(LLMBackend):
 
     def __init__(self, model: str, options: CompatibleOptions) -> None:
         super().__init__(model, options)
-        self._stream = options.stream
+        self._stream: dict[str, Any] = (
+            {"stream": True, "stream_options": {"include_usage": True}} if options.stream else {}
+        )
         self._max_tokens_field = options.max_tokens_field
         self._needs_key = bool(options.api_key_env or options.api_key_file)
-        self._client = AsyncOpenAI(
-            api_key=self._key or "none", base_url=options.base_url, max_retries=0,
-            http_client=DefaultAsyncHttpxClient(**CLIENT_OPTIONS),
-        )  # fmt: skip
-        self._completions = self._client.chat.completions  # imported now, not within the first call
+        self._client = make_client(self._key, options.base_url)
+        self._completions = self._client.chat.completions.with_streaming_response  # imported now, not in the first call
 
     @property
     def unavailable_reason(self) -> str:
@@ -67,119 +46,59 @@ class OpenAICompatibleBackend(LLMBackend):
     async def generate(self, call: BackendCall) -> BackendReply:
         effort: Any = self.effort(call.allowance.effort) or omit
         limit: dict[str, int | Omit] = {self._max_tokens_field: call.allowance.max_output_tokens}
-        common: dict[str, Any] = {
+        request: dict[str, Any] = {
             "model": self.model,
             "messages": chat_messages(call.messages),
             "reasoning_effort": effort,
             "timeout": timeouts(call.timeout_seconds),
             **limit,
+            **self._stream,
         }
-        answer = _Answer()
-        try:
-            if not self._stream:
-                async with self._completions.with_streaming_response.create(**common) as whole:
-                    answer.request_id = whole.headers.get("x-request-id", "")
-                    call.identified(answer.request_id)
-                    answer.take_completion(await whole.parse())
-                return answer.reply()
-            stream: AsyncStream[ChatCompletionChunk] = await self._completions.create(
-                **common, stream=True, stream_options={"include_usage": True}
-            )
-            answer.request_id = stream.response.headers.get("x-request-id", "")
-            call.identified(answer.request_id)
-            async with stream, asyncio.timeout(None) as rest:
-                async for chunk in stream:
-                    answer.take_chunk(chunk)
-                    call.progress(answer.characters)
-                    if answer.finished:
-                        let_it_end(rest, END_SECONDS if answer.metered else METER_SECONDS)
-            return answer.reply()
-        except TimeoutError:  # a server that does not hang up
-            return answer.reply()
-        except CAUGHT as error:
-            if answer.finished:  # what broke came after the answer
-                return answer.reply()
-            return reply_for(error, answer.text, answer.request_id)
+        answer = ChatAnswer(call.allowance.max_output_tokens)
+        return await ask(self._completions.create(**request), answer, call, self.address)
 
     async def close(self) -> None:
         await self._client.close()
 
 
-class _Answer:
-    """What has arrived so far."""
+class ChatAnswer(Answer):
+    """Chunks of a chat completion, or the whole of one."""
 
-    def __init__(self) -> None:
-        self.request_id = ""
-        self.characters = 0
-        self._events = 0
-        self._parts: list[str] = []
-        self._refusal: list[str] = []
-        self._finish: str | None = None
-        self._usage: Usage | None = None
-        self._model = ""
+    def take_event(self, event: dict[str, Any], name: str) -> bool:
+        if "choices" not in event and event.get("object") != "chat.completion.chunk":
+            return False
+        self._take_head(event)
+        choices = event.get("choices")
+        if not choices and self.characters and isinstance(event.get("usage"), dict):
+            self.end()  # the meter reading of the whole is sent by itself, and last
+        for choice in choices if isinstance(choices, list) else ():
+            self._take_choice(choice)
+        return True
 
-    @property
-    def text(self) -> str:
-        return "".join(self._parts)
+    def take_document(self, document: dict[str, Any]) -> bool:
+        choices = document.get("choices")
+        if not isinstance(choices, list) or not any(isinstance(choice, dict) for choice in choices):
+            return False
+        self._take_head(document)
+        for choice in choices:
+            self._take_choice(choice)
+        return True
 
-    @property
-    def finished(self) -> bool:
-        return self._finish is not None
+    def _take_head(self, message: dict[str, Any]) -> None:
+        self.model = word_of(message, "model") or self.model
+        self.request_id = self.request_id or word_of(message, "id")
+        if isinstance(message.get("usage"), dict):
+            self.usage = _usage(message["usage"])
 
-    @property
-    def metered(self) -> bool:
-        return self._usage is not None
-
-    def take_chunk(self, chunk: object) -> None:
-        """Events of other kinds are not ours to judge: what is missing in one is not looked for."""
-        if not isinstance(chunk, ChatCompletionChunk):
+    def _take_choice(self, choice: object) -> None:
+        if not isinstance(choice, dict) or choice.get("index"):  # one was asked for
             return
-        self._events += 1
-        self._model = words(chunk.model) or self._model
-        self.request_id = self.request_id or words(chunk.id)
-        if isinstance(chunk.usage, CompletionUsage):
-            self._usage = _usage(chunk.usage)
-        for choice in chunk.choices or ():
-            if choice.index:  # one was asked for
-                continue
-            if choice.delta is not None:
-                self._take(choice.delta.content, choice.delta.refusal)
-            self._finish = words(choice.finish_reason) or self._finish
-
-    def take_completion(self, completion: ChatCompletion) -> None:
-        """Raises one of MALFORMED_ERRORS for an object that is no completion."""
-        (choice, *_) = (choice for choice in completion.choices if not choice.index)
-        self._events += 1
-        self.request_id = self.request_id or words(completion.id)
-        self._model = words(completion.model)
-        if isinstance(completion.usage, CompletionUsage):
-            self._usage = _usage(completion.usage)
-        self._take(choice.message.content, choice.message.refusal)
-        self._finish = words(choice.finish_reason) or None
-
-    def _take(self, content: object, refusal: object) -> None:
-        self._parts.append(_text(content))
-        self.characters += len(self._parts[-1])
-        self._refusal.append(words(refusal))
-
-    def reply(self) -> BackendReply:
-        text = self.text
-        if self._finish is None:
-            return cut_off(self._events, text, self.request_id)
-        outcome = _FINISH.get(self._finish, CallOutcome.OK)
-        refusal = "".join(self._refusal)
-        if outcome is CallOutcome.OK and refusal:
-            outcome = CallOutcome.REFUSAL
-        if outcome is CallOutcome.OK and not text.strip():
-            outcome = CallOutcome.EMPTY
-        return BackendReply(
-            outcome,
-            text=text,
-            usage=self._usage,
-            model=self._model,
-            provider_request_id=self.request_id,
-            detail=refusal or ("" if outcome is CallOutcome.OK else f"finish_reason {self._finish}"),
-        )
+        said = choice.get("delta") or choice.get("message") or choice
+        before = self.characters
+        self.add(_text(field_of(said, "content")) or word_of(said, "text"))
+        self.refusal += word_of(said, "refusal")
+        self.reasoning += word_of(said, "reasoning_content") or word_of(said, "reasoning")
+        self.stop(word_of(choice, "finish_reason"), with_text=self.characters > before)
 
 
 def _text(content: object) -> str:
@@ -200,13 +119,12 @@ def chat_messages(messages: Sequence[Message]) -> list[ChatCompletionMessagePara
     return joined
 
 
-def _usage(usage: CompletionUsage) -> Usage | None:
-    details, output = usage.prompt_tokens_details, usage.completion_tokens_details
+def _usage(usage: dict[str, Any]) -> Usage | None:
     return usage_of(
-        prompt=usage.prompt_tokens,
-        output=usage.completion_tokens,
-        cached=getattr(details, "cached_tokens", None),
-        written=getattr(details, "cache_write_tokens", None),
-        reasoning=getattr(output, "reasoning_tokens", None),
+        prompt=usage.get("prompt_tokens"),
+        output=usage.get("completion_tokens"),
+        cached=field_of(usage, "prompt_tokens_details", "cached_tokens"),
+        written=field_of(usage, "prompt_tokens_details", "cache_write_tokens"),
+        reasoning=field_of(usage, "completion_tokens_details", "reasoning_tokens"),
         prompt_has_all=True,
     )

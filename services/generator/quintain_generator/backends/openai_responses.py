@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
-from openai import AsyncOpenAI, AsyncStream, DefaultAsyncHttpxClient, omit
-from openai.types.responses import Response, ResponseUsage
+from openai import omit
 
 from quintain.plugins.backend import BackendCall, BackendOptions, BackendReply, CallOutcome, Message, Usage
-from quintain_generator.backends.llm import LLMBackend, LLMOptions, classify, cut_off
-from quintain_generator.backends.openai_errors import CAUGHT, reply_for
-from quintain_generator.backends.wire import CLIENT_OPTIONS, let_it_end, timeouts, usage_of, words
+from quintain_generator.backends.answer import Answer, field_of, word_of
+from quintain_generator.backends.failures import complained
+from quintain_generator.backends.llm import LLMBackend, LLMOptions
+from quintain_generator.backends.openai_client import ask, make_client
+from quintain_generator.backends.provider_words import complaint_in, finish_outcome
+from quintain_generator.backends.wire import timeouts, usage_of, words
 
-_TERMINAL = {"response.completed", "response.incomplete", "response.failed"}
+_STATES = ("completed", "incomplete", "failed", "cancelled")
 
 
 class OpenAIOptions(LLMOptions):
@@ -28,58 +29,22 @@ class OpenAIBackend(LLMBackend):
     def __init__(self, model: str, options: OpenAIOptions) -> None:
         super().__init__(model, options)
         self._stream = options.stream
-        self._client = AsyncOpenAI(
-            api_key=self._key or "none", base_url=options.base_url or None, max_retries=0,
-            http_client=DefaultAsyncHttpxClient(**CLIENT_OPTIONS),
-        )  # fmt: skip
-        self._responses = self._client.responses  # imported now, not within the first call
+        self._client = make_client(self._key, options.base_url)
+        self._responses = self._client.responses.with_streaming_response  # imported now, not within the first call
 
     async def generate(self, call: BackendCall) -> BackendReply:
         effort = self.effort(call.allowance.effort)
-        common: dict[str, Any] = {
+        request: dict[str, Any] = {
             "model": self.model,
             "input": self._input(call.messages),
             "max_output_tokens": call.allowance.max_output_tokens,
             "reasoning": {"effort": effort} if effort else omit,
             "store": False,
+            "stream": True if self._stream else omit,
             "timeout": timeouts(call.timeout_seconds),
         }
-        parts: list[str] = []
-        request_id = ""
-        events = characters = 0
-        reply: BackendReply | None = None
-        try:
-            if not self._stream:
-                async with self._responses.with_streaming_response.create(**common) as whole:
-                    request_id = whole.headers.get("x-request-id", "")
-                    call.identified(request_id)
-                    return _reply(await whole.parse(), request_id)
-            stream: AsyncStream[Any] = await self._responses.create(**common, stream=True)
-            request_id = stream.response.headers.get("x-request-id", "")
-            call.identified(request_id)
-            async with stream, asyncio.timeout(None) as rest:
-                async for event in stream:
-                    events += 1
-                    kind = getattr(event, "type", None)  # an event may be of a kind that nobody knows
-                    if kind == "response.output_text.delta":
-                        parts.append(words(event.delta))
-                        characters += len(parts[-1])
-                        call.progress(characters)
-                    elif kind == "error" and reply is None:
-                        return BackendReply(
-                            classify(200, getattr(event, "code", None)),
-                            text="".join(parts),
-                            detail=f"error in the stream: {getattr(event, 'message', None)}",
-                            provider_request_id=request_id,
-                        )
-                    elif kind in _TERMINAL:
-                        reply = _reply(event.response, request_id, "".join(parts))
-                        let_it_end(rest)
-            return reply or cut_off(events, "".join(parts), request_id)
-        except (TimeoutError, *CAUGHT) as error:  # a timeout: a server that does not hang up
-            if reply is not None:
-                return reply
-            return reply_for(error, "".join(parts), request_id)
+        answer = ResponsesAnswer(call.allowance.max_output_tokens)
+        return await ask(self._responses.create(**request), answer, call, self.address)
 
     async def close(self) -> None:
         await self._client.close()
@@ -95,47 +60,64 @@ class OpenAIBackend(LLMBackend):
         return items
 
 
-def _reply(response: Response, request_id: str, streamed: str = "") -> BackendReply:
-    """The reply of a finished response; `streamed`: the text that came before it.
+class ResponsesAnswer(Answer):
+    """Events of a response, or the whole of one."""
 
-    Raises one of MALFORMED_ERRORS for an object that is none.
-    """
-    contents = [part for item in response.output or () if item.type == "message" for part in item.content or ()]
-    text = "".join(words(part.text) for part in contents if part.type == "output_text") or streamed
-    refusal = "".join(words(part.refusal) for part in contents if part.type == "refusal")
-    outcome, detail = _outcome(response, text, refusal)
-    return BackendReply(
-        outcome,
-        text=text,
-        usage=_usage(response.usage) if isinstance(response.usage, ResponseUsage) else None,
-        model=words(response.model),
-        provider_request_id=request_id or words(response.id),
-        detail=detail,
-    )
+    def take_event(self, event: dict[str, Any], name: str) -> bool:
+        kind = word_of(event, "type") or name
+        if not kind.startswith("response."):
+            return False
+        if kind == "response.output_text.delta":
+            self.add(word_of(event, "delta"))
+        elif kind == "response.refusal.delta":
+            self.refusal += word_of(event, "delta")
+        elif kind.removeprefix("response.") in _STATES:
+            self._take_response(event.get("response"), kind.removeprefix("response."))
+            self.end()
+        return True
+
+    def take_document(self, document: dict[str, Any]) -> bool:
+        if not isinstance(document.get("output"), list) and document.get("object") != "response":
+            return False
+        status = word_of(document, "status") or "completed"
+        if status not in _STATES:
+            return False
+        self._take_response(document, status)
+        return True
+
+    def _take_response(self, response: object, status: str) -> None:
+        """A finished response. Its own text counts, and what was streamed only if it has none."""
+        output = field_of(response, "output")
+        parts: list[Any] = []
+        for item in output if isinstance(output, list) else ():
+            content = field_of(item, "content")
+            if field_of(item, "type") == "message" and isinstance(content, list):
+                parts += content
+        whole = "".join(word_of(part, "text") for part in parts if field_of(part, "type") == "output_text")
+        if whole:
+            self._parts = [whole]
+        self.refusal = "".join(word_of(p, "refusal") for p in parts if field_of(p, "type") == "refusal") or self.refusal
+        self.model = word_of(response, "model")
+        self.request_id = self.request_id or word_of(response, "id")
+        usage = field_of(response, "usage")
+        self.usage = _usage(usage) if isinstance(usage, dict) else None
+        if status == "failed":
+            said = complaint_in(field_of(response, "error") or "the response failed without a reason")
+            self.failure = complained(said)
+        elif status == "incomplete":
+            reason = words(field_of(response, "incomplete_details", "reason")) or "no reason given"
+            self.explanation = f"incomplete: {reason}"
+            self.stop(reason if finish_outcome(reason) is not CallOutcome.OK else "incomplete")
+        else:
+            self.stop(status)
 
 
-def _outcome(response: Response, text: str, refusal: str) -> tuple[CallOutcome, str]:
-    if response.status == "failed":
-        error = response.error
-        names = (getattr(error, "code", None), getattr(error, "type", None))
-        return classify(200, *names), words(getattr(error, "message", None)) or "the response failed without a reason"
-    if response.status == "incomplete":
-        reason = (response.incomplete_details.reason if response.incomplete_details else None) or "no reason given"
-        filtered = reason == "content_filter"
-        return CallOutcome.CONTENT_FILTER if filtered else CallOutcome.TRUNCATED, f"incomplete: {reason}"
-    if response.status != "completed":
-        raise ValueError(f"the response ended with status {response.status!r}")
-    if refusal:
-        return CallOutcome.REFUSAL, refusal
-    return (CallOutcome.OK, "") if text.strip() else (CallOutcome.EMPTY, "completed without text")
-
-
-def _usage(usage: ResponseUsage) -> Usage | None:
+def _usage(usage: dict[str, Any]) -> Usage | None:
     return usage_of(
-        prompt=usage.input_tokens,
-        output=usage.output_tokens,
-        cached=getattr(usage.input_tokens_details, "cached_tokens", None),
-        written=getattr(usage.input_tokens_details, "cache_write_tokens", None),
-        reasoning=getattr(usage.output_tokens_details, "reasoning_tokens", None),
+        prompt=usage.get("input_tokens"),
+        output=usage.get("output_tokens"),
+        cached=field_of(usage, "input_tokens_details", "cached_tokens"),
+        written=field_of(usage, "input_tokens_details", "cache_write_tokens"),
+        reasoning=field_of(usage, "output_tokens_details", "reasoning_tokens"),
         prompt_has_all=True,
     )

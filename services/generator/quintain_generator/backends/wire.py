@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import zlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from typing import Any
+from urllib.parse import parse_qsl, urlsplit, urlunsplit
+from urllib.request import getproxies
 
 import httpx2
 
@@ -84,17 +87,42 @@ CLIENT_OPTIONS: dict[str, Any] = {
 """For an SDK's ``DefaultAsyncHttpxClient``."""
 
 
-END_SECONDS = 0.5
-"""How long a stream whose answer is complete may take to end, so that its connection can be used again."""
-METER_SECONDS = 5.0
-"""The same for a stream whose meter reading may be still to come."""
+def http_client(kind: Callable[..., httpx2.AsyncClient]) -> httpx2.AsyncClient:
+    """A client of an SDK's class. Raises ValueError that names the environment's variable which does not let it be
+    made: the library reads proxies and certificates from there."""
+    certificates = os.environ.get("SSL_CERT_DIR", "")
+    if certificates and not os.environ.get("SSL_CERT_FILE") and not os.path.isdir(certificates):
+        raise ValueError(
+            f"the environment's SSL_CERT_DIR names {certificates}, which is no folder; correct or unset it"
+        )
+    try:
+        return kind(**CLIENT_OPTIONS)
+    except OSError:
+        place = os.environ.get("SSL_CERT_FILE", "")
+        what = "holds no certificates" if os.path.isfile(place) else "is not there"
+        raise ValueError(f"the environment's SSL_CERT_FILE names {place}, which {what}; correct or unset it") from None
+    except (ImportError, ValueError, httpx2.InvalidURL):
+        wrong = [scheme for scheme, url in getproxies().items() if not _is_plain_proxy(url)]
+        names = [name for name in os.environ if name.lower() in [f"{scheme}_proxy" for scheme in wrong]]
+        raise ValueError(
+            f"the environment's {' and '.join(names) or 'proxy variables'}: no usable proxy (the value is not "
+            "shown, it may hold a password); set http://HOST:PORT or https://HOST:PORT, or unset it; SOCKS needs the "
+            "package socksio"
+        ) from None
 
 
-def let_it_end(rest: asyncio.Timeout, seconds: float = END_SECONDS) -> None:
-    """The answer is complete: `rest` bounds what may come after it. Further events do not move the bound back."""
-    at, bound = asyncio.get_running_loop().time() + seconds, rest.when()
-    if bound is None or at < bound:
-        rest.reschedule(at)
+def _is_plain_proxy(url: str) -> bool:
+    try:
+        parts = urlsplit(url if "://" in url else f"http://{url}")
+        return parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        return False
+
+
+def split_url(url: str) -> tuple[str, dict[str, str]]:
+    """A base URL without its query, and the query: an SDK puts its path behind whatever it is given."""
+    parts = urlsplit(url)
+    return urlunsplit((*parts[:3], "", "")), dict(parse_qsl(parts.query, keep_blank_values=True))
 
 
 CONNECT_SECONDS = 15.0
@@ -107,7 +135,7 @@ def timeouts(seconds: float) -> httpx2.Timeout:
 
 
 def words(value: object) -> str:
-    """Text of a field that should hold some; the SDKs do not check types."""
+    """Text of a field that should hold some; nobody has checked its type."""
     return value if isinstance(value, str) else ""
 
 
@@ -132,5 +160,7 @@ def usage_of(
 
 
 def _count(value: object) -> int | None:
-    right = isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= _MOST_TOKENS
-    return int(value) if right else None  # type: ignore[call-overload]  # it is an int
+    """Some servers write whole numbers with a point."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= _MOST_TOKENS:
+        return None
+    return int(value) if value == int(value) else None

@@ -34,6 +34,7 @@ class RunningVerifier:
     process: subprocess.Popen[bytes]
     address: str
     metrics_address: str
+    log: Path
 
     def client(self, **options: object) -> Verifier:
         return Verifier(ClientSettings.model_validate({"address": self.address, "timeout_seconds": 300.0, **options}))
@@ -73,7 +74,7 @@ def running_verifier(
         until(lambda: addresses.exists() or process.poll() is not None)
         assert process.poll() is None, (folder / "log").read_text()
         found = json.loads(addresses.read_text())
-        yield RunningVerifier(process, found["address"], found["metrics_address"])
+        yield RunningVerifier(process, found["address"], found["metrics_address"], folder / "log")
     finally:
         if process.poll() is None:
             process.send_signal(signal.SIGTERM)

@@ -250,6 +250,18 @@ def test_a_stopping_service_finishes_its_runs_and_refuses_new_ones(
     until(lambda: all(is_dead(pid) for pid in workers))
 
 
+def test_a_stopping_service_ends_runs_that_nobody_waits_for(
+    one_worker: RunningVerifier, stub: verifier_pb2_grpc.VerifierStub
+) -> None:
+    call = Call(stub, endless(3, limits=pb.Limits(cpu_seconds=1000, wall_seconds=3000)))
+    until(lambda: bool(jailed_policies(one_worker)))
+    one_worker.process.send_signal(signal.SIGTERM)
+    until(lambda: "draining" in (one_worker.log.read_text()))
+    assert one_worker.process.poll() is None
+    call.cancel()
+    assert one_worker.process.wait(20) == 0
+
+
 def test_nothing_is_left_behind(tmp_path: Path) -> None:
     """Hostile and honest policies, callers who stay and callers who leave: the same processes and descriptors after."""
     with running_verifier(tmp_path, "workers = 2\n") as running, running.client() as client:

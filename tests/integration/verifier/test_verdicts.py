@@ -142,6 +142,18 @@ def test_a_cpu_limit_is_a_verdict(client: Verifier) -> None:
     assert verdict.failure.kind == pb.FAILURE_KIND_CPU_LIMIT
 
 
+def test_a_time_limit_on_one_scenario_ends_the_others(client: Verifier) -> None:
+    """Three train and two held-out scenarios, each a second of CPU time; two workers."""
+    limits = pb.Limits(cpu_seconds=1)
+    ended = verify(client, f"{ENDLESS}# first", limits=limits).verdict
+    assert [s.ran for s in ended.scenarios].count(True) == 1
+    assert ended.scenarios[0].failure.kind == pb.FAILURE_KIND_CPU_LIMIT
+    assert ended.status == pb.VERDICT_STATUS_POLICY_FAILED
+    every = verify(client, f"{ENDLESS}# first", limits=limits, continue_after_time_limit=True).verdict
+    assert all(s.ran for s in every.scenarios)
+    assert (every.train.score, every.digest != ended.digest) == (ended.train.score, True)
+
+
 def test_a_wall_limit_is_a_verdict_that_is_not_kept(client: Verifier) -> None:
     limits = pb.Limits(wall_seconds=0.3)
     verdict = verify(client, ENDLESS, suite="", scenarios=["short"], limits=limits).verdict

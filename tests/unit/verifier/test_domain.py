@@ -37,6 +37,7 @@ from quintain_verifier.domain.verdict import (
     assemble,
     canonical,
     first_stop,
+    first_time_limit,
 )
 from quintain_verifier.sandbox.limits import Limits
 
@@ -95,6 +96,7 @@ def results(*values: float) -> dict[str, ScenarioResult]:
         {"confirm": True},
         {"stop_below_score": 0.5},
         {"include_detail": True},
+        {"continue_after_time_limit": True},
         {"scenarios": (PlannedScenario("s0", "other", Part.TRAIN, 0.0),)},
         {"scenarios": (PlannedScenario("other", "digest0", Part.TRAIN, 0.0),)},
         {"scenarios": (PlannedScenario("s0", "digest0", Part.HELD_OUT, 0.0),)},
@@ -247,6 +249,45 @@ def test_stopping_early_is_right_and_does_not_depend_on_what_ran_ahead(
     assert full is not None
     if stops:
         assert full.score < threshold  # what was cut short could indeed not reach it
+
+
+LATE = PolicyFailure(FailureKind.CPU_LIMIT, "too slow")
+
+
+@given(st.lists(st.sampled_from([None, RAISED, LATE]), min_size=1, max_size=6), st.integers(0, 2), st.data())
+def test_what_counts_after_a_time_limit_does_not_depend_on_what_ran_ahead(
+    failures: list[PolicyFailure | None], held_out: int, data: st.DataObject
+) -> None:
+    plan = planned(len(failures), held_out)
+    every = {f"s{i}": result(5.0, failure) for i, failure in enumerate([*failures, *[None] * held_out])}
+    order = [s.name for s in plan.running_order]
+    ahead = data.draw(st.sets(st.sampled_from(order)))
+    count = first_time_limit(plan, every)
+    if LATE not in failures:
+        assert count is None
+        return
+    assert count == failures.index(LATE) + 1
+    sooner = first_time_limit(plan, {name: every[name] for name in {*order[: count - 1], *ahead}})
+    assert sooner is None or sooner >= count  # with the earlier ones done, it can only come down to the same
+    assert first_time_limit(replace(plan, continue_after_time_limit=True), every) is None
+
+
+def test_a_time_limit_is_the_policys_failure_and_what_did_not_run_counts_as_the_worst() -> None:
+    plan = planned(4)
+    ran = {"s0": result(8.0), "s1": result(8.0, LATE)}
+    verdict = assemble(plan, ran, {s.name: REFERENCE for s in plan.scenarios})
+    assert (verdict.status, verdict.failure) == (Status.POLICY_FAILED, LATE)
+    assert verdict.train is not None
+    assert (verdict.train.score, verdict.train.scenarios_failed) == (0.2, 3)
+    assert "A time limit ended the policy, and with it the verification: 2 of 4 scenarios did not run" in render(
+        verdict, ()
+    )
+
+
+def test_train_scenarios_run_before_held_out_ones() -> None:
+    plan = planned(2, 2)
+    mixed = replace(plan, scenarios=tuple(reversed(plan.scenarios)))
+    assert [s.name for s in mixed.running_order] == ["s1", "s0", "s3", "s2"]
 
 
 def test_cheap_train_scenarios_run_first() -> None:

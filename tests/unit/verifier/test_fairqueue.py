@@ -127,3 +127,16 @@ async def test_a_worker_that_died_while_idle_is_not_handed_out() -> None:
     queue.add_idle(2)
     queue.drop_idle(2)
     assert await queue.enter("a", refuse).acquire() == 1
+
+
+async def test_no_request_holds_all_workers_while_another_of_its_caller_waits() -> None:
+    office = Office()
+    large = await office.want("a", workers=6)
+    for worker in range(2):
+        office.queue.add_idle(worker)
+    await asyncio.sleep(0)
+    assert large.running == 2
+    small = await office.want("a", workers=6)
+    for _ in range(4):
+        await office.finish_one()
+        assert (large.running, small.running) == (1, 1)

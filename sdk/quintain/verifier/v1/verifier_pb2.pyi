@@ -31,7 +31,9 @@ class _VerdictStatusEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Verdict
     VERDICT_STATUS_OK: _VerdictStatus.ValueType  # 1
     """All scenarios finished."""
     VERDICT_STATUS_POLICY_FAILED: _VerdictStatus.ValueType  # 2
-    """The policy failed on at least one scenario; the failed ones count as the worst score."""
+    """The policy failed on at least one scenario; the failed ones count as the worst score, and so do those that did not
+    run after a time limit (see VerifyRequest.continue_after_time_limit).
+    """
     VERDICT_STATUS_NONDETERMINISTIC: _VerdictStatus.ValueType  # 3
     """Two runs of the same request decided differently. There is no score."""
     VERDICT_STATUS_STOPPED_EARLY: _VerdictStatus.ValueType  # 4
@@ -44,7 +46,9 @@ VERDICT_STATUS_UNSPECIFIED: VerdictStatus.ValueType  # 0
 VERDICT_STATUS_OK: VerdictStatus.ValueType  # 1
 """All scenarios finished."""
 VERDICT_STATUS_POLICY_FAILED: VerdictStatus.ValueType  # 2
-"""The policy failed on at least one scenario; the failed ones count as the worst score."""
+"""The policy failed on at least one scenario; the failed ones count as the worst score, and so do those that did not
+run after a time limit (see VerifyRequest.continue_after_time_limit).
+"""
 VERDICT_STATUS_NONDETERMINISTIC: VerdictStatus.ValueType  # 3
 """Two runs of the same request decided differently. There is no score."""
 VERDICT_STATUS_STOPPED_EARLY: VerdictStatus.ValueType  # 4
@@ -220,6 +224,7 @@ class VerifyRequest(_message.Message):
     STOP_BELOW_SCORE_FIELD_NUMBER: _builtins.int
     PARENT_DIGEST_FIELD_NUMBER: _builtins.int
     INCLUDE_DETAIL_FIELD_NUMBER: _builtins.int
+    CONTINUE_AFTER_TIME_LIMIT_FIELD_NUMBER: _builtins.int
     simulator: _builtins.str
     suite: _builtins.str
     """Exactly one way to name scenarios: a suite (with parts), scenarios by name, or inline ones."""
@@ -240,6 +245,10 @@ class VerifyRequest(_message.Message):
     """A verdict to compare with in the feedback (the parent's). It does not change the verdict."""
     include_detail: _builtins.bool
     """Return the whole timeline of each scenario (large)."""
+    continue_after_time_limit: _builtins.bool
+    """Run every scenario even if a time limit ended the policy on one. By default that ends the verification: in the order
+    of running, the scenarios after the first such one do not run and count as the worst.
+    """
     @_builtins.property
     def policy(self) -> _type_pb2.Policy: ...
     @_builtins.property
@@ -271,10 +280,11 @@ class VerifyRequest(_message.Message):
         stop_below_score: _builtins.float | None = ...,
         parent_digest: _builtins.str = ...,
         include_detail: _builtins.bool = ...,
+        continue_after_time_limit: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_stop_below_score", b"_stop_below_score", "limits", b"limits", "policy", b"policy", "stop_below_score", b"stop_below_score"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_stop_below_score", b"_stop_below_score", "aggregation", b"aggregation", "calling_mode", b"calling_mode", "check_determinism", b"check_determinism", "confirm", b"confirm", "include_detail", b"include_detail", "inline_scenarios", b"inline_scenarios", "limits", b"limits", "objective", b"objective", "parent_digest", b"parent_digest", "parts", b"parts", "policy", b"policy", "scenarios", b"scenarios", "seed", b"seed", "simulator", b"simulator", "stop_below_score", b"stop_below_score", "suite", b"suite"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_stop_below_score", b"_stop_below_score", "aggregation", b"aggregation", "calling_mode", b"calling_mode", "check_determinism", b"check_determinism", "confirm", b"confirm", "continue_after_time_limit", b"continue_after_time_limit", "include_detail", b"include_detail", "inline_scenarios", b"inline_scenarios", "limits", b"limits", "objective", b"objective", "parent_digest", b"parent_digest", "parts", b"parts", "policy", b"policy", "scenarios", b"scenarios", "seed", b"seed", "simulator", b"simulator", "stop_below_score", b"stop_below_score", "suite", b"suite"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__stop_below_score: _TypeAlias = _typing.Literal["stop_below_score"]  # noqa: Y015
     _WhichOneofArgType__stop_below_score: _TypeAlias = _typing.Literal["_stop_below_score", b"_stop_below_score"]  # noqa: Y015

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from quintain.plugins.simulator import Aggregation, Direction, FailureKind, Part, PolicyFailure
-from quintain_verifier.domain.verdict import PartScore, ScenarioVerdict, Status, Verdict
+from quintain_verifier.domain.verdict import TIME_LIMITS, PartScore, ScenarioVerdict, Status, Verdict
 
 TEXT_LIMIT = 6_000
 _FAILURE_LIMIT = 2_000
@@ -60,6 +60,11 @@ def _summary(verdict: Verdict, train: Sequence[ScenarioVerdict]) -> str:
     skipped = sum(s.outcome is None for s in train)
     if verdict.status is Status.NONDETERMINISTIC:
         head = "The policy is not deterministic: two runs of one request decided differently, so there is no score."
+    elif skipped and any(f.kind in TIME_LIMITS for s in train if (f := s.failure) is not None):
+        head = (
+            f"A time limit ended the policy, and with it the verification: {skipped} of {len(train)} scenarios did not"
+            " run and count as the worst score."
+        )
     elif skipped:
         ran = len(train) - skipped
         head = f"Stopped early: the score to reach was out of reach after {ran} of {len(train)} scenarios."

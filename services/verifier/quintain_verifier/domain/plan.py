@@ -10,7 +10,7 @@ from quintain.plugins.simulator import Aggregation, Direction, Objective, Part
 from quintain_verifier.sandbox.limits import Limits
 
 # Changes whenever the same plan would give another verdict.
-FORMAT = "quintain.verdict.2"
+FORMAT = "quintain.verdict.3"
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +41,7 @@ class Plan:
     confirm: bool = False
     stop_below_score: float | None = None
     include_detail: bool = False
+    continue_after_time_limit: bool = False
 
     @property
     def policy_digest(self) -> str:
@@ -70,14 +71,16 @@ class Plan:
             "confirm": self.confirm,
             "stop_below_score": None if self.stop_below_score is None else float(self.stop_below_score).hex(),
             "include_detail": self.include_detail,
+            "continue_after_time_limit": self.continue_after_time_limit,
         }
         return hashlib.sha256(json.dumps(meaning, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
     @property
     def running_order(self) -> tuple[PlannedScenario, ...]:
-        """The suite's order; with a score to reach, the scenarios that decide it first, cheap before dear."""
+        """The suite's order, train scenarios first, so that nothing that happens on a held-out one shows in what an
+        author reads; with a score to reach, the scenarios that decide it first, cheap before dear."""
         if self.stop_below_score is None:
-            return self.scenarios
+            return tuple(sorted(self.scenarios, key=lambda s: s.part is Part.HELD_OUT))
         decisive = self.deciding_part
         return tuple(sorted(self.scenarios, key=lambda s: (s.part is not decisive, s.cost)))
 

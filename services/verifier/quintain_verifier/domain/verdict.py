@@ -23,7 +23,7 @@ from quintain_verifier.domain.plan import Plan, PlannedScenario
 
 TIMELINE_EVENTS = 200
 # How far a policy came before these depends on the machine's speed, so it is no part of a verdict.
-_MACHINE_DEPENDENT = (FailureKind.CPU_LIMIT, FailureKind.WALL_LIMIT)
+_MACHINE_DEPENDENT = TIME_LIMITS = (FailureKind.CPU_LIMIT, FailureKind.WALL_LIMIT)
 _ADDRESS = re.compile(r"\b0x[0-9a-fA-F]{6,16}\b")
 
 
@@ -129,7 +129,7 @@ def assemble(plan: Plan, results: Mapping[str, ScenarioResult], references: Mapp
     """The verdict. `results` by scenario name; a scenario without a result did not run and has a reference."""
     scenarios = tuple(_scenario_verdict(s, results, references) for s in plan.scenarios)
     failures = [s.failure for s in scenarios if s.failure is not None]
-    status = _status(scenarios, failures)
+    status = _status(plan, scenarios, failures)
     scored = status is not Status.NONDETERMINISTIC
     return Verdict(
         digest=plan.digest,
@@ -165,6 +165,19 @@ def first_stop(plan: Plan, results: Mapping[str, ScenarioResult], references: Ma
             return None
         ran = {s.name: results[s.name] for s in order[:count]}
         if _out_of_reach(plan, ran, references):
+            return count
+    return None
+
+
+def first_time_limit(plan: Plan, results: Mapping[str, ScenarioResult]) -> int | None:
+    """How many scenarios of the running order count, if a time limit ended the policy on one of `results`: those up to
+    the first such one. Earlier ones that still run may make it fewer; later ones that ran ahead do not count. None: no
+    time limit was met, or the caller wants all scenarios."""
+    if plan.continue_after_time_limit:
+        return None
+    for count, scenario in enumerate(plan.running_order, 1):
+        result = results.get(scenario.name)
+        if result is not None and result.outcome.failure and result.outcome.failure.kind in TIME_LIMITS:
             return count
     return None
 
@@ -230,9 +243,11 @@ def _scenario_verdict(
     return ScenarioVerdict(scenario, result.outcome, result.score, result.baseline_normalized)
 
 
-def _status(scenarios: Sequence[ScenarioVerdict], failures: Sequence[PolicyFailure]) -> Status:
+def _status(plan: Plan, scenarios: Sequence[ScenarioVerdict], failures: Sequence[PolicyFailure]) -> Status:
     if any(f.kind is FailureKind.NONDETERMINISTIC for f in failures):
         return Status.NONDETERMINISTIC
+    if not plan.continue_after_time_limit and any(f.kind in TIME_LIMITS for f in failures):
+        return Status.POLICY_FAILED
     if any(s.outcome is None for s in scenarios):
         return Status.STOPPED_EARLY
     return Status.POLICY_FAILED if failures else Status.OK

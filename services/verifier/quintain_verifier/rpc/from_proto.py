@@ -41,6 +41,7 @@ def order_of(request: pb.VerifyRequest, default_limits: Limits) -> VerifyOrder:
         stop_below_score=request.stop_below_score if request.HasField("stop_below_score") else None,
         parent_digest=request.parent_digest,
         include_detail=request.include_detail,
+        continue_after_time_limit=request.continue_after_time_limit,
     )
 
 

@@ -23,6 +23,7 @@ class Ticket(Generic[W]):
         self.evicted = evicted
         self.wanted: deque[asyncio.Future[W]] = deque()
         self.started = False
+        self.running = 0  # workers that it holds
 
     async def acquire(self) -> W:
         """The next worker that falls to this ticket. Exactly one `release` for every worker."""
@@ -50,7 +51,8 @@ class Ticket(Generic[W]):
 
 class FairQueue(Generic[W]):
     """Hands idle workers to tickets. The caller with the fewest workers is next, among equals the one that was served
-    longest ago; within a caller, first come, first served.
+    longest ago. Within a caller, a ticket without a worker comes before one that has some; else first come, first
+    served: no request holds all workers while others wait.
 
     At most `most_waiting` tickets wait. A newcomer to a full queue takes the place of the newest ticket of the caller
     who has the most waiting, if that caller has at least two more than the newcomer's caller; else it is refused.
@@ -98,6 +100,7 @@ class FairQueue(Generic[W]):
             if future.done():  # cancelled, and not yet taken out
                 continue
             self._running[ticket.caller] = self._running.get(ticket.caller, 0) + 1
+            ticket.running += 1
             self._last_served[ticket.caller] = next(self._served)
             started = started or not ticket.started
             ticket.started = True
@@ -106,6 +109,7 @@ class FairQueue(Generic[W]):
             self.changed()
 
     def release(self, ticket: Ticket[W]) -> None:
+        ticket.running -= 1
         self._running[ticket.caller] -= 1
         if not self._running[ticket.caller]:
             del self._running[ticket.caller]
@@ -128,10 +132,11 @@ class FairQueue(Generic[W]):
         return sum(self._running.values())
 
     def _next(self) -> Ticket[W] | None:
-        ready: dict[str, Ticket[W]] = {}  # each caller's first ticket that wants a worker
+        ready: dict[str, Ticket[W]] = {}  # each caller's next ticket that wants a worker
         for ticket in self._tickets.values():
-            if ticket.wanted:
-                ready.setdefault(ticket.caller, ticket)
+            first = ready.get(ticket.caller)
+            if ticket.wanted and (first is None or (first.running and not ticket.running)):
+                ready[ticket.caller] = ticket
         if not ready:
             return None
         caller = min(ready, key=lambda c: (self._running.get(c, 0), self._last_served.get(c, 0), ready[c].number))

@@ -48,6 +48,7 @@ class VerifyOrder:
     stop_below_score: float | None = None
     parent_digest: str = ""
     include_detail: bool = False
+    continue_after_time_limit: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +93,7 @@ class Planner:
             confirm=order.confirm,
             stop_below_score=order.stop_below_score,
             include_detail=order.include_detail,
+            continue_after_time_limit=order.continue_after_time_limit,
         )
         return PlannedOrder(plan, {inline.name: inline.files for inline in order.inline_scenarios})
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NoReturn
 
@@ -14,7 +14,7 @@ from quintain.errors import FailedPrecondition, Internal, InvalidArgument, Unava
 from quintain.plugins.simulator import FailureKind, Outcome, PolicyFailure
 from quintain_verifier import metrics
 from quintain_verifier.domain.plan import Plan, PlannedScenario
-from quintain_verifier.domain.verdict import Reference, ScenarioResult, Verdict, assemble, first_stop
+from quintain_verifier.domain.verdict import Reference, ScenarioResult, Verdict, assemble, first_stop, first_time_limit
 from quintain_verifier.sandbox.report import IsolationReport
 from quintain_verifier.usecases.fair_queue import Ticket
 from quintain_verifier.usecases.planning import PlannedOrder
@@ -84,29 +84,34 @@ class JobRunner:
         its workers."""
         plan = planned.plan
         totals = RunTotals()
-        references: Mapping[str, Reference] = {}
+        references: dict[str, Reference] = {}
         if plan.stop_below_score is not None:
-            references = await self._all_references(planned, ticket)
+            references = await self._references_of(planned, plan.scenarios, ticket)
         results: dict[str, ScenarioResult] = {}
         order = plan.running_order
         tasks = {asyncio.create_task(self._scenario(planned, s, ticket, totals)): s for s in order}
-        pending = set(tasks)
-        stop: int | None = None
+        counted = len(order)  # so many scenarios of the order count, as far as is known
         try:
-            while pending and stop is None:
-                done, pending = await asyncio.wait(pending, return_when=asyncio.FIRST_COMPLETED)
+            while pending := {task for task in list(tasks)[:counted] if not task.done()}:
+                done, _ = await asyncio.wait(pending, return_when=asyncio.FIRST_COMPLETED)
                 for task in done:
                     results[tasks[task].name] = task.result()
                     advanced(tasks[task].name, len(results))
-                stop = first_stop(plan, results, references)
+                stop, fatal = first_stop(plan, results, references), first_time_limit(plan, results)
+                counted = min(counted, stop or counted, fatal or counted)
+                for task in list(tasks)[counted:]:
+                    task.cancel()
         finally:
             await _end(tasks)
-        if stop is not None:  # what ran ahead of the decision does not count
-            results = {s.name: results[s.name] for s in order[:stop]}
+        # What ran ahead of the decision does not count.
+        results = {s.name: results[s.name] for s in order[:counted]}
+        if missing := [s for s in order[counted:] if s.name not in references]:
+            references |= await self._references_of(planned, missing, ticket)
         return assemble(plan, results, references), totals
 
-    async def _all_references(self, planned: PlannedOrder, ticket: Ticket[Worker]) -> dict[str, Reference]:
-        scenarios = planned.plan.scenarios
+    async def _references_of(
+        self, planned: PlannedOrder, scenarios: Sequence[PlannedScenario], ticket: Ticket[Worker]
+    ) -> dict[str, Reference]:
         tasks = [asyncio.create_task(self._reference(planned, s, ticket)) for s in scenarios]
         try:
             references = await asyncio.gather(*tasks)

@@ -194,8 +194,8 @@ class Verification:
         )
 
     def _abandon(self, flight: _Flight) -> None:
-        """End a run that nobody waits for; a draining service finishes it for the caller who comes back."""
-        if flight.waiters == 0 and not self._draining and not flight.task.done():
+        """End a run that nobody waits for, also while draining: who comes back asks another replica."""
+        if flight.waiters == 0 and not flight.task.done():
             self._forget(flight)  # who asks from now on starts anew
             flight.task.cancel()
 

@@ -9,8 +9,9 @@ SIMULATOR ?= faas
 CASES ?= 1000
 SEED ?= 1
 BASE_PORT ?= 7070
+DISTURBANCES ?= 40
 
-.PHONY: help setup demo test test-sandbox test-crash check up down bench soak load fuzz proto lock fmt images clean
+.PHONY: help setup demo test test-sandbox test-crash test-chaos check up down bench soak load fuzz proto lock fmt images clean
 
 help:  ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-13s %s\n", $$1, $$2}'
@@ -48,6 +49,10 @@ test-sandbox: setup  ## Run the attacks on the sandbox alone
 
 test-crash: setup  ## Kill services at random moments and compare with the undisturbed run (some minutes)
 	$(BIN)/python -m tests.crash
+
+test-chaos: setup  ## Kill, stop, starve and cut off services at random moments, then check all books (DISTURBANCES=40 SEED=1)
+	$(BIN)/python -m tests.chaos --disturbances $(DISTURBANCES) --seed $(SEED)
+	$(BIN)/python -m tests.chaos --disturbances $(DISTURBANCES) --seed $(SEED) --store postgresql
 
 check: setup  ## Lint, types, architecture, contracts
 	$(BIN)/ruff check .

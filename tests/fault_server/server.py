@@ -82,6 +82,7 @@ class Seen:
     stream: bool
     mark: str
     max_tokens: int
+    request_id: str = ""
     completed: bool = False
     gone: bool = False
     query: str = ""
@@ -166,6 +167,7 @@ class FaultServer:
         seen = self._note(path, body)
         seen.query = query
         self.seen.append(seen)
+        seen.request_id = f"req_{len(self.seen):06d}"
         gone = asyncio.create_task(self._watch_for_leaving(reader, seen))
         try:
             if self._delay:
@@ -213,7 +215,7 @@ class FaultServer:
         gone: asyncio.Task[None],
     ) -> bool:
         protocol = PROTOCOLS[path]
-        request_id = {protocol.request_id_header: f"req_{len(self.seen):06d}"}
+        request_id = {protocol.request_id_header: seen.request_id}
         fault = seen.fault
         if fault in ERRORS or fault == "echo_key":
             key = headers.get("authorization", headers.get("x-api-key", ""))

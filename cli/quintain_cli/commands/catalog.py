@@ -8,13 +8,16 @@ import typer
 from rich.markup import escape
 
 from quintain.controller.v1 import controller_pb2
+from quintain.errors import QuintainError
 from quintain.generator.v1 import generator_pb2
 from quintain.type.v1 import type_pb2
 from quintain.verifier.v1 import verifier_pb2
 from quintain_cli import render
 from quintain_cli.connect import Connection
-from quintain_cli.render import out
+from quintain_cli.render import errors, out
 from quintain_cli.target import TargetCommand
+
+_DESCRIBE_SECONDS = 10.0  # for a simulator that was there a moment ago
 
 AsJson = Annotated[bool, typer.Option("--json", help="One JSON line for each.")]
 
@@ -32,13 +35,13 @@ def add_commands(app: typer.Typer) -> None:
 def simulators(ctx: typer.Context, as_json: AsJson = False) -> None:
     """List the simulators that the verifier has, with their baselines and objectives."""
     with Connection(ctx.obj, "verifier", ready=False) as connection:
-        summaries = list_simulators(connection)
-        found = [_describe(connection, s.name) for s in summaries if not s.unavailable_reason]
-    unusable = [s for s in summaries if s.unavailable_reason]
+        either = [_describe(connection, summary) for summary in list_simulators(connection)]
     if as_json:
-        for document in [*found, *unusable]:
+        for document in either:
             render.print_json(document)
         return
+    found = [d for d in either if isinstance(d, type_pb2.SimulatorDescription)]
+    unusable = [s for s in either if isinstance(s, verifier_pb2.SimulatorSummary)]
     rows = render.table("simulator", "title", "baselines", "objectives", "suites", "build")
     for d in found:
         rows.add_row(
@@ -51,7 +54,11 @@ def simulators(ctx: typer.Context, as_json: AsJson = False) -> None:
         )
     out.print(rows)
     for summary in unusable:
-        out.print(f"[yellow]{escape(summary.name)} cannot be used: {escape(summary.unavailable_reason)}[/]")
+        out.print(_cannot_be_used(summary), soft_wrap=True)
+
+
+def _cannot_be_used(summary: verifier_pb2.SimulatorSummary) -> str:
+    return f"[yellow]{escape(summary.name)} cannot be used: {escape(summary.unavailable_reason)}[/]"
 
 
 def list_simulators(connection: Connection) -> list[verifier_pb2.SimulatorSummary]:
@@ -66,12 +73,29 @@ def list_simulators(connection: Connection) -> list[verifier_pb2.SimulatorSummar
 
 
 def simulator_names(connection: Connection) -> list[str]:
-    """The simulators that can be used."""
-    return [s.name for s in list_simulators(connection) if not s.unavailable_reason]
+    """The simulators that can be used; the others are said on standard error."""
+    names = []
+    for summary in list_simulators(connection):
+        if summary.unavailable_reason:
+            errors.print(_cannot_be_used(summary), soft_wrap=True)
+        else:
+            names.append(summary.name)
+    return names
 
 
-def _describe(connection: Connection, name: str) -> type_pb2.SimulatorDescription:
-    return connection.verifier.get_simulator(verifier_pb2.GetSimulatorRequest(name=name)).simulator
+def _describe(
+    connection: Connection, summary: verifier_pb2.SimulatorSummary
+) -> type_pb2.SimulatorDescription | verifier_pb2.SimulatorSummary:
+    """The description; the summary with the reason if there is none to be had."""
+    if summary.unavailable_reason:
+        return summary
+    request = verifier_pb2.GetSimulatorRequest(name=summary.name)
+    try:
+        return connection.verifier.get_simulator(request, _DESCRIBE_SECONDS).simulator
+    except QuintainError as error:  # it went away since it was listed
+        return verifier_pb2.SimulatorSummary(
+            name=summary.name, address=summary.address, unavailable_reason=error.message
+        )
 
 
 def suites(

@@ -11,7 +11,7 @@ from typing import Any, NoReturn, TypeVar, cast
 import grpc
 
 from quintain.clients.channel import channel_arguments, token_metadata
-from quintain.errors import InvalidArgument, NotFound, QuintainError
+from quintain.errors import DeadlineExceeded, InvalidArgument, NotFound, QuintainError, Unavailable
 from quintain.plugins.simulator import (
     Description,
     InvalidInput,
@@ -25,6 +25,7 @@ from quintain.plugins.simulator import (
     Scenario,
     ScenarioScore,
     SimulatorFault,
+    SimulatorUnavailable,
     Suite,
 )
 from quintain.simulator.v1 import simulator_pb2 as pb
@@ -48,8 +49,8 @@ T = TypeVar("T")
 
 
 class RemoteSimulator:
-    """Thread safe. Connects when it is first used. Whatever the other side does wrong (the contract, a deadline, its
-    death) is a SimulatorFault; the policy's own failures never are.
+    """Thread safe. Connects when it is first used. Whatever the other side does wrong (the contract, its death in a
+    run) is a SimulatorFault, and a SimulatorUnavailable where it was not reached; the policy's own failures never are.
 
     `message_seconds`: how long the simulator may compute between two messages of a run.
     """
@@ -73,6 +74,7 @@ class RemoteSimulator:
     def describe(self) -> Description:
         """Asks anew: the other side may have become another build since."""
         described = self._unary(self._stub().Describe, pb.DescribeRequest())
+        self._check(described)
         with self._lock:
             self._described = described
         try:
@@ -109,7 +111,7 @@ class RemoteSimulator:
         try:
             return run.to_the_end(start, open_policy)
         except grpc.RpcError as error:
-            self._translate(error)
+            self._translate(error, began=run.began)
         finally:
             run.close()
 
@@ -134,6 +136,23 @@ class RemoteSimulator:
             self.describe()
         assert self._described is not None
         return self._described
+
+    def _check(self, described: pb.DescribeResponse) -> None:
+        """Raises SimulatorFault if something is missing without which no policy can be verified."""
+        simulator = described.simulator
+        needed = {
+            "name": simulator.name,
+            "build": simulator.build,
+            "objectives": simulator.objectives,
+            "baselines": simulator.baselines,
+            "suites": described.suites,
+            "guest_source": described.guest_source,
+        }
+        if missing := [name for name, value in needed.items() if not value]:
+            raise SimulatorFault(
+                f"the simulator at {self.address}: its description lacks {', '.join(missing)}: it serves an older"
+                " contract, or not all of it"
+            )
 
     def _resolve(self, name: str, files: Mapping[str, bytes]) -> Scenario:
         request = pb.GetScenarioRequest(name=name, files=_files(files))
@@ -160,14 +179,17 @@ class RemoteSimulator:
         except grpc.RpcError as error:
             self._translate(error)
 
-    def _translate(self, error: grpc.RpcError) -> NoReturn:
+    def _translate(self, error: grpc.RpcError, *, began: bool = False) -> NoReturn:
+        """`began`: it had answered, so that what it was asked may have killed it."""
         typed: QuintainError = from_rpc_error(error)
         if isinstance(typed, InvalidArgument) and typed.violations:
             violation = typed.violations[0]
             raise InvalidInput(violation.field, violation.message) from error
         if isinstance(typed, NotFound):
             raise InvalidInput("scenario", typed.message) from error
-        raise SimulatorFault(f"the simulator at {self.address}: {typed.code}: {typed.message}") from error
+        not_reached = isinstance(typed, Unavailable | DeadlineExceeded) and not began
+        fault = SimulatorUnavailable if not_reached else SimulatorFault
+        raise fault(f"the simulator at {self.address}: {typed.code}: {typed.message}") from error
 
 
 class _Ended(Exception):
@@ -183,6 +205,7 @@ class _Run:
 
     def __init__(self, stub: stubs.SimulatorStub, metadata: tuple[tuple[str, str], ...], patience: float) -> None:
         self._patience = patience
+        self.began = False  # whether anything came back
         self._outgoing: queue.SimpleQueue[object] = queue.SimpleQueue()
         self._incoming: queue.SimpleQueue[object] = queue.SimpleQueue()
         self._call: Any = stub.Simulate(self._requests(), metadata=metadata)
@@ -245,6 +268,7 @@ class _Run:
             raise received
         if received is _END:
             raise SimulatorFault("the simulator broke the contract: it ended without an outcome")
+        self.began = True
         return cast(pb.SimulateResponse, received)
 
     def _listen(self) -> None:

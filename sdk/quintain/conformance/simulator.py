@@ -31,6 +31,8 @@ from quintain.plugins.simulator import (
     Scenario,
     ScenarioScore,
     Simulator,
+    SimulatorFault,
+    SimulatorUnavailable,
 )
 
 SCENARIOS_PER_SUITE = 2
@@ -93,16 +95,25 @@ class Nonconformance(AssertionError):
 
 
 def check_simulator(simulator: Simulator, open_policy_factory: OpenPolicyFactory | None = None) -> list[CheckResult]:
-    """Run all checks; never raises for what the simulator does. `open_policy_factory`: where policies run, by default
-    in this process (see `quintain.plugins.inprocess`)."""
+    """Run all checks, up to the one that finds the simulator out of reach; never raises for what the simulator does.
+    A fault that several checks meet is said once. `open_policy_factory`: where policies run, by default in this process
+    (see `quintain.plugins.inprocess`)."""
     subject = _Subject(simulator, open_policy_factory or _in_this_process)
-    results = []
+    results: list[CheckResult] = []
+    met: dict[str, str] = {}  # a fault of the simulator -> the check that met it first
     for check in CHECKS:
         name = check.__name__.replace("_", " ")
         try:
             check(subject)
         except Nonconformance as finding:
             results.append(CheckResult(name, False, str(finding)))
+        except SimulatorUnavailable as gone:
+            left = len(CHECKS) - len(results) - 1
+            results.append(CheckResult(name, False, f"{gone}; the {left} checks that follow were not run"))
+            break
+        except SimulatorFault as fault:
+            first = met.setdefault(str(fault), name)
+            results.append(CheckResult(name, False, str(fault) if first == name else f"the same fault as in: {first}"))
         except Exception as error:  # noqa: BLE001 - the boundary to the simulator's code
             results.append(CheckResult(name, False, f"{type(error).__name__}: {error}"))
         else:

@@ -87,7 +87,12 @@ class InvalidInput(ValueError):
 
 
 class SimulatorFault(Exception):
-    """The simulator itself failed (a bug, a remote simulator that died). Never blamed on the policy, never cached."""
+    """The simulator itself failed (a bug, a remote simulator that died in a run). Never blamed on the policy, never
+    cached."""
+
+
+class SimulatorUnavailable(SimulatorFault):
+    """A remote simulator that cannot be reached, or does not answer in time: trying again later may help."""
 
 
 # ------------------------------------------------------------------------------------------------- talking to a policy

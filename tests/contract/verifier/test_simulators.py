@@ -8,6 +8,7 @@ import json
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -16,13 +17,14 @@ from pathlib import Path
 from typing import Any
 from urllib.request import urlopen
 
+import grpc
 import pytest
 from tests.support.certificates import certificates
 from tests.support.processes import until
 from tests.support.verifier import BY_HASH, PERFECT, PLUGINS, RAISING, running_verifier, verify
 from tiny_simulator.plugin import TinySimulator
 
-from quintain.clients.simulator import RemoteSimulator
+from quintain.clients.simulator import UNARY_SECONDS, RemoteSimulator
 from quintain.conformance.simulator import CHECKS, check_simulator
 from quintain.errors import Internal, Unavailable
 from quintain.plugins.doors import SIMULATORS
@@ -40,6 +42,8 @@ from quintain.plugins.simulator import (
 )
 from quintain.service.guest_bundle import bundle_guest
 from quintain.service.settings import ConfigError, load_settings
+from quintain.simulator.v1 import simulator_pb2, simulator_pb2_grpc
+from quintain.type.v1 import type_pb2
 from quintain.verifier.v1 import verifier_pb2 as pb
 from quintain.wire.endpoints import Endpoint
 from quintain_verifier.adapters.registry import RegistryError, load_simulators
@@ -232,9 +236,10 @@ def test_a_remote_simulator_may_ask_for_a_token_and_a_certificate(tmp_path: Path
             verdict = verify(client, PERFECT, simulator="known", check_determinism=True).verdict
             assert verdict.status == pb.VERDICT_STATUS_OK
             assert verdict.train.score == 1.0
-            for name, reason in (("stranger", "UNAUTHENTICATED"), ("uncertified", "UNAVAILABLE")):
-                with pytest.raises(Unavailable, match=reason):
-                    verify(client, PERFECT, simulator=name)
+            with pytest.raises(Internal, match="UNAUTHENTICATED"):  # waiting does not help
+                verify(client, PERFECT, simulator="stranger")
+            with pytest.raises(Unavailable, match="UNAVAILABLE"):
+                verify(client, PERFECT, simulator="uncertified")
         assert "secret-token" not in (tmp_path / "log").read_text()
 
 
@@ -291,6 +296,84 @@ def test_a_remote_simulator_that_hangs_holds_up_nobody_else(tmp_path: Path) -> N
             assert verify(client, PERFECT).verdict.status == pb.VERDICT_STATUS_OK
             assert not any(call.done() for call in hanging)
             running.process.kill()
+
+
+@pytest.fixture
+def deaf() -> Iterator[str]:
+    """An address at which connections wait for ever to be accepted."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        yield f"127.0.0.1:{listening.getsockname()[1]}"
+
+
+@pytest.fixture
+def dead() -> str:
+    """An address at which nothing listens."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        return f"127.0.0.1:{listening.getsockname()[1]}"
+
+
+def test_a_sick_remote_simulator_is_listed_with_the_reason_and_the_others_at_once(
+    deaf: str, dead: str, tmp_path: Path
+) -> None:
+    config = f'workers = 1\n[remote_simulators]\ndeaf = "{deaf}"\ndead = "{dead}"\n'
+    with running_verifier(tmp_path, config) as running, running.client(retries=False) as client:
+        before = time.monotonic()
+        listed = {s.name: s for s in client.list_simulators(pb.ListSimulatorsRequest()).simulators}
+        assert time.monotonic() - before < UNARY_SECONDS / 2, "the list waited for the one that does not answer"
+        assert listed["tiny"].build
+        assert listed["tiny"].unavailable_reason == ""
+        assert f"{dead}: UNAVAILABLE" in listed["dead"].unavailable_reason
+        assert listed["deaf"].unavailable_reason == "it did not describe itself within 3 s"
+        assert (listed["deaf"].address, listed["deaf"].build) == (deaf, "")
+        running.process.kill()
+
+
+def test_the_fault_of_a_dead_simulator_is_said_once(dead: str) -> None:
+    (result,) = check_simulator(RemoteSimulator(dead))
+    assert not result.passed
+    assert f"the simulator at {dead}: UNAVAILABLE" in result.message
+    assert f"the {len(CHECKS) - 1} checks that follow were not run" in result.message
+
+
+def test_one_fault_that_meets_many_checks_is_said_once() -> None:
+    class Unscored(TinySimulator):
+        def score(self, objective: str, scenario: Scenario, outcome: Outcome, baseline: Outcome) -> ScenarioScore:
+            raise SimulatorFault("cannot score")
+
+    assert findings(Unscored()) == {
+        "unknown names are invalid input": "a wrong objective raises SimulatorFault, must be InvalidInput",
+        "scores are reproducible and within bounds": "cannot score",
+        "a failed run has the worst score": "the same fault as in: scores are reproducible and within bounds",
+    }
+
+
+class OlderServicer(simulator_pb2_grpc.SimulatorServicer):
+    """Describes itself without what was added since, and has none of the other calls."""
+
+    def Describe(self, request: simulator_pb2.DescribeRequest, context: Any) -> simulator_pb2.DescribeResponse:
+        simulator = type_pb2.SimulatorDescription(name="old", title="An old one")
+        return simulator_pb2.DescribeResponse(simulator=simulator)
+
+
+def test_a_simulator_of_an_older_contract_gets_its_word(tmp_path: Path) -> None:
+    server = grpc.server(ThreadPoolExecutor(2))
+    simulator_pb2_grpc.add_SimulatorServicer_to_server(OlderServicer(), server)
+    address = f"127.0.0.1:{server.add_insecure_port('127.0.0.1:0')}"
+    server.start()
+    words = "its description lacks build, objectives, baselines, suites, guest_source: it serves an older contract"
+    config = f'workers = 1\n[remote_simulators]\nold = "{address}"\n'
+    try:
+        with pytest.raises(SimulatorFault, match=words):
+            RemoteSimulator(address).describe()
+        with pytest.raises(SimulatorFault, match="does not have this call"):
+            RemoteSimulator(address).inline_scenario("mine", {"scenario.json": b""})
+        with running_verifier(tmp_path, config) as running, running.client(retries=False) as client:
+            listed = {s.name: s for s in client.list_simulators(pb.ListSimulatorsRequest()).simulators}
+            assert words in listed["old"].unavailable_reason
+            with pytest.raises(Internal, match=words):  # not UNAVAILABLE: no waiting helps
+                verify(client, PERFECT, simulator="old")
+    finally:
+        server.stop(None)
 
 
 def test_a_simulator_that_says_nothing_is_a_fault(tmp_path: Path) -> None:

@@ -35,6 +35,7 @@ class FakeVerifier(verifier_pb2_grpc.VerifierServicer):
         self.verdict = vpb.Verdict()
         self.error: QuintainError | None = None
         self.troubles: list[QuintainError] = []  # raised first, one for each call
+        self.unavailable_reason = ""  # of the second of its two simulators
 
     def Verify(self, request: vpb.VerifyRequest, context: grpc.ServicerContext) -> Iterator[vpb.VerifyResponse]:
         self.requests.append(request)
@@ -47,6 +48,7 @@ class FakeVerifier(verifier_pb2_grpc.VerifierServicer):
         yield vpb.VerifyResponse(result=vpb.VerifyResult(verdict=self.verdict, execution=execution))
 
     def GetSimulator(self, request: vpb.GetSimulatorRequest, _context: Any) -> vpb.GetSimulatorResponse:
+        assert request.name == "first" or not self.unavailable_reason, "it was said to be unavailable"
         baseline = type_pb2.Baseline(name="fifo", source="# fifo\n")
         return vpb.GetSimulatorResponse(
             simulator=type_pb2.SimulatorDescription(name=request.name, title="A title", baselines=[baseline])
@@ -55,8 +57,12 @@ class FakeVerifier(verifier_pb2_grpc.VerifierServicer):
     def ListSimulators(self, request: vpb.ListSimulatorsRequest, _context: Any) -> vpb.ListSimulatorsResponse:
         """Two pages of one simulator each."""
         if request.page_token:
-            return vpb.ListSimulatorsResponse(simulators=[vpb.SimulatorSummary(name="second")])
+            second = vpb.SimulatorSummary(name="second", unavailable_reason=self.unavailable_reason)
+            return vpb.ListSimulatorsResponse(simulators=[second])
         return vpb.ListSimulatorsResponse(simulators=[vpb.SimulatorSummary(name="first")], next_page_token="more")
+
+    def ListSuites(self, request: vpb.ListSuitesRequest, _context: Any) -> vpb.ListSuitesResponse:
+        return vpb.ListSuitesResponse(suites=[type_pb2.Suite(name=f"suite of {request.simulator}")])
 
 
 class FakeController(controller_pb2_grpc.ControllerServicer):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 from pathlib import Path
 
 import pytest
@@ -170,3 +171,28 @@ def test_an_address_without_a_port_is_refused(quintain: Run, policy: str) -> Non
 def test_lists_are_read_to_the_last_page(services: str, quintain: Run) -> None:
     names = [json.loads(line)["name"] for line in quintain("simulators", "--json").out.splitlines()]
     assert names == ["first", "second"]
+
+
+def test_a_simulator_that_is_unavailable_is_listed_with_the_reason(
+    services: str, quintain: Run, verifier: FakeVerifier
+) -> None:
+    verifier.unavailable_reason = "no answer [from] it"
+    ran = quintain("simulators")
+    assert "A title" in ran.out
+    assert "second cannot be used: no answer [from] it" in ran.out
+    listed = {d["name"]: d for d in map(json.loads, quintain("simulators", "--json").out.splitlines())}
+    assert listed["first"]["title"] == "A title"
+    assert listed["second"]["unavailable_reason"] == "no answer [from] it"
+    ran = quintain("suites")
+    assert ran.code == 0
+    assert "suite of first" in ran.out
+    assert "second cannot be used: no answer [from] it" in ran.err
+
+
+def test_a_simulator_that_cannot_be_reached_is_said_once(quintain: Run) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        dead = f"127.0.0.1:{listening.getsockname()[1]}"
+    ran = quintain("check-simulator", dead)
+    assert ran.code == 1
+    assert ran.out.count(f"the simulator at {dead}: UNAVAILABLE") == 1
+    assert "checks, 1 failed" in ran.out

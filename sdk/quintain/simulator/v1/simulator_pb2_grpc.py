@@ -29,8 +29,9 @@ class SimulatorStub(object):
     """Simulator is what a simulator in another process or language serves. The verifier is the client: it keeps the policy
     in its own sandbox and carries messages between the simulator's engine and the policy's guest.
 
-    A simulator that breaks this contract, misses a deadline or dies is the simulator's failure (the Verify rpc fails with
-    UNAVAILABLE or INTERNAL), never the policy's.
+    A simulator that breaks this contract, misses a deadline or dies is the simulator's failure, never the policy's: the
+    Verify rpc fails with UNAVAILABLE while it cannot be reached, and with INTERNAL if it dies in the middle of a run or
+    answers with what the contract does not have.
     """
 
     def __init__(self, channel):
@@ -65,8 +66,9 @@ class SimulatorServicer(object):
     """Simulator is what a simulator in another process or language serves. The verifier is the client: it keeps the policy
     in its own sandbox and carries messages between the simulator's engine and the policy's guest.
 
-    A simulator that breaks this contract, misses a deadline or dies is the simulator's failure (the Verify rpc fails with
-    UNAVAILABLE or INTERNAL), never the policy's.
+    A simulator that breaks this contract, misses a deadline or dies is the simulator's failure, never the policy's: the
+    Verify rpc fails with UNAVAILABLE while it cannot be reached, and with INTERNAL if it dies in the middle of a run or
+    answers with what the contract does not have.
     """
 
     def Describe(self, request, context):
@@ -135,8 +137,9 @@ class Simulator(object):
     """Simulator is what a simulator in another process or language serves. The verifier is the client: it keeps the policy
     in its own sandbox and carries messages between the simulator's engine and the policy's guest.
 
-    A simulator that breaks this contract, misses a deadline or dies is the simulator's failure (the Verify rpc fails with
-    UNAVAILABLE or INTERNAL), never the policy's.
+    A simulator that breaks this contract, misses a deadline or dies is the simulator's failure, never the policy's: the
+    Verify rpc fails with UNAVAILABLE while it cannot be reached, and with INTERNAL if it dies in the middle of a run or
+    answers with what the contract does not have.
     """
 
     @staticmethod

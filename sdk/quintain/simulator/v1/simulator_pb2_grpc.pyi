@@ -30,8 +30,9 @@ class SimulatorStub:
     """Simulator is what a simulator in another process or language serves. The verifier is the client: it keeps the policy
     in its own sandbox and carries messages between the simulator's engine and the policy's guest.
 
-    A simulator that breaks this contract, misses a deadline or dies is the simulator's failure (the Verify rpc fails with
-    UNAVAILABLE or INTERNAL), never the policy's.
+    A simulator that breaks this contract, misses a deadline or dies is the simulator's failure, never the policy's: the
+    Verify rpc fails with UNAVAILABLE while it cannot be reached, and with INTERNAL if it dies in the middle of a run or
+    answers with what the contract does not have.
     """
 
     @_typing.overload
@@ -57,8 +58,9 @@ class SimulatorAsyncStub(SimulatorStub):
     """Simulator is what a simulator in another process or language serves. The verifier is the client: it keeps the policy
     in its own sandbox and carries messages between the simulator's engine and the policy's guest.
 
-    A simulator that breaks this contract, misses a deadline or dies is the simulator's failure (the Verify rpc fails with
-    UNAVAILABLE or INTERNAL), never the policy's.
+    A simulator that breaks this contract, misses a deadline or dies is the simulator's failure, never the policy's: the
+    Verify rpc fails with UNAVAILABLE while it cannot be reached, and with INTERNAL if it dies in the middle of a run or
+    answers with what the contract does not have.
     """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
@@ -80,8 +82,9 @@ class SimulatorServicer(metaclass=_abc_1.ABCMeta):
     """Simulator is what a simulator in another process or language serves. The verifier is the client: it keeps the policy
     in its own sandbox and carries messages between the simulator's engine and the policy's guest.
 
-    A simulator that breaks this contract, misses a deadline or dies is the simulator's failure (the Verify rpc fails with
-    UNAVAILABLE or INTERNAL), never the policy's.
+    A simulator that breaks this contract, misses a deadline or dies is the simulator's failure, never the policy's: the
+    Verify rpc fails with UNAVAILABLE while it cannot be reached, and with INTERNAL if it dies in the middle of a run or
+    answers with what the contract does not have.
     """
 
     @_abc_1.abstractmethod

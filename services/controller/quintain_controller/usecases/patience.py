@@ -21,7 +21,7 @@ from quintain_controller.config import RunnerSettings
 
 T = TypeVar("T")
 
-# A bug in the other service may be a bad replica; after so many tries it is a person's business.
+# A bug in the other service may be a bad replica; after so many of them it is a person's business.
 _INTERNAL_TRIES = 3
 
 
@@ -43,13 +43,15 @@ async def persist(
 ) -> T | None:
     """The call's result; None if `stopped` was set while waiting. Raises NeedsPerson, or the error if the request
     itself is wrong (INVALID_ARGUMENT, ALREADY_EXISTS). `trouble` hears of each failure before the pause."""
-    attempt = 0
+    attempt = internal = 0
     while not stopped.is_set():
         try:
             return await call()
         except (Unavailable, Aborted, DeadlineExceeded, Cancelled, ResourceExhausted, Internal) as error:
-            final = isinstance(error, Internal) and attempt + 1 >= _INTERNAL_TRIES
-            if final or (isinstance(error, ResourceExhausted) and error.retry_after_seconds is None):
+            internal += isinstance(error, Internal)
+            if internal >= _INTERNAL_TRIES or (
+                isinstance(error, ResourceExhausted) and error.retry_after_seconds is None
+            ):
                 raise NeedsPerson(service, error) from error
             metrics.TROUBLES.labels(service).inc()
             await trouble(error)

@@ -10,7 +10,7 @@ from typing import TypeVar
 import structlog
 
 from quintain.errors import Internal, QuintainError, Unavailable
-from quintain.plugins.simulator import InvalidInput, SimulatorFault
+from quintain.plugins.simulator import InvalidInput, SimulatorFault, SimulatorUnavailable
 
 _THREADS = 2  # for each simulator
 
@@ -32,7 +32,8 @@ class SimulatorThreads:
         except (QuintainError, InvalidInput):
             raise
         except SimulatorFault as fault:
-            raise Unavailable(
+            kind = Unavailable if isinstance(fault, SimulatorUnavailable) else Internal
+            raise kind(
                 f"simulator {simulator} failed: {fault}", reason="SIMULATOR_FAULT", metadata={"simulator": simulator}
             ) from fault
         except Exception as error:

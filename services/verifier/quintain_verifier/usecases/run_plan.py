@@ -230,6 +230,8 @@ class JobRunner:
                 raise Unavailable(failed.message, reason="SIMULATOR_CHANGED", metadata=details, retry_after_seconds=0.1)
             case "invalid_input":
                 raise InvalidArgument.of(failed.field, failed.message)
+            case "unavailable":
+                raise Unavailable(failed.message, reason="SIMULATOR_FAULT", metadata=details, retry_after_seconds=1.0)
             case "simulator":
                 message = f"simulator {job.simulator} failed on {job.scenario}: {failed.message}"
                 log.error("simulator failed", **details, message=failed.message)

@@ -14,7 +14,7 @@ import sys
 import threading
 from collections.abc import Mapping
 
-from quintain.plugins.simulator import InvalidInput, Simulator, SimulatorFault
+from quintain.plugins.simulator import InvalidInput, Simulator, SimulatorFault, SimulatorUnavailable
 from quintain.wire.endpoints import Endpoint
 from quintain_verifier.adapters.registry import load_simulators
 from quintain_verifier.sandbox.faults import RunCancelled, SandboxFault
@@ -148,6 +148,8 @@ def _answer(runner: Runner, job: ReferenceJob | RunJob) -> Reply:
         return Failed(job.job, "build_changed", str(change))
     except InvalidInput as error:
         return Failed(job.job, "invalid_input", error.message, error.field)
+    except SimulatorUnavailable as fault:
+        return Failed(job.job, "unavailable", str(fault))
     except SimulatorFault as fault:
         return Failed(job.job, "simulator", str(fault))
     except Exception as error:

@@ -15,7 +15,7 @@ from quintain_verifier.sandbox.report import IsolationReport
 MAX_FRAME_BYTES = 256 * 1024 * 1024
 HEADER = struct.Struct("<I")
 
-Fault: TypeAlias = Literal["sandbox", "simulator", "build_changed", "invalid_input", "cancelled"]
+Fault: TypeAlias = Literal["sandbox", "simulator", "unavailable", "build_changed", "invalid_input", "cancelled"]
 
 
 class WorkerSettings(msgspec.Struct, frozen=True, tag=True):

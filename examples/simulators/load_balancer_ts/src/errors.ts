@@ -1,0 +1,14 @@
+// What a caller can do wrong. `server.ts` makes gRPC statuses of these; whatever else is thrown is this simulator's bug.
+
+/** The input is wrong. `field` is the place (`trace.csv:12:kind`), the message what was found and what would be right. */
+export class InvalidInput extends Error {
+  constructor(
+    readonly field: string,
+    readonly reason: string,
+  ) {
+    super(`${field}: ${reason}`);
+  }
+}
+
+/** A name of a scenario that there is not. */
+export class UnknownName extends Error {}

@@ -1,0 +1,154 @@
+// Serves the simulator: node dist/src/server.js [--listen HOST:PORT] [--address-file FILE] [--proto DIR]
+
+import { renameSync, writeFileSync } from "node:fs";
+import { fileURLToPath } from "node:url";
+import { parseArgs } from "node:util";
+import * as grpc from "@grpc/grpc-js";
+import { loadSync } from "@grpc/proto-loader";
+import { HealthImplementation } from "grpc-health-check";
+import type { SimulateRequest__Output } from "../generated/quintain/simulator/v1/SimulateRequest";
+import type { SimulateResponse } from "../generated/quintain/simulator/v1/SimulateResponse";
+import type { SimulatorHandlers } from "../generated/quintain/simulator/v1/Simulator";
+import type { File__Output } from "../generated/quintain/verifier/v1/File";
+import { description } from "./describe.js";
+import { CALLING_MODES, type Reply, type Run, simulate } from "./engine.js";
+import { InvalidInput } from "./errors.js";
+import { builtIn, fromFiles, type Scenario } from "./scenarios.js";
+import { score } from "./score.js";
+import { Busy, statusOf } from "./status.js";
+
+const MAX_RUNS = 64; // at a time; each holds its scenario's state
+const MAX_MESSAGE_BYTES = 32 * 1024 * 1024; // as the verifier's
+const SERVICE = "quintain.simulator.v1.Simulator";
+
+let runs = 0;
+
+const handlers: SimulatorHandlers = {
+  Describe: unary(() => description()),
+
+  GetScenario: unary(({ name, files }) => {
+    const { digest, description, workload } = scenarioOf(name, files);
+    return { scenario: { name, digest, description, cost: workload.arrivals.length / 1000 } };
+  }),
+
+  Score: unary(({ objective, scenario, files, outcome, baseline }) => {
+    if (!outcome || !baseline) throw new InvalidInput(outcome ? "baseline" : "outcome", "is missing");
+    return score(objective, scenarioOf(scenario, files), outcome, baseline);
+  }),
+
+  Simulate(call) {
+    let run: Run | undefined;
+    const end = () => {
+      if (run) runs--;
+      run = undefined;
+    };
+    const fail = (error: unknown) => {
+      end();
+      call.emit("error", statusOf(error));
+    };
+    call.on("data", (request: SimulateRequest__Output) => {
+      try {
+        if (request.start) {
+          if (run) throw new InvalidInput("start", "a run has one start");
+          if (runs >= MAX_RUNS) throw new Busy(`${MAX_RUNS} runs are simulated already`);
+          const { scenario, files, calling_mode } = request.start;
+          checkMode(calling_mode);
+          run = simulate(scenarioOf(scenario, files), calling_mode);
+          runs++;
+          answer(call, run.next());
+        } else if (run) {
+          answer(call, run.next(replyOf(request)));
+        } else {
+          throw new InvalidInput("start", "the first message of a run must be start");
+        }
+      } catch (error) {
+        fail(error);
+      }
+    });
+    call.on("end", () => run && fail(new InvalidInput("policy_reply", "one reply is due for every policy_message")));
+    call.on("cancelled", end); // the caller is gone; the generator is dropped with all that it holds
+
+    function answer(to: typeof call, step: IteratorResult<unknown, SimulateResponse["outcome"]>) {
+      if (!step.done) {
+        to.write({ policy_message_json: JSON.stringify(step.value) });
+        return;
+      }
+      end();
+      to.write({ outcome: step.value });
+      to.end();
+    }
+  },
+};
+
+function unary<Request, Response>(handle: (request: Request) => Response): grpc.handleUnaryCall<Request, Response> {
+  return (call, callback) => {
+    try {
+      callback(null, handle(call.request));
+    } catch (error) {
+      callback(statusOf(error));
+    }
+  };
+}
+
+function replyOf({ policy_reply: reply }: SimulateRequest__Output): Reply {
+  if (reply?.failure) return { failure: reply.failure };
+  if (reply?.query_json !== undefined) return { query: JSON.parse(reply.query_json) };
+  if (reply?.answer_json !== undefined) return { answer: JSON.parse(reply.answer_json) };
+  throw new InvalidInput("policy_reply", "one reply is due for every policy_message");
+}
+
+function scenarioOf(name: string, files: File__Output[]): Scenario {
+  return files.length ? fromFiles(name, new Map(files.map((file) => [file.name, file.content]))) : builtIn(name);
+}
+
+function checkMode(mode: string): void {
+  if (mode && !CALLING_MODES.includes(mode)) {
+    throw new InvalidInput("calling_mode", `'${mode}' is unknown; known are: ${CALLING_MODES.join(", ")}`);
+  }
+}
+
+function main(): void {
+  const { values } = parseArgs({
+    options: {
+      listen: { type: "string", default: "127.0.0.1:50054" },
+      "address-file": { type: "string" },
+      proto: { type: "string", default: fileURLToPath(new URL("../../../../../proto", import.meta.url)) },
+    },
+  });
+  const definition = loadSync("quintain/simulator/v1/simulator.proto", {
+    includeDirs: [values.proto],
+    keepCase: true, // these four as in package.json, which makes the types
+    longs: Number,
+    enums: String,
+    defaults: true,
+    oneofs: true,
+  });
+  const server = new grpc.Server({
+    "grpc.max_receive_message_length": MAX_MESSAGE_BYTES,
+    "grpc.max_send_message_length": MAX_MESSAGE_BYTES,
+  });
+  server.addService(definition[SERVICE] as grpc.ServiceDefinition, handlers as unknown as grpc.UntypedServiceImplementation);
+  const health = new HealthImplementation({ "": "SERVING", [SERVICE]: "SERVING" });
+  health.addToServer(server);
+  server.bindAsync(values.listen, grpc.ServerCredentials.createInsecure(), (error, port) => {
+    if (error) {
+      console.error(`cannot listen at ${values.listen}: ${error.message}`);
+      process.exit(1);
+    }
+    const address = `${values.listen.slice(0, values.listen.lastIndexOf(":"))}:${port}`;
+    const file = values["address-file"];
+    if (file) {
+      writeFileSync(`${file}.partial`, JSON.stringify({ address }));
+      renameSync(`${file}.partial`, file); // whole or not at all
+    }
+    console.error(`serving at ${address}`);
+  });
+  const drain = () => {
+    health.setStatus("", "NOT_SERVING");
+    server.tryShutdown(() => process.exit(0)); // runs that are going on end first
+  };
+  process.once("SIGTERM", drain);
+  process.once("SIGINT", drain);
+}
+
+main();

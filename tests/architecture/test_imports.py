@@ -24,6 +24,7 @@ PACKAGES = {
     "quintain_cli": ROOT / "cli",
     "quintain_faas": ROOT / "simulators/faas",
     "quintain_spot_deadline": ROOT / "simulators/spot_deadline",
+    "quintain_system": ROOT / "simulators/system",
     "cache_eviction": ROOT / "examples/simulators/cache_eviction",
 }
 # Contract -> module that breaks it when it imports the other.
@@ -44,6 +45,10 @@ VIOLATIONS = {
         "quintain.controller.v1.controller_pb2",
     ),
     "The guest knows the standard library and the policy interface": ("quintain_faas.guest", "quintain_faas.engine"),
+    "Beside a model there is the standard library and its interface": (
+        "quintain_system.guest",
+        "quintain_system.engine.loop",
+    ),
     "No module of the simulator imports in a circle": ("quintain_faas.engine", "quintain_faas.plugin"),
     "The domains are plain Python: no grpc, no SQL, no frameworks": ("quintain_generator.domain", "sqlalchemy"),
     "The command line imports the sdk only: what it needs of a service is an rpc": (

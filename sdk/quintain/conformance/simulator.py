@@ -10,17 +10,18 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
 from typing import TypeAlias
 
-from quintain.plugins.inprocess import in_process
+from quintain.plugins.inprocess import in_process, simulate
 from quintain.plugins.simulator import (
     Direction,
     FailureKind,
     InvalidInput,
     JsonValue,
+    ManySystems,
     OpenPolicy,
     Outcome,
     Part,
@@ -33,6 +34,7 @@ from quintain.plugins.simulator import (
     Simulator,
     SimulatorFault,
     SimulatorUnavailable,
+    narrowed,
 )
 
 SCENARIOS_PER_SUITE = 2
@@ -97,14 +99,16 @@ class Nonconformance(AssertionError):
 def check_simulator(simulator: Simulator, open_policy_factory: OpenPolicyFactory | None = None) -> list[CheckResult]:
     """Run all checks, up to the one that finds the simulator out of reach; never raises for what the simulator does.
     A fault that several checks meet is said once. `open_policy_factory`: where policies run, by default in this process
-    (see `quintain.plugins.inprocess`)."""
-    subject = _Subject(simulator, open_policy_factory or _in_this_process)
+    (see `quintain.plugins.inprocess`). A simulator that is another one in each of its suites is checked in each."""
+    factory = open_policy_factory or _in_this_process
+    subjects: dict[str, _Subject] = {}
     results: list[CheckResult] = []
     met: dict[str, str] = {}  # a fault of the simulator -> the check that met it first
     for check in CHECKS:
         name = check.__name__.replace("_", " ")
         try:
-            check(subject)
+            subjects = subjects or _subjects(simulator, factory)
+            _check_each(check, subjects)
         except Nonconformance as finding:
             results.append(CheckResult(name, False, str(finding)))
         except SimulatorUnavailable as gone:
@@ -121,6 +125,20 @@ def check_simulator(simulator: Simulator, open_policy_factory: OpenPolicyFactory
     return results
 
 
+def _subjects(simulator: Simulator, factory: OpenPolicyFactory) -> dict[str, _Subject]:
+    suites = simulator.describe().suites if isinstance(simulator, ManySystems) else ()
+    systems = {suite: narrowed(simulator, suite) for suite in suites} or {"": simulator}
+    return {suite: _Subject(one, factory) for suite, one in systems.items()}
+
+
+def _check_each(check: Callable[[_Subject], None], subjects: Mapping[str, _Subject]) -> None:
+    for suite, subject in subjects.items():
+        try:
+            check(subject)
+        except Nonconformance as finding:
+            raise Nonconformance(f"suite {suite}: {finding}" if suite else str(finding)) from finding
+
+
 @contextmanager
 def _in_this_process(simulator: Simulator, source: str) -> Iterator[OpenPolicy]:
     yield in_process(simulator, source)
@@ -133,12 +151,12 @@ class _Subject:
 
     def run(self, scenario: Scenario, source: str, options: RunOptions | None = None) -> Outcome:
         with self._factory(self.simulator, source) as open_policy:
-            return self.simulator.run(scenario, open_policy, options or RunOptions())
+            return simulate(self.simulator, scenario, open_policy, options or RunOptions())
 
     def run_altered(self, scenario: Scenario, alter: Callable[[Policy], Policy]) -> Outcome:
         """A run of the default baseline, whose messages `alter` may replace."""
         with self._factory(self.simulator, self.baseline_source) as open_policy:
-            return self.simulator.run(scenario, lambda setup: alter(open_policy(setup)), RunOptions())
+            return simulate(self.simulator, scenario, lambda setup: alter(open_policy(setup)), RunOptions())
 
     @property
     def baseline_source(self) -> str:

@@ -19,10 +19,17 @@ from quintain.plugins.simulator import (
     GuestSession,
     JsonValue,
     LoadGuest,
+    ModelFault,
     OpenPolicy,
+    OpenProgram,
+    Outcome,
     Policy,
     PolicyError,
     PolicyFailure,
+    Program,
+    ProgramSimulator,
+    RunOptions,
+    Scenario,
     Simulator,
 )
 
@@ -79,3 +86,36 @@ def in_process(simulator: Simulator, source: str) -> OpenPolicy:
         return InProcessPolicy(load, source, setup)
 
     return open_policy
+
+
+class _InProcessProgram:
+    """`Policy` over a program's guest session in this process."""
+
+    def __init__(self, program: Program, setup: JsonValue) -> None:
+        load = cast(LoadGuest, importlib.import_module(program.guest_module).load)
+        self._name = program.name
+        try:
+            self._inner = InProcessPolicy(load, program.source, setup)
+        except PolicyError as error:
+            raise ModelFault(program.name, error.failure) from error
+
+    @property
+    def info(self) -> JsonValue:
+        return self._inner.info
+
+    def ask(self, message: JsonValue, on_query: Callable[[JsonValue], JsonValue] | None = None) -> JsonValue:
+        try:
+            return self._inner.ask(message, on_query)
+        except PolicyError as error:
+            raise ModelFault(self._name, error.failure) from error
+
+
+in_process_program: OpenProgram = _InProcessProgram
+"""Opens a simulator's program right here: for one that is trusted."""
+
+
+def simulate(simulator: Simulator, scenario: Scenario, open_policy: OpenPolicy, options: RunOptions) -> Outcome:
+    """One run, with the simulator's own programs in this process too: only for a simulator that is trusted."""
+    if isinstance(simulator, ProgramSimulator):
+        return simulator.run_with_programs(scenario, open_policy, in_process_program, options)
+    return simulator.run(scenario, open_policy, options)

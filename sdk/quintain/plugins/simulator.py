@@ -19,6 +19,7 @@ be pure functions of their arguments (caches are fine). No clock, no global rand
 from __future__ import annotations
 
 import enum
+import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol, TypeAlias, runtime_checkable
@@ -95,6 +96,20 @@ class SimulatorUnavailable(SimulatorFault):
     """A remote simulator that cannot be reached, or does not answer in time: trying again later may help."""
 
 
+class ModelFault(SimulatorFault):
+    """A program of the simulator's that is jailed like a policy (its model, say) failed.
+
+    `program` is the file's name (``model.py``), `failure` says what went wrong, with the program's own line.
+    """
+
+    def __init__(self, program: str, failure: PolicyFailure) -> None:
+        rule = f" {failure.rule}" if failure.rule else ""
+        where = f"{program}:{failure.line}" if failure.line is not None else program
+        super().__init__(f"{where}: {failure.kind.value}{rule}: {failure.message}")
+        self.program = program
+        self.failure = failure
+
+
 # ------------------------------------------------------------------------------------------------- talking to a policy
 
 
@@ -123,6 +138,29 @@ class OpenPolicy(Protocol):
 
     def __call__(self, setup: JsonValue) -> Policy:
         """Load the policy with the guest's `setup` (what the guest may know before the first message)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Program:
+    """A part of a simulator that is not trusted: source that runs in a jailed process of its own, beside the policy's,
+    with no way to reach it.
+
+    `name` is the file's name, for people. `guest_module` is one of the simulator's `program_guests`, or empty if
+    `guest_source` is given instead (a remote simulator's); `seed` is of the program's own ``random``.
+    """
+
+    name: str
+    source: str
+    guest_module: str
+    seed: int = 0
+    guest_source: str = ""
+
+
+class OpenProgram(Protocol):
+    """Starts a program of the simulator's for one run. The caller of `run_with_programs` owns and closes what this
+    opens. Whatever the program does wrong is raised as ModelFault, never as PolicyError."""
+
+    def __call__(self, program: Program, setup: JsonValue) -> Policy: ...
 
 
 @runtime_checkable
@@ -245,7 +283,8 @@ class Descriptor:
 
 @dataclass(frozen=True, slots=True)
 class RequiredDefinition:
-    """What a policy's source must define: a top-level function by name, or a function decorated by a name."""
+    """What a policy's source must define: a top-level function or class by name, or a function decorated by a name.
+    Of names with ``|`` between them, one is enough."""
 
     kind: str  # "function" | "decorator"
     name: str
@@ -386,3 +425,71 @@ class Simulator(Protocol):
     def score(self, objective: str, scenario: Scenario, outcome: Outcome, baseline: Outcome) -> ScenarioScore:
         """Score `outcome` against the default baseline's outcome on the same scenario. Raises InvalidInput for an
         unknown objective."""
+
+
+# These three say what a simulator may offer beside `Simulator`. They repeat nothing of it, so that asking whether one
+# does (isinstance) reads no attribute of a remote simulator that would have to be fetched.
+
+
+@runtime_checkable
+class ProgramSimulator(Protocol):
+    """A simulator that does not trust all of itself: a part of it (a model that somebody wrote) runs jailed, like a
+    policy. Its `run` raises SimulatorFault; its baselines are not trusted either."""
+
+    @property
+    def program_guests(self) -> tuple[str, ...]:
+        """Guest modules that its programs are loaded by; same rules as for `guest_module`."""
+
+    def run_with_programs(
+        self, scenario: Scenario, open_policy: OpenPolicy, open_program: OpenProgram, options: RunOptions
+    ) -> Outcome:
+        """As `run`, with at most MAX_PROGRAMS calls of `open_program`. ModelFault passes through."""
+
+
+MAX_PROGRAMS = 4  # in one run
+
+
+@runtime_checkable
+class ManySystems(Protocol):
+    """A simulator that is another one in each of its suites: own guide, objectives, baselines, build."""
+
+    def narrowed(self, suite: str = "", scenarios: Sequence[str] = ()) -> Simulator:
+        """The simulator of one suite, or of scenarios by name, which must belong together. Raises InvalidInput."""
+
+
+@runtime_checkable
+class SuiteReader(Protocol):
+    """A simulator that takes suites of the caller's own."""
+
+    def from_files(self, name: str, files: Mapping[str, bytes]) -> Simulator:
+        """The simulator of a suite that comes as a folder's files (relative POSIX path -> content).
+
+        What it describes has this one suite, named `name`. Pure: equal arguments give a simulator of equal build and
+        digests. Raises InvalidInput with file, line and key.
+        """
+
+
+def narrowed(
+    simulator: Simulator, suite: str = "", scenarios: Sequence[str] = (), files: Mapping[str, bytes] | None = None
+) -> Simulator:
+    """The simulator that a suite (or scenarios by name) are about: `simulator` itself for most.
+
+    With `files` the suite is one of the caller's own, called `suite`. Raises InvalidInput, also if the simulator takes
+    none.
+    """
+    if files is None:
+        return simulator.narrowed(suite, scenarios) if isinstance(simulator, ManySystems) else simulator
+    if not isinstance(simulator, SuiteReader):
+        raise InvalidInput("suite_files", f"simulator {simulator.describe().name} takes no suites of one's own")
+    if not suite:
+        raise InvalidInput("suite", "is empty; a suite that comes as files needs a name")
+    return simulator.from_files(suite, files)
+
+
+def files_digest(files: Mapping[str, bytes]) -> str:
+    """sha256 (hex) over the names and contents of a suite's files: the suite's identity."""
+    sha = hashlib.sha256()
+    for name in sorted(files):
+        sha.update(f"{name}\0{len(files[name])}\0".encode())
+        sha.update(files[name])
+    return sha.hexdigest()

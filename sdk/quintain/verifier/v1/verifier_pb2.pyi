@@ -1080,15 +1080,22 @@ class GetSimulatorRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     NAME_FIELD_NUMBER: _builtins.int
+    SUITE_FIELD_NUMBER: _builtins.int
     name: _builtins.str
+    suite: _builtins.str
+    """A suite of it: the description is then of the simulator as this suite has it. Most simulators are the same in all
+    suites; one whose suites are systems of their own has a guide, objectives, baselines and a build for each. Empty: the
+    simulator as a whole.
+    """
     def __init__(
         self,
         *,
         name: _builtins.str = ...,
+        suite: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name", "suite", b"suite"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

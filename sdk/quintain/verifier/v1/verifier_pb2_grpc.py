@@ -101,7 +101,8 @@ class VerifierServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def GetSimulator(self, request, context):
-        """GetSimulator describes one simulator in full. NOT_FOUND: the message lists the known names.
+        """GetSimulator describes one simulator in full, as one of its suites has it if one is named. NOT_FOUND: the message
+        lists the known names. INVALID_ARGUMENT: no such suite.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -53,7 +53,9 @@ class VerifierStub:
     ListSimulators: _grpc.UnaryUnaryMultiCallable[_verifier_pb2.ListSimulatorsRequest, _verifier_pb2.ListSimulatorsResponse]
     """ListSimulators lists the simulators that are installed or configured."""
     GetSimulator: _grpc.UnaryUnaryMultiCallable[_verifier_pb2.GetSimulatorRequest, _verifier_pb2.GetSimulatorResponse]
-    """GetSimulator describes one simulator in full. NOT_FOUND: the message lists the known names."""
+    """GetSimulator describes one simulator in full, as one of its suites has it if one is named. NOT_FOUND: the message
+    lists the known names. INVALID_ARGUMENT: no such suite.
+    """
     ListSuites: _grpc.UnaryUnaryMultiCallable[_verifier_pb2.ListSuitesRequest, _verifier_pb2.ListSuitesResponse]
     """ListSuites lists the suites of a simulator with their scenarios. NOT_FOUND: no such simulator."""
 
@@ -82,7 +84,9 @@ class VerifierAsyncStub(VerifierStub):
     ListSimulators: _aio.UnaryUnaryMultiCallable[_verifier_pb2.ListSimulatorsRequest, _verifier_pb2.ListSimulatorsResponse]  # type: ignore[assignment]
     """ListSimulators lists the simulators that are installed or configured."""
     GetSimulator: _aio.UnaryUnaryMultiCallable[_verifier_pb2.GetSimulatorRequest, _verifier_pb2.GetSimulatorResponse]  # type: ignore[assignment]
-    """GetSimulator describes one simulator in full. NOT_FOUND: the message lists the known names."""
+    """GetSimulator describes one simulator in full, as one of its suites has it if one is named. NOT_FOUND: the message
+    lists the known names. INVALID_ARGUMENT: no such suite.
+    """
     ListSuites: _aio.UnaryUnaryMultiCallable[_verifier_pb2.ListSuitesRequest, _verifier_pb2.ListSuitesResponse]  # type: ignore[assignment]
     """ListSuites lists the suites of a simulator with their scenarios. NOT_FOUND: no such simulator."""
 
@@ -132,7 +136,9 @@ class VerifierServicer(metaclass=_abc_1.ABCMeta):
         request: _verifier_pb2.GetSimulatorRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_verifier_pb2.GetSimulatorResponse, _abc.Awaitable[_verifier_pb2.GetSimulatorResponse]]:
-        """GetSimulator describes one simulator in full. NOT_FOUND: the message lists the known names."""
+        """GetSimulator describes one simulator in full, as one of its suites has it if one is named. NOT_FOUND: the message
+        lists the known names. INVALID_ARGUMENT: no such suite.
+        """
 
     @_abc_1.abstractmethod
     def ListSuites(

@@ -43,8 +43,8 @@ class GrpcVerifier:
     async def context(
         self, simulator: str, suite: str, objective: str, backends: tuple[BackendFacts, ...]
     ) -> tuple[str, SearchContext]:
-        described = (await self._client.get_simulator(pb.GetSimulatorRequest(name=simulator))).simulator
         chosen = await self._suite(simulator, suite)
+        described = (await self._client.get_simulator(pb.GetSimulatorRequest(name=simulator, suite=suite))).simulator
         objective = objective or chosen.objective or (described.objectives[0].name if described.objectives else "")
         known = {o.name: o for o in described.objectives}
         if objective not in known:

@@ -164,7 +164,7 @@ def _missing(tree: ast.Module, required: Iterable[RequiredDefinition]) -> list[R
         for d in node.decorator_list
     }
     names = _module_names(tree)
-    return [d for d in required if d.name not in (decorators if d.kind == "decorator" else names)]
+    return [d for d in required if (decorators if d.kind == "decorator" else names).isdisjoint(d.name.split("|"))]
 
 
 def _module_names(tree: ast.Module) -> set[str]:

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 import grpc
 
 from quintain.errors import FailedPrecondition, InvalidArgument, NotFound, QuintainError
-from quintain.plugins.simulator import InvalidInput, Simulator
+from quintain.plugins.simulator import InvalidInput, Simulator, narrowed
 from quintain.verifier.v1 import verifier_pb2 as pb
 from quintain.verifier.v1 import verifier_pb2_grpc
 from quintain.wire.simulator_messages import description_message, suite_message
@@ -70,7 +70,10 @@ class VerifierServicer(verifier_pb2_grpc.VerifierServicer):
 
     async def GetSimulator(self, request: pb.GetSimulatorRequest, context: Context) -> pb.GetSimulatorResponse:
         simulator = self._simulator(request.name)
-        description = await self._threads.run(request.name, simulator.describe)
+        description = await self._threads.run(
+            request.name,
+            lambda: narrowed(simulator, request.suite).describe() if request.suite else simulator.describe(),
+        )
         return pb.GetSimulatorResponse(simulator=description_message(replace(description, name=request.name)))
 
     async def ListSuites(self, request: pb.ListSuitesRequest, context: Context) -> pb.ListSuitesResponse:

@@ -67,3 +67,17 @@ MAX_LIMITS = Limits(
     source_bytes=1 * MIB,
     scenarios=256,
 )
+
+
+def program_limits(seconds: float) -> Limits:
+    """What a simulator's own jailed program may use in the `seconds` that are left to the simulator."""
+    return Limits(
+        wall_seconds=seconds,
+        step_seconds=min(60.0, seconds),
+        cpu_seconds=max(1, int(seconds / 2)),
+        memory_bytes=1 * GIB,
+        decision_bytes=2 * MIB,
+        output_bytes=16 * GIB,
+        messages=1_000_000_000,
+        source_bytes=1 * MIB,
+    )

@@ -17,6 +17,7 @@ from quintain.plugins.simulator import (
     Scenario,
     Simulator,
     Suite,
+    narrowed,
 )
 from quintain_verifier.domain.plan import Plan, PlannedScenario
 from quintain_verifier.sandbox.limits import Limits
@@ -30,11 +31,13 @@ class InlineScenario:
 
 @dataclass(frozen=True, slots=True)
 class VerifyOrder:
-    """What a caller asks for; empty means the default, as in the contract. `limits` validated by the planner."""
+    """What a caller asks for; empty means the default, as in the contract. `limits` validated by the planner.
+    `suite_files`: the suite's own, if it comes with the request."""
 
     simulator: str
     source: str
     suite: str = ""
+    suite_files: Mapping[str, bytes] | None = None
     parts: frozenset[Part] = frozenset()
     scenarios: Sequence[str] = ()
     inline_scenarios: Sequence[InlineScenario] = ()
@@ -53,10 +56,12 @@ class VerifyOrder:
 
 @dataclass(frozen=True, slots=True)
 class PlannedOrder:
-    """`files` by scenario name: the inline scenarios' content."""
+    """`files` by scenario name: the inline scenarios' content. `suite` and `suite_files` as in the order."""
 
     plan: Plan
     files: Mapping[str, Mapping[str, bytes]]
+    suite: str
+    suite_files: Mapping[str, bytes] | None
 
 
 class Planner:
@@ -69,7 +74,7 @@ class Planner:
 
     def plan(self, order: VerifyOrder) -> PlannedOrder:
         """Raises InvalidInput, and SimulatorFault if a remote simulator cannot be reached."""
-        simulator = self.simulator(order.simulator)
+        simulator = self.narrowed(order.simulator, order.suite, order.scenarios, order.suite_files)
         description = simulator.describe()
         self._check_source(order)
         limits = order.limits.validate(self._max_limits)
@@ -95,7 +100,14 @@ class Planner:
             include_detail=order.include_detail,
             continue_after_time_limit=order.continue_after_time_limit,
         )
-        return PlannedOrder(plan, {inline.name: inline.files for inline in order.inline_scenarios})
+        files = {inline.name: inline.files for inline in order.inline_scenarios}
+        return PlannedOrder(plan, files, order.suite, order.suite_files)
+
+    def narrowed(
+        self, name: str, suite: str, scenarios: Sequence[str] = (), suite_files: Mapping[str, bytes] | None = None
+    ) -> Simulator:
+        """The simulator as a request means it. Raises InvalidInput."""
+        return narrowed(self.simulator(name), suite, scenarios, suite_files)
 
     def simulator(self, name: str) -> Simulator:
         """Raises InvalidInput for an unknown name, FailedPrecondition for one that cannot be used."""

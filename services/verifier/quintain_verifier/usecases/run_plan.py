@@ -232,6 +232,10 @@ class JobRunner:
                 raise InvalidArgument.of(failed.field, failed.message)
             case "unavailable":
                 raise Unavailable(failed.message, reason="SIMULATOR_FAULT", metadata=details, retry_after_seconds=1.0)
+            case "model":
+                message = f"simulator {job.simulator}, {job.scenario}: {failed.message}"
+                log.error("a simulator's model failed", **details, message=failed.message)
+                raise Internal(message, reason="MODEL_FAILED", metadata={**details, "place": failed.field})
             case "simulator":
                 message = f"simulator {job.simulator} failed on {job.scenario}: {failed.message}"
                 log.error("simulator failed", **details, message=failed.message)
@@ -246,6 +250,8 @@ class JobRunner:
             "build": plan.build,
             "scenario": scenario.name,
             "digest": scenario.digest,
+            "suite": planned.suite,
+            "suite_files": None if planned.suite_files is None else dict(planned.suite_files),
             "files": None if files is None else dict(files),
             "objective": plan.objective.name,
         }

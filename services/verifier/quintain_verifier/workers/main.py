@@ -14,7 +14,14 @@ import sys
 import threading
 from collections.abc import Mapping
 
-from quintain.plugins.simulator import InvalidInput, Simulator, SimulatorFault, SimulatorUnavailable
+from quintain.plugins.simulator import (
+    InvalidInput,
+    ModelFault,
+    ProgramSimulator,
+    Simulator,
+    SimulatorFault,
+    SimulatorUnavailable,
+)
 from quintain.wire.endpoints import Endpoint
 from quintain_verifier.adapters.registry import load_simulators
 from quintain_verifier.sandbox.faults import RunCancelled, SandboxFault
@@ -54,15 +61,20 @@ def main() -> None:
         raise SystemExit("the first message to a worker must be its settings")
     remote = {name: Endpoint.model_validate(plain) for name, plain in settings.remote_simulators.items()}
     simulators = load_simulators(settings.simulators, remote).usable
-    guests = tuple(sorted({s.guest_module for s in simulators.values() if s.guest_module}))
+    guests = tuple(sorted({guest for s in simulators.values() for guest in _guests(s)}))
     jails = Jails(guests, insecure_dev=settings.insecure_dev)
     try:
         connection.sendall(frame(_ready(jails)))
-        _serve(connection, simulators, jails)
+        _serve(connection, simulators, jails, settings.program_seconds)
     except ConnectionError:  # the service is gone: nobody wants what this was about to say
         return
     finally:
         jails.close()
+
+
+def _guests(simulator: Simulator) -> tuple[str, ...]:
+    programs = simulator.program_guests if isinstance(simulator, ProgramSimulator) else ()
+    return (simulator.guest_module, *programs) if simulator.guest_module else programs
 
 
 def _ready(jails: Jails) -> Ready:
@@ -72,9 +84,11 @@ def _ready(jails: Jails) -> Ready:
         return Ready(None, str(fault))
 
 
-def _serve(connection: socket.socket, simulators: Mapping[str, Simulator], jails: Jails) -> None:
+def _serve(
+    connection: socket.socket, simulators: Mapping[str, Simulator], jails: Jails, program_seconds: float
+) -> None:
     jobs: queue.SimpleQueue[ReferenceJob | RunJob | None] = queue.SimpleQueue()
-    runner = Runner(simulators, jails)
+    runner = Runner(simulators, jails, program_seconds)
     running = _Running(runner)
     threading.Thread(target=_listen, args=(connection, jobs, running), name="listen", daemon=True).start()
     while (job := jobs.get()) is not None:
@@ -150,6 +164,8 @@ def _answer(runner: Runner, job: ReferenceJob | RunJob) -> Reply:
         return Failed(job.job, "invalid_input", error.message, error.field)
     except SimulatorUnavailable as fault:
         return Failed(job.job, "unavailable", str(fault))
+    except ModelFault as fault:
+        return Failed(job.job, "model", str(fault), f"{fault.program}:{fault.failure.line or 1}")
     except SimulatorFault as fault:
         return Failed(job.job, "simulator", str(fault))
     except Exception as error:

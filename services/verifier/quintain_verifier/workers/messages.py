@@ -15,26 +15,33 @@ from quintain_verifier.sandbox.report import IsolationReport
 MAX_FRAME_BYTES = 256 * 1024 * 1024
 HEADER = struct.Struct("<I")
 
-Fault: TypeAlias = Literal["sandbox", "simulator", "unavailable", "build_changed", "invalid_input", "cancelled"]
+Fault: TypeAlias = Literal[
+    "sandbox", "simulator", "model", "unavailable", "build_changed", "invalid_input", "cancelled"
+]
 
 
 class WorkerSettings(msgspec.Struct, frozen=True, tag=True):
     """The first message to a worker. `simulators` empty: all that are installed. `remote_simulators`: their endpoints
-    as plain values, tokens included."""
+    as plain values, tokens included. `program_seconds`: how long one job may wait for a simulator's own jailed
+    programs."""
 
     simulators: tuple[str, ...]
     remote_simulators: dict[str, dict[str, Any]]
     insecure_dev: bool
+    program_seconds: float = 240.0
 
 
 class ScenarioJob(msgspec.Struct, frozen=True, kw_only=True):
-    """`files` only for a scenario that came with the request. `build` and `digest`: what the service planned with."""
+    """`files` only for a scenario that came with the request, `suite_files` for a suite that did. `build` and `digest`:
+    what the service planned with."""
 
     job: int
     simulator: str
     build: str
     scenario: str
     digest: str
+    suite: str
+    suite_files: dict[str, bytes] | None
     files: dict[str, bytes] | None
     objective: str
 
@@ -85,7 +92,8 @@ class Referred(msgspec.Struct, frozen=True, tag=True):
 
 
 class Failed(msgspec.Struct, frozen=True, tag=True):
-    """No answer, and not for anything that the policy did. `field` only for invalid input."""
+    """No answer, and not for anything that the policy did. `field` for invalid input, and for a model its file and
+    line."""
 
     job: int
     fault: Fault

@@ -36,6 +36,7 @@ from quintain_verifier.workers.messages import (
 START_SECONDS = 60.0  # from exec to the jail's report
 CANCEL_SECONDS = 2.0  # a worker that has not let go of a cancelled job by then is killed
 STOP_SECONDS = 5.0
+PROGRAM_SHARE = 0.8  # of the simulator's time, that its jailed programs may use
 SANDBOX_FAULTS = 2  # a worker whose jail failed so often in a row is replaced
 _FIRST_BACKOFF_SECONDS, _LAST_BACKOFF_SECONDS = 0.1, 10.0
 
@@ -299,7 +300,9 @@ class WorkerPool:
 def spawn_workers(settings: VerifierSettings) -> WorkerPool:
     """The worker processes, started."""
     remote = {name: _plain(endpoint) for name, endpoint in settings.remote_simulators.items()}
-    worker = WorkerSettings(settings.simulators, remote, settings.insecure_dev)
+    # Below what a whole job may take: a model that never ends must not look like the policy's doing.
+    program_seconds = PROGRAM_SHARE * settings.engine_seconds
+    worker = WorkerSettings(settings.simulators, remote, settings.insecure_dev, program_seconds)
     pool = WorkerPool(settings.worker_count, worker)
     pool.spawn()
     return pool

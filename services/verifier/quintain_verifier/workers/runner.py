@@ -4,34 +4,46 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
+from time import monotonic
 from typing import Literal, TypeVar
 
 from quintain.plugins.inprocess import in_process
 from quintain.plugins.simulator import (
+    MAX_PROGRAMS,
     FailureKind,
     InvalidInput,
+    JsonValue,
+    ModelFault,
     Outcome,
+    Policy,
+    PolicyError,
     PolicyFailure,
+    Program,
+    ProgramSimulator,
     RunOptions,
     Scenario,
     ScenarioScore,
     Simulator,
     SimulatorFault,
+    files_digest,
+    narrowed,
 )
 from quintain_verifier.domain.determinism import parting
 from quintain_verifier.domain.verdict import Reference, ScenarioResult, canonical
 from quintain_verifier.sandbox.faults import RunCancelled, SandboxFault
 from quintain_verifier.sandbox.jail import Jail, JailedRun
-from quintain_verifier.sandbox.limits import MAX_LIMITS, Limits
+from quintain_verifier.sandbox.limits import MAX_LIMITS, Limits, program_limits
 from quintain_verifier.sandbox.report import IsolationReport
 from quintain_verifier.workers.messages import Ran, ReferenceJob, RunJob, ScenarioJob
 
 HASH_SEED, OTHER_HASH_SEED = 0, 1
 K = TypeVar("K")
 V = TypeVar("V")
-_SCENARIOS_KEPT, _BASELINES_KEPT = 64, 1024
+_SCENARIOS_KEPT, _BASELINES_KEPT, _SUITES_KEPT = 64, 1024, 16
+_SHORTEST_PROGRAM_SECONDS = 0.1
 
 
 class BuildChanged(Exception):
@@ -71,17 +83,22 @@ class Jails:
 class Runner:
     """One job at a time, from one thread; `cancel` from any thread."""
 
-    def __init__(self, simulators: Mapping[str, Simulator], jails: Jails) -> None:
+    def __init__(self, simulators: Mapping[str, Simulator], jails: Jails, program_seconds: float) -> None:
+        """`program_seconds`: how long one job may wait for the simulator's own jailed programs, all in all."""
         self._simulators = simulators
+        self._program_seconds = program_seconds
+        self._program_seconds_left = program_seconds
+        self._narrowed: OrderedDict[tuple[str, str, str], Simulator] = OrderedDict()
         self._jails = jails
         self._scenarios: OrderedDict[tuple[str, str, str], Scenario] = OrderedDict()
         self._baselines: OrderedDict[tuple[str, str, str], Outcome] = OrderedDict()
         self._lock = threading.Lock()
-        self._current: JailedRun | None = None
+        self._current: list[JailedRun] = []
         self._cancelled = False
 
     def begin(self, *, cancelled: bool) -> None:
         """A new job comes; `cancelled` if it is already unwanted."""
+        self._program_seconds_left = self._program_seconds
         with self._lock:
             self._cancelled = cancelled
 
@@ -89,12 +106,12 @@ class Runner:
         """End the run of the current job: its policy is killed, and `run` raises RunCancelled."""
         with self._lock:
             self._cancelled = True
-            if self._current is not None:
-                self._current.cancel()
+            for run in self._current:
+                run.cancel()
 
     def run(self, job: RunJob) -> Ran:
         """Raises InvalidInput, SimulatorFault, BuildChanged, SandboxFault and RunCancelled; never PolicyError."""
-        simulator = self._simulators[job.simulator]
+        simulator = self._simulator(job)
         scenario = self._scenario(simulator, job)
         baseline = self._baseline(simulator, scenario, job)
         use = _Use()
@@ -109,7 +126,7 @@ class Runner:
         return Ran(job.job, result, use.cpu_seconds, use.peak_memory_bytes, use.killed_by, self._isolation())
 
     def reference(self, job: ReferenceJob) -> Reference:
-        simulator = self._simulators[job.simulator]
+        simulator = self._simulator(job)
         scenario = self._scenario(simulator, job)
         baseline = self._baseline(simulator, scenario, job)
         failed = Outcome(scenario.name, {}, (), "", "", PolicyFailure(FailureKind.DIED, "it was not run"))
@@ -152,36 +169,61 @@ class Runner:
         hash_seed: int,
     ) -> Outcome:
         jail = self._jails.get(hash_seed)
-        with jail.open(
-            source,
-            guest_module=simulator.guest_module,
-            guest_source=simulator.guest_source,
-            limits=limits,
-            seed=seed,
-        ) as run:
+        with ExitStack() as stack:
+
+            def open_jailed(source: str, guest_module: str, guest_source: str, limits: Limits, seed: int) -> JailedRun:
+                run = stack.enter_context(
+                    jail.open(source, guest_module=guest_module, guest_source=guest_source, limits=limits, seed=seed)
+                )
+                self._add_current(run)
+                return run
+
+            stack.callback(self._forget_current)
+            policy = open_jailed(source, simulator.guest_module, simulator.guest_source, limits, seed)
             try:
-                self._set_current(run)
-                outcome = simulator.run(scenario, run.open_policy, options)
+                if isinstance(simulator, ProgramSimulator):
+                    programs = _Programs(self, open_jailed)
+                    outcome = simulator.run_with_programs(scenario, policy.open_policy, programs.open, options)
+                else:
+                    outcome = simulator.run(scenario, policy.open_policy, options)
             except (SandboxFault, RunCancelled, SimulatorFault, InvalidInput):
                 raise
             except Exception as error:
                 raise SimulatorFault(f"{type(error).__name__}: {error}") from error
-            finally:
-                self._set_current(None)
         with self._lock:
             if self._cancelled:
                 raise RunCancelled
-        use.cpu_seconds += run.usage.cpu_seconds
-        use.peak_memory_bytes = max(use.peak_memory_bytes, run.usage.max_rss_bytes)
-        if run.usage.killed_by:
-            use.killed_by.append(run.usage.killed_by)
+        use.cpu_seconds += policy.usage.cpu_seconds
+        use.peak_memory_bytes = max(use.peak_memory_bytes, policy.usage.max_rss_bytes)
+        if policy.usage.killed_by:
+            use.killed_by.append(policy.usage.killed_by)
         return outcome
 
-    def _set_current(self, run: JailedRun | None) -> None:
+    def _add_current(self, run: JailedRun) -> None:
         with self._lock:
-            self._current = run
-            if run is not None and self._cancelled:
+            self._current.append(run)
+            if self._cancelled:
                 raise RunCancelled
+
+    def _forget_current(self) -> None:
+        with self._lock:
+            self._current = []
+
+    def program_seconds_left(self) -> float:
+        return max(_SHORTEST_PROGRAM_SECONDS, self._program_seconds_left)
+
+    def waited_for_program(self, seconds: float) -> None:
+        self._program_seconds_left -= seconds
+
+    def _simulator(self, job: ScenarioJob) -> Simulator:
+        """As the job means it: with a suite of the caller's own, or one system of many."""
+        simulator = self._simulators[job.simulator]
+        if job.suite_files is None:
+            return narrowed(simulator, job.suite, () if job.suite or job.files is not None else (job.scenario,))
+        key = (job.simulator, job.suite, files_digest(job.suite_files))
+        if key not in self._narrowed:
+            _keep(self._narrowed, key, narrowed(simulator, job.suite, files=job.suite_files), _SUITES_KEPT)
+        return self._narrowed[key]
 
     def _scenario(self, simulator: Simulator, job: ScenarioJob) -> Scenario:
         key = (job.simulator, job.build, job.digest)
@@ -198,11 +240,11 @@ class Runner:
         return scenario if scenario.name == job.scenario else replace(scenario, name=job.scenario)
 
     def _baseline(self, simulator: Simulator, scenario: Scenario, job: ScenarioJob) -> Outcome:
-        """The default baseline's outcome. Its source is ours, so it runs right here unless its guest is not."""
+        """The default baseline's outcome. Its source is ours, so it runs right here unless it or its guest is not."""
         key = (job.simulator, job.build, job.digest)
         if key not in self._baselines:
             source = simulator.describe().baselines[0].source
-            if simulator.guest_source:
+            if simulator.guest_source or isinstance(simulator, ProgramSimulator):
                 outcome = self._jailed(simulator, scenario, source, MAX_LIMITS, 0, RunOptions(), _Use(), HASH_SEED)
             else:
                 outcome = simulator.run(scenario, in_process(simulator, source), RunOptions())
@@ -232,3 +274,43 @@ def _keep(cache: OrderedDict[K, V], key: K, value: V, most: int) -> None:
     cache[key] = value
     while len(cache) > most:
         cache.popitem(last=False)
+
+
+class _Programs:
+    """Opens the jailed programs of one run, and turns what they do wrong into ModelFault."""
+
+    def __init__(
+        self,
+        runner: Runner,
+        open_jailed: Callable[[str, str, str, Limits, int], JailedRun],
+    ) -> None:
+        self._runner, self._open_jailed = runner, open_jailed
+        self._opened = 0
+
+    def open(self, program: Program, setup: JsonValue) -> Policy:
+        self._opened += 1
+        if self._opened > MAX_PROGRAMS:
+            raise SimulatorFault(f"a run may have {MAX_PROGRAMS} programs; {program.name} is one more")
+        limits = program_limits(self._runner.program_seconds_left())
+        run = self._open_jailed(program.source, program.guest_module, program.guest_source, limits, program.seed)
+        try:
+            return _JailedProgram(self._runner, program, run.open_policy(setup))
+        except PolicyError as error:
+            raise ModelFault(program.name, error.failure) from error
+
+
+class _JailedProgram:
+    """`Policy` over a program's jailed run."""
+
+    def __init__(self, runner: Runner, program: Program, inner: Policy) -> None:
+        self.info = inner.info
+        self._runner, self._program, self._inner = runner, program, inner
+
+    def ask(self, message: JsonValue, on_query: Callable[[JsonValue], JsonValue] | None = None) -> JsonValue:
+        began = monotonic()
+        try:
+            return self._inner.ask(message, on_query)
+        except PolicyError as error:
+            raise ModelFault(self._program.name, error.failure) from error
+        finally:
+            self._runner.waited_for_program(monotonic() - began)

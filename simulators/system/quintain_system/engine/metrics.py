@@ -1,0 +1,331 @@
+"""What counts, computed from the records of a run alone: a model can be wrong, it cannot award points."""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, Protocol
+
+from quintain_system.form.checks import config_numbers, key_field, kinds_of
+from quintain_system.form.formula import Formula
+from quintain_system.form.spec import Across, Count, Late, Level, Metric, Sum, SystemSpec, Time
+from quintain_system.form.spec import Formula as FormulaMetric
+
+Record = list[Any]
+Handler = Callable[[float, Record, Any], None]  # time, record, class
+ALL = None  # the class of everything
+
+
+class Meter(Protocol):
+    """One metric's state. `of_class` ALL: over everything."""
+
+    def value(self, duration: float, of_class: Any) -> float | None: ...
+
+
+class Metrics:
+    """Hears every record in order of time; `values` at the end (or when the run failed)."""
+
+    def __init__(self, spec: SystemSpec, config: Mapping[str, Any], duration: float) -> None:
+        self._spec, self._duration = spec, duration
+        self._config = config
+        self._names = config_numbers(config) | {"duration": duration}
+        self._handlers: dict[str, list[Handler]] = defaultdict(list)
+        self._meters: dict[str, Meter] = {}
+        self._classes = _Classes(spec)
+        for name, metric in spec.metrics.items():
+            if not isinstance(metric, Across | FormulaMetric):
+                self._meters[name] = self._meter(metric)
+
+    @property
+    def classes(self) -> list[Any]:
+        """In order, those that came."""
+        return sorted(self._classes.seen, key=lambda c: (str(type(c)), c))
+
+    def hear(self, kind: str, time: float, record: Record) -> None:
+        handlers = self._handlers.get(kind)
+        of_class = self._classes.of(kind, record)
+        if handlers:
+            for handler in handlers:
+                handler(time, record, of_class)
+
+    def values(self) -> dict[str, float]:
+        """In the order of the package; what does not exist is left out."""
+        return self._values(ALL)
+
+    def class_values(self, of_class: Any) -> dict[str, float]:
+        return self._values(of_class)
+
+    def _values(self, of_class: Any) -> dict[str, float]:
+        values: dict[str, float] = {}
+        for name, metric in self._spec.metrics.items():
+            value: float | None
+            if isinstance(metric, FormulaMetric):
+                value = Formula(metric.value).value(self._names | values)
+            elif isinstance(metric, Across):
+                value = self._across(metric) if of_class is ALL else None
+            else:
+                value = self._meters[name].value(self._duration, of_class)
+            if value is not None and math.isfinite(value):
+                values[name] = float(value)
+        return values
+
+    def _across(self, metric: Across) -> float | None:
+        each = [values.get(metric.metric) for values in map(self._values, self.classes)]
+        found = [value for value in each if value is not None]
+        return _ACROSS[metric.statistic](found) if found else None
+
+    # ---------------------------------------------------------------------------------------------------- meters
+
+    def _meter(self, metric: Metric) -> Meter:
+        match metric:
+            case Count():
+                counter = _Sum(1.0 / self._duration if metric.type == "rate" else 1.0)
+                for kind in metric.of:
+                    self._on(kind, metric.where, lambda time, record, of_class: counter.add(1.0, of_class))
+                return counter
+            case Sum():
+                total = _Sum(1.0)
+                place = self._place(metric.of, metric.field)
+                self._on(metric.of, metric.where, lambda time, record, of_class: total.add(record[place], of_class))
+                return total
+            case Time():
+                return self._pairs(metric, _Times(metric))
+            case Late():
+                within = self._number(metric.start, metric.within)
+                return self._pairs(metric, _Lateness(within))
+            case Level():
+                amount = self._number(metric.start, metric.amount)
+                capacity = None if metric.capacity is None else Formula(metric.capacity).value(self._names)
+                return self._pairs(metric, _Level(amount, metric.statistic, capacity))
+        raise AssertionError(metric)
+
+    def _pairs(self, metric: Time | Late | Level, meter: _Paired) -> Meter:
+        start = self._key(metric.start, metric.by)
+        self._on(
+            metric.start,
+            metric.where,
+            lambda time, record, of_class: meter.begin(record[start], time, record, of_class),
+        )
+        for kind in metric.end:
+            place = self._key(kind, metric.by)
+            self._on(kind, {}, _ending(meter, place))
+        return meter
+
+    def _on(self, kind: str, where: Mapping[str, Any], handler: Handler) -> None:
+        if not where:
+            self._handlers[kind].append(handler)
+            return
+        wanted = [(self._place(kind, f), v if isinstance(v, tuple) else (v,)) for f, v in where.items()]
+
+        def filtered(time: float, record: Record, of_class: Any) -> None:
+            if all(record[place] in values for place, values in wanted):
+                handler(time, record, of_class)
+
+        self._handlers[kind].append(filtered)
+
+    def _number(self, kind: str, text: str | float) -> Callable[[Record], float]:
+        """A number, a key of the configuration, or a field of the record."""
+        if not isinstance(text, str):
+            return lambda record: text
+        if text in self._names:
+            number = self._names[text]
+            return lambda record: number
+        place = self._place(kind, text)
+        return lambda record: record[place]
+
+    def _place(self, kind: str, field: str) -> int:
+        return list(kinds_of(self._spec)[kind].fields).index(field) + 1
+
+    def _key(self, kind: str, by: str) -> int:
+        return self._place(kind, key_field(self._spec, kind, by) or "")
+
+
+def _ending(meter: _Paired, place: int) -> Handler:
+    return lambda time, record, of_class: meter.end(record[place], time)
+
+
+class _Classes:
+    """The class of each record: its thing's, remembered by id."""
+
+    def __init__(self, spec: SystemSpec) -> None:
+        self.seen: set[Any] = set()
+        self._of: dict[Any, Any] = {}
+        self._keys: dict[str, int] = {}
+        self._introduces = ""
+        if spec.classes is None:
+            return
+        self._introduces = spec.classes.of
+        self._field = list(spec.inputs[spec.classes.of].fields).index(spec.classes.field) + 1
+        for name, kind in kinds_of(spec).items():
+            field = key_field(spec, name, spec.classes.of)
+            if field is not None:
+                self._keys[name] = list(kind.fields).index(field) + 1
+
+    def of(self, kind: str, record: Record) -> Any:
+        place = self._keys.get(kind)
+        if place is None:
+            return ALL
+        if kind == self._introduces:
+            of_class = record[self._field]
+            self.seen.add(of_class)
+            self._of[record[place]] = of_class
+            return of_class
+        return self._of.get(record[place], ALL)
+
+
+class _Sum:
+    def __init__(self, scale: float) -> None:
+        self._scale = scale
+        self._sums: dict[Any, float] = {ALL: 0.0}
+
+    def add(self, amount: float, of_class: Any) -> None:
+        sums = self._sums
+        sums[ALL] += amount
+        if of_class is not ALL:
+            sums[of_class] = sums.get(of_class, 0.0) + amount
+
+    def value(self, duration: float, of_class: Any) -> float:
+        return self._sums.get(of_class, 0.0) * self._scale
+
+
+class _Paired(Meter, Protocol):
+    def begin(self, key: Any, time: float, record: Record, of_class: Any) -> None: ...
+
+    def end(self, key: Any, time: float) -> None: ...
+
+
+class _Times(_Paired):
+    def __init__(self, metric: Time) -> None:
+        self._metric = metric
+        self._open: dict[Any, tuple[float, Any]] = {}
+        self._done: dict[Any, list[float]] = defaultdict(list)
+
+    def begin(self, key: Any, time: float, record: Record, of_class: Any) -> None:
+        self._open[key] = (time, of_class)
+
+    def end(self, key: Any, time: float) -> None:
+        begun = self._open.pop(key, None)
+        if begun is not None:
+            self._done[begun[1]].append(time - begun[0])
+
+    def value(self, duration: float, of_class: Any) -> float | None:
+        unfinished, chosen = self._metric.unfinished, []
+        for found, times in self._done.items():
+            if of_class is ALL or found == of_class:
+                chosen += times
+        if unfinished != "ignored":
+            for begun, found in self._open.values():
+                if of_class is ALL or found == of_class:
+                    if unfinished == "elapsed":
+                        chosen.append(duration - begun)
+                    else:
+                        chosen.append(duration if unfinished == "duration" else float(unfinished))
+        return _STATISTICS[self._metric.statistic](chosen) if chosen else None
+
+
+class _Lateness(_Paired):
+    def __init__(self, within: Callable[[Record], float]) -> None:
+        self._within = within
+        self._due: dict[Any, tuple[float, Any]] = {}
+        self._begun: dict[Any, int] = defaultdict(int)
+        self._in_time: dict[Any, int] = defaultdict(int)
+
+    def begin(self, key: Any, time: float, record: Record, of_class: Any) -> None:
+        self._due[key] = (time + self._within(record), of_class)
+        self._begun[of_class] += 1
+
+    def end(self, key: Any, time: float) -> None:
+        due = self._due.pop(key, None)
+        if due is not None and time <= due[0]:
+            self._in_time[due[1]] += 1
+
+    def value(self, duration: float, of_class: Any) -> float | None:
+        begun = sum(self._begun.values()) if of_class is ALL else self._begun.get(of_class, 0)
+        in_time = sum(self._in_time.values()) if of_class is ALL else self._in_time.get(of_class, 0)
+        return 1.0 - in_time / begun if begun else None
+
+
+class _Level(_Paired):
+    def __init__(self, amount: Callable[[Record], float], statistic: str, capacity: float | None) -> None:
+        self._amount, self._statistic = amount, statistic
+        self._capacity = 1.0 if capacity is None else capacity
+        self._held: dict[Any, tuple[float, float, Any]] = {}  # amount, since, class
+        self._integral: dict[Any, float] = defaultdict(float)
+        self._now: dict[Any, float] = defaultdict(float)
+        self._most: dict[Any, float] = defaultdict(float)
+
+    def begin(self, key: Any, time: float, record: Record, of_class: Any) -> None:
+        self.end(key, time)
+        amount = self._amount(record)
+        self._held[key] = (amount, time, of_class)
+        for group in (ALL,) if of_class is ALL else (ALL, of_class):
+            self._now[group] += amount
+            self._most[group] = max(self._most[group], self._now[group])
+
+    def end(self, key: Any, time: float) -> None:
+        held = self._held.pop(key, None)
+        if held is not None:
+            amount, since, of_class = held
+            for group in (ALL,) if of_class is ALL else (ALL, of_class):
+                self._now[group] -= amount
+                self._integral[group] += amount * (time - since)
+
+    def value(self, duration: float, of_class: Any) -> float | None:
+        if self._capacity <= 0:
+            return None
+        if self._statistic == "max":
+            return self._most.get(of_class, 0.0) / self._capacity
+        total = self._integral.get(of_class, 0.0) + math.fsum(
+            amount * (duration - since)
+            for amount, since, found in self._held.values()
+            if of_class is ALL or found == of_class
+        )
+        return total / self._capacity / (duration if self._statistic == "mean" else 1.0)
+
+
+def _quantile(share: float) -> Callable[[list[float]], float]:
+    """The smallest value that at least this share of the values does not exceed."""
+    return lambda values: sorted(values)[max(0, math.ceil(share * len(values)) - 1)]
+
+
+_STATISTICS: Mapping[str, Callable[[list[float]], float]] = {
+    "mean": lambda values: math.fsum(values) / len(values),
+    "p50": _quantile(0.50),
+    "p90": _quantile(0.90),
+    "p95": _quantile(0.95),
+    "p99": _quantile(0.99),
+    "max": max,
+    "total": math.fsum,
+}
+
+
+def _jain(values: Sequence[float]) -> float:
+    squares = math.fsum(v * v for v in values)
+    return 1.0 if squares == 0 else math.fsum(values) ** 2 / (len(values) * squares)
+
+
+_ACROSS: Mapping[str, Callable[[list[float]], float]] = {
+    "jain": _jain,
+    "min": min,
+    "max": max,
+    "mean": lambda values: math.fsum(values) / len(values),
+}
+
+
+def input_statistics(inputs: Iterable[Record], spec: SystemSpec) -> dict[str, float]:
+    """What bounds may use of a scenario's inputs: see `quintain_system.form.checks.bound_names`."""
+    by_kind: dict[int, list[Record]] = defaultdict(list)
+    for record in inputs:
+        by_kind[record[1]].append(record)
+    names: dict[str, float] = {}
+    for number, (kind, what) in enumerate(spec.inputs.items()):
+        records = by_kind[number]
+        names[f"{kind}_count"] = float(len(records))
+        for place, (field, of) in enumerate(what.fields.items(), start=2):
+            values = [r[place] for r in records if r[place] is not None] if of.type in ("int", "float") else []
+            if values:
+                total = math.fsum(values)
+                found = {"sum": total, "mean": total / len(values), "max": max(values), "min": min(values)}
+                names |= {f"{kind}_{field}_{statistic}": float(value) for statistic, value in found.items()}
+    return names

@@ -1,0 +1,1 @@
+"""The package format: what `system.toml` and suites say, read and checked."""

@@ -1,0 +1,70 @@
+"""Loading of source: what the three guests share."""
+
+import sys
+from types import ModuleType
+from typing import Any
+
+from quintain_system.interface import Record
+
+SOURCE_FILENAME = "policy.py"  # what the sandbox looks for in a traceback, whatever the file's real name is
+
+
+def load_module(source: str, name: str) -> ModuleType:
+    module = ModuleType(f"quintain_system_{name}")
+    sys.modules[module.__name__] = module  # dataclasses look their module up
+    exec(compile(source, SOURCE_FILENAME, "exec"), module.__dict__)
+    return module
+
+
+class Kinds:
+    """Declared kinds of one sort (inputs, decisions, events), by number. `plain`: [[name, [field, ...]], ...]."""
+
+    def __init__(self, what: str, plain: Any) -> None:
+        self._what = what
+        self.names = [name for name, _ in plain]
+        self.fields = [tuple(fields) for _, fields in plain]
+        self._number = {name: number for number, name in enumerate(self.names)}
+
+    def decode(self, values: Any, time: float | None = None) -> Record:
+        """`values`: [kind's number, field, ...]"""
+        record = Record.__new__(Record)
+        inside = record.__dict__
+        inside["kind"] = self.names[values[0]]
+        if time is not None:
+            inside["time"] = time
+        inside.update(zip(self.fields[values[0]], values[1:], strict=True))
+        return record
+
+    def encode(self, record: Any) -> list[Any]:
+        """[kind's number, field, ...]. Raises TypeError or ValueError that says what would be right."""
+        if isinstance(record, Record):
+            inside: dict[str, Any] = record.__dict__
+        elif isinstance(record, dict):
+            inside = record
+        else:
+            raise TypeError(f"expected {self._what}, got {record!r:.200}")
+        kind = inside.get("kind")
+        number = self._number.get(kind) if isinstance(kind, str) else None
+        if number is None:
+            raise ValueError(f"{kind!r:.100} is not declared as {self._what}; declared are: {', '.join(self.names)}")
+        fields = self.fields[number]
+        try:
+            values = [inside[name] for name in fields]
+        except KeyError as error:
+            raise ValueError(
+                f"{self._what} {kind!r} lacks the field {error}; its fields are: {_listed(fields)}"
+            ) from None
+        if len(inside) > len(fields) + 1:
+            extra = [name for name in inside if name not in (*fields, "kind", "time", "_line")]
+            if extra:
+                raise ValueError(f"{self._what} {kind!r} has no field {extra[0]!r}; its fields are: {_listed(fields)}")
+        return [number, *values]
+
+
+def line_of(record: Any) -> int | None:
+    line = getattr(record, "__dict__", {}).get("_line")
+    return line if isinstance(line, int) else None
+
+
+def _listed(fields: tuple[str, ...]) -> str:
+    return ", ".join(fields) or "none"

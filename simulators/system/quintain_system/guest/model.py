@@ -1,0 +1,146 @@
+"""Beside a model: runs its events and inputs in order of time until a policy must be asked.
+
+Message: ``{"decisions": [[kind, field, ...], ...], "inputs": [[time, kind, field, ...], ...], "more": whether there are
+inputs after these}``. The decisions are made now, the inputs come when their time has come. Answer::
+
+    "log":  what happened, in order: 0 for the next input, [time, kind, field, ...] for an event
+    "time": until when
+    "stop": "call" (a policy must be asked; "observation" is what it may see), "inputs" (more are needed), "full" (the
+            answer is long enough) or "end"
+
+or ``{"rejected": [number of the decision, rule, message]}``. At one instant the events come before the inputs, and the
+policy is asked after all of them. ``{"lines": true}`` asks for the lines in which the last answer's events were made.
+"""
+
+import random
+from collections import deque
+from collections.abc import Callable
+from types import SimpleNamespace
+from typing import Any
+
+from quintain_system.guest.loading import Kinds, line_of, load_module
+from quintain_system.interface import Parameter, Rejected
+
+MAX_STEPS_AT_ONE_TIME = 100_000
+MAX_LOG = 1_000  # entries of one answer, or a little more
+_NEVER = float("inf")
+
+
+class Session:
+    """One loaded model and its clock."""
+
+    def __init__(self, source: str, setup: Any) -> None:
+        self._inputs_kinds = Kinds("an input", setup["inputs"])
+        self._decisions = Kinds("a decision", setup["decisions"])
+        self._events = Kinds("an event", setup["events"])
+        self._calls_inputs = frozenset(setup["calls_inputs"])
+        self._calls_events = frozenset(setup["calls_events"])
+        self._every: float | None = setup["every"]
+        self._duration: float = setup["duration"]
+        module = load_module(source, "model")
+        if not callable(getattr(module, "Model", None)):
+            raise TypeError("the model must define a class Model(config, parameters, random)")
+        declared, values = _parameters(getattr(module, "PARAMETERS", {}), setup["parameters"])
+        self.info = {"parameters": declared}
+        self._model = module.Model(
+            SimpleNamespace(**setup["config"]), SimpleNamespace(**values), random.Random(setup["seed"])
+        )
+        for name in ("on_input", "on_decision", "next_event_time", "advance", "observe"):
+            if not callable(getattr(self._model, name, None)):
+                raise TypeError(f"class Model has no method {name}; see the model interface")
+        self._now = 0.0
+        self._inputs: deque[Any] = deque()
+        self._call_due = True  # a policy is asked once before anything happens
+        self._next_tick = self._every or _NEVER
+        self._lines: list[int | None] = []
+
+    def answer(self, message: Any) -> Any:
+        if "lines" in message:
+            return self._lines
+        model, now = self._model, self._now
+        for number, values in enumerate(message["decisions"]):
+            try:
+                model.on_decision(now, self._decisions.decode(values))
+            except Rejected as refusal:
+                return {"rejected": [number, str(refusal.rule), str(refusal.message)]}
+        self._inputs.extend(message["inputs"])
+        log: list[Any] = []
+        self._lines = []
+        stop = self._run(log, message["more"])
+        answer = {"log": log, "time": self._now, "stop": stop}
+        if stop == "call":
+            self._call_due = False
+            answer["observation"] = model.observe()
+        return answer
+
+    def _run(self, log: list[Any], more: bool) -> str:
+        model, inputs, duration = self._model, self._inputs, self._duration
+        next_event_time = model.next_event_time
+        steps, now = 0, self._now
+        while True:
+            if more and not inputs:
+                return "inputs"
+            if len(log) >= MAX_LOG:
+                return "full"
+            event_time = next_event_time()
+            event_time = _NEVER if event_time is None else self._checked(event_time, now)
+            input_time = inputs[0][0] if inputs else _NEVER
+            time = min(event_time, input_time, self._next_tick)
+            if time > now:
+                if self._call_due:
+                    return "call"
+                if time > duration:
+                    self._now = duration
+                    return "end"
+                self._now = now = time
+                steps = 0
+            steps += 1
+            if steps > MAX_STEPS_AT_ONE_TIME:
+                raise RuntimeError(f"time stands still at {now}: {MAX_STEPS_AT_ONE_TIME} steps without moving on")
+            if event_time <= now:
+                self._advance(log, now)
+            elif input_time <= now:
+                values = inputs.popleft()
+                model.on_input(now, self._inputs_kinds.decode(values[1:]))
+                log.append(0)
+                if values[1] in self._calls_inputs:
+                    self._call_due = True
+            else:
+                assert self._every is not None
+                self._next_tick = now + self._every
+                self._call_due = True
+
+    def _advance(self, log: list[Any], now: float) -> None:
+        for event in self._model.advance(now) or ():
+            values = self._events.encode(event)
+            if values[0] in self._calls_events:
+                self._call_due = True
+            log.append([now, *values])
+            self._lines.append(line_of(event))
+
+    def _checked(self, time: Any, now: float) -> float:
+        if isinstance(time, bool) or not isinstance(time, (int, float)) or time != time:
+            raise TypeError(f"next_event_time() returned {time!r:.100}; must be seconds or None")
+        if time < now:
+            raise ValueError(f"next_event_time() returned {time}, before now, {now}: time must not run back")
+        return float(time)
+
+
+def _parameters(declared: Any, given: Any) -> tuple[dict[str, Any], dict[str, float]]:
+    described, values = {}, {}
+    for name, parameter in declared.items():
+        if not isinstance(parameter, Parameter):
+            raise TypeError(f"PARAMETERS[{name!r}] is {parameter!r:.100}; must be Parameter(low, high, unit)")
+        value = float(given.get(name, parameter.value))
+        if not parameter.low <= value <= parameter.high:
+            raise ValueError(f"parameter {name} is {value}; must be between {parameter.low} and {parameter.high}")
+        described[name] = [parameter.low, parameter.high, parameter.unit, value]
+        values[name] = value
+    for name in given:
+        if name not in declared:
+            raise ValueError(f"parameter {name!r} is not declared by the model; it declares {sorted(declared)}")
+    return described, values
+
+
+def load(source: str, setup: Any, query: Callable[[Any], Any]) -> Session:
+    return Session(source, setup)

@@ -1,0 +1,54 @@
+"""Beside a policy: gives it what it may see, and takes its decisions.
+
+Message: ``{"time": seconds, "observation": {...}, "happened": [[time, kind, field, ...], ...]}``; a kind above the
+inputs' is an event. Answer: ``[[kind, field, ...], ...]``. ``{"lines": true}`` asks for the lines in which the last
+answer's decisions were made.
+"""
+
+from collections.abc import Callable
+from types import SimpleNamespace
+from typing import Any
+
+from quintain_system.guest.loading import Kinds, line_of, load_module
+
+
+class Session:
+    """One loaded policy."""
+
+    def __init__(self, source: str, setup: Any) -> None:
+        self._seen = Kinds("an event", setup["seen"])
+        self._decisions = Kinds("a decision", setup["decisions"])
+        self._observation: dict[str, Any] = {}
+        self._lines: list[int | None] = []
+        module = load_module(source, "policy")
+        config = SimpleNamespace(**setup["config"])
+        if callable(getattr(module, "Policy", None)):
+            self._decide = module.Policy(config).decide
+        elif callable(getattr(module, "decide", None)):
+            self._decide = module.decide
+            if callable(getattr(module, "start", None)):
+                module.start(config)
+        else:
+            raise TypeError("the policy must define decide(observation, happened), or a class Policy(config) with it")
+        self.info = None
+
+    def answer(self, message: Any) -> Any:
+        if "lines" in message:
+            return self._lines
+        observation = self._observation
+        observation.update(message["observation"])
+        observation["time"] = message["time"]
+        decode = self._seen.decode
+        happened = [decode(values[1:], values[0]) for values in message["happened"]]
+        decided = self._decide(observation, happened)
+        if decided is None:
+            decided = []
+        if not isinstance(decided, (list, tuple)):
+            raise TypeError(f"decide must return a list of decisions, got {decided!r:.200}")
+        self._lines = [line_of(decision) for decision in decided]
+        encode = self._decisions.encode
+        return [encode(decision) for decision in decided]
+
+
+def load(source: str, setup: Any, query: Callable[[Any], Any]) -> Session:
+    return Session(source, setup)

@@ -1,0 +1,148 @@
+"""The simulator as quintain sees it: the object behind the entry point ``quintain.simulators: system``."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from importlib import resources
+from importlib.metadata import entry_points
+from importlib.resources.abc import Traversable
+
+from quintain.plugins.simulator import (
+    Description,
+    InvalidInput,
+    Objective,
+    OpenPolicy,
+    OpenProgram,
+    Outcome,
+    RunOptions,
+    Scenario,
+    ScenarioScore,
+    Simulator,
+    SimulatorFault,
+    Suite,
+)
+from quintain_system.form.package import read_package
+from quintain_system.package_simulator import PackageSimulator
+
+PACKAGES_GROUP = "quintain.systems"  # an entry point's value is a Python package that holds a system package's files
+GUIDE = """\
+A suite of this simulator is a system of its own, with its own guide, objectives and baselines: describe it by its
+suite's name.
+"""
+
+
+class SystemSimulator:
+    """Satisfies `ProgramSimulator`, `ManySystems` and `SuiteReader`. No state beside caches."""
+
+    guest_module = "quintain_system.guest.policy"
+    guest_source = ""
+    program_guests = ("quintain_system.guest.model", "quintain_system.guest.workload")
+
+    def describe(self) -> Description:
+        packages = installed()
+        first = next(iter(packages.values())).describe()
+        return replace(
+            first,
+            name="system",
+            title="Systems as packages",
+            build=hashlib.sha256("\n".join(p.build for p in packages.values()).encode()).hexdigest(),
+            policy_guide=GUIDE,
+            objectives=_unique([o for p in packages.values() for o in p.describe().objectives]),
+            suites=tuple(name for p in packages.values() for name in p.suite_names),
+            descriptors=(),
+            grammar="",
+        )
+
+    def narrowed(self, suite: str = "", scenarios: Sequence[str] = ()) -> Simulator:
+        owners = {_owner(name) for name in ([suite] if suite else scenarios)}
+        if len(owners) != 1:
+            raise InvalidInput("scenarios", f"belong to different packages: {', '.join(sorted(owners))}")
+        return _package(owners.pop(), "suite" if suite else "scenarios")
+
+    def from_files(self, name: str, files: Mapping[str, bytes]) -> Simulator:
+        package = read_package(files)
+        return PackageSimulator(package, engine_build(), prefix=name or package.name)
+
+    def suite(self, name: str) -> Suite:
+        return _package(_owner(name), "suite").suite(name)
+
+    def scenario(self, name: str) -> Scenario:
+        return _package(_owner(name), "scenario").scenario(name)
+
+    def inline_scenario(self, name: str, files: Mapping[str, bytes]) -> Scenario:
+        raise InvalidInput(
+            "scenario.toml", "a scenario of a system belongs to its package: give the package as a suite"
+        )
+
+    def run(self, scenario: Scenario, open_policy: OpenPolicy, options: RunOptions) -> Outcome:
+        raise SimulatorFault("a system's model is not trusted: it needs a jailed process")
+
+    def run_with_programs(
+        self, scenario: Scenario, open_policy: OpenPolicy, open_program: OpenProgram, options: RunOptions
+    ) -> Outcome:
+        package = _package(_owner(scenario.name), "scenario")
+        return package.run_with_programs(scenario, open_policy, open_program, options)
+
+    def score(self, objective: str, scenario: Scenario, outcome: Outcome, baseline: Outcome) -> ScenarioScore:
+        return _package(_owner(scenario.name), "scenario").score(objective, scenario, outcome, baseline)
+
+
+@functools.cache
+def installed() -> Mapping[str, PackageSimulator]:
+    """The packages that are shipped here, and those of other wheels (entry points), by name."""
+    folders = {f.name: f for f in (resources.files("quintain_system") / "packages").iterdir() if f.is_dir()}
+    folders.pop("__pycache__", None)
+    for point in entry_points(group=PACKAGES_GROUP):
+        folders[point.name] = resources.files(point.value)
+    found = {}
+    for name, folder in sorted(folders.items()):
+        try:
+            package = read_package(_files(folder, ""))
+        except (InvalidInput, OSError) as error:
+            raise SimulatorFault(f"the installed package {name} cannot be used: {error}") from error
+        found[package.name] = PackageSimulator(package, engine_build(), prefix=package.name)
+    return found
+
+
+def _package(name: str, field: str) -> PackageSimulator:
+    packages = installed()
+    if name not in packages:
+        raise InvalidInput(field, f"{name!r} is unknown; installed packages are: {', '.join(packages)}")
+    return packages[name]
+
+
+def _owner(name: str) -> str:
+    return name.partition("/")[0]
+
+
+def _unique(items: Sequence[Objective]) -> tuple[Objective, ...]:
+    return tuple(dict.fromkeys(items))
+
+
+@functools.cache
+def engine_build() -> str:
+    """sha256 (hex) over the engine's own code: the same on every machine and Python version."""
+    digest = hashlib.sha256()
+    for name, file in sorted(_files(resources.files("quintain_system"), "").items()):
+        if name.endswith(".py") and not name.startswith("packages/"):
+            digest.update(f"{name}\0{len(file)}\0".encode())
+            digest.update(file)
+    return digest.hexdigest()
+
+
+def _files(folder: Traversable, prefix: str) -> dict[str, bytes]:
+    found: dict[str, bytes] = {}
+    for item in folder.iterdir():
+        if item.name.startswith((".", "__")) and item.name != "__init__.py":
+            continue
+        if item.is_dir():
+            found |= _files(item, f"{prefix}{item.name}/")
+        elif not item.name.endswith((".pyc", ".pyo")):
+            found[prefix + item.name] = item.read_bytes()
+    return found
+
+
+simulator = SystemSimulator()

@@ -25,6 +25,13 @@ def test_a_heading_that_is_underlined_does_not_divide_a_block(divider: str) -> N
     assert find_blocks(text) == [Block("Title\n=====\na\n", "New\n=====\nb\n")]
 
 
+@pytest.mark.parametrize(
+    ("begin", "end"), [("------- SEARCH", "+++++++ REPLACE"), ("<<<<<<< ORIGINAL", ">>>>>>> UPDATED")]
+)
+def test_marks_of_other_tools_will_do(begin: str, end: str) -> None:
+    assert find_blocks(f"{begin}\na\n=======\nb\n{end}\n") == [Block("a\n", "b\n")]
+
+
 def test_marks_of_other_lengths_will_do() -> None:
     assert find_blocks("<<<<<<< SEARCH\na\n======\nb\n>>>>>>>> REPLACE\n") == [Block("a\n", "b\n")]
 
@@ -102,3 +109,25 @@ def test_replacing_any_unique_line_changes_only_that_line(lines: list[str], data
     at = data.draw(st.integers(0, len(lines) - 1))
     changed = apply_blocks("\n".join(lines), [Block(lines[at] + "\n", "NEW\n")]).split("\n")
     assert changed == [*lines[:at], "NEW", *lines[at + 1 :]]
+
+
+@pytest.mark.parametrize("before", ["", "\n", "\n\n", "  \n"])
+@pytest.mark.parametrize("after", ["", "\n", "   \n\n"])
+@pytest.mark.parametrize("both", [True, False])
+def test_blank_lines_around_the_search_text_are_forgiven(before: str, after: str, both: bool) -> None:
+    replacement = f"{before if both else ''}    return b\n{after if both else ''}"
+    changed = apply_blocks(SOURCE, [Block(f"{before}def f():\n    return a\n{after}", f"def f():\n{replacement}")])
+    expected = SOURCE.replace("def f():\n    return a", "def f():\n    return b")
+    assert [line for line in changed.split("\n") if line.strip()] == [n for n in expected.split("\n") if n.strip()]
+    assert apply_blocks(SOURCE, [Block(f"{before}b = 2\n{after}", f"{before}b = 3\n{after}")]).count("b = 3") == 1
+
+
+def test_blank_lines_that_are_in_the_source_count_where_they_make_it_unique() -> None:
+    source = "x\n\ny\nx\ny\n"
+    assert apply_blocks(source, [Block("\ny\n", "\nz\n")]) == "x\n\nz\nx\ny\n"
+
+
+def test_the_line_that_differs_is_shown_and_not_one_that_is_equal() -> None:
+    with pytest.raises(DiffError) as error:
+        apply_blocks(SOURCE, [Block("def g():\n    return c\n", "x\n")])
+    assert "line 8 of the source is '    return a', the SEARCH part has '    return c'" in str(error.value)

@@ -189,6 +189,8 @@ def test_an_answer_without_code_gives_no_source(text: str) -> None:
         *(("", piece, "") for piece in (
             "<think>", "</think>", "```\n", "```python\n", "a ```python\n", "def decide(s):\n", "import x\n1 x\n",
             "#\n1 x\n", "\n", ">", "<", "\ufeff", '"""\n', "<<<<<<< SEARCH\n", "<<<<<<< SEARCH\n=======\n",
+            "<|im_end|>", "<|x", "<|start|>assistant", "<|channel|>final<|message|>", "<|channel|>", "</s>", " <s>",
+            "```python\npython\n",
         )),
         ("```", " ", "`"), ("~~~", "~", "`"), ("```", "`", "~"), ("```python\n", "x\n", "```"),
     ],
@@ -203,7 +205,8 @@ def test_reading_an_answer_takes_time_in_proportion_to_its_length(before: str, p
 
 _pieces = st.sampled_from(
     ["```", "```python", "~~~", "````", "\n", "\r\n", "\r", "<think>", "</think>", "<THINKING>", " ", "\t", POLICY,
-     "def decide(state):", "    return 1", "'''", '"""', "\x00", "\ufeff", "\ud800", "@x", "(((((", "\\", "#"]
+     "def decide(state):", "    return 1", "'''", '"""', "\x00", "\ufeff", "\ud800", "@x", "(((((", "\\", "#",
+     "<|im_end|>", "<|channel|>final<|message|>", "</s>", "python\n"]
 )  # fmt: skip
 
 
@@ -225,3 +228,8 @@ def test_it_never_raises_and_gives_text_that_can_be_stored(text: str) -> None:
 def test_prose_around_a_fenced_policy_does_not_matter(before: str, after: str, fence: str, newline: str) -> None:
     text = f"{before}\n{fence}python\n{POLICY}{fence}\n{after}".replace("\n", newline)
     assert extract(text, is_policy).source == POLICY
+
+
+@pytest.mark.parametrize("text", ["x = '<|im_end|>'\n", "python = 1\npython\n", 'x = """\n</s>\n"""\n'])
+def test_tokens_and_names_within_the_code_stay(text: str) -> None:
+    assert extract(f"```python\n{text}{POLICY}```<|im_end|>", is_policy).source == text + POLICY

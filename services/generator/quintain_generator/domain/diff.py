@@ -6,9 +6,9 @@ import difflib
 import re
 from dataclasses import dataclass
 
-_SEARCH = re.compile(r"[ \t]*<{5,9} ?SEARCH", re.IGNORECASE)
+_SEARCH = re.compile(r"[ \t]*(?:<{5,9}|-{5,9}) ?(?:SEARCH|ORIGINAL)\b", re.IGNORECASE)
 _DIVIDER = re.compile(r"[ \t]*={5,9}[ \t]*")
-_REPLACE = re.compile(r"[ \t]*>{5,9} ?REPLACE", re.IGNORECASE)
+_REPLACE = re.compile(r"[ \t]*(?:>{5,9}|\+{5,9}) ?(?:REPLACE|UPDATED)\b", re.IGNORECASE)
 _OTHER_FORM = re.compile(r"^[ \t>]*(?:<{3,9} ?\w|@@ |@@$|diff --git |\*\*\* (?:Begin Patch|Update File))", re.MULTILINE)
 
 MAX_BLOCKS = 100
@@ -34,7 +34,7 @@ def find_blocks(text: str) -> list[Block]:
     for line in text.replace("\r\n", "\n").split("\n"):
         if body is None:
             if _SEARCH.match(line):
-                body, width = [], line.count("<")
+                body, width = [], max(line.count("<"), line.count("-"))
         elif _REPLACE.match(line):
             blocks.append(_divided(body, width, len(blocks) + 1))
             body = None
@@ -69,8 +69,8 @@ def looks_like_a_change(text: str) -> bool:
 
 def apply_blocks(source: str, blocks: list[Block]) -> str:
     """Apply each block to the result of the one before. Each search text must occur exactly once, white space at line
-    ends aside; or, if it occurs nowhere, once with all its lines indented by the same amount more or less, and then the
-    replacement moves along. Raises DiffError."""
+    ends aside; or, if it occurs nowhere, once without the blank lines around it; or once with all its lines indented by
+    the same amount more or less, and then the replacement moves along. Raises DiffError."""
     lines = source.replace("\r\n", "\n").split("\n")
     for number, block in enumerate(blocks, start=1):
         wanted = [line.rstrip() for line in block.search.rstrip("\n").split("\n")]
@@ -78,6 +78,11 @@ def apply_blocks(source: str, blocks: list[Block]) -> str:
             raise DiffError(f"block {number}: the SEARCH part is empty; copy at least one line of the parent into it")
         replacement = block.replace.rstrip("\n").split("\n") if block.replace.strip("\n") else []
         places = _places(wanted, [line.rstrip() for line in lines])
+        if not places:
+            before, wanted = _trimmed(wanted)
+            while before and replacement and not replacement[0].strip():
+                before, replacement = before - 1, replacement[1:]
+            places = _places(wanted, [line.rstrip() for line in lines])
         if not places:
             places = _places([line.strip() for line in wanted], [line.strip() for line in lines])
             places, replacement = _shifted(places, wanted, lines, replacement)
@@ -95,6 +100,13 @@ def apply_blocks(source: str, blocks: list[Block]) -> str:
     if not changed.strip():
         raise DiffError("the change leaves nothing of the parent")
     return changed
+
+
+def _trimmed(lines: list[str]) -> tuple[int, list[str]]:
+    """How many blank lines stand first, and the lines without those at both ends."""
+    first = next(n for n, line in enumerate(lines) if line)
+    last = max(n for n, line in enumerate(lines) if line)
+    return first, lines[first : last + 1]
 
 
 def _places(wanted: list[str], lines: list[str]) -> list[int]:
@@ -134,7 +146,19 @@ def _moved(line: str, old: str, new: str) -> str:
 
 
 def _closest(wanted: list[str], lines: list[str]) -> str:
-    first = next(line for line in wanted if line)[:_MAX_COMPARED]
-    compared = [line[:_MAX_COMPARED] for line in lines[: 10 * _MAX_COMPARED]]
-    near = difflib.get_close_matches(first, compared, n=1, cutoff=0.6)
-    return f"; the closest line to {first.strip()!r} is {near[0].strip()!r}" if near else ""
+    """Where the source is most like `wanted`: the first line that differs, or the line closest to the first one."""
+    shown = [line.rstrip()[:_MAX_COMPARED] for line in lines[: 10 * _MAX_COMPARED]]
+    wanted = [line[:_MAX_COMPARED] for line in wanted]
+    starts = [n for n, line in enumerate(shown) if line == wanted[0]]
+    if starts:
+        at, equal = max(((at, _equal_lines(wanted, shown, at)) for at in starts[:_MAX_COMPARED]), key=lambda s: s[1])
+        there = repr(shown[at + equal]) if at + equal < len(shown) else "not there"
+        return f"; line {at + equal + 1} of the source is {there}, the SEARCH part has {wanted[equal]!r}"
+    near = difflib.get_close_matches(wanted[0], shown, n=1, cutoff=0.6)
+    return f"; the closest line to {wanted[0].strip()!r} is {near[0].strip()!r}" if near else ""
+
+
+def _equal_lines(wanted: list[str], lines: list[str], at: int) -> int:
+    """How many of the first lines of `wanted` stand at `at`; less than all."""
+    most = min(len(wanted) - 1, len(lines) - at)
+    return next((n for n in range(most) if wanted[n] != lines[at + n]), most)

@@ -17,6 +17,19 @@ _TAG = re.compile(
     r"|(?P<closing><\|?/(?:think|thinking|thought|reasoning|analysis|scratchpad)\|?>|\[/THINK\])",
     re.IGNORECASE | re.MULTILINE,
 )
+# What chat templates put around and between messages, where a server lets it through. It is looked for at the ends of a
+# line, and what is no rarity in code only at the ends of the answer: elsewhere it may be part of the code.
+_TOKEN = (
+    r"(?:<[|\uff5c](?!/?(?:think|thinking|thought|reasoning|analysis|scratchpad)\b)[^<>|\uff5c\n]{1,40}[|\uff5c]>"
+    r"|<(?:start|end)_of_turn>)"
+)
+_ROLE = r"(?:<\|(?:im_start|start|start_header_id)\|>|<start_of_turn>)(?:assistant|model)"
+_OPENING_TOKENS = re.compile(rf"^[ \t]*(?:{_ROLE}|{_TOKEN})(?:{_TOKEN})*(?:\n)?", re.MULTILINE)
+_CLOSING_TOKENS = re.compile(rf"{_TOKEN}{{1,20}}[ \t]*$", re.MULTILINE)
+_OUTER_TOKENS = ("<s>", "</s>", "[INST]", "[/INST]")
+_CHANNEL = re.compile(r"<\|channel\|>[ \t]*(\w+)[^\n]{0,80}?<\|message\|>")
+_MESSAGE_END = re.compile(r"<\|(?:end|return|call|start|channel)\|>")
+_LANGUAGE_LINES = ("python", "py", "python3")
 _CODE_START = re.compile(r"^(?:import |from \w|def |async def |class |@\w|[\"']{3}|#)")
 _DEFINITION = re.compile(r"^(?:def \w|async def \w|class \w|import \w|from \w[\w.]* import )")
 _FUNCTION = re.compile(r"[ \t]*(?:async )?def \w")
@@ -85,10 +98,33 @@ def readings(text: str) -> list[str]:
     looks like thinking does not begin and end. Both with one kind of line end, no byte order mark, and no lone
     surrogates (they cannot be stored)."""
     whole = text.replace("\r\n", "\n").replace("\r", "\n").lstrip("\ufeff").encode("utf-8", "replace").decode("utf-8")
+    whole = _without_tokens(_last_message(whole))
     spoken, certain = _without_thinking(whole)
     if spoken == whole or (certain and spoken.strip()) or _has_code(spoken):
         return [spoken]
     return [spoken, whole]
+
+
+def _last_message(text: str) -> str:
+    """What is said on the channel ``final``, where an answer still has its channels; else all of it."""
+    final = [begin for begin in _CHANNEL.finditer(text) if begin[1] == "final"]
+    if not final:
+        return text
+    end = _MESSAGE_END.search(text, final[-1].end())
+    said = text[final[-1].end() : end.start() if end else len(text)]
+    return said if said.strip() else text
+
+
+def _without_tokens(text: str) -> str:
+    if "<" not in text and "[" not in text:
+        return text
+    plain = _CLOSING_TOKENS.sub("", _OPENING_TOKENS.sub("", text))
+    for token in _OUTER_TOKENS:
+        if plain.lstrip().startswith(token):
+            plain = plain.lstrip().removeprefix(token)
+        if plain.rstrip().endswith(token):
+            plain = plain.rstrip().removesuffix(token)
+    return plain
 
 
 def _without_thinking(text: str) -> tuple[str, bool]:
@@ -185,6 +221,9 @@ class _Block:
     def forms(self) -> Iterator[str]:
         """The code as it may have been meant, the likeliest first."""
         body = self.reading.lines[self.opening.line + 1 : self.end]
+        first = next((n for n, line in enumerate(body) if line.strip()), 0)
+        if body and body[first].strip(" \t>").lower() in _LANGUAGE_LINES:  # the name of the language, a line too late
+            body = body[first + 1 :]
         margin = len(self.opening.prefix)
         for _ in range(min(self.opening.prefix.count(">"), _MAX_QUOTED)):
             body = [_unquoted(line) for line in body]

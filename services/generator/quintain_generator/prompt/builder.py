@@ -12,8 +12,8 @@ Layout, most stable first, so that a provider can cache as much as possible:
 The budget is in estimated tokens (see `domain.prices.estimate_tokens`) and is kept whatever the task holds. Parts 1 and
 6 are never cut; a parent that does not fit loses the middle of its feedback and its source; then the history has
 what is left up to its share (oldest chapter out first), then the inspirations. No text here names a domain: the
-simulator's description brings it. What candidates wrote and reports about them stand in fences that no text of theirs
-can close.
+simulator's description brings it. What candidates wrote, and every report that may quote them (summaries, lessons,
+feedback, why a change did not apply), stand in fences that no text of theirs can close.
 """
 
 from __future__ import annotations
@@ -108,7 +108,7 @@ def build_prompt(task: Task, budget_tokens: int) -> tuple[Message, ...]:
 def ask_again(prompt: tuple[Message, ...], answer: str, problem: str, budget_tokens: int) -> tuple[Message, ...]:
     """The prompt with the answer that did not apply and the reason; longer by AGAIN_SHARE of the budget at most."""
     demand = (
-        f"Your change could not be applied: {problem}.\n"
+        f"Your change could not be applied:\n\n{_fenced(problem, 'text')}\n"
         "Answer again with SEARCH/REPLACE blocks copied exactly from the parent, or with the complete policy in one "
         "fenced block."
     )
@@ -143,7 +143,7 @@ def _digest(task: Task, budget_tokens: int) -> list[Message]:
         chapters.setdefault(attempt.number // CHAPTER, []).append(_attempt_line(attempt))
     open_number = max(chapters, default=0)
     lines = chapters.pop(open_number, [])
-    lessons = "".join(f"- {_line(lesson, _MAX_LESSON_CHARACTERS)}\n" for lesson in task.lessons[-_MAX_LESSONS:])
+    lessons = [f"- {_line(lesson, _MAX_LESSON_CHARACTERS)}\n" for lesson in task.lessons[-_MAX_LESSONS:]]
     recent = Message("user", _recent(lines, lessons))
     while lines and estimate_prompt_tokens([recent]) > budget_tokens:
         del lines[: (len(lines) + 1) // 2]
@@ -154,7 +154,7 @@ def _digest(task: Task, budget_tokens: int) -> list[Message]:
     kept: list[Message] = []
     for number in sorted(chapters, reverse=True):
         first, last = number * CHAPTER, number * CHAPTER + CHAPTER - 1
-        message = Message("user", f"# Attempts {first} to {last}\n\n{''.join(chapters[number])}")
+        message = Message("user", f"# Attempts {first} to {last}\n\n{_listed(chapters[number])}")
         left -= estimate_prompt_tokens([message])
         if left < 0:
             break
@@ -164,10 +164,14 @@ def _digest(task: Task, budget_tokens: int) -> list[Message]:
     return [*kept, recent]
 
 
-def _recent(lines: Sequence[str], lessons: str) -> str:
-    return (f"# Latest attempts\n\n{''.join(lines)}" if lines else "") + (
-        f"\n# Lessons\n\n{lessons}" if lessons else ""
+def _recent(lines: Sequence[str], lessons: Sequence[str]) -> str:
+    return (f"# Latest attempts\n\n{_listed(lines)}" if lines else "") + (
+        f"\n# Lessons\n\n{_listed(lessons)}" if lessons else ""
     )
+
+
+def _listed(lines: Sequence[str]) -> str:
+    return _fenced("".join(lines).rstrip("\n"), "text")
 
 
 def _line(text: str, most_characters: int) -> str:
@@ -225,8 +229,8 @@ def _standing(example: Example) -> str:
 
 def _values(values: Mapping[str, float]) -> str:
     shown = sorted(values.items())[:_MAX_VALUES]
-    lines = "".join(f"- {_line(name, _MAX_NAME_CHARACTERS)}: {value:.4f}\n" for name, value in shown)
-    return f"\n## By scenario (0 the worst, 1 the bound)\n\n{lines}" if lines else ""
+    lines = [f"- {_line(name, _MAX_NAME_CHARACTERS)}: {value:.4f}\n" for name, value in shown]
+    return f"\n## By scenario (0 the worst, 1 the bound)\n\n{_listed(lines)}" if lines else ""
 
 
 def _shorten(text: str, budget_tokens: int) -> str:

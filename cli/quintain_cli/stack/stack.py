@@ -68,8 +68,10 @@ class Stack:
     def _listen(self, services: Sequence[str], waiting: Waiting) -> None:
         started = []
         for service in services:
+            few = {"workers": "1"} if service == "verifier" and not self._ready else {}
             settings = {
                 **default_settings(service, self._data, self.addresses),
+                **few,
                 **(self._controller_settings if service == "controller" else {}),
                 "server.listen": "127.0.0.1:0",
                 "server.metrics_listen": "127.0.0.1:0",
@@ -89,8 +91,9 @@ class Stack:
 
     def stop(self) -> None:
         """Stop in order, the controller first. Safe to call twice."""
-        deadline = time.monotonic() + self._stop_seconds
-        with Waiting(f"stopping: what is in flight may end, at most {self._stop_seconds:.0f} s"):
+        patience = self._stop_seconds if self._ready else 0.0  # what only answered has nothing in flight
+        deadline = time.monotonic() + patience
+        with Waiting(f"stopping: what is in flight may end, at most {patience:.0f} s"):
             for process in reversed(self._processes):
                 process.terminate()
                 process.wait_ended(deadline)

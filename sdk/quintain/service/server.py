@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import signal
+import time
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -29,6 +30,8 @@ log = get_logger("server")
 # Health's name for "the process answers"; the empty name and the services' own names mean "ready for work".
 LIVENESS = "liveness"
 _READINESS_SECONDS = 1.0
+_STARTING_SECONDS = 0.05  # instead, until it is ready for the first time: who started it waits
+_STARTS_AT_MOST_SECONDS = 30.0
 
 
 class Service(Protocol):
@@ -219,6 +222,9 @@ async def _is_ready(service: Service) -> bool:
 
 
 async def _watch_readiness(service: Service, set_health: Callable[[bool], Awaitable[None]]) -> None:
+    begun, starting = time.monotonic(), True
     while True:
-        await asyncio.sleep(_READINESS_SECONDS)
-        await set_health(await _is_ready(service))
+        await asyncio.sleep(_STARTING_SECONDS if starting else _READINESS_SECONDS)
+        ready = await _is_ready(service)
+        await set_health(ready)
+        starting = starting and not ready and time.monotonic() - begun < _STARTS_AT_MOST_SECONDS

@@ -7,9 +7,9 @@ OpenTelemetry's no-op.
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Mapping
 
-import structlog
 from opentelemetry import propagate, trace
 from opentelemetry.context import Context
 
@@ -44,7 +44,8 @@ def outgoing_metadata() -> list[tuple[str, str]]:
     """Trace context and correlation id of the work at hand, for the next service."""
     carrier: dict[str, str] = {}
     propagate.inject(carrier)
-    correlation = structlog.contextvars.get_contextvars().get("correlation_id")
+    structlog = sys.modules.get("structlog")  # a client that logs otherwise has no such id, and is spared the import
+    correlation = structlog.contextvars.get_contextvars().get("correlation_id") if structlog else None
     if correlation:
         carrier[CORRELATION_KEY] = correlation
     return list(carrier.items())

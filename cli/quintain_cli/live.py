@@ -18,7 +18,7 @@ from quintain.generator.v1 import generator_pb2
 from quintain.verifier.v1 import verifier_pb2
 from quintain_cli import render
 from quintain_cli.connect import FOREVER_SECONDS, Connection
-from quintain_cli.render import out
+from quintain_cli.render import out, say
 
 LAST_EVENTS = 8
 PLAIN_SECONDS = 10.0  # how often plain output says how far a search is
@@ -39,6 +39,9 @@ class Progress:
         self.lines: deque[str] = deque(maxlen=LAST_EVENTS)
         self.needs_person = search.state == pb.SEARCH_STATE_PAUSED
         self._backend_down = False
+        self._trouble = ""  # what a backend's last trouble was, until something comes of it
+        self._in_flight: dict[str, tuple[pb.CandidateSummary, float]] = {}  # with the time of its last change
+        self.controller_trouble = ""
         self._begun = time.monotonic() - search.spend.wall_seconds
 
     def take(self, event: pb.Event) -> str | None:
@@ -50,19 +53,50 @@ class Progress:
                 # A pause right after the word of a backend that is down ends when the backend is back.
                 self.needs_person = self.state == pb.SEARCH_STATE_PAUSED and not self._backend_down
                 self._backend_down = False
+                self._trouble = self._trouble if self.state == pb.SEARCH_STATE_PAUSED else ""
             case "backend_trouble":
+                trouble = event.backend_trouble
+                self._trouble = f"{trouble.backend}: {trouble.reason}" if trouble.backend else trouble.reason
                 self._backend_down = event.backend_trouble.search_paused and bool(event.backend_trouble.backend)
             case "new_best":
                 self.best = event.new_best.candidate
                 self._learn_scale(self.best)
             case "candidate_changed":
                 self._learn_scale(event.candidate_changed.candidate)
+                self._follow_candidate(event.candidate_changed.candidate, event.at.seconds)
             case "budget_extended":
                 self.budget = event.budget_extended.budget
         line = event_line(event, self.search.direction)
         if line:
             self.lines.append(line)
         return line
+
+    def _follow_candidate(self, candidate: pb.CandidateSummary, at: float) -> None:
+        if candidate.state in (pb.CANDIDATE_STATE_REQUESTED, pb.CANDIDATE_STATE_GENERATED):
+            self._in_flight[candidate.candidate_id] = (candidate, at)
+        else:
+            self._in_flight.pop(candidate.candidate_id, None)
+            self._trouble = ""
+
+    def waits_for(self) -> str:
+        """What nothing happens without, and how long that has taken; empty if it is not known."""
+        if self.controller_trouble:
+            return self.controller_trouble
+        if self._trouble:
+            return f"waiting for a backend: {self._trouble}"
+        parts = []
+        for state, one, many in (
+            (pb.CANDIDATE_STATE_REQUESTED, "answer", "answers"),
+            (pb.CANDIDATE_STATE_GENERATED, "verdict", "verdicts"),
+        ):
+            began = [at for candidate, at in self._in_flight.values() if candidate.state == state]
+            if began:
+                longest = duration(max(0.0, time.time() - min(began)))
+                parts.append(f"{len(began)} {one if len(began) == 1 else many} (for {longest})")
+        if parts:
+            return f"waiting for {' and '.join(parts)}"
+        running = self.state == pb.SEARCH_STATE_RUNNING
+        return "the best candidates go through the gates" if running and self.share_used >= 1.0 else ""
 
     def _learn_scale(self, candidate: pb.CandidateSummary) -> None:
         if candidate.HasField("baseline_score"):
@@ -109,7 +143,7 @@ class Progress:
         of = f"/{self.budget.candidates}" if self.budget.HasField("candidates") else ""
         parts.append(f"{self.spend.candidates}{of} candidates")
         parts.append(render.usd(self.spend.usd))
-        if self.seconds_left is not None and self.state == pb.SEARCH_STATE_RUNNING:
+        if self.seconds_left is not None and self.state == pb.SEARCH_STATE_RUNNING and self.share_used < 1.0:
             parts.append(f"about {duration(self.seconds_left)} left")
         return ", ".join(parts)
 
@@ -209,7 +243,7 @@ class TerminalDisplay:
     def event(self, event: pb.Event, line: str | None) -> None:
         """The block shows the progress's own lines, which pass by; what the person should mend stays."""
         if line and _failed_seed(event.candidate_changed.candidate):
-            out.print(line, soft_wrap=True)
+            say(line)
 
     def tick(self) -> None:
         pass  # the block refreshes itself
@@ -218,7 +252,13 @@ class TerminalDisplay:
         bar = Table.grid(padding=(0, 1))
         bar.add_row("budget used", ProgressBar(total=1.0, completed=self._progress.share_used, width=40),
                     render.percent(self._progress.share_used))  # fmt: skip
-        return Group(f"[bold]{self._progress.headline()}[/]", bar, *(f"  {line}" for line in self._progress.lines))
+        waits = self._progress.waits_for()
+        return Group(
+            f"[bold]{self._progress.headline()}[/]",
+            bar,
+            *([f"[dim]{escape(waits)}[/]"] if waits else []),
+            *(f"  {line}" for line in self._progress.lines),
+        )
 
 
 class PlainDisplay:
@@ -239,12 +279,13 @@ class PlainDisplay:
         if kind == "candidate_changed":
             shown = _failed_seed(event.candidate_changed.candidate)
         if line and shown:
-            out.print(line, soft_wrap=True)
+            say(line)
 
     def tick(self) -> None:
         if time.monotonic() - self._said >= PLAIN_SECONDS:
             self._said = time.monotonic()
-            out.print(self._progress.headline(), soft_wrap=True)
+            waits = self._progress.waits_for()
+            say(self._progress.headline() + (f"; {escape(waits)}" if waits else ""))
 
 
 class JsonDisplay:
@@ -276,6 +317,7 @@ def watch(connection: Connection, search: pb.Search, as_json: bool, after_sequen
                 shown.event(event, progress.take(event))
                 if progress.needs_person:
                     break
+            progress.controller_trouble = connection.trouble
             shown.tick()
 
 

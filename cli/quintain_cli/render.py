@@ -8,6 +8,8 @@ import logging
 import os
 import re
 from collections.abc import Iterable
+from copy import copy
+from dataclasses import replace
 from typing import Any
 
 from google.protobuf.json_format import MessageToDict
@@ -54,6 +56,11 @@ def print_text(text: str) -> None:
     print(for_terminal(text) if out.is_terminal else text)
 
 
+def say(markup: str) -> None:
+    """Prose on standard output: wrapped between words on a terminal, whole lines in a pipe."""
+    out.print(markup, soft_wrap=not out.is_terminal)
+
+
 def number(value: float | None) -> str:
     """Four significant digits, thousands separated."""
     if value is None:
@@ -92,6 +99,7 @@ class _Table(Table):
     """Written as records, a line for each cell, where the terminal is too narrow for so many columns."""
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        self = _without_blanks(self)
         if options.max_width >= LEAST_COLUMN * len(self.columns):
             yield from super().__rich_console__(console, options)
             return
@@ -104,6 +112,16 @@ class _Table(Table):
             ]
             lines = [f"[dim]{header}[/] {cell}" if header else cell for header, cell in named if cell]
             yield console.render_str("\n".join([*lines, ""]))
+
+
+def _without_blanks(table: _Table) -> _Table:
+    """The table without the columns, but for the first, in which no row says anything."""
+    shown = [c for c in table.columns if c is table.columns[0] or any(cell not in ("", NOTHING) for cell in c.cells)]
+    if len(shown) == len(table.columns) or not table.rows:
+        return table
+    made = copy(table)
+    made.columns = [replace(column, _index=index) for index, column in enumerate(shown)]
+    return made
 
 
 def table(*columns: str, title: str = "", numeric: Iterable[str] = ()) -> Table:

@@ -17,6 +17,7 @@ from quintain.errors import FailedPrecondition, InvalidArgument, NotFound
 from quintain.statistics import Interval, paired_bootstrap
 from quintain_cli import live, render
 from quintain_cli.commands.compare import conclusion
+from quintain_cli.commands.lookup import get_search
 from quintain_cli.commands.search import (
     INTERRUPTED,
     Candidates,
@@ -24,14 +25,14 @@ from quintain_cli.commands.search import (
     Tokens,
     Usd,
     Verifications,
-    get_search,
     make_budget,
     pause,
     resume_search,
 )
 from quintain_cli.connect import FOREVER_SECONDS, Connection, Embedded
-from quintain_cli.render import errors, out
+from quintain_cli.render import errors, out, say
 from quintain_cli.target import TargetCommand
+from quintain_cli.waiting import Waiting
 
 
 def add_commands(app: typer.Typer) -> None:
@@ -174,11 +175,11 @@ def run_one(connection: Connection, ablation: str, arm: Arm, spec: pb.SearchSpec
     search = resume_search(connection, search.search_id, pb.Budget())
     progress = live.Progress(search)
     try:
-        with errors.status(f"{arm.name}, seed {spec.seed}") as status:
+        with Waiting(f"{arm.name}, seed {spec.seed}") as waiting:
             for event in connection.follow(controller.watch_search(search.search_id, seen, FOREVER_SECONDS)):
                 if event is not None:
                     progress.take(event)
-                status.update(f"{arm.name}, seed {spec.seed}: {progress.headline()}")
+                waiting.update(f"{arm.name}, seed {spec.seed}: {progress.headline()}")
                 if progress.needs_person:
                     break
     except KeyboardInterrupt:
@@ -226,12 +227,11 @@ def _print(outcomes: Sequence[Outcome], arms: Sequence[Arm], contrasts: Sequence
         )
     out.print(rows)
     for one in contrasts:
-        out.print(
+        say(
             escape(
                 f"{one.measure.replace('_', '-')}: {one.second} - {one.first} {one.interval} over "
                 f"{one.interval.count} seeds: {one.conclusion}"
-            ),
-            soft_wrap=True,
+            )
         )
     if len(contrasts) > 1:
         out.print(f"{len(contrasts)} differences were looked at: one in twenty of such intervals excludes 0 by chance")

@@ -13,9 +13,9 @@ from quintain.errors import InvalidArgument
 from quintain.plugins.doors import EXPORTS
 from quintain.plugins.loading import PluginError, UnknownPlugin
 from quintain_cli import render
-from quintain_cli.commands.manage import SearchId, get_candidate
-from quintain_cli.commands.search import get_search
+from quintain_cli.commands.lookup import SearchId, get_candidate, get_search
 from quintain_cli.connect import Connection
+from quintain_cli.files import refuse_existing, write_file
 from quintain_cli.render import errors
 from quintain_cli.target import TargetCommand
 
@@ -34,12 +34,15 @@ def best(
     search_id: SearchId,
     candidate: Annotated[str, typer.Option(help="Another candidate, by id or number.")] = "best",
     out_file: Annotated[Path | None, typer.Option("--out", help="File to write; default: standard output.")] = None,
+    force: Annotated[bool, typer.Option("--force", help="Overwrite a file that exists.")] = False,
     file_format: Annotated[
         str, typer.Option("--format", help="quintain, or a format that an installed simulator exports (eudoxia).")
     ] = OWN_FORMAT,
 ) -> None:
     """Write the promoted winner, or the best candidate so far, with its provenance."""
     convert = exporter(file_format)
+    if out_file is not None:
+        refuse_existing(out_file, force)
     with Connection(ctx.obj, "controller") as connection:
         search = get_search(connection, search_id)
         found = get_candidate(connection, search_id, candidate)
@@ -48,7 +51,7 @@ def best(
     if out_file is None:
         print(text, end="")
         return
-    out_file.write_text(text, encoding="utf-8")
+    write_file(out_file, text, force)
     errors.print(f"wrote candidate #{found.summary.number} of search {search_id} to {out_file}")
     if not search.HasField("winner"):
         errors.print("[yellow]it was not promoted: see the gates in `quintain show`[/]")

@@ -23,8 +23,9 @@ from quintain.plugins.simulator import Simulator
 from quintain_cli import render
 from quintain_cli.commands.simulate import load_simulator
 from quintain_cli.connect import client_settings
-from quintain_cli.render import errors, out
+from quintain_cli.render import errors, out, say
 from quintain_cli.target import Target, TargetCommand
+from quintain_cli.waiting import Waiting
 
 NOT_CONFORMING = 1
 
@@ -46,7 +47,7 @@ def check_a_simulator(
     as_json: AsJson = False,
 ) -> None:
     """Check that a simulator keeps its contract. Policies run in this process: check only what you trust."""
-    with errors.status(f"checking {simulator}"):
+    with Waiting(f"checking {simulator}"):
         results = run_checks(ctx.obj, simulator)
     _say(results, as_json)
 
@@ -112,7 +113,7 @@ def _say(results: Sequence[CheckResult], as_json: bool) -> None:
             render.print_json(asdict(result))
         else:
             mark = "[green]ok[/]    " if result.passed else "[red]FAILED[/]"
-            out.print(f"{mark} {result.name.replace('_', ' ')} {escape(result.message)}".rstrip(), soft_wrap=True)
+            say(f"{mark} {result.name.replace('_', ' ')} {escape(result.message)}".rstrip())
     failed = sum(not result.passed for result in results)
     if not as_json:
         out.print(f"{len(results)} checks, {failed} failed")

@@ -16,7 +16,7 @@ from quintain.verifier.v1 import verifier_pb2 as pb
 from quintain_cli import render
 from quintain_cli.commands.verify import LARGEST_SEED, POLICY_FAILED, read_policy, run_verify
 from quintain_cli.connect import Connection
-from quintain_cli.render import out
+from quintain_cli.render import out, say
 from quintain_cli.target import TargetCommand
 
 
@@ -30,10 +30,6 @@ class Difference:
 
     part: str
     interval: Interval
-
-    @property
-    def conclusion(self) -> str:
-        return conclusion(self.interval, "A", "B")
 
 
 def conclusion(interval: Interval, first: str, second: str) -> str:
@@ -73,16 +69,21 @@ def compare(
             )
             verdicts.append(run_verify(connection, request, f"verifying {name}").verdict)
     found = differences(verdicts[0], verdicts[1], seed)
+    names = short_names(a, b)
     if as_json:
         render.print_json(
             {
                 "a": verdicts[0].digest,
                 "b": verdicts[1].digest,
-                "differences": [{"part": d.part, **asdict(d.interval), "conclusion": d.conclusion} for d in found],
+                "names": {"a": a, "b": b},
+                "differences": [
+                    {"part": d.part, **asdict(d.interval), "conclusion": conclusion(d.interval, "A", "B")}
+                    for d in found
+                ],
             }
         )
     else:
-        _print(verdicts[0], verdicts[1], found)
+        _print(verdicts[0], verdicts[1], found, names)
     if any(verdict.status != pb.VERDICT_STATUS_OK for verdict in verdicts):
         raise typer.Exit(POLICY_FAILED)
 
@@ -109,12 +110,21 @@ def differences(a: pb.Verdict, b: pb.Verdict, seed: int) -> list[Difference]:
     return found
 
 
-def _print(a: pb.Verdict, b: pb.Verdict, found: list[Difference]) -> None:
-    numeric = ("A", "B", "B - A (normalized)")
+def short_names(a: str, b: str) -> tuple[str, str]:
+    """What the two are called in the table: the file's name where that tells them apart, else all of it."""
+    first, second = Path(a).name, Path(b).name
+    return (first, second) if first != second else (a, b) if a != b else (f"{a} (A)", f"{b} (B)")
+
+
+def _print(a: pb.Verdict, b: pb.Verdict, found: list[Difference], names: tuple[str, str]) -> None:
+    first, second = (escape(name) for name in names)
+    numeric = (first, second, "difference\n(normalized)")
     rows = render.table("scenario", "part", *numeric, "", numeric=numeric)
     for x, y in zip(a.scenarios, b.scenarios, strict=True):
         failed = [
-            f"{name} {render.failure_text(s.failure)}" for name, s in (("A", x), ("B", y)) if s.HasField("failure")
+            f"{name} {render.failure_text(s.failure)}"
+            for name, s in zip(names, (x, y), strict=True)
+            if s.HasField("failure")
         ]
         rows.add_row(
             escape(x.scenario),
@@ -126,10 +136,9 @@ def _print(a: pb.Verdict, b: pb.Verdict, found: list[Difference]) -> None:
         )
     out.print(rows)
     for difference in found:
-        out.print(
+        say(
             escape(
-                f"{difference.part}: B - A {difference.interval} over {difference.interval.count} scenarios: "
-                f"{difference.conclusion}"
-            ),
-            soft_wrap=True,
+                f"{difference.part}: {names[1]} - {names[0]} {difference.interval} over "
+                f"{difference.interval.count} scenarios: {conclusion(difference.interval, *names)}"
+            )
         )

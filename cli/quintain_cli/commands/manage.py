@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterator
 from typing import Annotated
 
 import typer
 from rich.markup import escape
 
 from quintain.controller.v1 import controller_pb2 as pb
-from quintain.errors import InvalidArgument, NotFound
+from quintain.errors import InvalidArgument
 from quintain.generator.v1 import generator_pb2
 from quintain.verifier.v1 import verifier_pb2
 from quintain_cli import live, render
+from quintain_cli.commands.lookup import PAGE, AsJson, CandidateId, SearchId, get_candidate, get_search, list_candidates
+from quintain_cli.commands.outcome import print_outcome
 from quintain_cli.commands.search import (
     Candidates,
     Minutes,
@@ -22,21 +23,14 @@ from quintain_cli.commands.search import (
     Verifications,
     describe_spec,
     follow_to_end,
-    get_search,
     make_budget,
-    print_outcome,
     tell_detached,
 )
-from quintain_cli.commands.verify import LARGEST_SEED
+from quintain_cli.commands.verify import LARGEST_SEED, print_verdict
 from quintain_cli.connect import Connection, Embedded
-from quintain_cli.render import errors, out
+from quintain_cli.render import errors, out, say
 from quintain_cli.target import TargetCommand
-
-PAGE = 500
-
-SearchId = Annotated[str, typer.Argument(metavar="SEARCH", help="Id of a search (`quintain searches`).")]
-CandidateId = Annotated[str, typer.Argument(metavar="CANDIDATE", help="Id or number of a candidate.")]
-AsJson = Annotated[bool, typer.Option("--json", help="JSON lines.")]
+from quintain_cli.waiting import Waiting
 
 
 def add_commands(app: typer.Typer) -> None:
@@ -52,34 +46,6 @@ def add_commands(app: typer.Typer) -> None:
         ("delete", delete),
     ):
         app.command(name, cls=TargetCommand)(function)
-
-
-def list_candidates(connection: Connection, search_id: str) -> Iterator[pb.CandidateSummary]:
-    """All candidates in order of creation, page by page."""
-    token = ""
-    while True:
-        request = pb.ListCandidatesRequest(search_id=search_id, page_size=PAGE, page_token=token)
-        page = connection.controller.list_candidates(request)
-        yield from page.candidates
-        token = page.next_page_token
-        if not token:
-            return
-
-
-def get_candidate(connection: Connection, search_id: str, candidate: str) -> pb.Candidate:
-    """A candidate by its id, by its number, or ``best``. Raises NotFound if the search has no such one."""
-    candidate_id = candidate
-    if candidate == "best":
-        found = get_search(connection, search_id)
-        if not found.HasField("best"):
-            raise NotFound(f"search {search_id} has no candidate with a score yet")
-        candidate_id = (found.winner if found.HasField("winner") else found.best).candidate_id
-    elif candidate.isdigit():
-        numbered = {c.number: c.candidate_id for c in list_candidates(connection, search_id)}
-        if int(candidate) not in numbered:
-            raise NotFound(f"search {search_id} has no candidate {candidate}; it has {len(numbered)}, from 0")
-        candidate_id = numbered[int(candidate)]
-    return connection.controller.get_candidate(pb.GetCandidateRequest(candidate_id=candidate_id)).candidate
 
 
 def searches(
@@ -119,18 +85,26 @@ def searches(
 def show(
     ctx: typer.Context,
     search_id: SearchId,
+    candidate: Annotated[str, typer.Argument(metavar="[CANDIDATE]", help="Id or number: this candidate alone.")] = "",
     candidates: Annotated[bool, typer.Option("--candidates", help="List every candidate as well.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Show a search: its settings, its outcome, its candidates."""
+    """Show a search with its settings and outcome, or one of its candidates with its verdict and source."""
     with Connection(ctx.obj, "controller") as connection:
         found = get_search(connection, search_id)
+        if candidate:
+            one = get_candidate(connection, search_id, candidate)
+            if as_json:
+                render.print_json(one)
+            else:
+                _print_candidate(found, one, numbers_of(connection, search_id))
+            return
         listed = list(list_candidates(connection, search_id)) if candidates else []
         if as_json:
             for message in (found, *listed):
                 render.print_json(message)
             return
-        out.print(describe_spec(found.spec), soft_wrap=True)
+        say(describe_spec(found.spec))
         print_outcome(connection, found)
     if candidates:
         numeric = ("#", "score", "held-out", "cost")
@@ -141,13 +115,39 @@ def show(
         out.print(rows)
 
 
+def numbers_of(connection: Connection, search_id: str) -> dict[str, str]:
+    """Numbers of a search's candidates by id."""
+    return {c.candidate_id: str(c.number) for c in list_candidates(connection, search_id)}
+
+
+def describe_candidate(summary: pb.CandidateSummary, numbers: dict[str, str]) -> str:
+    """How it was made and what that cost, in one line."""
+    how = render.enum_name(generator_pb2.Operator, summary.operator) if summary.operator else "seed"
+    parts = [f"#{summary.number} {how}"]
+    if summary.parent_ids:
+        parts.append("from " + ", ".join(f"#{numbers.get(parent, parent)}" for parent in summary.parent_ids))
+    if summary.backend:
+        parts.append(f"by {summary.backend}")
+        parts.append("unpriced" if summary.cost.unpriced else render.usd(summary.cost.usd))
+        usage = summary.usage
+        if usage.input_tokens or usage.output_tokens:
+            parts.append(f"{usage.input_tokens:,} tokens in ({usage.cached_input_tokens:,} cached)")
+            parts.append(f"{usage.output_tokens:,} out")
+    return escape(", ".join(parts))
+
+
+def _print_candidate(search: pb.Search, found: pb.Candidate, numbers: dict[str, str]) -> None:
+    say(describe_candidate(found.summary, numbers))
+    say(escape(f"outcome: {outcome_of(found.summary)}"))
+    if found.HasField("verdict"):
+        print_verdict(found.verdict)
+    if found.source:
+        out.rule("source", align="left")
+        render.print_text(found.source.rstrip())
+    out.print(f"next: quintain prompt {search.search_id} {found.summary.number}")
+
+
 def _candidate_row(c: pb.CandidateSummary, numbers: dict[str, str]) -> tuple[str, ...]:
-    if c.state == pb.CANDIDATE_STATE_VERIFIED:
-        outcome = render.enum_name(verifier_pb2.VerdictStatus, c.verdict_status)
-    elif c.state == pb.CANDIDATE_STATE_REJECTED:
-        outcome = render.enum_name(generator_pb2.Outcome, c.generation_outcome)
-    else:
-        outcome = render.enum_name(pb.CandidateState, c.state)
     how = render.enum_name(generator_pb2.Operator, c.operator) if c.operator else "seed"
     return (
         str(c.number),
@@ -157,20 +157,32 @@ def _candidate_row(c: pb.CandidateSummary, numbers: dict[str, str]) -> tuple[str
         render.number(c.score if c.HasField("score") else None),
         render.number(c.held_out_score if c.HasField("held_out_score") else None),
         "unpriced" if c.cost.unpriced else render.usd(c.cost.usd),
-        escape(f"{outcome} {c.summary}".strip()),
+        escape(outcome_of(c)),
     )
+
+
+def outcome_of(c: pb.CandidateSummary) -> str:
+    if c.state == pb.CANDIDATE_STATE_VERIFIED:
+        outcome = render.enum_name(verifier_pb2.VerdictStatus, c.verdict_status)
+    elif c.state == pb.CANDIDATE_STATE_REJECTED:
+        outcome = render.enum_name(generator_pb2.Outcome, c.generation_outcome)
+    else:
+        outcome = render.enum_name(pb.CandidateState, c.state)
+    return f"{outcome} {c.summary}".strip()
 
 
 def prompt(ctx: typer.Context, search_id: SearchId, candidate: CandidateId, as_json: AsJson = False) -> None:
     """Show exactly what was sent for a candidate, what came back, and what the calls were."""
     with Connection(ctx.obj, "controller") as connection:
         found = get_candidate(connection, search_id, candidate)
+        numbers = numbers_of(connection, search_id)
     if not found.HasField("generation"):
         raise InvalidArgument.of("candidate", f"{candidate} was not generated (a seed policy, or still under way)")
     generation = found.generation
     if as_json:
         render.print_json(generation)
         return
+    say(describe_candidate(found.summary, numbers))
     if not generation.prompt:
         out.print(f"[dim]the backend {escape(generation.backend)} works without a prompt[/]")
     for message in generation.prompt:
@@ -203,7 +215,7 @@ def cancel(ctx: typer.Context, search_id: SearchId) -> None:
     with Connection(ctx.obj, "controller", embedded=Embedded.SETTLES) as connection:
         found = connection.controller.cancel_search(pb.CancelSearchRequest(search_id=search_id)).search
         if connection.alone:  # nobody else is there to settle it
-            with errors.status("settling what was sent"):
+            with Waiting("settling what was sent"):
                 for _ in connection.follow(connection.controller.watch_search(search_id, found.last_sequence)):
                     pass
         _tell_state(found)

@@ -14,13 +14,14 @@ from rich.markup import escape
 
 from quintain.errors import InvalidArgument
 from quintain_cli import render
-from quintain_cli.commands.manage import SearchId
+from quintain_cli.commands.lookup import SearchId
 from quintain_cli.commands.verify import VERIFY_SECONDS
 from quintain_cli.connect import Connection
-from quintain_cli.render import errors, out
+from quintain_cli.render import out, say
 from quintain_cli.stack import paths
 from quintain_cli.stack.settings import configured, default_settings
 from quintain_cli.target import Target, TargetCommand
+from quintain_cli.waiting import Waiting
 
 if TYPE_CHECKING:
     from quintain_controller.usecases.replay import ReplayReport
@@ -76,10 +77,10 @@ async def _replay(connection: Connection, search_id: str, url: str, parallel: in
     store = SqlStore(url)
     verifier = GrpcVerifier(connection.settings("verifier"), VERIFY_SECONDS, retries=True)
     try:
-        with errors.status(f"replaying {search_id}") as status:
+        with Waiting(f"replaying {search_id}") as waiting:
 
             def progress(done: int, total: int) -> None:
-                status.update(f"replaying {search_id}: {done} of {total} verifications")
+                waiting.update(f"replaying {search_id}: {done} of {total} verifications")
 
             return await run_again(search_id, store, verifier, encode_request, parallel=parallel, progress=progress)
     finally:
@@ -97,7 +98,7 @@ def _print(report: ReplayReport) -> None:
             f"the winner is #{report.winner_number} again" if report.winner_number is not None else "no winner again"
         )
     for difference in report.differences[:MOST_DIFFERENCES]:
-        out.print(f"[red]{escape(difference)}[/]", soft_wrap=True)
+        say(f"[red]{escape(difference)}[/]")
     left_out = len(report.differences) - MOST_DIFFERENCES
     if left_out > 0:
         out.print(f"and {left_out} more (--json lists all)")

@@ -15,11 +15,11 @@ from quintain.plugins.loading import PluginError, UnknownPlugin
 from quintain.type.v1 import type_pb2
 from quintain.verifier.v1 import verifier_pb2
 from quintain_cli import render
-from quintain_cli.commands.manage import SearchId, get_candidate, list_candidates
-from quintain_cli.commands.search import get_search
+from quintain_cli.commands.lookup import SearchId, get_candidate, get_search, list_candidates
 from quintain_cli.commands.verify import run_verify
 from quintain_cli.connect import Connection
-from quintain_cli.render import errors, out
+from quintain_cli.files import refuse_existing, write_file
+from quintain_cli.render import errors, say
 from quintain_cli.report.data import ReportData, Timeline
 from quintain_cli.target import TargetCommand
 
@@ -32,6 +32,7 @@ def report(
     ctx: typer.Context,
     search_id: SearchId,
     out_file: Annotated[Path | None, typer.Option("--out", help="Default: quintain-SEARCH.html.")] = None,
+    force: Annotated[bool, typer.Option("--force", help="Overwrite the file that --out names.")] = False,
     timelines: Annotated[
         bool, typer.Option("--timelines/--no-timelines", help="Run baseline and best once more to draw them.")
     ] = True,
@@ -39,12 +40,14 @@ def report(
     """Write a search's report: one HTML file that opens anywhere, also offline."""
     from quintain_cli.report.page import render_report  # plotly takes a second to import
 
+    if out_file is not None:
+        refuse_existing(out_file, force)
     needs = ("controller", "verifier") if timelines else ("controller",)
     with Connection(ctx.obj, *needs) as connection:
         data = gather(connection, search_id, timelines)
     path = out_file or Path(f"quintain-{search_id}.html")
-    path.write_text(render_report(data), encoding="utf-8")
-    out.print(f"wrote {path}", soft_wrap=True)
+    write_file(path, render_report(data))
+    say(f"wrote {path}")
 
 
 def gather(connection: Connection, search_id: str, timelines: bool) -> ReportData:

@@ -14,11 +14,12 @@ from rich.markup import escape
 from quintain.controller.v1 import controller_pb2 as pb
 from quintain.errors import FailedPrecondition, InvalidArgument, QuintainError
 from quintain.type.v1 import type_pb2
-from quintain.verifier.v1 import verifier_pb2
 from quintain_cli import live, render
+from quintain_cli.commands.lookup import get_search
+from quintain_cli.commands.outcome import print_outcome
 from quintain_cli.commands.verify import LARGEST_SEED, read_policy
 from quintain_cli.connect import Connection, Embedded
-from quintain_cli.render import errors, out
+from quintain_cli.render import errors, out, say
 from quintain_cli.target import TargetCommand
 
 SEARCH_FAILED = 1
@@ -104,12 +105,8 @@ def search(
         if connection.alone:
             tell_others(connection, found.search_id)
         if not as_json:
-            out.print(f"search {found.search_id}: {describe_spec(found.spec)}", soft_wrap=True)
+            say(f"search {found.search_id}: {describe_spec(found.spec)}")
         follow_to_end(connection, found, as_json, after_sequence=seen)
-
-
-def get_search(connection: Connection, search_id: str) -> pb.Search:
-    return connection.controller.get_search(pb.GetSearchRequest(search_id=search_id)).search
 
 
 def make_budget(
@@ -192,13 +189,14 @@ def pause(connection: Connection, search_id: str, go_on: str) -> None:
     """Pause and say that the command `go_on` goes on. A search that ended in the meantime is simply over."""
     errors.print("\npausing: work in flight is settled (Ctrl-C again leaves at once)")
     try:
-        connection.controller.pause_search(pb.PauseSearchRequest(search_id=search_id))
+        paused = connection.controller.pause_search(pb.PauseSearchRequest(search_id=search_id)).search
     except FailedPrecondition:
         errors.print(f"the search has already ended: quintain show {search_id}")
     except QuintainError as error:
         render.print_error(error)
         errors.print(f"nothing is lost; go on with: {go_on}")
     else:
+        errors.print(f"so far: {live.Progress(paused).headline()}")
         errors.print(f"paused, nothing is lost. Go on with: [bold]{go_on}[/]")
 
 
@@ -221,79 +219,3 @@ def watch(
             render.print_json(found)
         else:
             print_outcome(connection, found)
-
-
-def baseline_name(connection: Connection, simulator: str) -> str:
-    """Name of the simulator's default baseline where the verifier can be asked, else just that."""
-    if "verifier" not in connection.addresses:
-        return "baseline"
-    described = connection.verifier.get_simulator(verifier_pb2.GetSimulatorRequest(name=simulator)).simulator
-    return described.baselines[0].name if described.baselines else "baseline"
-
-
-def print_outcome(connection: Connection, found: pb.Search) -> None:
-    """The table at the end: baseline, best, winner; improvement, share of the bound, held-out, cost, gates."""
-    reason = found.error or found.stop_reason or found.pause_reason
-    state = render.enum_name(pb.SearchState, found.state)
-    out.print(f"search {found.search_id} {state}{': ' + escape(reason) if reason else ''}", soft_wrap=True)
-    if found.HasField("best"):
-        out.print(outcome_table(found, baseline_name(connection, found.spec.simulator)))
-    for gate in found.gates:
-        out.print(live.gate_line(gate), soft_wrap=True)
-    if found.HasField("winner"):
-        out.print(f"[green]winner: #{found.winner.number}[/], passed every gate")
-    elif found.state == pb.SEARCH_STATE_FINISHED:
-        out.print("[yellow]no winner: no candidate that is better than the baseline passed every gate[/]")
-    out.print(spend_text(found.spend), soft_wrap=True)
-    if found.state == pb.SEARCH_STATE_PAUSED:
-        out.print(f"go on with: quintain search --resume {found.search_id}")
-    elif found.HasField("best"):
-        out.print(f"next: quintain best {found.search_id} --out policy.py; quintain report {found.search_id}")
-
-
-def outcome_table(found: pb.Search, baseline: str) -> Any:
-    unit = f"\n({found.objective.unit})" if found.objective.unit else ""  # broken here, so that 80 columns are enough
-    if found.aggregation == type_pb2.AGGREGATION_MEAN_NORMALIZED:
-        unit = "\n(mean\nnormalized)"
-    score = f"{found.objective.name or 'score'}{unit}"
-    columns = (score, "better by", "of the bound", "held-out", "better by")
-    rows = render.table("", *columns, numeric=columns)
-    best, direction = found.best, found.direction
-    base = best.baseline_score if best.HasField("baseline_score") else None
-    bound = best.bound_score if best.HasField("bound_score") else None
-    held_base = best.held_out_baseline_score if best.HasField("held_out_baseline_score") else None
-    rows.add_row(
-        f"baseline {baseline}".removeprefix("baseline " if baseline == "baseline" else ""),
-        render.number(base),
-        "",
-        render.percent(render.share_of_bound(base, bound, direction)),
-        render.number(held_base),
-        "",
-    )
-    shown = [(f"best found, #{best.number}", best)]
-    if found.HasField("winner") and found.winner.candidate_id != best.candidate_id:
-        shown.append((f"winner, #{found.winner.number}", found.winner))
-    for name, c in shown:
-        held = c.held_out_score if c.HasField("held_out_score") else None
-        rows.add_row(
-            name,
-            render.number(c.score),
-            render.percent(render.improvement(c.score, base, direction), signed=True),
-            render.percent(render.share_of_bound(c.score, bound, direction)),
-            render.number(held),
-            render.percent(render.improvement(held, held_base, direction), signed=True),
-        )
-    if bound is not None:
-        rows.add_row("provable bound", render.number(bound), "", "100 %", "", "")
-    return rows
-
-
-def spend_text(spend: pb.Spend) -> str:
-    parts = [f"{spend.candidates} candidates", f"{spend.verifications} verifications", render.usd(spend.usd)]
-    if spend.tokens:
-        parts.append(f"{spend.tokens:,} tokens")
-    if spend.at_risk_usd:
-        parts.append(f"{render.usd(spend.at_risk_usd)} at risk (calls with unknown outcome)")
-    if spend.unpriced_generations:
-        parts.append(f"{spend.unpriced_generations} generations without a known price")
-    return f"spent: {', '.join(parts)}, {live.duration(spend.wall_seconds)}"

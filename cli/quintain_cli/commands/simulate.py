@@ -16,7 +16,8 @@ from quintain.plugins.simulator import Outcome, RunOptions, Scenario, ScenarioSc
 from quintain.verifier.v1 import verifier_pb2
 from quintain_cli import render
 from quintain_cli.commands.verify import POLICY_FAILED, read_policy
-from quintain_cli.render import errors, out
+from quintain_cli.render import errors, out, say
+from quintain_cli.waiting import Waiting
 
 
 def add_commands(app: typer.Typer) -> None:
@@ -39,7 +40,7 @@ def simulate(
     source = read_policy(policy)
     chosen = find_scenario(plugin, scenario, trace or [])
     options = RunOptions(calling_mode=calling_mode, timeline=picture is not None)
-    with errors.status(f"simulating {chosen.name}"):
+    with Waiting(f"simulating {chosen.name}"):
         outcome = plugin.run(chosen, in_process(plugin, source), options)
         description = plugin.describe()
         baseline = plugin.run(chosen, in_process(plugin, description.baselines[0].source), RunOptions())
@@ -132,4 +133,4 @@ def _print(outcome: Outcome, score: ScenarioScore) -> None:
             time_seconds=f.time_seconds,
             line=f.line,
         )
-        out.print(f"[red]{escape(render.failure_text(failure))}[/]", soft_wrap=True)
+        say(f"[red]{escape(render.failure_text(failure))}[/]")

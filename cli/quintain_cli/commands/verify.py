@@ -15,8 +15,9 @@ from quintain.type.v1 import type_pb2
 from quintain.verifier.v1 import verifier_pb2 as pb
 from quintain_cli import render
 from quintain_cli.connect import Connection
-from quintain_cli.render import errors, out
+from quintain_cli.render import out, say
 from quintain_cli.target import TargetCommand
+from quintain_cli.waiting import Waiting
 
 POLICY_FAILED = 1
 LARGEST_SEED = 2**64 - 1
@@ -132,7 +133,7 @@ def _read(path: Path, field: str) -> bytes:
 def run_verify(connection: Connection, request: pb.VerifyRequest, label: str = "verifying") -> pb.VerifyResult:
     """Verify with progress on standard error. Reads the stream to its end, so that the verifier sees it completed."""
     result: pb.VerifyResult | None = None
-    with errors.status(label) as status:
+    with Waiting(label) as waiting:
         for response in connection.follow(connection.verifier.verify_stream(request, VERIFY_SECONDS)):
             if response is None:
                 continue
@@ -141,15 +142,21 @@ def run_verify(connection: Connection, request: pb.VerifyRequest, label: str = "
                 continue
             progress = response.progress
             queued = f", {progress.queue_position} before it in the queue" if progress.queue_position else ""
-            status.update(f"{label}: {progress.scenarios_done} of {progress.scenarios_total} scenarios{queued}")
+            waiting.update(f"{label}: {progress.scenarios_done} of {progress.scenarios_total} scenarios{queued}")
     if result is None:
         raise Internal("the verifier ended the stream without a result")
     return result
 
 
 def print_result(result: pb.VerifyResult) -> None:
+    """The verdict, and how it came about."""
+    execution = result.execution
+    how = "from the cache" if execution.cached else f"in {execution.wall_seconds:.1f} s"
+    print_verdict(result.verdict, f"{how}, {execution.isolation.profile or 'no'} isolation")
+
+
+def print_verdict(verdict: pb.Verdict, how: str = "") -> None:
     """The table for people: each scenario, the scores, what went wrong."""
-    verdict = result.verdict
     rows = render.table(
         "scenario", "part", "value", "baseline", "bound", "normalized", "",
         numeric=("value", "baseline", "bound", "normalized"),
@@ -162,15 +169,12 @@ def print_result(result: pb.VerifyResult) -> None:
             out.print(part_line(name.replace("_", "-"), getattr(verdict, name), verdict.direction))
     checks = [text for on, text in ((verdict.determinism_checked, "deterministic"), (verdict.confirmed, "confirmed"))
               if on and verdict.status == pb.VERDICT_STATUS_OK]  # fmt: skip
-    execution = result.execution
-    how = "from the cache" if execution.cached else f"in {execution.wall_seconds:.1f} s"
-    isolation = execution.isolation.profile or "no"
     status = render.enum_name(pb.VerdictStatus, verdict.status)
     color = "green" if verdict.status == pb.VERDICT_STATUS_OK else "red"
-    notes = ", ".join([*checks, how, f"{isolation} isolation"])
-    out.print(f"[{color}]{status}[/] ({notes}), verdict {verdict.digest[:16]}")
+    notes = ", ".join(note for note in (*checks, how) if note)
+    say(f"[{color}]{status}[/]{f' ({notes})' if notes else ''}, verdict {verdict.digest[:16]}")
     if verdict.HasField("failure"):
-        out.print(f"[red]{escape(render.failure_text(verdict.failure))}[/]", soft_wrap=True)
+        say(f"[red]{escape(render.failure_text(verdict.failure))}[/]")
         if verdict.failure.traceback:
             out.print(escape(verdict.failure.traceback.rstrip()))
 

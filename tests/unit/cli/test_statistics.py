@@ -39,7 +39,7 @@ def verdict(values: list[float]) -> pb.Verdict:
 def test_an_overfitter_is_better_on_train_and_worse_on_held_out() -> None:
     honest = verdict([0.5] * 12)
     overfitter = verdict([0.7 + i / 100 for i in range(6)] + [0.3 + i / 100 for i in range(6)])
-    found = {d.part: d.conclusion for d in differences(honest, overfitter, seed=1)}
+    found = {d.part: conclusion(d.interval, "A", "B") for d in differences(honest, overfitter, seed=1)}
     assert found == {"train": "B is better", "held-out": "A is better", "all": "no real difference"}
 
 

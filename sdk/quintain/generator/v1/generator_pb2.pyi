@@ -73,7 +73,9 @@ class _OutcomeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Outcome.Value
     OUTCOME_DUPLICATE: _Outcome.ValueType  # 9
     """The same program (normalised AST) as a parent or inspiration."""
     OUTCOME_UNKNOWN: _Outcome.ValueType  # 10
-    """The service died during the call: the provider may have charged for it. Never repeated by itself."""
+    """Nobody knows what came of a call that the provider may have charged for: the service ended during it, or as many
+    calls broke off as a request may risk; `detail` says which. Never repeated by itself.
+    """
 
 class Outcome(_Outcome, metaclass=_OutcomeEnumTypeWrapper):
     """Outcome is what came of a generation."""
@@ -94,7 +96,9 @@ OUTCOME_DIFF_FAILED: Outcome.ValueType  # 8
 OUTCOME_DUPLICATE: Outcome.ValueType  # 9
 """The same program (normalised AST) as a parent or inspiration."""
 OUTCOME_UNKNOWN: Outcome.ValueType  # 10
-"""The service died during the call: the provider may have charged for it. Never repeated by itself."""
+"""Nobody knows what came of a call that the provider may have charged for: the service ended during it, or as many
+calls broke off as a request may risk; `detail` says which. Never repeated by itself.
+"""
 Global___Outcome: _TypeAlias = Outcome  # noqa: Y015
 
 @_typing.final
@@ -351,11 +355,17 @@ class GenerateProgress(_message.Message):
     ATTEMPT_FIELD_NUMBER: _builtins.int
     OUTPUT_CHARACTERS_FIELD_NUMBER: _builtins.int
     NOTE_FIELD_NUMBER: _builtins.int
+    SPEND_FIELD_NUMBER: _builtins.int
     stage: _builtins.str
     """"queued", "calling", "streaming", "retrying", "extracting"."""
     attempt: _builtins.int
     output_characters: _builtins.int
     note: _builtins.str
+    """What is waited for and, where it is known, until when."""
+    @_builtins.property
+    def spend(self) -> Global___Spend:
+        """What the request has cost so far."""
+
     def __init__(
         self,
         *,
@@ -363,14 +373,43 @@ class GenerateProgress(_message.Message):
         attempt: _builtins.int = ...,
         output_characters: _builtins.int = ...,
         note: _builtins.str = ...,
+        spend: Global___Spend | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["spend", b"spend"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "note", b"note", "output_characters", b"output_characters", "stage", b"stage"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "note", b"note", "output_characters", b"output_characters", "spend", b"spend", "stage", b"stage"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___GenerateProgress: _TypeAlias = GenerateProgress  # noqa: Y015
+
+@_typing.final
+class Spend(_message.Message):
+    """Spend is what a request has cost so far, over all Generates of its id."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CALLS_FIELD_NUMBER: _builtins.int
+    SPENT_USD_FIELD_NUMBER: _builtins.int
+    AT_RISK_USD_FIELD_NUMBER: _builtins.int
+    calls: _builtins.int
+    spent_usd: _builtins.float
+    at_risk_usd: _builtins.float
+    """The most that calls without a known end may have cost. A call in flight counts in GetGeneration only."""
+    def __init__(
+        self,
+        *,
+        calls: _builtins.int = ...,
+        spent_usd: _builtins.float = ...,
+        at_risk_usd: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["at_risk_usd", b"at_risk_usd", "calls", b"calls", "spent_usd", b"spent_usd"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Spend: _TypeAlias = Spend  # noqa: Y015
 
 @_typing.final
 class Usage(_message.Message):
@@ -669,6 +708,13 @@ class Backend(_message.Message):
     PRICED_FIELD_NUMBER: _builtins.int
     MAX_CONCURRENCY_FIELD_NUMBER: _builtins.int
     MAX_REQUEST_COST_USD_FIELD_NUMBER: _builtins.int
+    MEASURED_REQUESTS_FIELD_NUMBER: _builtins.int
+    TYPICAL_REQUEST_COST_USD_FIELD_NUMBER: _builtins.int
+    HIGH_REQUEST_COST_USD_FIELD_NUMBER: _builtins.int
+    TYPICAL_REQUEST_INPUT_TOKENS_FIELD_NUMBER: _builtins.int
+    HIGH_REQUEST_INPUT_TOKENS_FIELD_NUMBER: _builtins.int
+    TYPICAL_REQUEST_OUTPUT_TOKENS_FIELD_NUMBER: _builtins.int
+    HIGH_REQUEST_OUTPUT_TOKENS_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     kind: _builtins.str
     """The plugin: "openai", "anthropic", "openai-compatible", "offline", "replay", "remote"."""
@@ -682,6 +728,18 @@ class Backend(_message.Message):
     max_concurrency: _builtins.int
     max_request_cost_usd: _builtins.float
     """The most that one request with the default allowance may cost; absent if unpriced."""
+    measured_requests: _builtins.int
+    """How many of the latest requests the habits below were measured on; 0: none, and they are absent. A request counts
+    with all its calls, and with what they may have cost.
+    """
+    typical_request_cost_usd: _builtins.float
+    """The median and a high quantile (95 %) of what one request cost."""
+    high_request_cost_usd: _builtins.float
+    typical_request_input_tokens: _builtins.int
+    """The same for tokens; the input includes cached and cache-written tokens."""
+    high_request_input_tokens: _builtins.int
+    typical_request_output_tokens: _builtins.int
+    high_request_output_tokens: _builtins.int
     @_builtins.property
     def operators(self) -> _containers.RepeatedScalarFieldContainer[Global___Operator.ValueType]: ...
     def __init__(
@@ -698,14 +756,30 @@ class Backend(_message.Message):
         priced: _builtins.bool = ...,
         max_concurrency: _builtins.int = ...,
         max_request_cost_usd: _builtins.float | None = ...,
+        measured_requests: _builtins.int = ...,
+        typical_request_cost_usd: _builtins.float | None = ...,
+        high_request_cost_usd: _builtins.float | None = ...,
+        typical_request_input_tokens: _builtins.int = ...,
+        high_request_input_tokens: _builtins.int = ...,
+        typical_request_output_tokens: _builtins.int = ...,
+        high_request_output_tokens: _builtins.int = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_max_request_cost_usd", b"_max_request_cost_usd", "max_request_cost_usd", b"max_request_cost_usd"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_high_request_cost_usd", b"_high_request_cost_usd", "_max_request_cost_usd", b"_max_request_cost_usd", "_typical_request_cost_usd", b"_typical_request_cost_usd", "high_request_cost_usd", b"high_request_cost_usd", "max_request_cost_usd", b"max_request_cost_usd", "typical_request_cost_usd", b"typical_request_cost_usd"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_max_request_cost_usd", b"_max_request_cost_usd", "available", b"available", "deterministic", b"deterministic", "is_default", b"is_default", "kind", b"kind", "max_concurrency", b"max_concurrency", "max_request_cost_usd", b"max_request_cost_usd", "model", b"model", "name", b"name", "operators", b"operators", "priced", b"priced", "unavailable_reason", b"unavailable_reason"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_high_request_cost_usd", b"_high_request_cost_usd", "_max_request_cost_usd", b"_max_request_cost_usd", "_typical_request_cost_usd", b"_typical_request_cost_usd", "available", b"available", "deterministic", b"deterministic", "high_request_cost_usd", b"high_request_cost_usd", "high_request_input_tokens", b"high_request_input_tokens", "high_request_output_tokens", b"high_request_output_tokens", "is_default", b"is_default", "kind", b"kind", "max_concurrency", b"max_concurrency", "max_request_cost_usd", b"max_request_cost_usd", "measured_requests", b"measured_requests", "model", b"model", "name", b"name", "operators", b"operators", "priced", b"priced", "typical_request_cost_usd", b"typical_request_cost_usd", "typical_request_input_tokens", b"typical_request_input_tokens", "typical_request_output_tokens", b"typical_request_output_tokens", "unavailable_reason", b"unavailable_reason"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__high_request_cost_usd: _TypeAlias = _typing.Literal["high_request_cost_usd"]  # noqa: Y015
+    _WhichOneofArgType__high_request_cost_usd: _TypeAlias = _typing.Literal["_high_request_cost_usd", b"_high_request_cost_usd"]  # noqa: Y015
     _WhichOneofReturnType__max_request_cost_usd: _TypeAlias = _typing.Literal["max_request_cost_usd"]  # noqa: Y015
     _WhichOneofArgType__max_request_cost_usd: _TypeAlias = _typing.Literal["_max_request_cost_usd", b"_max_request_cost_usd"]  # noqa: Y015
+    _WhichOneofReturnType__typical_request_cost_usd: _TypeAlias = _typing.Literal["typical_request_cost_usd"]  # noqa: Y015
+    _WhichOneofArgType__typical_request_cost_usd: _TypeAlias = _typing.Literal["_typical_request_cost_usd", b"_typical_request_cost_usd"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__high_request_cost_usd) -> _WhichOneofReturnType__high_request_cost_usd | None: ...
+    @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__max_request_cost_usd) -> _WhichOneofReturnType__max_request_cost_usd | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__typical_request_cost_usd) -> _WhichOneofReturnType__typical_request_cost_usd | None: ...
 
 Global___Backend: _TypeAlias = Backend  # noqa: Y015
 

@@ -70,6 +70,11 @@ class GeneratorServicer(object):
         PROMPT_TOO_LARGE (final until a person acts),
         UNAVAILABLE with reason BACKEND_DOWN and RetryInfo (circuit open), RESOURCE_EXHAUSTED with RetryInfo (rate limit
         beyond the deadline), DEADLINE_EXCEEDED. ErrorInfo.metadata has provider_request_id where there is one.
+
+        Calls that broke off and may have been charged are bounded for a request, however often it is asked for: when the
+        bound is reached it ends with OUTCOME_UNKNOWN and what they may have cost in Cost.at_risk_usd. While a request has
+        made calls and has no result, ErrorInfo.metadata of every error of Generate and GetGeneration has `calls`,
+        `spent_usd` and `at_risk_usd` (decimal text), the fields of Spend.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -77,7 +82,7 @@ class GeneratorServicer(object):
 
     def GetGeneration(self, request, context):
         """GetGeneration returns a recorded result and calls nobody. NOT_FOUND: the id was never seen. FAILED_PRECONDITION with
-        reason NO_RESULT_YET: it was, and its call is not over.
+        reason NO_RESULT_YET: it was, and its call is not over; the metadata says what it has cost so far.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

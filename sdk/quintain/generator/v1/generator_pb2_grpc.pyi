@@ -47,10 +47,15 @@ class GeneratorStub:
     PROMPT_TOO_LARGE (final until a person acts),
     UNAVAILABLE with reason BACKEND_DOWN and RetryInfo (circuit open), RESOURCE_EXHAUSTED with RetryInfo (rate limit
     beyond the deadline), DEADLINE_EXCEEDED. ErrorInfo.metadata has provider_request_id where there is one.
+
+    Calls that broke off and may have been charged are bounded for a request, however often it is asked for: when the
+    bound is reached it ends with OUTCOME_UNKNOWN and what they may have cost in Cost.at_risk_usd. While a request has
+    made calls and has no result, ErrorInfo.metadata of every error of Generate and GetGeneration has `calls`,
+    `spent_usd` and `at_risk_usd` (decimal text), the fields of Spend.
     """
     GetGeneration: _grpc.UnaryUnaryMultiCallable[_generator_pb2.GetGenerationRequest, _generator_pb2.GetGenerationResponse]
     """GetGeneration returns a recorded result and calls nobody. NOT_FOUND: the id was never seen. FAILED_PRECONDITION with
-    reason NO_RESULT_YET: it was, and its call is not over.
+    reason NO_RESULT_YET: it was, and its call is not over; the metadata says what it has cost so far.
     """
     ListBackends: _grpc.UnaryUnaryMultiCallable[_generator_pb2.ListBackendsRequest, _generator_pb2.ListBackendsResponse]
     """ListBackends lists the configured backends and whether they can be used now."""
@@ -74,10 +79,15 @@ class GeneratorAsyncStub(GeneratorStub):
     PROMPT_TOO_LARGE (final until a person acts),
     UNAVAILABLE with reason BACKEND_DOWN and RetryInfo (circuit open), RESOURCE_EXHAUSTED with RetryInfo (rate limit
     beyond the deadline), DEADLINE_EXCEEDED. ErrorInfo.metadata has provider_request_id where there is one.
+
+    Calls that broke off and may have been charged are bounded for a request, however often it is asked for: when the
+    bound is reached it ends with OUTCOME_UNKNOWN and what they may have cost in Cost.at_risk_usd. While a request has
+    made calls and has no result, ErrorInfo.metadata of every error of Generate and GetGeneration has `calls`,
+    `spent_usd` and `at_risk_usd` (decimal text), the fields of Spend.
     """
     GetGeneration: _aio.UnaryUnaryMultiCallable[_generator_pb2.GetGenerationRequest, _generator_pb2.GetGenerationResponse]  # type: ignore[assignment]
     """GetGeneration returns a recorded result and calls nobody. NOT_FOUND: the id was never seen. FAILED_PRECONDITION with
-    reason NO_RESULT_YET: it was, and its call is not over.
+    reason NO_RESULT_YET: it was, and its call is not over; the metadata says what it has cost so far.
     """
     ListBackends: _aio.UnaryUnaryMultiCallable[_generator_pb2.ListBackendsRequest, _generator_pb2.ListBackendsResponse]  # type: ignore[assignment]
     """ListBackends lists the configured backends and whether they can be used now."""
@@ -104,6 +114,11 @@ class GeneratorServicer(metaclass=_abc_1.ABCMeta):
         PROMPT_TOO_LARGE (final until a person acts),
         UNAVAILABLE with reason BACKEND_DOWN and RetryInfo (circuit open), RESOURCE_EXHAUSTED with RetryInfo (rate limit
         beyond the deadline), DEADLINE_EXCEEDED. ErrorInfo.metadata has provider_request_id where there is one.
+
+        Calls that broke off and may have been charged are bounded for a request, however often it is asked for: when the
+        bound is reached it ends with OUTCOME_UNKNOWN and what they may have cost in Cost.at_risk_usd. While a request has
+        made calls and has no result, ErrorInfo.metadata of every error of Generate and GetGeneration has `calls`,
+        `spent_usd` and `at_risk_usd` (decimal text), the fields of Spend.
         """
 
     @_abc_1.abstractmethod
@@ -113,7 +128,7 @@ class GeneratorServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_generator_pb2.GetGenerationResponse, _abc.Awaitable[_generator_pb2.GetGenerationResponse]]:
         """GetGeneration returns a recorded result and calls nobody. NOT_FOUND: the id was never seen. FAILED_PRECONDITION with
-        reason NO_RESULT_YET: it was, and its call is not over.
+        reason NO_RESULT_YET: it was, and its call is not over; the metadata says what it has cost so far.
         """
 
     @_abc_1.abstractmethod

@@ -15,6 +15,7 @@ import pytest
 from tests.support.processes import until
 
 LOAD_BALANCER = Path(__file__).parents[2] / "examples" / "simulators" / "load_balancer_ts"
+PROTO = LOAD_BALANCER.parents[2] / "proto"
 NODE_MAJOR = 20
 INSTALL_SECONDS = 170
 
@@ -32,16 +33,12 @@ def built_load_balancer() -> Path:
         if not installed.exists() or installed.stat().st_mtime < packages.stat().st_mtime:
             _install(installed)
         server = LOAD_BALANCER / "dist/src/server.js"
-        sources = [*LOAD_BALANCER.glob("src/*.ts"), *LOAD_BALANCER.glob("*.json"), *_protos()]
+        sources = [*LOAD_BALANCER.glob("src/*.ts"), *LOAD_BALANCER.glob("*.json"), *PROTO.rglob("*.proto")]
         if not server.exists() or server.stat().st_mtime < max(s.stat().st_mtime for s in sources):
             build = subprocess.run(["npm", "run", "build"], cwd=LOAD_BALANCER, capture_output=True, text=True)
             assert build.returncode == 0, build.stdout + build.stderr
             server.touch()
     return LOAD_BALANCER
-
-
-def _protos() -> list[Path]:
-    return list((LOAD_BALANCER.parents[2] / "proto").rglob("*.proto"))
 
 
 def _install(installed: Path) -> None:
@@ -56,13 +53,15 @@ def _install(installed: Path) -> None:
 
 
 @contextmanager
-def load_balancer(folder: Path, listen: str = "127.0.0.1:0") -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
-    """The address of a server of one's own, and its process."""
+def load_balancer(
+    folder: Path, listen: str = "127.0.0.1:0", built: Path | None = None
+) -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
+    """The address of a server of one's own, and its process. `built`: its folder, by default the example's."""
     file = folder / "load_balancer.json"
     file.unlink(missing_ok=True)
-    command = ["node", "dist/src/server.js", "--listen", listen, "--address-file", str(file)]
+    command = ["node", "dist/src/server.js", "--listen", listen, "--address-file", str(file), "--proto", str(PROTO)]
     with (folder / "load_balancer.log").open("ab") as log:
-        process = subprocess.Popen(command, cwd=built_load_balancer(), stderr=log)
+        process = subprocess.Popen(command, cwd=built or built_load_balancer(), stderr=log)
     try:
         until(lambda: file.exists() or process.poll() is not None)
         assert process.poll() is None, (folder / "load_balancer.log").read_text()

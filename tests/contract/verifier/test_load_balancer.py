@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import itertools
+import queue
+import shutil
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import grpc
 import pytest
-from tests.support.node import load_balancer
+from tests.support.node import built_load_balancer, load_balancer
+from tests.support.processes import until
 from tests.support.verifier import running_verifier, verify
 
 from quintain.clients.simulator import RemoteSimulator
@@ -31,6 +36,7 @@ queue = 1
 warm_up_seconds = 2.0
 """
 TRACE = "arrival_seconds,kind,work_seconds\n"
+MAX_RUNS = 64
 FIRST = "def choose(balancer, request):\n    return 0\n"
 
 
@@ -122,6 +128,24 @@ def test_runs_do_not_hang_on_the_machine(remote: RemoteSimulator) -> None:
     assert scenario.digest == "8bc0349445652c3cfae04fade0414cd8b96dab1b50eb399eeecca8b02ac4cfa3"
     outcome = remote.run(scenario, in_process(remote, remote.describe().baselines[0].source), RunOptions())
     assert outcome.decisions_digest == "6608ef8c28846d9d5a46ccc79cc84c7c66c6a91a02e486944ae27ecd674a484b"
+
+
+def test_the_build_is_of_the_code_that_runs_not_of_the_files_as_they_are_now(tmp_path: Path) -> None:
+    built = built_load_balancer()
+    for part in ("dist", "python"):
+        shutil.copytree(built / part, tmp_path / part)
+    shutil.copy(built / "package.json", tmp_path)
+    (tmp_path / "node_modules").symlink_to(built / "node_modules")
+    builds = []
+    for _ in range(2):
+        with load_balancer(tmp_path, built=tmp_path) as (address, _process):
+            simulator = RemoteSimulator(address)
+            builds.append(simulator.describe().build)
+            with (tmp_path / "python" / "guest.py").open("a") as guest:
+                guest.write("# another build\n")
+            assert simulator.describe().build == builds[-1]
+            simulator.close()
+    assert builds[0] != builds[1]
 
 
 def test_many_runs_at_once_do_not_mix(remote: RemoteSimulator) -> None:
@@ -221,6 +245,38 @@ def test_what_breaks_the_protocol_is_refused(address: str) -> None:
         ):
             with pytest.raises(grpc.RpcError, match=words):
                 list(stub.Simulate(iter(requests), timeout=30))
+
+
+def test_runs_at_a_time_are_bounded_and_one_whose_caller_is_gone_counts_no_more(tmp_path: Path) -> None:
+    start = simulator_pb2.SimulateRequest(start=simulator_pb2.Start(scenario="smoke_steady"))
+
+    def begun(stub: simulator_pb2_grpc.SimulatorStub) -> Any:
+        """A run that waits for its policy."""
+        hold: queue.SimpleQueue[None] = queue.SimpleQueue()
+        call = stub.Simulate(itertools.chain([start], iter(hold.get, None)))
+        next(call)
+        return call
+
+    with load_balancer(tmp_path) as (address, process), grpc.insecure_channel(address) as channel:
+        stub = simulator_pb2_grpc.SimulatorStub(channel)
+        calls = [begun(stub) for _ in range(MAX_RUNS)]
+        with pytest.raises(grpc.RpcError, match=f"{MAX_RUNS} runs are simulated already") as error:
+            begun(stub)
+        assert error.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+        calls.pop().cancel()
+        until(lambda: _begins(lambda: calls.append(begun(stub))))
+        for call in calls:
+            call.cancel()
+        process.terminate()
+        assert process.wait(30) == 0
+
+
+def _begins(begin: Callable[[], None]) -> bool:
+    try:
+        begin()
+    except grpc.RpcError:
+        return False
+    return True
 
 
 def test_the_verifier_runs_its_policies_in_the_jail(address: str, tmp_path: Path) -> None:

@@ -63,7 +63,10 @@ function entry(name: string, part: "PART_TRAIN" | "PART_HELD_OUT") {
 function build(): string {
   const sha = createHash("sha256");
   const files = [
-    ...readdirSync(CODE).filter((name) => name.endsWith(".js")).sort().map((name) => new URL(name, CODE)),
+    ...readdirSync(CODE)
+      .filter((name) => name.endsWith(".js"))
+      .sort()
+      .map((name) => new URL(name, CODE)),
     new URL("guest.py", PYTHON),
     new URL(`baselines/${BASELINES[0]!.name}.py`, PYTHON),
   ];

@@ -1,5 +1,5 @@
-// One run: asks the policy, believes nothing that it says, measures. A generator without I/O: it yields what the policy is
-// to be told and is resumed with the policy's reply, so that the server is a thin shell around it.
+// One run: asks the policy, believes nothing that it says, measures. A generator without I/O: it yields what the
+// policy is to be told and is resumed with the policy's reply, so that the server is a thin shell around it.
 
 import { createHash } from "node:crypto";
 import type { Failure } from "../generated/quintain/verifier/v1/Failure";
@@ -97,7 +97,7 @@ function checked(answer: unknown, requests: number, servers: number): number[] {
   return answer as number[];
 }
 
-// ------------------------------------------------------------------------------------------------------ what is measured
+// ---------------------------------------------------------------------------------------------------- what is measured
 
 function measured(scenario: Scenario, servers: Servers, decided: number) {
   const { arrivals, servers: specs } = scenario.workload;
@@ -105,7 +105,10 @@ function measured(scenario: Scenario, servers: Servers, decided: number) {
   const end = Math.max(1, servers.lastResponse);
   const groups = KINDS.map((name, kind) => ({
     name,
-    metrics: times(servers, all.filter((request) => arrivals[request]!.kind === kind)),
+    metrics: times(
+      servers,
+      all.filter((request) => arrivals[request]!.kind === kind),
+    ),
   }));
   const byServer = specs.map(({ name, slots }, server) => ({
     name,
@@ -116,10 +119,7 @@ function measured(scenario: Scenario, servers: Servers, decided: number) {
   }));
   const favourite = decided ? Math.max(...servers.sent) / decided : 0;
   return {
-    metrics: [
-      ...times(servers, all),
-      ...metrics({ requests_decided: decided, largest_share: favourite }),
-    ],
+    metrics: [...times(servers, all), ...metrics({ requests_decided: decided, largest_share: favourite })],
     groups: [...groups.filter(({ metrics }) => metrics.length), ...byServer],
     timeline: worstSeconds(scenario, servers, all),
   };

@@ -1,6 +1,6 @@
-// What a caller can do wrong. `server.ts` makes gRPC statuses of these; whatever else is thrown is this simulator's bug.
+// What a caller can do wrong. `status.ts` makes gRPC statuses of these; whatever else is thrown is a bug of ours.
 
-/** The input is wrong. `field` is the place (`trace.csv:12:kind`), the message what was found and what would be right. */
+/** The input is wrong. `field` is the place (`trace.csv:12:kind`), `reason` what was found and what would be right. */
 export class InvalidInput extends Error {
   constructor(
     readonly field: string,

@@ -8,7 +8,15 @@ function choice(name: string, component: string, options: Record<string, string>
   return { name, component, kind: "choice", default: choices[0]!, choices, says: options, when };
 }
 
-function float(name: string, component: string, [low, high]: [number, number], start: number, says: string, when: Record<string, Value[]>, log = false) {
+function float(
+  name: string,
+  component: string,
+  [low, high]: [number, number],
+  start: number,
+  says: string,
+  when: Record<string, Value[]>,
+  log = false,
+) {
   return { name, component, kind: "float", default: start, low, high, log, digits: 2, says, when };
 }
 

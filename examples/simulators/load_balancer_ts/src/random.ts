@@ -1,4 +1,4 @@
-// The only source of chance: seeded, with integer arithmetic and comparisons only, so that every machine draws the same.
+// The only source of chance: seeded; integer arithmetic and comparisons only, so that every machine draws the same.
 
 /** xoshiro128**, by Blackman and Vigna, seeded by splitmix32. */
 export class Random {
@@ -41,8 +41,10 @@ export class Random {
     return low + (high - low) * this.uniform();
   }
 
-  /** From the exponential distribution with mean 1, by von Neumann's comparisons: no logarithm, which may differ between
-   * machines in its last bit. */
+  /**
+   * From the exponential distribution with mean 1, by von Neumann's comparisons: no logarithm, which may differ
+   * between machines in its last bit.
+   */
   exponential(): number {
     for (let whole = 0; ; whole++) {
       const first = this.uniform();

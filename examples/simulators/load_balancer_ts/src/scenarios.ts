@@ -4,7 +4,16 @@ import { createHash } from "node:crypto";
 import { parse, TomlError } from "smol-toml";
 import { InvalidInput, UnknownName } from "./errors.js";
 import { Random } from "./random.js";
-import { type Arrival, type Disturbance, KINDS, leastTotal, MICROS, type ServerSpec, TIMEOUT, type Workload } from "./workload.js";
+import {
+  type Arrival,
+  type Disturbance,
+  KINDS,
+  leastTotal,
+  MICROS,
+  type ServerSpec,
+  TIMEOUT,
+  type Workload,
+} from "./workload.js";
 
 export interface Scenario {
   name: string;
@@ -69,7 +78,10 @@ const SECONDS = 30;
 const BUILT_IN = new Map<string, [recipe: string, seed: number, seconds: number]>([
   ...[...TRAIN, ...HELD_OUT].flatMap((recipe) => [1, 2].map((seed) => built(recipe, seed))),
   ...TRAIN.map((recipe) => built(recipe, 3)),
-  ...["steady", "deaths", "noisy", "rollout"].map((recipe): [string, [string, number, number]] => [`smoke_${recipe}`, [recipe, 11, 5]]),
+  ...["steady", "deaths", "noisy", "rollout"].map((recipe): [string, [string, number, number]] => [
+    `smoke_${recipe}`,
+    [recipe, 11, 5],
+  ]),
 ]);
 
 function built(recipe: string, seed: number): [string, [string, number, number]] {
@@ -110,7 +122,7 @@ function made(name: string, description: string, workload: Workload): Scenario {
   return { name, digest, description, workload, least: leastTotal(workload) };
 }
 
-// ---------------------------------------------------------------------------------------------------------- made by seed
+// -------------------------------------------------------------------------------------------------------- made by seed
 
 function generate(recipe: Recipe, seed: number, seconds: number): Workload {
   const random = new Random(seed);
@@ -125,7 +137,7 @@ function generate(recipe: Recipe, seed: number, seconds: number): Workload {
   const most = Math.max(...Array.from({ length: 101 }, (_, i) => recipe.shape?.(i / 100) ?? 1));
   const rate = (capacity * recipe.load * most) / MEAN_WORK_SECONDS;
   const arrivals: Arrival[] = [];
-  for (let time = 0; ; ) {
+  for (let time = 0; ;) {
     time += (random.exponential() / rate) * MICROS;
     if (time >= seconds * MICROS) break;
     const kept = random.uniform() * most < (recipe.shape?.(time / (seconds * MICROS)) ?? 1); // thinning
@@ -178,7 +190,7 @@ function rollout(random: Random, servers: number, seconds: number): Disturbance[
   });
 }
 
-// ------------------------------------------------------------------------------------------------------ a caller's files
+// ---------------------------------------------------------------------------------------------------- a caller's files
 
 const MAX_SERVERS = 256;
 const MAX_ARRIVALS = 200_000;
@@ -186,14 +198,17 @@ const MAX_SECONDS = 3600;
 const MAX_DISTURBANCES = 1000;
 const MAX_SLOTS = 1000;
 
-/** `scenario.toml` with tables `[[servers]]` and `[[disturbances]]`, and the trace that it names, with a row a request. */
+/**
+ * `scenario.toml` with tables `[[servers]]` and `[[disturbances]]`, and the trace that it names, with a row a
+ * request.
+ */
 export function fromFiles(name: string, files: Map<string, Uint8Array>): Scenario {
   const table = toml(text("scenario.toml", files));
   onlyKeys("scenario.toml", table, ["description", "trace", "seed", "servers", "disturbances"]);
   const servers = list("scenario.toml:servers", table.servers, MAX_SERVERS).map(serverFrom);
   if (!servers.length) throw new InvalidInput("scenario.toml:servers", "is empty; at least one server is needed");
-  const disturbances = list("scenario.toml:disturbances", table.disturbances ?? [], MAX_DISTURBANCES).map((entry, index) =>
-    disturbanceFrom(entry, index, servers),
+  const disturbances = list("scenario.toml:disturbances", table.disturbances ?? [], MAX_DISTURBANCES).map(
+    (entry, index) => disturbanceFrom(entry, index, servers),
   );
   const seed = number("scenario.toml:seed", table.seed ?? 0, 0, 2 ** 32 - 1, true);
   const trace = String(table.trace ?? "trace.csv");
@@ -297,7 +312,8 @@ function toml(source: string): Record<string, unknown> {
 }
 
 function record(where: string, value: unknown): Record<string, unknown> {
-  if (typeof value !== "object" || value === null || Array.isArray(value)) throw new InvalidInput(where, "must be a table");
+  if (typeof value !== "object" || value === null || Array.isArray(value))
+    throw new InvalidInput(where, "must be a table");
   return value as Record<string, unknown>;
 }
 
@@ -316,7 +332,10 @@ function number(where: string, value: unknown, low: number, high: number, whole 
   const fits = typeof value === "number" && value >= low && value <= high && (!whole || Number.isInteger(value));
   if (!fits) {
     const found = typeof value === "bigint" ? `${value}` : (JSON.stringify(value) ?? "nothing");
-    throw new InvalidInput(where, `found ${found}; must be a ${whole ? "whole number" : "number"} from ${low} to ${high}`);
+    throw new InvalidInput(
+      where,
+      `found ${found}; must be a ${whole ? "whole number" : "number"} from ${low} to ${high}`,
+    );
   }
   return value;
 }

@@ -12,8 +12,9 @@ export const OBJECTIVE = {
   unit: "s",
   direction: "DIRECTION_MINIMIZE" as const,
   description:
-    "Mean time from a request's arrival to its answer; one that fails or takes longer than 5 s counts 5 s. The bound: " +
-    "every request is served by the fastest server at the end of its window, without queueing. Normalized: bound / value.",
+    "Mean time from a request's arrival to its answer; one that fails or takes longer than 5 s counts 5 s. " +
+    "The bound: every request is served by the fastest server at the end of its window, without queueing. " +
+    "Normalized: bound / value.",
 };
 
 /** `normalized` is bound / value: 1 at the bound, half for twice its time, 0 for a run that failed. */

@@ -18,13 +18,15 @@ import { score } from "./score.js";
 import { Busy, statusOf } from "./status.js";
 
 const MAX_RUNS = 64; // at a time; each holds its scenario's state
+const DRAIN_MILLISECONDS = 20_000;
 const MAX_MESSAGE_BYTES = 32 * 1024 * 1024; // as the verifier's
 const SERVICE = "quintain.simulator.v1.Simulator";
 
+const described = description(); // of the code that runs, whatever becomes of its files
 let runs = 0;
 
 const handlers: SimulatorHandlers = {
-  Describe: unary(() => description()),
+  Describe: unary(() => described),
 
   GetScenario: unary(({ name, files }) => {
     const { digest, description, workload } = scenarioOf(name, files);
@@ -127,7 +129,10 @@ function main(): void {
     "grpc.max_receive_message_length": MAX_MESSAGE_BYTES,
     "grpc.max_send_message_length": MAX_MESSAGE_BYTES,
   });
-  server.addService(definition[SERVICE] as grpc.ServiceDefinition, handlers as unknown as grpc.UntypedServiceImplementation);
+  server.addService(
+    definition[SERVICE] as grpc.ServiceDefinition,
+    handlers as unknown as grpc.UntypedServiceImplementation,
+  );
   const health = new HealthImplementation({ "": "SERVING", [SERVICE]: "SERVING" });
   health.addToServer(server);
   server.bindAsync(values.listen, grpc.ServerCredentials.createInsecure(), (error, port) => {
@@ -144,8 +149,9 @@ function main(): void {
     console.error(`serving at ${address}`);
   });
   const drain = () => {
-    health.setStatus("", "NOT_SERVING");
-    server.tryShutdown(() => process.exit(0)); // runs that are going on end first
+    for (const name of ["", SERVICE]) health.setStatus(name, "NOT_SERVING");
+    server.tryShutdown(() => process.exit(0)); // runs that are going on end first, but not for ever
+    setTimeout(() => process.exit(0), DRAIN_MILLISECONDS);
   };
   process.once("SIGTERM", drain);
   process.once("SIGINT", drain);

@@ -2,7 +2,7 @@
 
 import { COLD_SHARE, type Disturbance, HEALTH_CHECK_PERIOD, TIMEOUT, type Workload, windowEnd } from "./workload.js";
 
-/** One answer, as the balancer sees it: server, kind, microseconds since it was sent, and 1 if it is a good one, else 0. */
+/** One answer, as the balancer sees it: server, kind, microseconds since it was sent, 1 for a good one, else 0. */
 export type Response = [server: number, kind: number, micros: number, good: number];
 
 interface Event {
@@ -26,7 +26,7 @@ interface ServerState {
 }
 
 export class Servers {
-  /** By request: microseconds from arrival to the answer; TIMEOUT for those that failed or took longer. -1: none yet. */
+  /** By request: microseconds from arrival to the answer, TIMEOUT if it failed or took longer; -1: none yet. */
   readonly responseTimes: Float64Array;
   readonly failed: Uint8Array;
   readonly busyMicros: number[];
@@ -178,7 +178,11 @@ export class Servers {
 }
 
 function before(a: Event, b: Event): boolean {
-  return a.time !== b.time ? a.time < b.time : a.priority !== b.priority ? a.priority < b.priority : a.sequence < b.sequence;
+  return a.time !== b.time
+    ? a.time < b.time
+    : a.priority !== b.priority
+      ? a.priority < b.priority
+      : a.sequence < b.sequence;
 }
 
 function push(heap: Event[], event: Event): void {

@@ -48,8 +48,10 @@ export interface Workload {
   seed: number;
 }
 
-/** Microseconds of all response times together that no policy can go below: each request waits for the end of its window
- * and is then served at once by the fastest server, warm and undisturbed. */
+/**
+ * Microseconds of all response times together that no policy can go below: each request waits for the end of its
+ * window and is then served at once by the fastest server, warm and undisturbed.
+ */
 export function leastTotal(workload: Workload): number {
   const fastest = Math.max(...workload.servers.map((server) => server.speed));
   return workload.arrivals.reduce(

@@ -69,6 +69,9 @@ COMMANDS = {
     "check-strategy": Entry(
         "check", INSTALLED, "Check that a strategy keeps its contract.", "quintain check-strategy evolve"
     ),
+    "trace": Entry(
+        "trace", POLICIES, "Make a trace from a recorded log.", "quintain trace import log.csv --map map.toml"
+    ),
     "up": Entry("local", MACHINE, "Start the local stack.", "quintain up --base-port 7070"),
     "down": Entry("local", MACHINE, "Stop the local stack.", "quintain down"),
 }

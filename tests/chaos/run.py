@@ -99,6 +99,7 @@ async def _disturb(stage: Stage, chance: random.Random, report: Report, search_i
 async def _ended(stack: ChaosStack, search_id: str) -> str:
     """Wait until the search has ended; what is wrong if it does not."""
     deadline = time.monotonic() + QUIET_SECONDS
+    await asyncio.to_thread(stack.calm_provider)
     found = None
     while time.monotonic() < deadline:
         found = await _look(stack, search_id) or found

@@ -61,9 +61,14 @@ class ChaosStack(CrashStack):
 
     def post_faults(self, names: list[str]) -> None:
         """The provider's next calls end in these ways."""
-        request = urllib.request.Request(
-            f"{self._fault_url}/control/faults", data=json.dumps(names).encode(), method="POST"
-        )
+        self._control("faults", json.dumps(names).encode())
+
+    def calm_provider(self) -> None:
+        """No further call of the provider fails."""
+        self._control("calm", b"")
+
+    def _control(self, what: str, body: bytes) -> None:
+        request = urllib.request.Request(f"{self._fault_url}/control/{what}", data=body, method="POST")
         with urllib.request.urlopen(request, timeout=10):
             pass
 

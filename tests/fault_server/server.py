@@ -1,7 +1,8 @@
 """The fault server itself: HTTP/1.1 over asyncio, no framework, so that it can break the protocol where it likes.
 
 Each request takes the next fault of the script, or the fault named by the model (``fault-<name>``), or the default.
-Control, for a server in another process: ``GET /control/stats``, ``POST /control/faults`` with a JSON list of names.
+Control, for a server in another process: ``GET /control/stats``; ``POST /control/faults`` with a JSON list of names;
+``POST /control/calm`` to forget those that have not happened yet.
 """
 
 from __future__ import annotations
@@ -198,6 +199,8 @@ class FaultServer:
     async def _control(self, writer: asyncio.StreamWriter, method: str, path: str, raw: bytes) -> bool:
         if method == "POST" and path == "/control/faults":
             self.script.extend(json.loads(raw))
+        elif method == "POST" and path == "/control/calm":
+            self.script.clear()
         seen = [{k: v for k, v in asdict(s).items() if k != "body"} for s in self.seen]
         stats = {"received": len(self.seen), "completed": self.completed, "calls": seen}
         await _send(writer, 200, {"content-type": "application/json"}, json.dumps(stats).encode())

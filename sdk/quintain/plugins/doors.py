@@ -12,6 +12,7 @@ from quintain.plugins.simulator import ENTRY_POINT_GROUP as SIMULATOR_GROUP
 from quintain.plugins.simulator import Simulator
 from quintain.plugins.strategy import ENTRY_POINT_GROUP as STRATEGY_GROUP
 from quintain.plugins.strategy import StrategyPlugin
+from quintain.plugins.trace import TraceFormat
 
 
 def _simulator_problem(loaded: object) -> str:
@@ -48,6 +49,12 @@ def _strategy_problem(loaded: object) -> str:
     return f"lacks {', '.join(lacking)}" if lacking else ""
 
 
+def _trace_problem(loaded: object) -> str:
+    if isinstance(loaded, type):
+        return "is a class; the entry point must name an instance"
+    return "" if isinstance(loaded, TraceFormat) else "is no quintain.plugins.trace.TraceFormat"
+
+
 SIMULATORS: Door[Simulator] = Door(SIMULATOR_GROUP, "simulator", _simulator_problem)
 """Instances: a simulator of a system."""
 
@@ -62,3 +69,6 @@ PICTURES: Door[Callable[[str, str], Any]] = Door("quintain.pictures", "picture",
 
 EXPORTS: Door[Callable[[str, list[str]], str]] = Door("quintain.exports", "export", _function_problem)
 """Functions (policy source, lines of provenance) -> text, under a format's name: a policy for another system."""
+
+TRACES: Door[TraceFormat] = Door("quintain.traces", "trace format", _trace_problem)
+"""Instances, under a simulator's name: how a recorded log becomes a trace of that simulator."""

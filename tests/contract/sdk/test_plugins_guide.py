@@ -3,6 +3,7 @@ the built-in ones."""
 
 from __future__ import annotations
 
+import io
 import re
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ import pytest
 from quintain.conformance.strategy import check_strategy
 from quintain.plugins import doors
 from quintain.plugins.loading import Door
+from quintain.plugins.trace import Row, TraceFormat
 
 GUIDE = (Path(__file__).parents[3] / "docs/plugins.md").read_text()
 
@@ -39,6 +41,15 @@ def test_the_picture_draws_what_the_simulator_gave() -> None:
 def test_the_export_keeps_the_provenance() -> None:
     text = example("An export of a policy")["to_upstream"]("from quintain_mine import x\n", ["search s1"])
     assert text == "# search s1\nfrom upstream import x\n"
+
+
+def test_the_trace_format_writes_rows_in_order_and_says_what_is_left_out() -> None:
+    scope = example("A trace format")
+    assert isinstance(scope["trace_format"], TraceFormat)
+    out = io.BytesIO()
+    rows = [Row(f"log:{n}", {"arrival_seconds": t, "duration_seconds": 1.0}) for n, t in ((1, 2.0), (2, 0.5))]
+    assert "2 requests" in scope["trace_format"].write(rows, out)[0]
+    assert out.getvalue() == b"0.5,1.0\n2.0,1.0\n"
 
 
 @pytest.mark.parametrize("door", [v for v in vars(doors).values() if isinstance(v, Door)], ids=lambda d: d.noun)

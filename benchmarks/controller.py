@@ -37,19 +37,20 @@ from quintain_controller.adapters.verifier import decode_verification
 from quintain_controller.config import RunnerSettings
 from quintain_controller.domain.model import (
     Aggregation,
-    BackendFacts,
+    BackendProfile,
     Budget,
     Direction,
     Generation,
-    Order,
+    GenerationRequest,
     SearchContext,
     SearchSpec,
     Verification,
 )
-from quintain_controller.usecases.access import Access, Notifier
+from quintain_controller.usecases.async_store import AsyncStore
+from quintain_controller.usecases.dependencies import Dependencies
 from quintain_controller.usecases.manage import Manager
+from quintain_controller.usecases.notifier import Notifier
 from quintain_controller.usecases.runner import Runner
-from quintain_controller.usecases.surroundings import Surroundings
 
 SCENARIOS = tuple(f"scenario-{index}" for index in range(12))
 PADDING = "# a line of a policy of ordinary size\n" * 100  # about 4 kB
@@ -61,10 +62,10 @@ GUIDE = "A sentence of the guide to the policy interface. " * 300  # about 15 kB
 class InstantGenerator:
     """Moves a number in the parent's source a little."""
 
-    async def backends(self, names: Sequence[str]) -> tuple[BackendFacts, ...]:
-        return (BackendFacts("instant", ("full", "diff", "crossover", "repair"), True, 0),)
+    async def backends(self, names: Sequence[str]) -> tuple[BackendProfile, ...]:
+        return (BackendProfile("instant", ("full", "diff", "crossover", "repair"), True, 0),)
 
-    def encode(self, context: SearchContext, order: Order) -> bytes:
+    def encode(self, context: SearchContext, order: GenerationRequest) -> bytes:
         return encode_request(context, order)
 
     async def generate(self, request: bytes) -> Generation:
@@ -86,7 +87,7 @@ class TrivialVerifier:
     """The score is the number itself."""
 
     async def context(
-        self, simulator: str, suite: str, objective: str, backends: tuple[BackendFacts, ...]
+        self, simulator: str, suite: str, objective: str, backends: tuple[BackendProfile, ...]
     ) -> tuple[str, SearchContext]:
         return "o", SearchContext(
             simulator=type_pb2.SimulatorDescription(name=simulator, policy_guide=GUIDE).SerializeToString(),
@@ -141,21 +142,22 @@ def number(source: str) -> float:
 
 
 async def search(candidates: int, strategy: str, url: str) -> None:
-    access, notifier, settings = Access(SqlStore(url)), Notifier(), RunnerSettings()
+    store, notifier, settings = AsyncStore(SqlStore(url)), Notifier(), RunnerSettings()
     generator, verifier = InstantGenerator(), TrivialVerifier()
-    around = Surroundings(access, generator, verifier, notifier, settings, asyncio.Semaphore(16), asyncio.Semaphore(16))
-    runner = Runner(around, "benchmark")
+    dependencies = Dependencies(
+        store, generator, verifier, notifier, settings, asyncio.Semaphore(16), asyncio.Semaphore(16)
+    )
+    runner = Runner(dependencies, "benchmark")
     runner.start()
-    manager = Manager(access, generator, verifier, runner.heard)
+    manager = Manager(store, generator, verifier, runner.heard)
     record = await manager.create("benchmark", "digest", spec(candidates, strategy))
     changed = notifier.subscribe(record.search_id)
     while not record.state.ended:
         await notifier.wait(record.search_id, changed, 1.0)
-        if (await access(access.store.search, record.search_id)).spend.candidates >= candidates:
-            record = await access(access.store.search, record.search_id)
+        if (await store(store.blocking.search, record.search_id)).spend.candidates >= candidates:
+            record = await store(store.blocking.search, record.search_id)
     await runner.close()
-    access.close()
-    access.store.close()
+    store.close()
 
 
 def spec(candidates: int, strategy: str) -> SearchSpec:

@@ -99,7 +99,7 @@ def planner(simulator: Simulator, judge: Judge, strategy: str, seed: int, evalua
     description = simulator.describe()
     objective = next(o for o in description.objectives if o.name == judge.suite.objective)
     maximize = objective.direction is Direction.MAXIMIZE
-    backend = model.BackendFacts("offline", tuple(operator.value for operator in Operator), True, 0)
+    backend = model.BackendProfile("offline", tuple(operator.value for operator in Operator), True, 0)
     context = model.SearchContext(
         simulator=b"",
         objective=b"",

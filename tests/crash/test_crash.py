@@ -19,6 +19,7 @@ from quintain.generator.v1 import generator_pb2
 from quintain_controller.adapters.generator import encode_request
 from quintain_controller.adapters.store.sql import SqlStore
 from quintain_controller.adapters.verifier import GrpcVerifier
+from quintain_controller.usecases.async_store import AsyncStore
 from quintain_controller.usecases.replay import replay
 
 CANDIDATES = int(os.environ.get("QUINTAIN_CRASH_CANDIDATES", "12"))
@@ -32,7 +33,10 @@ def essence(summary: pb.CandidateSummary) -> tuple[Any, ...]:
 
 async def replays_bit_for_bit(stack: CrashStack, search: pb.Search) -> None:
     address = next(service.address for service in stack.services if service.config.stem == "verifier")
-    store, verifier = SqlStore(stack.store_url), GrpcVerifier(ClientSettings(address=address), 60.0, retries=True)
+    store, verifier = (
+        AsyncStore(SqlStore(stack.store_url)),
+        GrpcVerifier(ClientSettings(address=address), 60.0, retries=True),
+    )
     try:
         report = await replay(search.search_id, store, verifier, encode_request)
     finally:

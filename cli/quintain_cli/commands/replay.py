@@ -72,9 +72,10 @@ async def _replay(connection: Connection, search_id: str, url: str, parallel: in
     from quintain_controller.adapters.generator import encode_request
     from quintain_controller.adapters.store.sql import SqlStore
     from quintain_controller.adapters.verifier import GrpcVerifier
+    from quintain_controller.usecases.async_store import AsyncStore
     from quintain_controller.usecases.replay import replay as run_again
 
-    store = SqlStore(url)
+    store = AsyncStore(SqlStore(url))
     verifier = GrpcVerifier(connection.settings("verifier"), VERIFY_SECONDS, retries=True)
     try:
         with Waiting(f"replaying {search_id}") as waiting:

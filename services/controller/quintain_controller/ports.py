@@ -1,18 +1,23 @@
-"""What the use cases need from the outside. Adapters speak gRPC; the store is in `store`."""
+"""What the use cases need from the outside. The adapters speak gRPC and SQL."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
+from quintain_controller.domain.events import RecordedEvent
 from quintain_controller.domain.model import (
-    BackendFacts,
+    BackendProfile,
+    Budget,
+    Candidate,
     Generation,
-    Order,
+    GenerationRequest,
     SearchContext,
     SearchSpec,
+    SearchState,
     Verification,
 )
+from quintain_controller.domain.records import Batch, CandidateRecord, Control, Lease, NewSearch, SearchRecord
 
 TRAIN = "train"
 HELD_OUT = "held_out"
@@ -21,10 +26,10 @@ HELD_OUT = "held_out"
 class Generator(Protocol):
     """The generator service. All calls raise `quintain.errors` classes and try once: retrying is the caller's."""
 
-    async def backends(self, names: Sequence[str]) -> tuple[BackendFacts, ...]:
+    async def backends(self, names: Sequence[str]) -> tuple[BackendProfile, ...]:
         """The named backends, or the default one. Raises NotFound naming the known ones."""
 
-    def encode(self, context: SearchContext, order: Order) -> bytes:
+    def encode(self, context: SearchContext, request: GenerationRequest) -> bytes:
         """The request exactly as it will be sent: a function of its arguments."""
 
     async def generate(self, request: bytes) -> Generation:
@@ -38,7 +43,7 @@ class Verifier(Protocol):
     """The verifier service. All calls raise `quintain.errors` classes and try once."""
 
     async def context(
-        self, simulator: str, suite: str, objective: str, backends: tuple[BackendFacts, ...]
+        self, simulator: str, suite: str, objective: str, backends: tuple[BackendProfile, ...]
     ) -> tuple[str, SearchContext]:
         """The objective's name (the suite's own if empty) and what a search is created against.
         Raises NotFound or InvalidArgument naming the known ones."""
@@ -56,3 +61,78 @@ class Verifier(Protocol):
 
     def decode(self, record: bytes) -> Verification:
         """A recorded verification."""
+
+
+class Store(Protocol):
+    """Searches, candidates and events. Blocking; thread safe. One method is one transaction.
+
+    The owner of a search writes under a lease whose token grows with every owner: one that lost its lease unawares is
+    refused with Aborted and has written nothing. Every method raises Unavailable while the store cannot be used; what
+    was to be written is then not written, or was written whole. Methods that name a search raise NotFound.
+    """
+
+    def close(self) -> None: ...
+
+    # For everybody.
+
+    def create(self, new: NewSearch) -> SearchRecord:
+        """Record a search. The same request id gives the search it made; raises AlreadyExists if it was another
+        request."""
+
+    def find_request(self, request_id: str) -> tuple[str, str] | None:
+        """The search made by a request, and the request's digest."""
+
+    def search(self, search_id: str) -> SearchRecord: ...
+
+    def search_page(self, limit: int, after: tuple[float, str] | None) -> list[SearchRecord]:
+        """Newest first, after (created_at, search_id) of the last one seen."""
+
+    def counts(self) -> dict[SearchState, int]:
+        """How many searches are in each state."""
+
+    def events_after(self, search_id: str, sequence: int, limit: int) -> tuple[list[RecordedEvent], bool]:
+        """The next events, and whether there will be no more after them."""
+
+    def positions(self, search_ids: Sequence[str]) -> dict[str, tuple[int, bool]]:
+        """Last sequence, and whether somebody must still work on it, of those that there are."""
+
+    def candidate_page(self, search_id: str, after: int, limit: int) -> list[Candidate]:
+        """Candidates with a greater number, in order."""
+
+    def candidates(self, search_id: str, numbers: Sequence[int]) -> dict[int, Candidate]: ...
+
+    def candidate(self, search_id: str, number: int) -> CandidateRecord:
+        """Everything recorded of one candidate."""
+
+    def texts(self, search_id: str, numbers: Sequence[int]) -> dict[int, tuple[Candidate, str, str]]:
+        """Candidate, source and feedback of the numbers that have a source."""
+
+    def change_state(self, search_id: str, state: SearchState, reason: str) -> SearchRecord:
+        """A user's pause, resume or cancel; an owner then does what is left to do. Raises FailedPrecondition if the
+        search has ended another way. Repeating it is harmless."""
+
+    def extend_budget(self, search_id: str, extended: Callable[[SearchRecord], Budget]) -> SearchRecord:
+        """Put a new budget in force: `extended` says which, and raises for one that cannot be. A search that ended
+        because its budget was used up goes on. Raises FailedPrecondition if it was cancelled or has failed."""
+
+    def delete(self, search_id: str) -> None:
+        """Raises FailedPrecondition while somebody works on it."""
+
+    # For owners.
+
+    def acquire(self, owner: str, limit: int, seconds: float, ended: bool = False) -> list[Lease]:
+        """Take over at most `limit` searches that need an owner and have none; with `ended`, only those that have ended
+        and are to be settled."""
+
+    def renew(self, lease: Lease, seconds: float, wall_seconds: float) -> Control:
+        """The heartbeat, with the time that the search has run, which no kill may give back."""
+
+    def release(self, lease: Lease) -> None:
+        """Let others take the search at once. A lost lease is nothing to release."""
+
+    def commit(self, lease: Lease, batch: Batch) -> Control:
+        """Write what belongs together."""
+
+    def quarantine(self, lease: Lease, reason: str) -> None:
+        """The owner cannot work on this search: nobody shall, until a user resumes it. Reads as little as possible, it
+        may be the record that is broken."""

@@ -20,10 +20,11 @@ from quintain_controller.adapters.verifier import GrpcVerifier
 from quintain_controller.config import ControllerSettings
 from quintain_controller.domain.records import SearchRecord
 from quintain_controller.rpc.servicer import ControllerServicer
-from quintain_controller.usecases.access import Access, Notifier
+from quintain_controller.usecases.async_store import AsyncStore
+from quintain_controller.usecases.dependencies import Dependencies
 from quintain_controller.usecases.manage import Manager
+from quintain_controller.usecases.notifier import Notifier
 from quintain_controller.usecases.runner import Runner
-from quintain_controller.usecases.surroundings import Surroundings
 
 
 class ControllerService:
@@ -42,12 +43,12 @@ class ControllerService:
             raise ConfigError(error.message) from error
         except QuintainError as error:
             raise StartError(error.message) from error
-        self._access = Access(store)
+        self._store = AsyncStore(store)
         self._generator = GrpcGenerator(settings.generator, settings.runner.generate_seconds)
         self._verifier = GrpcVerifier(settings.verifier, settings.runner.verify_seconds)
         notifier = Notifier()
-        around = Surroundings(
-            access=self._access,
+        dependencies = Dependencies(
+            store=self._store,
             generator=self._generator,
             verifier=self._verifier,
             notifier=notifier,
@@ -55,16 +56,16 @@ class ControllerService:
             generations=asyncio.Semaphore(settings.runner.generations_in_flight),
             verifications=asyncio.Semaphore(settings.runner.verifications_in_flight),
         )
-        self._runner = Runner(around, f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:8]}")
+        self._runner = Runner(dependencies, f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:8]}")
 
         def changed(record: SearchRecord) -> None:
             notifier.notify(record.search_id)
             self._runner.heard(record)
 
-        manager = Manager(self._access, self._generator, self._verifier, changed)
-        self._servicer = ControllerServicer(self._access, manager, self._generator, notifier)
+        manager = Manager(self._store, self._generator, self._verifier, changed)
+        self._servicer = ControllerServicer(self._store, manager, self._generator, notifier)
         self._runner.start()
-        self._following = asyncio.create_task(notifier.follow(self._access, settings.watch_poll_seconds))
+        self._following = asyncio.create_task(notifier.follow(self._store, settings.watch_poll_seconds))
 
     def register(self, server: grpc.aio.Server) -> Sequence[str]:
         controller_pb2_grpc.add_ControllerServicer_to_server(self._servicer, server)
@@ -82,5 +83,4 @@ class ControllerService:
         self._following.cancel()
         await self._generator.close()
         await self._verifier.close()
-        await asyncio.to_thread(self._access.close)
-        self._access.store.close()
+        await asyncio.to_thread(self._store.close)

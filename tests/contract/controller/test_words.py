@@ -39,7 +39,7 @@ def test_every_operator_has_a_number() -> None:
 
 
 CANDIDATE = model.Candidate(1, model.CandidateState.VERIFIED, None)
-FACTS: list[events.Fact] = [
+EVENTS: list[events.DomainEvent] = [
     events.StateChanged(model.SearchState.RUNNING, "r"),
     events.CandidateChanged(CANDIDATE),
     events.NewBest(CANDIDATE, 0.5),
@@ -54,9 +54,9 @@ FACTS: list[events.Fact] = [
 
 
 def test_every_event_of_the_contract_is_told() -> None:
-    encoded = [to_proto.encode_event("s", events.Event(1, 0.0, model.Spend(), fact)) for fact in FACTS]
+    encoded = [to_proto.encode_event("s", events.RecordedEvent(1, 0.0, model.Spend(), event)) for event in EVENTS]
     told = [event.WhichOneof("event") for event in encoded]
-    assert told == [fact.kind for fact in FACTS]
+    assert told == [event.kind for event in EVENTS]
     assert set(told) == {f.name for f in controller_pb2.Event.DESCRIPTOR.oneofs_by_name["event"].fields}
 
 

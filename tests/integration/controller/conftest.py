@@ -77,7 +77,7 @@ class Stack:
 
     def expire_leases(self) -> None:
         """As if every owner had been silent for long."""
-        store = self.server._service._access.store  # type: ignore[attr-defined]
+        store = self.server._service._store.blocking  # type: ignore[attr-defined]
         with store._engine.begin() as connection:
             connection.execute(update(searches).values(lease_until=0.0))
 

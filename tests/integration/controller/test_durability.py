@@ -18,6 +18,7 @@ from quintain_controller.adapters.generator import encode_request
 from quintain_controller.adapters.store.sql import SqlStore
 from quintain_controller.adapters.verifier import GrpcVerifier
 from quintain_controller.domain.records import SearchRecord
+from quintain_controller.usecases.async_store import AsyncStore
 from quintain_controller.usecases.replay import replay
 
 
@@ -272,7 +273,7 @@ async def test_a_search_taken_at_the_moment_of_the_drain_is_handed_back_untouche
 
 
 async def replayed(stack: Stack, search_id: str) -> Any:
-    store = SqlStore(f"sqlite:///{stack.folder}/controller.db")
+    store = AsyncStore(SqlStore(f"sqlite:///{stack.folder}/controller.db"))
     verifier = GrpcVerifier(ClientSettings(address=stack._addresses["verifier"]), 30.0)
     try:
         return await replay(search_id, store, verifier, encode_request)

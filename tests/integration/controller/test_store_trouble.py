@@ -25,7 +25,7 @@ async def finished_whole(stack: Stack, client: AsyncController, search_id: str) 
 
 async def test_a_full_disk_stops_a_search_until_there_is_room(stack: Stack) -> None:
     client = await stack.start()
-    engine = stack.server._service._access.store._engine  # type: ignore[attr-defined]
+    engine = stack.server._service._store.blocking._engine  # type: ignore[attr-defined]
     full = False
 
     def limit(connection: sqlite3.Connection, *_: object) -> None:

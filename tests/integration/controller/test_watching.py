@@ -119,7 +119,7 @@ async def test_a_watcher_of_a_search_that_another_controller_deletes_hears_of_it
     two = await stack.start()
     search_id = await create(one, budget=pb.Budget(candidates=3))
     last = (await watch(one, search_id))[-1].sequence
-    store = stack.server._service._access.store  # type: ignore[attr-defined]
+    store = stack.server._service._store.blocking  # type: ignore[attr-defined]
     with store._engine.begin() as connection:  # as while it is being settled: ended, and the stream still open
         connection.execute(update(searches).values(needs_owner=True, lease_until=time.time() + 60.0))
     watching = asyncio.create_task(watch(two, search_id, last))

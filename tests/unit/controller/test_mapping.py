@@ -31,7 +31,7 @@ def test_a_normalized_score_runs_up_even_where_its_metric_is_a_latency(
         spend=Spend(),
         state=SearchState.RUNNING,
         reason="",
-        paused_by_person=False,
+        paused_by_user=False,
         best_number=None,
         winner_number=None,
         gates=(),

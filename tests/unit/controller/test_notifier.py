@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any
+from typing import cast
 
 from quintain.errors import InvalidArgument
-from quintain_controller.usecases.access import Notifier
+from quintain_controller import ports
+from quintain_controller.usecases.async_store import AsyncStore
+from quintain_controller.usecases.notifier import Notifier
 
 
 class Store:
@@ -15,6 +17,9 @@ class Store:
     def __init__(self) -> None:
         self.looks = 0
 
+    def close(self) -> None:
+        pass
+
     def positions(self, search_ids: list[str]) -> dict[str, tuple[int, bool]]:
         self.looks += 1
         if self.looks == 1:
@@ -22,20 +27,15 @@ class Store:
         return dict.fromkeys(search_ids, (self.looks, True))
 
 
-class Access:
-    store = Store()
-
-    async def __call__(self, function: Any, *arguments: Any) -> Any:
-        return function(*arguments)
-
-
 async def test_one_watch_that_cannot_be_looked_up_does_not_end_the_looking_for_all() -> None:
-    access: Any = Access()
+    looked = Store()
+    store = AsyncStore(cast(ports.Store, looked))
     notifier = Notifier()
     changed = notifier.subscribe("s1")
-    following = asyncio.create_task(notifier.follow(access, 0.001))
+    following = asyncio.create_task(notifier.follow(store, 0.001))
     for _ in range(3):
         await asyncio.wait_for(changed.wait(), 20)
         changed.clear()
-    assert access.store.looks >= 3
+    assert looked.looks >= 3
     following.cancel()
+    store.close()

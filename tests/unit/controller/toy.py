@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from quintain_controller.domain.model import (
     Aggregation,
-    BackendFacts,
+    BackendProfile,
     Budget,
     Candidate,
     CandidateState,
@@ -35,8 +35,8 @@ CONTEXT = SearchContext(
     held_out=(),
     descriptors=(("x", (0.25, 0.5, 0.75)),),
     backends=(
-        BackendFacts("cheap", ("full", "diff", "crossover", "repair"), True, 1_000_000),
-        BackendFacts("dear", ("full", "repair"), True, 50_000_000),
+        BackendProfile("cheap", ("full", "diff", "crossover", "repair"), True, 1_000_000),
+        BackendProfile("dear", ("full", "repair"), True, 50_000_000),
     ),
     default_policy="x = 0",
 )

@@ -10,11 +10,11 @@ from quintain.errors import Internal, NotFound
 from quintain.generator.v1 import generator_pb2 as pb
 from quintain_controller.domain.model import (
     NANO,
-    BackendFacts,
+    BackendProfile,
     Charge,
     Example,
     Generation,
-    Order,
+    GenerationRequest,
     Outcome,
     SearchContext,
     without_nul,
@@ -43,7 +43,7 @@ class GrpcGenerator:
     async def close(self) -> None:
         await self._client.close()
 
-    async def backends(self, names: Sequence[str]) -> tuple[BackendFacts, ...]:
+    async def backends(self, names: Sequence[str]) -> tuple[BackendProfile, ...]:
         known: dict[str, pb.Backend] = {}
         token = ""
         while True:
@@ -59,10 +59,10 @@ class GrpcGenerator:
                 f"no backend {', '.join(map(repr, unknown))}; the generator has {', '.join(sorted(known)) or 'none'}",
                 reason="UNKNOWN_BACKEND",
             )
-        return tuple(_facts(known[name]) for name in wanted)
+        return tuple(_profile(known[name]) for name in wanted)
 
-    def encode(self, context: SearchContext, order: Order) -> bytes:
-        return encode_request(context, order)
+    def encode(self, context: SearchContext, wanted: GenerationRequest) -> bytes:
+        return encode_request(context, wanted)
 
     async def generate(self, request: bytes) -> Generation:
         message = pb.GenerateRequest.FromString(request)
@@ -73,32 +73,32 @@ class GrpcGenerator:
         return decode_generation((await self._client.get_generation(request)).generation)
 
 
-def encode_request(context: SearchContext, order: Order) -> bytes:
+def encode_request(context: SearchContext, wanted: GenerationRequest) -> bytes:
     """The request exactly as it is sent."""
     task = pb.Task(
         suite_description=context.suite_description,
-        operator=OPERATORS[order.operator],
-        parents=[_example(example) for example in order.parents],
-        inspirations=[_example(example) for example in order.inspirations],
+        operator=OPERATORS[wanted.operator],
+        parents=[_example(example) for example in wanted.parents],
+        inspirations=[_example(example) for example in wanted.inspirations],
         history=[
             pb.Attempt(number=a.number, candidate_id=_name(a.number), score=a.score, summary=a.summary)
-            for a in order.history
+            for a in wanted.history
         ],
-        lessons=order.lessons,
-        seed=order.seed,
-        best_score=order.best_score,
-        bound_score=order.bound_score,
+        lessons=wanted.lessons,
+        seed=wanted.seed,
+        best_score=wanted.best_score,
+        bound_score=wanted.bound_score,
     )
     task.simulator.MergeFromString(context.simulator)
     task.objective.MergeFromString(context.objective)
     request = pb.GenerateRequest(
-        request_id=order.request_id,
-        backend=order.backend,
+        request_id=wanted.request_id,
+        backend=wanted.backend,
         task=task,
         allowance=pb.Allowance(
-            max_output_tokens=order.allowance.max_output_tokens,
-            max_cost_usd=order.allowance.max_cost_usd,
-            effort=order.allowance.effort,
+            max_output_tokens=wanted.allowance.max_output_tokens,
+            max_cost_usd=wanted.allowance.max_cost_usd,
+            effort=wanted.allowance.effort,
         ),
     )
     return request.SerializeToString(deterministic=True)
@@ -130,9 +130,9 @@ def decode_generation(generation: pb.Generation) -> Generation:
     )
 
 
-def _facts(backend: pb.Backend) -> BackendFacts:
+def _profile(backend: pb.Backend) -> BackendProfile:
     priced = backend.priced and backend.HasField("max_request_cost_usd")
-    return BackendFacts(
+    return BackendProfile(
         name=backend.name,
         operators=tuple(_OPERATOR_NAMES[op] for op in backend.operators if op in _OPERATOR_NAMES) or ("full",),
         priced=priced,

@@ -12,7 +12,7 @@ from quintain.type.v1 import type_pb2
 from quintain.verifier.v1 import verifier_pb2 as pb
 from quintain_controller.domain.model import (
     Aggregation,
-    BackendFacts,
+    BackendProfile,
     Direction,
     Limits,
     PartScore,
@@ -41,7 +41,7 @@ class GrpcVerifier:
         await self._client.close()
 
     async def context(
-        self, simulator: str, suite: str, objective: str, backends: tuple[BackendFacts, ...]
+        self, simulator: str, suite: str, objective: str, backends: tuple[BackendProfile, ...]
     ) -> tuple[str, SearchContext]:
         chosen = await self._suite(simulator, suite)
         described = (await self._client.get_simulator(pb.GetSimulatorRequest(name=simulator, suite=suite))).simulator

@@ -80,7 +80,7 @@ class BudgetExtended:
     kind: Literal["budget_extended"] = "budget_extended"
 
 
-Fact = (
+DomainEvent = (
     StateChanged
     | CandidateChanged
     | NewBest
@@ -95,10 +95,10 @@ Fact = (
 
 
 @dataclass(frozen=True, slots=True)
-class Event:
-    """`sequence` counts from 1 without gaps; `at` in seconds since the epoch."""
+class RecordedEvent:
+    """An event in the store. `sequence` counts from 1 without gaps; `at` in seconds since the epoch."""
 
     sequence: int
     at: float
     spend: Spend
-    fact: Fact
+    event: DomainEvent

@@ -160,7 +160,7 @@ class SearchSpec:
 
 
 @dataclass(frozen=True, slots=True)
-class BackendFacts:
+class BackendProfile:
     """What was known of a backend when the search began."""
 
     name: str
@@ -188,7 +188,7 @@ class SearchContext:
     train: tuple[str, ...]
     held_out: tuple[str, ...]
     descriptors: tuple[tuple[str, tuple[float, ...]], ...]
-    backends: tuple[BackendFacts, ...]
+    backends: tuple[BackendProfile, ...]
     default_policy: str
 
     @property
@@ -321,7 +321,7 @@ class Attempt:
 
 
 @dataclass(frozen=True, slots=True)
-class Order:
+class GenerationRequest:
     """Everything that one generation request says."""
 
     request_id: str

@@ -14,12 +14,13 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 from quintain.plugins.strategy import Note, Result, Strategy
-from quintain_controller.domain.events import Fact, NewBest, Stagnation
+from quintain_controller.domain.events import DomainEvent, NewBest, Stagnation
 from quintain_controller.domain.ledger import Ledger
+from quintain_controller.domain.lifecycle import BUDGET_USED_UP
 from quintain_controller.domain.model import (
     NANO,
     Attempt,
-    BackendFacts,
+    BackendProfile,
     Budget,
     Candidate,
     CandidateState,
@@ -34,8 +35,6 @@ from quintain_controller.domain.model import (
     candidate_seed,
 )
 
-# How the reason of a search's end begins that goes on when its budget is raised.
-BUDGET_USED_UP = "budget used up"
 # Before anything is known of a model's habits: an input of the bounded prompt's size, and an answer.
 _FIRST_INPUT_TOKENS = 16_000
 _FIRST_OUTPUT_TOKENS = 16_000
@@ -61,7 +60,7 @@ class Asked:
 @dataclass(frozen=True, slots=True)
 class Told:
     candidate: Candidate
-    facts: tuple[Fact, ...]
+    events: tuple[DomainEvent, ...]
     new_best: bool
 
 
@@ -206,7 +205,7 @@ class Planner:
             best=self.best.number if self.best else None,
         )
 
-    def _reservation(self, backend: BackendFacts) -> Charge:
+    def _reservation(self, backend: BackendProfile) -> Charge:
         """The most that one request may cost; tokens are an estimate until the model's habits are known."""
         allowance = self._spec.allowance
         usd = backend.max_request_cost_usd_nano if backend.priced else self._spec.assume_usd_nano
@@ -226,7 +225,7 @@ class Planner:
         result = self.result(candidate)
         if candidate.number == 0 and candidate.train is not None:
             self.bound_score = candidate.train.bound_score
-        facts: list[Fact] = []
+        events: list[DomainEvent] = []
         new_best = result.fitness is not None and (
             self.best is None or result.fitness > (self.result(self.best).fitness or ())
         )
@@ -235,7 +234,7 @@ class Planner:
             self.best = candidate
             self.new_bests.append(candidate.number)
             self._improvers.append(candidate.number)
-            facts.append(NewBest(candidate, previous))
+            events.append(NewBest(candidate, previous))
         if result.fitness is not None and candidate.plan is not None:
             self.ranking.append((result.fitness, candidate.number))
         if result.failed:
@@ -245,8 +244,8 @@ class Planner:
         self._remember(candidate)
         note: Note | None = self._strategy.tell(result)
         if note is not None:
-            facts.append(Stagnation(note.candidates_without_improvement, note.action))
-        return Told(candidate, tuple(facts), new_best)
+            events.append(Stagnation(note.candidates_without_improvement, note.action))
+        return Told(candidate, tuple(events), new_best)
 
     def _remember(self, candidate: Candidate) -> None:
         self._attempts[candidate.number] = attempt(candidate)

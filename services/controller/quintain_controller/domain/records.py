@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from quintain_controller.domain.events import Fact
+from quintain_controller.domain.events import DomainEvent
 from quintain_controller.domain.model import Budget, Candidate, Gate, SearchContext, SearchSpec, SearchState, Spend
 
 
@@ -25,7 +25,7 @@ class Control:
 
     state: SearchState
     budget: Budget
-    paused_by_person: bool
+    paused_by_user: bool
     sequence: int
 
 
@@ -38,7 +38,7 @@ class SearchRecord:
     spend: Spend
     state: SearchState
     reason: str
-    paused_by_person: bool
+    paused_by_user: bool
     best_number: int | None
     winner_number: int | None
     gates: tuple[Gate, ...]
@@ -51,7 +51,7 @@ class SearchRecord:
 
     @property
     def control(self) -> Control:
-        return Control(self.state, self.budget, self.paused_by_person, self.last_sequence)
+        return Control(self.state, self.budget, self.paused_by_user, self.last_sequence)
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,31 +82,25 @@ class CandidateWrite:
 
 @dataclass(frozen=True, slots=True)
 class Transition:
-    """A change of state that the owner wants, with what is true only then. It does not happen if the state is no longer
-    one of `expected`, or the budget no longer `within`; and a pause by a person is ended by people alone."""
+    """A change of state that the owner wants, with what is true only then. Whether it happens, `lifecycle` says when it
+    reaches the store. `within`: only while this is the budget."""
 
-    expected: tuple[SearchState, ...]
     state: SearchState
     reason: str
-    paused_by_person: bool = False
-    facts: Sequence[Fact] = ()
+    paused_by_user: bool = False
+    events: Sequence[DomainEvent] = ()
     within: Budget | None = None
     winner_number: int | None = None
     gates: tuple[Gate, ...] = ()
 
-    def happens(self, now: Control) -> bool:
-        if self.state is SearchState.RUNNING and now.paused_by_person:
-            return False
-        return now.state in self.expected and self.within in (None, now.budget)
-
 
 @dataclass(frozen=True, slots=True)
-class Changes:
-    """One transaction of a search's owner."""
+class Batch:
+    """What the owner of a search writes in one transaction."""
 
     spend: Spend
     candidates: Sequence[CandidateWrite] = ()
-    facts: Sequence[Fact] = ()
+    events: Sequence[DomainEvent] = ()
     transition: Transition | None = None
     best_number: int | None = None
     told: int | None = None
@@ -122,4 +116,4 @@ class NewSearch:
     spec: SearchSpec
     context: SearchContext
     forked_from: str = ""
-    facts: Sequence[Fact] = field(default=())
+    events: Sequence[DomainEvent] = field(default=())

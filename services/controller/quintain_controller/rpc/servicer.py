@@ -20,9 +20,10 @@ from quintain_controller.domain.records import SearchRecord
 from quintain_controller.ports import Generator
 from quintain_controller.rpc import from_proto, paging, to_proto
 from quintain_controller.rpc.checks import check_budget, check_spec
-from quintain_controller.usecases.access import Access, Notifier
+from quintain_controller.usecases.async_store import AsyncStore
 from quintain_controller.usecases.manage import Manager
-from quintain_controller.usecases.requests import remake_order
+from quintain_controller.usecases.notifier import Notifier
+from quintain_controller.usecases.requests import remake_request
 
 _EVENTS_AT_ONCE = 200
 
@@ -30,8 +31,8 @@ Context = grpc.aio.ServicerContext[Any, Any]
 
 
 class ControllerServicer(stubs.ControllerServicer):
-    def __init__(self, access: Access, manager: Manager, generator: Generator, notifier: Notifier) -> None:
-        self._access, self._manager, self._generator, self._notifier = access, manager, generator, notifier
+    def __init__(self, store: AsyncStore, manager: Manager, generator: Generator, notifier: Notifier) -> None:
+        self._store, self._manager, self._generator, self._notifier = store, manager, generator, notifier
 
     async def CreateSearch(self, request: pb.CreateSearchRequest, context: Context) -> pb.CreateSearchResponse:
         check_spec(request.spec, request.request_id)
@@ -43,14 +44,14 @@ class ControllerServicer(stubs.ControllerServicer):
         return pb.CreateSearchResponse(search=await self._search(record))
 
     async def GetSearch(self, request: pb.GetSearchRequest, context: Context) -> pb.GetSearchResponse:
-        record = await self._access(self._access.store.search, request.search_id)
+        record = await self._store(self._store.blocking.search, request.search_id)
         return pb.GetSearchResponse(search=await self._search(record))
 
     async def ListSearches(self, request: pb.ListSearchesRequest, context: Context) -> pb.ListSearchesResponse:
         size, after = paging.page_size(request.page_size), None
         if request.page_token:
             after = paging.decode_token(request.page_token, "searches", float, str)
-        records = await self._access(self._access.store.search_page, size + 1, after)
+        records = await self._store(self._store.blocking.search_page, size + 1, after)
         page = records[:size]
         more = len(records) > size
         return pb.ListSearchesResponse(
@@ -74,8 +75,8 @@ class ControllerServicer(stubs.ControllerServicer):
 
     async def ForkSearch(self, request: pb.ForkSearchRequest, context: Context) -> pb.ForkSearchResponse:
         search_id, number = _candidate_id(request.candidate_id)
-        original = await self._access(self._access.store.search, search_id)
-        candidate = await self._access(self._access.store.candidate, search_id, number)
+        original = await self._store(self._store.blocking.search, search_id)
+        candidate = await self._store(self._store.blocking.candidate, search_id, number)
         if not candidate.source:
             raise InvalidArgument.of("candidate_id", f"{request.candidate_id} has no source to begin with")
         spec = from_proto.merge_spec(replace(original.spec, budget=original.budget), request.spec)
@@ -102,8 +103,8 @@ class ControllerServicer(stubs.ControllerServicer):
         changed = self._notifier.subscribe(request.search_id)
         try:
             while True:
-                found, ended = await self._access(
-                    self._access.store.events_after, request.search_id, last, _EVENTS_AT_ONCE
+                found, ended = await self._store(
+                    self._store.blocking.events_after, request.search_id, last, _EVENTS_AT_ONCE
                 )
                 for event in found:
                     last = event.sequence
@@ -120,7 +121,7 @@ class ControllerServicer(stubs.ControllerServicer):
         size, after, kind = paging.page_size(request.page_size), -1, f"candidates of {request.search_id}"
         if request.page_token:
             (after,) = paging.decode_token(request.page_token, kind, int)
-        found = await self._access(self._access.store.candidate_page, request.search_id, after, size + 1)
+        found = await self._store(self._store.blocking.candidate_page, request.search_id, after, size + 1)
         page = found[:size]
         return pb.ListCandidatesResponse(
             candidates=[to_proto.encode_summary(request.search_id, candidate) for candidate in page],
@@ -129,12 +130,12 @@ class ControllerServicer(stubs.ControllerServicer):
 
     async def GetCandidate(self, request: pb.GetCandidateRequest, context: Context) -> pb.GetCandidateResponse:
         search_id, number = _candidate_id(request.candidate_id)
-        record = await self._access(self._access.store.search, search_id)
-        candidate = await self._access(self._access.store.candidate, search_id, number)
+        record = await self._store(self._store.blocking.search, search_id)
+        candidate = await self._store(self._store.blocking.candidate, search_id, number)
         sent: bytes | None = None
         if candidate.candidate.plan is not None:
-            order = await self._access(remake_order, self._access.store, record, candidate.candidate)
-            sent = self._generator.encode(record.context, order)
+            wanted = await self._store(remake_request, self._store.blocking, record, candidate.candidate)
+            sent = self._generator.encode(record.context, wanted)
         return pb.GetCandidateResponse(candidate=to_proto.encode_candidate(search_id, candidate, sent))
 
     async def ListStrategies(self, request: pb.ListStrategiesRequest, context: Context) -> pb.ListStrategiesResponse:
@@ -150,7 +151,7 @@ class ControllerServicer(stubs.ControllerServicer):
 
     async def _search(self, record: SearchRecord) -> pb.Search:
         numbers = [n for n in (record.best_number, record.winner_number) if n is not None]
-        known = await self._access(self._access.store.candidates, record.search_id, numbers) if numbers else {}
+        known = await self._store(self._store.blocking.candidates, record.search_id, numbers) if numbers else {}
         best = known.get(record.best_number) if record.best_number is not None else None
         winner = known.get(record.winner_number) if record.winner_number is not None else None
         return to_proto.encode_search(record, best, winner)

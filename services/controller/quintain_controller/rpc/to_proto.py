@@ -10,7 +10,7 @@ from quintain.type.v1 import type_pb2
 from quintain.verifier.v1 import verifier_pb2
 from quintain_controller.adapters.generator import OPERATORS
 from quintain_controller.adapters.verifier import encode_limits
-from quintain_controller.domain import events as facts
+from quintain_controller.domain import events
 from quintain_controller.domain.model import (
     NANO,
     Budget,
@@ -154,21 +154,21 @@ def encode_candidate(search_id: str, record: CandidateRecord, request: bytes | N
     return message
 
 
-def encode_event(search_id: str, event: facts.Event) -> pb.Event:
+def encode_event(search_id: str, event: events.RecordedEvent) -> pb.Event:
     message = pb.Event(
         sequence=event.sequence, search_id=search_id, at=_timestamp(event.at), spend=encode_spend(event.spend)
     )
-    match event.fact:
-        case facts.StateChanged(state, reason):
+    match event.event:
+        case events.StateChanged(state, reason):
             message.state_changed.state = pb.SearchState.ValueType(state)
             message.state_changed.reason = reason
-        case facts.CandidateChanged(candidate):
+        case events.CandidateChanged(candidate):
             message.candidate_changed.candidate.CopyFrom(encode_summary(search_id, candidate))
-        case facts.NewBest(candidate, previous):
+        case events.NewBest(candidate, previous):
             message.new_best.candidate.CopyFrom(encode_summary(search_id, candidate))
             if previous is not None:
                 message.new_best.previous_score = previous
-        case facts.HeldOutScored() as scored:
+        case events.HeldOutScored() as scored:
             message.held_out_scored.CopyFrom(
                 pb.HeldOutScored(
                     candidate_id=candidate_id(search_id, scored.number),
@@ -179,19 +179,19 @@ def encode_event(search_id: str, event: facts.Event) -> pb.Event:
                     held_out_baseline_score=scored.held_out_baseline_score,
                 )
             )
-        case facts.Overfitting(number, gap, detail):
+        case events.Overfitting(number, gap, detail):
             message.overfitting.CopyFrom(
                 pb.Overfitting(candidate_id=candidate_id(search_id, number), gap=gap, detail=detail)
             )
-        case facts.Stagnation(count, action):
+        case events.Stagnation(count, action):
             message.stagnation.CopyFrom(pb.Stagnation(candidates_without_improvement=count, action=action))
-        case facts.GateDecided(gate):
+        case events.GateDecided(gate):
             message.gate_decided.gate.CopyFrom(encode_gate(search_id, gate))
-        case facts.Promoted(candidate):
+        case events.Promoted(candidate):
             message.promoted.candidate.CopyFrom(encode_summary(search_id, candidate))
-        case facts.BackendTrouble(backend, reason, paused):
+        case events.BackendTrouble(backend, reason, paused):
             message.backend_trouble.CopyFrom(pb.BackendTrouble(backend=backend, reason=reason, search_paused=paused))
-        case facts.BudgetExtended(budget):
+        case events.BudgetExtended(budget):
             message.budget_extended.budget.CopyFrom(encode_budget(budget))
     return message
 

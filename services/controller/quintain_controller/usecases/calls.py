@@ -27,9 +27,9 @@ from quintain_controller.domain.model import (
 )
 from quintain_controller.domain.planner import answered
 from quintain_controller.domain.records import CandidateWrite, SearchRecord, Transition
+from quintain_controller.usecases.dependencies import Dependencies
 from quintain_controller.usecases.journal import Entry, Journal
-from quintain_controller.usecases.patience import NeedsPerson, persist
-from quintain_controller.usecases.surroundings import Surroundings
+from quintain_controller.usecases.patience import NeedsOperator, persist
 
 T = TypeVar("T")
 
@@ -38,20 +38,25 @@ log = get_logger("search")
 
 class Calls:
     """`generate` returns None if `holding` was set before it could call or repeat a call, `verify` likewise for
-    `stopping`. They raise NeedsPerson, InvalidArgument or AlreadyExists where repeating does not help. Trouble is
+    `stopping`. They raise NeedsOperator, InvalidArgument or AlreadyExists where repeating does not help. Trouble is
     recorded once until it is over; that of a backend whose circuit is open pauses the search meanwhile, and sets `wake`
     when it goes on."""
 
     def __init__(
         self,
-        around: Surroundings,
+        dependencies: Dependencies,
         journal: Journal,
         record: SearchRecord,
         holding: asyncio.Event,
         stopping: asyncio.Event,
         wake: asyncio.Event,
     ) -> None:
-        self._around, self._journal, self._search_id, self._spec = around, journal, record.search_id, record.spec
+        self._dependencies, self._journal, self._search_id, self._spec = (
+            dependencies,
+            journal,
+            record.search_id,
+            record.spec,
+        )
         self._simulator_build = record.context.simulator_build
         self._holding, self._stopping, self._wake = holding, stopping, wake
         self._generations = asyncio.Semaphore(record.spec.parallel_generations)
@@ -59,11 +64,11 @@ class Calls:
         self._troubled: set[str] = set()  # services and backends that could not be used when last tried
 
     async def generate(self, request: bytes, backend: str) -> Generation | None:
-        async with _turn("generate", self._generations, self._around.generations, self._holding) as ours:
+        async with _turn("generate", self._generations, self._dependencies.generations, self._holding) as ours:
             if not ours:
                 return None
             return await self._persist(
-                "generator", backend, lambda: self._around.generator.generate(request), self._holding
+                "generator", backend, lambda: self._dependencies.generator.generate(request), self._holding
             )
 
     async def verify(
@@ -72,16 +77,16 @@ class Calls:
         """`stage` is what the metrics count it as."""
 
         def call() -> Awaitable[Verification]:
-            return self._around.verifier.verify(
+            return self._dependencies.verifier.verify(
                 self._spec, source, parts, check_determinism=check_determinism, confirm=confirm
             )
 
-        async with _turn(stage, self._verifications, self._around.verifications, self._stopping) as ours:
+        async with _turn(stage, self._verifications, self._dependencies.verifications, self._stopping) as ours:
             if not ours:
                 return None
             found = await self._persist("verifier", "", call, self._stopping)
         if found is not None and found.simulator_build != self._simulator_build:
-            raise NeedsPerson("verifier", self._other_build(found.simulator_build))
+            raise NeedsOperator("verifier", self._other_build(found.simulator_build))
         return found
 
     def _other_build(self, build: str) -> QuintainError:
@@ -94,7 +99,7 @@ class Calls:
     async def recorded(self, candidate: Candidate) -> CandidateWrite:
         """After the end: what came of a request that perhaps was never sent. Nobody is asked to generate."""
         try:
-            found = await self._around.generator.recorded(request_id(self._search_id, candidate.number))
+            found = await self._dependencies.generator.recorded(request_id(self._search_id, candidate.number))
         except QuintainError as error:
             # Not recorded, or the generator is away: then what was reserved is the most that it may have cost.
             risk = 0 if error.code == "NOT_FOUND" else candidate.reserved.usd_nano
@@ -115,7 +120,7 @@ class Calls:
         async def trouble(error: QuintainError) -> None:
             await self._trouble(service, backend, error)
 
-        result = await persist(service, call, self._around.settings, trouble, stopped)
+        result = await persist(service, call, self._dependencies.settings, trouble, stopped)
         if result is not None:
             await self._recovered(backend or service)
         return result
@@ -128,16 +133,16 @@ class Calls:
         log.warning("trouble", search=self._search_id, service=service, backend=backend, error=error.message)
         pauses = error.reason == "BACKEND_DOWN"
         reason = f"{service} {backend}".strip() + f": {error.reason}: {error.message}"
-        down = Transition((SearchState.RUNNING,), SearchState.PAUSED, reason) if pauses else None
-        await self._journal.write(Entry(facts=[BackendTrouble(name, reason, pauses)], transition=down))
+        down = Transition(SearchState.PAUSED, reason) if pauses else None
+        await self._journal.write(Entry(events=[BackendTrouble(name, reason, pauses)], transition=down))
 
     async def _recovered(self, name: str) -> None:
         if name not in self._troubled:
             return
         self._troubled.discard(name)
         control = self._journal.control
-        if control.state is SearchState.PAUSED and not control.paused_by_person and not self._troubled:
-            back = Transition((SearchState.PAUSED,), SearchState.RUNNING, f"{name} is back")
+        if control.state is SearchState.PAUSED and not control.paused_by_user and not self._troubled:
+            back = Transition(SearchState.RUNNING, f"{name} is back")
             await self._journal.write(Entry(transition=back))
             self._wake.set()
 

@@ -9,15 +9,15 @@ from dataclasses import replace
 
 from quintain.errors import InvalidArgument
 from quintain_controller import metrics
-from quintain_controller.domain.events import Fact, HeldOutScored, Overfitting
+from quintain_controller.domain.events import DomainEvent, HeldOutScored, Overfitting
 from quintain_controller.domain.gates import gap
 from quintain_controller.domain.model import Candidate
 from quintain_controller.domain.records import CandidateWrite
 from quintain_controller.ports import HELD_OUT
 from quintain_controller.usecases.calls import Calls
 from quintain_controller.usecases.journal import Entry, Journal
-from quintain_controller.usecases.patience import NeedsPerson
-from quintain_controller.usecases.texts import Texts
+from quintain_controller.usecases.patience import NeedsOperator
+from quintain_controller.usecases.texts import CandidateSourceCache
 
 
 class HeldOutScores:
@@ -26,7 +26,7 @@ class HeldOutScores:
     def __init__(
         self,
         calls: Calls,
-        texts: Texts,
+        texts: CandidateSourceCache,
         journal: Journal,
         search_id: str,
         stopping: asyncio.Event,
@@ -65,18 +65,18 @@ class HeldOutScores:
                 if candidate.number == 0:
                     self.reference = candidate
                 write = CandidateWrite(candidate, held_out=verification.record)
-                await self._journal.write(Entry([write], self._facts(candidate)))
+                await self._journal.write(Entry([write], self._events(candidate)))
                 self._queue.popleft()
-        except (NeedsPerson, InvalidArgument) as error:
+        except (NeedsOperator, InvalidArgument) as error:
             await self._pause(f"held-out: {error}")
 
-    def _facts(self, candidate: Candidate) -> list[Fact]:
+    def _events(self, candidate: Candidate) -> list[DomainEvent]:
         found = gap(candidate, self.reference) if self.reference is not None else None
         if found is None or candidate.train is None or candidate.held_out is None:
             return []
         held_out = candidate.held_out
         metrics.HELD_OUT_GAP.labels(self._search_id).set(found.gap)
-        facts: list[Fact] = [
+        events: list[DomainEvent] = [
             HeldOutScored(
                 candidate.number,
                 candidate.train.normalized,
@@ -87,8 +87,8 @@ class HeldOutScores:
             )
         ]
         if problem := found.overfitting():
-            facts.append(Overfitting(candidate.number, found.gap, problem))
-        return facts
+            events.append(Overfitting(candidate.number, found.gap, problem))
+        return events
 
     def _scored(self, task: asyncio.Task[None]) -> None:
         self.task = None

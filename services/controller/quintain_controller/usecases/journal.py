@@ -8,11 +8,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from quintain_controller import metrics
-from quintain_controller.domain.events import Fact
+from quintain_controller.domain.events import DomainEvent
 from quintain_controller.domain.ledger import Ledger
 from quintain_controller.domain.model import SearchState
-from quintain_controller.domain.records import CandidateWrite, Changes, Control, Lease, Transition
-from quintain_controller.usecases.access import Access
+from quintain_controller.domain.records import Batch, CandidateWrite, Control, Lease, Transition
+from quintain_controller.usecases.async_store import AsyncStore
 
 
 @dataclass(slots=True)
@@ -20,7 +20,7 @@ class Entry:
     """What one step wants written. `transition` ends a transaction: nothing is written with what comes after it."""
 
     candidates: list[CandidateWrite] = field(default_factory=list)
-    facts: list[Fact] = field(default_factory=list)
+    events: list[DomainEvent] = field(default_factory=list)
     told: int | None = None
     transition: Transition | None = None
     best_number: int | None = None
@@ -34,7 +34,7 @@ class Journal:
 
     def __init__(
         self,
-        access: Access,
+        store: AsyncStore,
         lease: Lease,
         control: Control,
         ledger: Ledger,
@@ -42,7 +42,7 @@ class Journal:
         changed: Callable[[SearchState], None],
     ) -> None:
         """`committed` is called after every transaction, `changed` with the state before when `control` is new."""
-        self._access, self._lease, self._ledger = access, lease, ledger
+        self._store, self._lease, self._ledger = store, lease, ledger
         self._committed, self._changed = committed, changed
         self.control = control
         self._queue: list[Entry] = []
@@ -85,7 +85,7 @@ class Journal:
         try:
             while self._queue:
                 batch = self._take()
-                self.heard(await self._access(self._access.store.commit, self._lease, self._changes(batch)))
+                self.heard(await self._store(self._store.blocking.commit, self._lease, self._batch(batch)))
                 for entry in batch:
                     entry.done.set_result(None)
                 self._committed()
@@ -104,15 +104,15 @@ class Journal:
         batch, self._queue = self._queue[:count], self._queue[count:]
         return batch
 
-    def _changes(self, batch: list[Entry]) -> Changes:
+    def _batch(self, batch: list[Entry]) -> Batch:
         self.count_wall_time()
         last = batch[-1]
         spend = self._ledger.spend()
         metrics.show_budget(self._lease.search_id, spend, self.control.budget)
-        return Changes(
+        return Batch(
             spend=spend,
             candidates=[write for entry in batch for write in entry.candidates],
-            facts=[fact for entry in batch for fact in entry.facts],
+            events=[event for entry in batch for event in entry.events],
             transition=last.transition,
             best_number=next((e.best_number for e in reversed(batch) if e.best_number is not None), None),
             told=next((e.told for e in reversed(batch) if e.told is not None), None),

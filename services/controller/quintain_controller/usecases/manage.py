@@ -9,11 +9,10 @@ from functools import partial
 
 from quintain.errors import AlreadyExists, FailedPrecondition, InvalidArgument
 from quintain_controller.domain.events import StateChanged
-from quintain_controller.domain.model import BackendFacts, Budget, SearchSpec, SearchState
-from quintain_controller.domain.planner import BUDGET_USED_UP
+from quintain_controller.domain.model import BackendProfile, Budget, SearchSpec, SearchState
 from quintain_controller.domain.records import NewSearch, SearchRecord
 from quintain_controller.ports import Generator, Verifier
-from quintain_controller.usecases.access import Access
+from quintain_controller.usecases.async_store import AsyncStore
 from quintain_controller.usecases.strategies import DEFAULT_STRATEGY, make_planner, parse_options, window
 
 _DEFAULT_PARALLEL = 4
@@ -24,7 +23,7 @@ _BOUNDS = ("usd_nano", "tokens", "candidates", "verifications", "wall_seconds")
 class Manager:
     """`changed` is called with what the search has become, before the caller hears of it."""
 
-    access: Access
+    store: AsyncStore
     generator: Generator
     verifier: Verifier
     changed: Callable[[SearchRecord], None]
@@ -35,11 +34,11 @@ class Manager:
         """Record a search and let it start. `draft` may leave empty what has a default. Repeating a request id with
         the same digest gives the search it made."""
         if request_id:
-            known = await self.access(self.access.store.find_request, request_id)
+            known = await self.store(self.store.blocking.find_request, request_id)
             if known is not None:
                 if known[1] != digest:
                     raise AlreadyExists(f"request_id {request_id!r} was used to create another search; choose a new id")
-                return await self.access(self.access.store.search, known[0])
+                return await self.store(self.store.blocking.search, known[0])
         _check(draft)
         strategy = draft.strategy or DEFAULT_STRATEGY
         options = parse_options(strategy, draft.strategy_options)
@@ -71,43 +70,41 @@ class Manager:
             spec=spec,
             context=context,
             forked_from=forked_from,
-            facts=[StateChanged(SearchState.RUNNING, "created")],
+            events=[StateChanged(SearchState.RUNNING, "created")],
         )
-        record = await self.access(self.access.store.create, new)
+        record = await self.store(self.store.blocking.create, new)
         self.changed(record)
         return record
 
     async def pause(self, search_id: str) -> SearchRecord:
-        return await self._change(search_id, SearchState.PAUSED, "paused by a person")
+        return await self._change(search_id, SearchState.PAUSED, "paused by the user")
 
     async def resume(self, search_id: str) -> SearchRecord:
         return await self._change(search_id, SearchState.RUNNING, "")
 
     async def cancel(self, search_id: str) -> SearchRecord:
-        return await self._change(search_id, SearchState.CANCELLED, "cancelled by a person")
+        return await self._change(search_id, SearchState.CANCELLED, "cancelled by the user")
 
     async def extend(self, search_id: str, wanted: Budget) -> SearchRecord:
         """Raise bounds. Raises InvalidArgument for a bound that would shrink, FailedPrecondition for a search that
         was cancelled or failed."""
         if not wanted.bounded:
             raise InvalidArgument.of("budget", "name at least one bound to raise")
-        record = await self.access(self.access.store.extend_budget, search_id, partial(_extended, wanted))
+        record = await self.store(self.store.blocking.extend_budget, search_id, partial(_extended, wanted))
         self.changed(record)
         return record
 
     async def delete(self, search_id: str) -> None:
-        await self.access(self.access.store.delete, search_id)
+        await self.store(self.store.blocking.delete, search_id)
 
     async def _change(self, search_id: str, state: SearchState, reason: str) -> SearchRecord:
-        record = await self.access(self.access.store.change_state, search_id, state, reason)
+        record = await self.store(self.store.blocking.change_state, search_id, state, reason)
         self.changed(record)
         return record
 
 
-def _extended(wanted: Budget, record: SearchRecord) -> tuple[Budget, bool]:
-    """The new budget of a search, and whether a search that has ended goes on."""
-    if record.state in (SearchState.CANCELLED, SearchState.FAILED):
-        raise FailedPrecondition(f"search {record.search_id} has ended ({record.state.name})", reason="SEARCH_ENDED")
+def _extended(wanted: Budget, record: SearchRecord) -> Budget:
+    """The new budget of a search."""
     budget = record.budget
     for bound in _BOUNDS:
         new, old = getattr(wanted, bound), getattr(budget, bound)
@@ -118,7 +115,7 @@ def _extended(wanted: Budget, record: SearchRecord) -> tuple[Budget, bool]:
             allowed = "it has no such bound" if old is None else f"it is {old * unit:g} now"
             raise InvalidArgument.of(f"budget.{name}", f"a bound may only be raised, and {allowed}")
         budget = replace(budget, **{bound: new})
-    return budget, record.reason.startswith(BUDGET_USED_UP)
+    return budget
 
 
 def _check(draft: SearchSpec) -> None:
@@ -131,7 +128,7 @@ def _check(draft: SearchSpec) -> None:
         )
 
 
-def _check_money(draft: SearchSpec, backends: tuple[BackendFacts, ...]) -> None:
+def _check_money(draft: SearchSpec, backends: tuple[BackendProfile, ...]) -> None:
     budget = draft.budget
     unpriced = [backend.name for backend in backends if not backend.priced]
     if budget.usd_nano is not None and unpriced and draft.assume_usd_nano is None:

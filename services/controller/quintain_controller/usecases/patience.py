@@ -25,7 +25,7 @@ T = TypeVar("T")
 _INTERNAL_TRIES = 3
 
 
-class NeedsPerson(Exception):
+class NeedsOperator(Exception):
     """The call fails until a person changes something."""
 
     def __init__(self, service: str, error: QuintainError) -> None:
@@ -41,7 +41,7 @@ async def persist(
     trouble: Callable[[QuintainError], Awaitable[None]],
     stopped: asyncio.Event,
 ) -> T | None:
-    """The call's result; None if `stopped` was set while waiting. Raises NeedsPerson, or the error if the request
+    """The call's result; None if `stopped` was set while waiting. Raises NeedsOperator, or the error if the request
     itself is wrong (INVALID_ARGUMENT, ALREADY_EXISTS). `trouble` hears of each failure before the pause."""
     attempt = internal = 0
     while not stopped.is_set():
@@ -52,7 +52,7 @@ async def persist(
             if internal >= _INTERNAL_TRIES or (
                 isinstance(error, ResourceExhausted) and error.retry_after_seconds is None
             ):
-                raise NeedsPerson(service, error) from error
+                raise NeedsOperator(service, error) from error
             metrics.TROUBLES.labels(service).inc()
             await trouble(error)
             delay = min(settings.max_retry_seconds, settings.first_retry_seconds * 2**attempt)
@@ -63,7 +63,7 @@ async def persist(
         except QuintainError as error:
             if error.code in ("INVALID_ARGUMENT", "ALREADY_EXISTS"):
                 raise
-            raise NeedsPerson(service, error) from error
+            raise NeedsOperator(service, error) from error
     return None
 
 

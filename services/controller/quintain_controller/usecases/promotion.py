@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
-from quintain_controller.domain.events import Fact, GateDecided, Promoted
+from quintain_controller.domain.events import DomainEvent, GateDecided, Promoted
 from quintain_controller.domain.gates import (
     bootstrap_gate,
     confirmation_gate,
@@ -15,7 +15,7 @@ from quintain_controller.domain.gates import (
 )
 from quintain_controller.domain.model import Budget, Candidate, Gate, SearchState, Verification
 from quintain_controller.domain.records import CandidateWrite, SearchRecord, Transition
-from quintain_controller.usecases.access import Access
+from quintain_controller.usecases.async_store import AsyncStore
 from quintain_controller.usecases.journal import Entry
 
 # A ranking whose first so many fail is one of overfitters; the rest of them is not tried.
@@ -38,14 +38,13 @@ class Promotion:
 
     def entry(self, reason: str, budget: Budget) -> Entry:
         """What ends the search, for the given reason, if the budget is still this one."""
-        facts: list[Fact] = [GateDecided(gate) for gate in self.gates]
+        events: list[DomainEvent] = [GateDecided(gate) for gate in self.gates]
         if self.winner is not None:
-            facts.append(Promoted(self.winner))
+            events.append(Promoted(self.winner))
         finished = Transition(
-            (SearchState.RUNNING,),
             SearchState.FINISHED,
             reason,
-            facts=facts,
+            events=events,
             within=budget,
             winner_number=self.winner.number if self.winner else None,
             gates=self.gates,
@@ -54,14 +53,14 @@ class Promotion:
 
 
 async def promote(
-    access: Access, record: SearchRecord, ranking: Sequence[int], reference: Candidate, verify: Verify
+    store: AsyncStore, record: SearchRecord, ranking: Sequence[int], reference: Candidate, verify: Verify
 ) -> Promotion | None:
     """`reference` is candidate 0 with its held-out score. None if the search was stopped meanwhile."""
     promotion = Promotion()
     tried: set[str] = set()
     for start in range(0, len(ranking), _PAGE):
         numbers = ranking[start : start + _PAGE]
-        page = await access(access.store.candidates, record.search_id, numbers)
+        page = await store(store.blocking.candidates, record.search_id, numbers)
         for number in numbers:
             candidate = page[number]
             if not _better(candidate, reference, record) or len(tried) >= _MOST_TRIES:

@@ -7,12 +7,11 @@ import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
-from quintain_controller.adapters.store.sql import SqlStore
 from quintain_controller.domain.model import (
     Candidate,
     CandidateState,
     Gate,
-    Order,
+    GenerationRequest,
     SearchContext,
     SearchState,
     Verification,
@@ -20,9 +19,9 @@ from quintain_controller.domain.model import (
 from quintain_controller.domain.planner import NotReproduced, verified
 from quintain_controller.domain.records import CandidateRecord, SearchRecord
 from quintain_controller.ports import HELD_OUT, TRAIN, Verifier
-from quintain_controller.usecases.access import Access
+from quintain_controller.usecases.async_store import AsyncStore
 from quintain_controller.usecases.promotion import promote
-from quintain_controller.usecases.requests import remake_order
+from quintain_controller.usecases.requests import remake_request
 from quintain_controller.usecases.strategies import make_planner
 
 _PAGE = 200
@@ -50,9 +49,9 @@ class ReplayReport:
 
 async def replay(
     search_id: str,
-    store: SqlStore,
+    store: AsyncStore,
     verifier: Verifier,
-    encode: Callable[[SearchContext, Order], bytes],
+    encode: Callable[[SearchContext, GenerationRequest], bytes],
     *,
     parallel: int = 4,
     progress: Callable[[int, int], None] = lambda _done, _total: None,
@@ -63,32 +62,16 @@ async def replay(
     bounds verifications in flight, `progress` is told verifications done and in all. A search that is under way is
     compared as far as it has come, its winner only if it is finished. Raises NotFound, and what the verifier raises.
     """
-    access = Access(store)
-    try:
-        return await _replay(access, search_id, verifier, encode, parallel, progress)
-    finally:
-        access.close()
-
-
-async def _replay(
-    access: Access,
-    search_id: str,
-    verifier: Verifier,
-    encode: Callable[[SearchContext, Order], bytes],
-    parallel: int,
-    progress: Callable[[int, int], None],
-) -> ReplayReport:
-    store = access.store
-    record = await access(store.search, search_id)
+    record = await store(store.blocking.search, search_id)
     report = ReplayReport(search_id)
     stored: list[CandidateRecord] = []
-    while page := await access(store.candidate_page, search_id, len(stored) - 1, _PAGE):
+    while page := await store(store.blocking.candidate_page, search_id, len(stored) - 1, _PAGE):
         for candidate in page:
-            stored.append(await access(store.candidate, search_id, candidate.number))
+            stored.append(await store(store.blocking.candidate, search_id, candidate.number))
     report.candidates = len(stored)
     again = await _verify_again(record, stored, verifier, report, parallel, progress)
-    await _compare_requests(access, record, stored, encode, report)
-    await _run_again(access, record, stored, again, verifier, report)
+    await _compare_requests(store, record, stored, encode, report)
+    await _run_again(store, record, stored, again, verifier, report)
     return report
 
 
@@ -138,18 +121,18 @@ def _record_of(item: CandidateRecord, part: str) -> bytes | None:
 
 
 async def _compare_requests(
-    access: Access,
+    store: AsyncStore,
     record: SearchRecord,
     stored: list[CandidateRecord],
-    encode: Callable[[SearchContext, Order], bytes],
+    encode: Callable[[SearchContext, GenerationRequest], bytes],
     report: ReplayReport,
 ) -> None:
     for item in stored:
         if item.candidate.plan is None:
             continue
         report.requests += 1
-        order = await access(remake_order, access.store, record, item.candidate)
-        digest = hashlib.sha256(encode(record.context, order)).hexdigest()
+        wanted = await store(remake_request, store.blocking, record, item.candidate)
+        digest = hashlib.sha256(encode(record.context, wanted)).hexdigest()
         if digest == item.candidate.request_digest:
             report.requests_equal += 1
         else:
@@ -157,7 +140,7 @@ async def _compare_requests(
 
 
 async def _run_again(
-    access: Access,
+    store: AsyncStore,
     record: SearchRecord,
     stored: list[CandidateRecord],
     again: list[Candidate],
@@ -187,7 +170,7 @@ async def _run_again(
             record.spec, sources[number], parts, check_determinism=check_determinism, confirm=confirm
         )
 
-    promotion = await promote(access, record, planner.rank(), again[0], verify)
+    promotion = await promote(store, record, planner.rank(), again[0], verify)
     winner = promotion.winner.number if promotion is not None and promotion.winner is not None else None
     report.winner_number = winner
     report.winner_equal = winner == record.winner_number

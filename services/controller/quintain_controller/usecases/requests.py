@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from quintain_controller.adapters.store.sql import SqlStore
 from quintain_controller.domain.model import (
     Attempt,
     Candidate,
     Example,
-    Order,
+    GenerationRequest,
     Plan,
     SearchSpec,
     VerdictStatus,
@@ -17,22 +16,23 @@ from quintain_controller.domain.model import (
 )
 from quintain_controller.domain.planner import attempt
 from quintain_controller.domain.records import SearchRecord
+from quintain_controller.ports import Store
 
-Texts = Mapping[int, tuple[Candidate, str, str]]
+CandidateSourceCache = Mapping[int, tuple[Candidate, str, str]]
 
 
-def make_order(
+def make_request(
     search_id: str,
     spec: SearchSpec,
     number: int,
     plan: Plan,
-    texts: Texts,
+    texts: CandidateSourceCache,
     history: tuple[Attempt, ...],
     best_score: float | None,
     bound_score: float | None,
-) -> Order:
+) -> GenerationRequest:
     """`texts` holds candidate, source and feedback of every parent and inspiration."""
-    return Order(
+    return GenerationRequest(
         request_id=request_id(search_id, number),
         backend=plan.backend,
         operator=plan.operator,
@@ -47,8 +47,8 @@ def make_order(
     )
 
 
-def remake_order(store: SqlStore, record: SearchRecord, candidate: Candidate) -> Order:
-    """The order of a stored candidate. Blocking."""
+def remake_request(store: Store, record: SearchRecord, candidate: Candidate) -> GenerationRequest:
+    """The request of a stored candidate. Blocking."""
     plan = candidate.plan
     if plan is None:
         raise ValueError(f"candidate {candidate.number} is a seed policy: nobody was asked for it")
@@ -57,7 +57,7 @@ def remake_order(store: SqlStore, record: SearchRecord, candidate: Candidate) ->
     known = store.candidates(record.search_id, sorted(numbers))
     best = known[plan.best].train if plan.best is not None else None
     first = known[0].train
-    return make_order(
+    return make_request(
         record.search_id,
         record.spec,
         candidate.number,

@@ -9,8 +9,8 @@ from quintain.errors import Aborted, QuintainError, Unavailable
 from quintain.service.logs import get_logger
 from quintain_controller import metrics
 from quintain_controller.domain.records import Lease, SearchRecord
+from quintain_controller.usecases.dependencies import Dependencies
 from quintain_controller.usecases.search_run import SearchRun
-from quintain_controller.usecases.surroundings import Surroundings
 
 _SETTLED_AT_ONCE = 4
 
@@ -20,8 +20,8 @@ log = get_logger("runner")
 class Runner:
     """One for a process; belongs to one event loop."""
 
-    def __init__(self, around: Surroundings, owner: str) -> None:
-        self._around, self._owner = around, owner
+    def __init__(self, dependencies: Dependencies, owner: str) -> None:
+        self._dependencies, self._owner = dependencies, owner
         self._runs: dict[str, SearchRun] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._poke = asyncio.Event()
@@ -59,7 +59,7 @@ class Runner:
         await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _loop(self) -> None:
-        settings, access = self._around.settings, self._around.access
+        settings, store = self._dependencies.settings, self._dependencies.store
         while True:
             try:
                 room = settings.max_searches - len(self._tasks)
@@ -67,11 +67,11 @@ class Runner:
                 if ended:
                     room += _SETTLED_AT_ONCE
                 if room > 0:
-                    for lease in await access(access.store.acquire, self._owner, room, settings.lease_seconds, ended):
+                    for lease in await store(store.blocking.acquire, self._owner, room, settings.lease_seconds, ended):
                         task = asyncio.create_task(self._own(lease))
                         self._tasks.add(task)
                         task.add_done_callback(self._tasks.discard)
-                metrics.show_counts(await access(access.store.counts))
+                metrics.show_counts(await store(store.blocking.counts))
                 self.store_error = ""
             except Unavailable as error:
                 self.store_error = error.message
@@ -85,9 +85,9 @@ class Runner:
 
     async def _own(self, lease: Lease) -> None:
         """Work on one search until it needs nobody, the lease is lost, or the store fails."""
-        access, search_id = self._around.access, lease.search_id
+        store, search_id = self._dependencies.store, lease.search_id
         try:
-            run = SearchRun(self._around, lease, await access(access.store.search, search_id))
+            run = SearchRun(self._dependencies, lease, await store(store.blocking.search, search_id))
             self._runs[search_id] = run
             if self._draining:  # since the lease was taken
                 run.drain()
@@ -96,7 +96,7 @@ class Runner:
             finally:
                 if self._runs.get(search_id) is run:  # else this process took the search anew after losing it unawares
                     del self._runs[search_id]
-            await access(access.store.release, lease)
+            await store(store.blocking.release, lease)
         except Aborted:
             metrics.LEASES_LOST.inc()
             log.warning("lease lost", search=search_id)
@@ -104,13 +104,13 @@ class Runner:
             log.error("search interrupted", search=search_id, error=error.message)
         except Exception as error:
             log.error("search crashed", search=search_id, exc_info=error)
-            await self._park(lease, error)
+            await self._quarantine(lease, error)
         finally:
-            self._around.notifier.notify(search_id)
+            self._dependencies.notifier.notify(search_id)
 
-    async def _park(self, lease: Lease, error: Exception) -> None:
+    async def _quarantine(self, lease: Lease, error: Exception) -> None:
         """Pause a search that crashes its owner, instead of letting every controller crash on it in turn."""
         detail = error.message if isinstance(error, QuintainError) else f"{type(error).__name__}: {error}"
-        access = self._around.access
+        store = self._dependencies.store
         with suppress(Aborted, Unavailable):
-            await access(access.store.park, lease, f"internal error, see the log: {detail}"[:500])
+            await store(store.blocking.quarantine, lease, f"internal error, see the log: {detail}"[:500])

@@ -22,28 +22,26 @@ from quintain_controller.domain.planner import Asked, Done, NotReproduced, Plann
 from quintain_controller.domain.records import CandidateWrite, Control, Lease, SearchRecord, Transition
 from quintain_controller.ports import HELD_OUT, TRAIN
 from quintain_controller.usecases.calls import Calls, traced
+from quintain_controller.usecases.dependencies import Dependencies
 from quintain_controller.usecases.held_out import HeldOutScores
 from quintain_controller.usecases.journal import Entry, Journal
-from quintain_controller.usecases.patience import NeedsPerson
+from quintain_controller.usecases.patience import NeedsOperator
 from quintain_controller.usecases.promotion import promote
-from quintain_controller.usecases.requests import make_order, remake_order
+from quintain_controller.usecases.requests import make_request, remake_request
 from quintain_controller.usecases.strategies import make_planner
-from quintain_controller.usecases.surroundings import Surroundings
-from quintain_controller.usecases.texts import Texts
+from quintain_controller.usecases.texts import CandidateSourceCache
 
 log = get_logger("search")
 
-_ACTIVE = (SearchState.RUNNING, SearchState.PAUSED)
-
 
 class SearchRun:
-    def __init__(self, around: Surroundings, lease: Lease, record: SearchRecord) -> None:
-        self._around, self._lease, self._record = around, lease, record
+    def __init__(self, dependencies: Dependencies, lease: Lease, record: SearchRecord) -> None:
+        self._dependencies, self._lease, self._record = dependencies, lease, record
         self._spec, self._context = record.spec, record.context
         self._planner: Planner = make_planner(record.spec, record.context)
         self._planner.ledger.wall_seconds = record.spend.wall_seconds
         self._journal = Journal(
-            around.access, lease, record.control, self._planner.ledger, self._committed, self._changed
+            dependencies.store, lease, record.control, self._planner.ledger, self._committed, self._changed
         )
         self._under_way: dict[int, tuple[Candidate, bytes | None]] = {}  # not settled; with the request if not answered
         self._tasks: dict[int, asyncio.Task[None]] = {}
@@ -54,12 +52,12 @@ class SearchRun:
         self._arrived: list[CandidateWrite] = []  # settled, not yet written
         self._wake = asyncio.Event()
         self._stopping = asyncio.Event()  # cancelled, failed or draining: start nothing new
-        self._holding = asyncio.Event()  # stopping, or paused by a person: start no generation
+        self._holding = asyncio.Event()  # stopping, or paused by the user: start no generation
         self._draining = False
         self._error: BaseException | None = None
         search_id = record.search_id
-        self._texts = Texts(around.access, search_id)
-        self._calls = Calls(around, self._journal, record, self._holding, self._stopping, self._wake)
+        self._texts = CandidateSourceCache(dependencies.store, search_id)
+        self._calls = Calls(dependencies, self._journal, record, self._holding, self._stopping, self._wake)
         self._held_out = HeldOutScores(
             self._calls, self._texts, self._journal, search_id, self._stopping, self._pause, self._observe
         )
@@ -108,17 +106,17 @@ class SearchRun:
     async def _heartbeat(self) -> None:
         try:
             while True:
-                await asyncio.sleep(self._around.settings.lease_seconds / 3.0)
+                await asyncio.sleep(self._dependencies.settings.lease_seconds / 3.0)
                 await self._look()
         except QuintainError as error:
             self._fail(error)
 
     async def _look(self) -> None:
         self._journal.count_wall_time()
-        control = await self._around.access(
-            self._around.access.store.renew,
+        control = await self._dependencies.store(
+            self._dependencies.store.blocking.renew,
             self._lease,
-            self._around.settings.lease_seconds,
+            self._dependencies.settings.lease_seconds,
             self._planner.ledger.wall_seconds,
         )
         self._journal.heard(control)
@@ -126,8 +124,8 @@ class SearchRun:
 
     async def _retry(self) -> None:
         """Nobody but its last owner knows what a search without a person's pause is waiting for: try all of it."""
-        if self._journal.control.state is SearchState.PAUSED and not self._journal.control.paused_by_person:
-            again = Transition((SearchState.PAUSED,), SearchState.RUNNING, "has a new owner, who tries again")
+        if self._journal.control.state is SearchState.PAUSED and not self._journal.control.paused_by_user:
+            again = Transition(SearchState.RUNNING, "has a new owner, who tries again")
             await self._journal.write(Entry(transition=again))
 
     def _changed(self, before: SearchState) -> None:
@@ -135,7 +133,7 @@ class SearchRun:
         control = self._journal.control
         if control.state is SearchState.CANCELLED:
             self._stop()
-        elif control.state is SearchState.PAUSED and control.paused_by_person:
+        elif control.state is SearchState.PAUSED and control.paused_by_user:
             self._holding.set()
         elif not self._stopping.is_set():
             self._holding.clear()
@@ -159,14 +157,14 @@ class SearchRun:
         self._wake.set()
 
     def _committed(self) -> None:
-        self._around.notifier.notify(self._record.search_id)
+        self._dependencies.notifier.notify(self._record.search_id)
 
     # ------------------------------------------------------------------------------------------------------- restore
 
     async def _restore(self) -> None:
-        access, search_id = self._around.access, self._record.search_id
+        store, search_id = self._dependencies.store, self._record.search_id
         candidates: list[Candidate] = []
-        while page := await access(access.store.candidate_page, search_id, len(candidates) - 1, 500):
+        while page := await store(store.blocking.candidate_page, search_id, len(candidates) - 1, 500):
             candidates += page
         if not candidates:
             await self._begin()
@@ -182,8 +180,8 @@ class SearchRun:
                 continue
             request = None
             if candidate.state is CandidateState.REQUESTED:
-                order = await access(remake_order, access.store, self._record, candidate)
-                request = self._around.generator.encode(self._context, order)
+                order = await store(remake_request, store.blocking, self._record, candidate)
+                request = self._dependencies.generator.encode(self._context, order)
                 if hashlib.sha256(request).hexdigest() != candidate.request_digest:
                     log.warning("request changed since it was recorded", search=search_id, number=candidate.number)
             self._under_way[candidate.number] = (candidate, request)
@@ -218,7 +216,7 @@ class SearchRun:
         budget = self._journal.control.budget
         if self._journal.control.state is SearchState.RUNNING and not self._draining:
             done = await self._plan(budget, entry, bests)
-        if entry.candidates or entry.facts or entry.told is not None:
+        if entry.candidates or entry.events or entry.told is not None:
             await self._journal.write(entry)
         for write in arrived:
             self._texts.written(write.candidate.number)
@@ -244,7 +242,7 @@ class SearchRun:
             if isinstance(step, Asked):
                 await self._request(entry, step.candidate)
             elif isinstance(step, Told):
-                entry.facts.extend(step.facts)
+                entry.events.extend(step.events)
                 entry.told = self._planner.told
                 self._after_told(step, entry, bests)
             else:
@@ -266,7 +264,7 @@ class SearchRun:
         plan = candidate.plan
         assert plan is not None, "the planner asks with a plan"
         best = self._planner.best
-        order = make_order(
+        order = make_request(
             self._record.search_id,
             self._spec,
             candidate.number,
@@ -276,12 +274,12 @@ class SearchRun:
             best.train.score if best and best.train else None,
             self._planner.bound_score,
         )
-        request = self._around.generator.encode(self._context, order)
+        request = self._dependencies.generator.encode(self._context, order)
         candidate = replace(candidate, request_digest=hashlib.sha256(request).hexdigest())
         self._planner.record(candidate)
         self._under_way[candidate.number] = (candidate, request)
         entry.candidates.append(CandidateWrite(candidate, new=True))
-        entry.facts.append(CandidateChanged(candidate))
+        entry.events.append(CandidateChanged(candidate))
 
     def _arrive(self, write: CandidateWrite) -> None:
         """A candidate is settled; the next step writes it."""
@@ -317,7 +315,7 @@ class SearchRun:
                     candidate = generated
                 if not self._stopping.is_set():
                     await self._verify(candidate)
-            except NeedsPerson as error:
+            except NeedsOperator as error:
                 if resumes == self._resumes:  # else a person has acted since it was called: the next step tries again
                     self._stuck.add(candidate.number)  # until the search is resumed
                     await self._pause(error.reason)
@@ -364,7 +362,7 @@ class SearchRun:
             # The verifier does not take this policy (its source is too large, say): the policy's fault, not ours.
             self._reject(candidate, f"not taken: {error.message}")
             return
-        except NeedsPerson as error:
+        except NeedsOperator as error:
             # One policy that breaks the verifier must not stop the search. When two in a row do, it is the verifier.
             if candidate.plan is None or self._broke or not isinstance(error.error, Internal):
                 raise
@@ -392,16 +390,14 @@ class SearchRun:
         """Until a person resumes the search."""
         log.error("search paused", search=self._record.search_id, reason=reason)
         said = (BackendTrouble("", reason, True),)
-        # A pause that would end by itself becomes one that does not.
-        expected = (SearchState.RUNNING,) if self._journal.control.paused_by_person else _ACTIVE
-        paused = Transition(expected, SearchState.PAUSED, reason, paused_by_person=True, facts=said)
+        paused = Transition(SearchState.PAUSED, reason, paused_by_user=True, events=said)
         await self._journal.write(Entry(transition=paused))
         self._wake.set()
 
     async def _end(self, state: SearchState, reason: str) -> None:
         log.error("search failed", search=self._record.search_id, reason=reason)
         self._stop()
-        await self._journal.write(Entry(transition=Transition(_ACTIVE, state, reason)))
+        await self._journal.write(Entry(transition=Transition(state, reason)))
         self._wake.set()
 
     async def _finish(self, reason: str, budget: Budget) -> bool:
@@ -420,8 +416,8 @@ class SearchRun:
             return None if self._gate.cancelled() else self._gate.result()
 
         try:
-            promotion = await promote(self._around.access, self._record, self._planner.rank(), reference, verify)
-        except NeedsPerson as error:
+            promotion = await promote(self._dependencies.store, self._record, self._planner.rank(), reference, verify)
+        except NeedsOperator as error:
             await self._pause(f"promotion: {error.reason}")
             return False
         if promotion is None:

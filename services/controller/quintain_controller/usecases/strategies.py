@@ -12,7 +12,7 @@ from quintain.plugins.doors import STRATEGIES
 from quintain.plugins.loading import PluginError
 from quintain.plugins.simulator import Descriptor
 from quintain.plugins.strategy import BackendInfo, Operator, Options, Problem, StrategyPlugin
-from quintain_controller.domain.model import NANO, BackendFacts, Budget, SearchContext, SearchSpec
+from quintain_controller.domain.model import NANO, BackendProfile, Budget, SearchContext, SearchSpec
 from quintain_controller.domain.planner import Planner
 
 DEFAULT_STRATEGY = "evolve"
@@ -56,7 +56,7 @@ def make_planner(spec: SearchSpec, context: SearchContext) -> Planner:
     """Raises InvalidArgument if the strategy cannot search this problem."""
     options = parse_options(spec.strategy, spec.strategy_options)
     problem = Problem(
-        backends=tuple(_backend(facts) for facts in context.backends),
+        backends=tuple(_backend(profile) for profile in context.backends),
         scenarios=context.train,
         descriptors=tuple(Descriptor(metric, edges) for metric, edges in context.descriptors),
         seeds=len(spec.seed_policies),
@@ -69,12 +69,12 @@ def make_planner(spec: SearchSpec, context: SearchContext) -> Planner:
     return Planner(spec, context, strategy, options.history)
 
 
-def _backend(facts: BackendFacts) -> BackendInfo:
-    usd = facts.max_request_cost_usd_nano
+def _backend(profile: BackendProfile) -> BackendInfo:
+    usd = profile.max_request_cost_usd_nano
     return BackendInfo(
-        facts.name,
-        tuple(Operator(op) for op in facts.operators),
-        None if usd is None or not facts.priced else usd / NANO,
+        profile.name,
+        tuple(Operator(op) for op in profile.operators),
+        None if usd is None or not profile.priced else usd / NANO,
     )
 
 

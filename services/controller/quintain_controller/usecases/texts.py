@@ -5,16 +5,16 @@ from __future__ import annotations
 from collections import OrderedDict
 
 from quintain_controller.domain.model import Candidate
-from quintain_controller.usecases.access import Access
+from quintain_controller.usecases.async_store import AsyncStore
 
 _TEXTS_KEPT = 256
 
 
-class Texts:
+class CandidateSourceCache:
     """Of one search. Only candidates that have a source have texts."""
 
-    def __init__(self, access: Access, search_id: str) -> None:
-        self._access, self._search_id = access, search_id
+    def __init__(self, store: AsyncStore, search_id: str) -> None:
+        self._store, self._search_id = store, search_id
         self._kept: OrderedDict[int, tuple[Candidate, str, str]] = OrderedDict()
         self._unwritten: dict[int, tuple[Candidate, str, str]] = {}
 
@@ -23,7 +23,7 @@ class Texts:
         found = {n: text for n in numbers if (text := self._unwritten.get(n) or self._kept.get(n))}
         missing = [n for n in numbers if n not in found]
         if missing:
-            found |= await self._access(self._access.store.texts, self._search_id, missing)
+            found |= await self._store(self._store.blocking.texts, self._search_id, missing)
         for candidate, source, feedback in found.values():
             self.keep(candidate, source, feedback)
         return found

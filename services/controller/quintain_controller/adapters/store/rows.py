@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pydantic import TypeAdapter
 from sqlalchemy import RowMapping
 
-from quintain_controller.domain.events import Event, Fact
+from quintain_controller.domain.events import DomainEvent, RecordedEvent
 from quintain_controller.domain.model import Budget, Candidate, Gate, SearchContext, SearchSpec, SearchState, Spend
 from quintain_controller.domain.records import CandidateRecord, CandidateWrite, NewSearch, SearchRecord
 
@@ -17,7 +17,7 @@ BUDGET = TypeAdapter(Budget)
 SPEND = TypeAdapter(Spend)
 GATES = TypeAdapter(tuple[Gate, ...])
 CANDIDATE = TypeAdapter(Candidate)
-FACT: TypeAdapter[Fact] = TypeAdapter(Fact)
+EVENT: TypeAdapter[DomainEvent] = TypeAdapter(DomainEvent)
 
 COMPLETE_KEYS = ("source", "feedback", "generation", "verdict", "held_out")
 
@@ -35,9 +35,9 @@ def new_search_row(new: NewSearch, created_at: float) -> dict[str, object]:
         "spend": SPEND.dump_json(Spend()).decode(),
         "state": SearchState.RUNNING,
         "reason": "",
-        "paused_by_person": False,
+        "paused_by_user": False,
         "gates": "[]",
-        "last_sequence": len(new.facts),
+        "last_sequence": len(new.events),
         "forked_from": new.forked_from,
         "needs_owner": True,
         "told": 0,
@@ -56,7 +56,7 @@ def search_record(row: RowMapping) -> SearchRecord:
         spend=SPEND.validate_json(row["spend"]),
         state=SearchState(row["state"]),
         reason=row["reason"],
-        paused_by_person=row["paused_by_person"],
+        paused_by_user=row["paused_by_user"],
         best_number=row["best_number"],
         winner_number=row["winner_number"],
         gates=GATES.validate_json(row["gates"]),
@@ -83,7 +83,9 @@ def candidate_record(row: RowMapping) -> CandidateRecord:
     return CandidateRecord(CANDIDATE.validate_json(row["data"]), row["created_at"], **texts)
 
 
-def event_rows(search_id: str, last: int, at: float, spend: Spend, facts: Sequence[Fact]) -> list[dict[str, object]]:
+def event_rows(
+    search_id: str, last: int, at: float, spend: Spend, events: Sequence[DomainEvent]
+) -> list[dict[str, object]]:
     """`last`: sequence of the event before."""
     spent = SPEND.dump_json(spend).decode()
     return [
@@ -92,11 +94,13 @@ def event_rows(search_id: str, last: int, at: float, spend: Spend, facts: Sequen
             "sequence": last + position,
             "at": at,
             "spend": spent,
-            "fact": FACT.dump_json(fact).decode(),
+            "event": EVENT.dump_json(event).decode(),
         }
-        for position, fact in enumerate(facts, 1)
+        for position, event in enumerate(events, 1)
     ]
 
 
-def event(row: RowMapping) -> Event:
-    return Event(row["sequence"], row["at"], SPEND.validate_json(row["spend"]), FACT.validate_json(row["fact"]))
+def recorded_event(row: RowMapping) -> RecordedEvent:
+    return RecordedEvent(
+        row["sequence"], row["at"], SPEND.validate_json(row["spend"]), EVENT.validate_json(row["event"])
+    )

@@ -32,7 +32,7 @@ searches = Table(
     Column("spend", Text, nullable=False),
     Column("state", Integer, nullable=False),
     Column("reason", Text, nullable=False),  # why it is paused, stopped or failed
-    Column("paused_by_person", Boolean, nullable=False),
+    Column("paused_by_user", Boolean, nullable=False),
     Column("best_number", Integer),
     Column("winner_number", Integer),
     Column("gates", Text, nullable=False),
@@ -72,5 +72,5 @@ events = Table(
     Column("sequence", BigInteger, primary_key=True),
     Column("at", Float, nullable=False),
     Column("spend", Text, nullable=False),
-    Column("fact", Text, nullable=False),
+    Column("event", Text, nullable=False),
 )

@@ -11,27 +11,26 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 
-from sqlalchemy import Connection, RowMapping, and_, bindparam, delete, func, insert, or_, select, true, update
+from sqlalchemy import Connection, RowMapping, and_, delete, func, insert, or_, select, true, update
 from sqlalchemy.exc import DataError, IntegrityError
 
-from quintain.errors import Aborted, AlreadyExists, FailedPrecondition, InvalidArgument, NotFound, Unavailable
+from quintain.errors import Aborted, AlreadyExists, InvalidArgument, NotFound, Unavailable
 from quintain_controller.adapters.store import rows
 from quintain_controller.adapters.store.engine import STORE_ERRORS, cause, open_engine, reading
 from quintain_controller.adapters.store.schema import candidates, events, searches
-from quintain_controller.domain.events import BudgetExtended, Event, Fact, StateChanged
+from quintain_controller.domain import lifecycle
+from quintain_controller.domain.events import BudgetExtended, DomainEvent, RecordedEvent, StateChanged
 from quintain_controller.domain.model import Budget, Candidate, SearchState, Spend, without_nul
 from quintain_controller.domain.records import (
+    Batch,
     CandidateRecord,
     CandidateWrite,
-    Changes,
     Control,
     Lease,
     NewSearch,
     SearchRecord,
 )
 
-# In lengths of a lease; other controllers may be configured to longer ones.
-_CLOCK_WAS_SET_BACK = 20
 _ENDED = [state for state in SearchState if state.ended]
 
 
@@ -62,7 +61,7 @@ class SqlStore:
         try:
             with self._transaction() as connection:
                 connection.execute(insert(searches).values(rows.new_search_row(new, self._clock())))
-                self._append(connection, new.search_id, 0, Spend(), new.facts)
+                self._append(connection, new.search_id, 0, Spend(), new.events)
         except IntegrityError:
             known = self.find_request(new.request_id)
             if known is None or known[1] != new.request_digest:
@@ -105,7 +104,7 @@ class SqlStore:
             counted = connection.execute(select(searches.c.state, func.count()).group_by(searches.c.state))
             return {SearchState(state): count for state, count in counted}
 
-    def events_after(self, search_id: str, sequence: int, limit: int) -> tuple[list[Event], bool]:
+    def events_after(self, search_id: str, sequence: int, limit: int) -> tuple[list[RecordedEvent], bool]:
         """The next events, and whether there will be no more after them. Raises NotFound."""
         with self._transaction(write=False) as connection:
             head = connection.execute(
@@ -114,14 +113,14 @@ class SqlStore:
                 )
             ).first()
             if head is None:
-                raise _no_search(search_id)
+                raise lifecycle.unknown(search_id)
             query = (
                 select(events)
                 .where(events.c.search_id == search_id, events.c.sequence > sequence)
                 .order_by(events.c.sequence)
                 .limit(limit)
             )
-            found = [rows.event(row) for row in connection.execute(query).mappings()]
+            found = [rows.recorded_event(row) for row in connection.execute(query).mappings()]
         seen = found[-1].sequence if found else sequence
         return found, SearchState(head.state).ended and not head.needs_owner and seen >= head.last_sequence
 
@@ -178,32 +177,32 @@ class SqlStore:
             }
 
     def change_state(self, search_id: str, state: SearchState, reason: str) -> SearchRecord:
-        """A person's pause, resume or cancel; an owner then does what is left to do. Raises NotFound,
+        """A user's pause, resume or cancel; an owner then does what is left to do. Raises NotFound,
         FailedPrecondition if the search has ended another way. Repeating it is harmless."""
         with self._transaction() as connection:
             record = self._read(connection, search_id, lock=True)
-            paused = state is SearchState.PAUSED
-            if record.state is state and (not paused or record.paused_by_person):
+            if not lifecycle.changes(record, state):
                 return record
-            if record.state.ended:
-                raise FailedPrecondition(
-                    f"search {search_id} has ended ({record.state.name}: {record.reason})", reason="SEARCH_ENDED"
-                )
-            values = {"state": state, "reason": reason, "paused_by_person": paused, "needs_owner": True}
+            values = {
+                "state": state,
+                "reason": reason,
+                "paused_by_user": state is SearchState.PAUSED,
+                "needs_owner": True,
+            }
             if state.ended:
                 values["ended_at"] = self._clock()
             self._update(connection, record, values, [StateChanged(state, reason)])
             return self._read(connection, search_id)
 
-    def extend_budget(self, search_id: str, extended: Callable[[SearchRecord], tuple[Budget, bool]]) -> SearchRecord:
+    def extend_budget(self, search_id: str, extended: Callable[[SearchRecord], Budget]) -> SearchRecord:
         """Put a new budget in force: `extended` says which, and whether a finished search goes on. Raises NotFound and
         what `extended` raises."""
         with self._transaction() as connection:
             record = self._read(connection, search_id, lock=True)
-            budget, resume = extended(record)
+            resumes, budget = lifecycle.goes_on(record), extended(record)
             values: dict[str, object] = {"budget": rows.BUDGET.dump_json(budget).decode()}
-            facts: list[Fact] = [BudgetExtended(budget)]
-            if resume and record.state is SearchState.FINISHED:
+            happened: list[DomainEvent] = [BudgetExtended(budget)]
+            if resumes:
                 values |= {
                     "state": SearchState.RUNNING,
                     "reason": "",
@@ -212,23 +211,15 @@ class SqlStore:
                     "winner_number": None,
                     "gates": "[]",
                 }
-                facts.append(StateChanged(SearchState.RUNNING, "the budget was extended"))
-            self._update(connection, record, values, facts)
+                happened.append(StateChanged(SearchState.RUNNING, "the budget was extended"))
+            self._update(connection, record, values, happened)
             return self._read(connection, search_id)
 
     def delete(self, search_id: str) -> None:
         """Raises NotFound, FailedPrecondition if somebody still works on it."""
         with self._transaction() as connection:
             record = self._read(connection, search_id, lock=True)
-            if not record.state.ended:
-                raise FailedPrecondition(
-                    f"search {search_id} is {record.state.name}; cancel it first", reason="SEARCH_NOT_ENDED"
-                )
-            if record.needs_owner:
-                raise FailedPrecondition(
-                    f"search {search_id} has ended, but what was sent is still being settled; try again in a moment",
-                    reason="SEARCH_NOT_SETTLED",
-                )
+            lifecycle.check_deletable(record)
             for table in (events, candidates, searches):
                 connection.execute(delete(table).where(table.c.search_id == search_id))
 
@@ -239,8 +230,9 @@ class SqlStore:
         and are to be settled."""
         with self._transaction() as connection:
             now = self._now(connection)
-            # A lease that ends too far ahead was given before the clock was set back: waiting for it may take for ever.
-            lapsed = or_(searches.c.lease_until <= now, searches.c.lease_until > now + _CLOCK_WAS_SET_BACK * seconds)
+            # As `lifecycle.lapsed` says.
+            until = searches.c.lease_until
+            lapsed = or_(until <= now, until > lifecycle.latest_lease(now, seconds))
             free = (
                 select(searches.c.search_id, searches.c.lease_token)
                 .where(searches.c.needs_owner.is_(True), lapsed, searches.c.state.in_(_ENDED) if ended else true())
@@ -280,45 +272,47 @@ class SqlStore:
                 .values(lease_owner="", lease_until=0.0)
             )
 
-    def commit(self, lease: Lease, changes: Changes) -> Control:
+    def commit(self, lease: Lease, batch: Batch) -> Control:
         """Write what belongs together. Raises Aborted if the lease was lost; then nothing is written."""
         with self._transaction() as connection:
             control = _control(self._owned_row(connection, lease))
-            facts = list(changes.facts)
-            values: dict[str, object] = {"spend": rows.SPEND.dump_json(changes.spend).decode()}
+            happened = list(batch.events)
+            values: dict[str, object] = {"spend": rows.SPEND.dump_json(batch.spend).decode()}
             for key in ("best_number", "told"):
-                if (number := getattr(changes, key)) is not None:
+                if (number := getattr(batch, key)) is not None:
                     values[key] = number
-            wanted = changes.transition
-            if wanted and wanted.happens(control):
+            wanted = batch.transition
+            if wanted and lifecycle.happens(wanted, control):
                 values |= {
                     "state": wanted.state,
                     "reason": without_nul(wanted.reason),
-                    "paused_by_person": wanted.paused_by_person,
+                    "paused_by_user": wanted.paused_by_user,
                     "ended_at": self._clock() if wanted.state.ended else None,
                     "winner_number": wanted.winner_number,
                     "gates": rows.GATES.dump_json(wanted.gates).decode(),
                 }
-                facts += [*wanted.facts, StateChanged(wanted.state, wanted.reason)]
-                control = replace(control, state=wanted.state, paused_by_person=wanted.paused_by_person)
-            values["needs_owner"] = control.state is not changes.idle_in
-            self._write_candidates(connection, lease.search_id, changes.candidates)
-            last = self._append(connection, lease.search_id, control.sequence, changes.spend, facts)
+                happened += [*wanted.events, StateChanged(wanted.state, wanted.reason)]
+                control = replace(control, state=wanted.state, paused_by_user=wanted.paused_by_user)
+            values["needs_owner"] = control.state is not batch.idle_in
+            self._write_candidates(connection, lease.search_id, batch.candidates)
+            last = self._append(connection, lease.search_id, control.sequence, batch.spend, happened)
             values["last_sequence"] = last
             connection.execute(update(searches).where(searches.c.search_id == lease.search_id).values(values))
         return replace(control, sequence=last)
 
-    def park(self, lease: Lease, reason: str) -> None:
-        """The owner cannot work on this search: nobody shall, until a person resumes it. Reads as little as possible,
+    def quarantine(self, lease: Lease, reason: str) -> None:
+        """The owner cannot work on this search: nobody shall, until a user resumes it. Reads as little as possible,
         it may be the record that is broken. Raises Aborted if the lease was lost."""
         with self._transaction() as connection:
             row = self._owned_row(connection, lease)
             values: dict[str, object] = {"needs_owner": False, "lease_owner": "", "lease_until": 0.0}
             if row["state"] == SearchState.RUNNING:
-                values |= {"state": SearchState.PAUSED, "reason": without_nul(reason), "paused_by_person": True}
-                fact = StateChanged(SearchState.PAUSED, reason)
+                values |= {"state": SearchState.PAUSED, "reason": without_nul(reason), "paused_by_user": True}
+                paused = StateChanged(SearchState.PAUSED, reason)
                 spend = rows.SPEND.validate_json(row["spend"])
-                values["last_sequence"] = self._append(connection, lease.search_id, row["last_sequence"], spend, [fact])
+                values["last_sequence"] = self._append(
+                    connection, lease.search_id, row["last_sequence"], spend, [paused]
+                )
             connection.execute(update(searches).where(searches.c.search_id == lease.search_id).values(values))
 
     # --------------------------------------------------------------------------------------------------------- inside
@@ -346,18 +340,18 @@ class SqlStore:
 
     def _exists(self, connection: Connection, search_id: str) -> None:
         if connection.execute(select(searches.c.search_id).where(searches.c.search_id == search_id)).first() is None:
-            raise _no_search(search_id)
+            raise lifecycle.unknown(search_id)
 
     def _read(self, connection: Connection, search_id: str, lock: bool = False) -> SearchRecord:
         query = select(searches).where(searches.c.search_id == search_id)
         row = connection.execute(query.with_for_update() if lock else query).mappings().first()
         if row is None:
-            raise _no_search(search_id)
+            raise lifecycle.unknown(search_id)
         return rows.search_record(row)
 
     def _owned_row(self, connection: Connection, lease: Lease) -> RowMapping:
         of = searches.c
-        columns = (of.state, of.budget, of.paused_by_person, of.last_sequence, of.lease_token, of.spend)
+        columns = (of.state, of.budget, of.paused_by_user, of.last_sequence, of.lease_token, of.spend)
         query = select(*columns).where(of.search_id == lease.search_id).with_for_update()
         row = connection.execute(query).mappings().first()
         if row is None or row["lease_token"] != lease.token:
@@ -365,17 +359,19 @@ class SqlStore:
         return row
 
     def _update(
-        self, connection: Connection, record: SearchRecord, values: dict[str, object], facts: Sequence[Fact]
+        self, connection: Connection, record: SearchRecord, values: dict[str, object], happened: Sequence[DomainEvent]
     ) -> None:
-        last = self._append(connection, record.search_id, record.last_sequence, record.spend, facts)
+        last = self._append(connection, record.search_id, record.last_sequence, record.spend, happened)
         connection.execute(
             update(searches).where(searches.c.search_id == record.search_id).values(values | {"last_sequence": last})
         )
 
-    def _append(self, connection: Connection, search_id: str, last: int, spend: Spend, facts: Sequence[Fact]) -> int:
-        if facts:
-            connection.execute(insert(events), rows.event_rows(search_id, last, self._clock(), spend, facts))
-        return last + len(facts)
+    def _append(
+        self, connection: Connection, search_id: str, last: int, spend: Spend, happened: Sequence[DomainEvent]
+    ) -> int:
+        if happened:
+            connection.execute(insert(events), rows.event_rows(search_id, last, self._clock(), spend, happened))
+        return last + len(happened)
 
     def _write_candidates(self, connection: Connection, search_id: str, writes: Sequence[CandidateWrite]) -> None:
         new = [
@@ -389,18 +385,17 @@ class SqlStore:
             if write.new:
                 continue
             given = tuple(key for key in rows.COMPLETE_KEYS if getattr(write, key) is not None)
-            connection.execute(
-                update(candidates).where(
-                    candidates.c.search_id == bindparam("of_search"), candidates.c.number == bindparam("of_number")
-                ),
-                {"of_search": search_id, "of_number": write.candidate.number} | rows.candidate_columns(write, given),
+            number, state = write.candidate.number, write.candidate.state
+            changed = connection.execute(
+                update(candidates)
+                .where(candidates.c.search_id == search_id, candidates.c.number == number)
+                .where(candidates.c.state.in_(lifecycle.before(state)))
+                .values(rows.candidate_columns(write, given))
             )
+            if changed.rowcount != 1:
+                raise lifecycle.refused(number, state)
 
 
 def _control(row: RowMapping) -> Control:
     budget = rows.BUDGET.validate_json(row["budget"])
-    return Control(SearchState(row["state"]), budget, row["paused_by_person"], row["last_sequence"])
-
-
-def _no_search(search_id: str) -> NotFound:
-    return NotFound(f"no search {search_id[:80]!r}; ListSearches (`quintain searches`) shows the known ones")
+    return Control(SearchState(row["state"]), budget, row["paused_by_user"], row["last_sequence"])

@@ -7,12 +7,13 @@ from dataclasses import dataclass
 
 from quintain_controller.config import RunnerSettings
 from quintain_controller.ports import Generator, Verifier
-from quintain_controller.usecases.access import Access, Notifier
+from quintain_controller.usecases.async_store import AsyncStore
+from quintain_controller.usecases.notifier import Notifier
 
 
 @dataclass(frozen=True, slots=True)
-class Surroundings:
-    access: Access
+class Dependencies:
+    store: AsyncStore
     generator: Generator
     verifier: Verifier
     notifier: Notifier

@@ -1,36 +1,13 @@
-"""What every use case shares: the blocking store from asyncio, and who is told of new events."""
+"""Who is told of a search's new events."""
 
 from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from typing import ParamSpec, TypeVar
 
 from quintain.errors import QuintainError
-from quintain_controller.adapters.store.sql import SqlStore
-
-P = ParamSpec("P")
-T = TypeVar("T")
-
-_THREADS = 4
-
-
-class Access:
-    """Runs store methods in threads: ``await access(access.store.search, search_id)``."""
-
-    def __init__(self, store: SqlStore) -> None:
-        self.store = store
-        self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="store")
-
-    async def __call__(self, method: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        return await asyncio.get_running_loop().run_in_executor(self._threads, lambda: method(*args, **kwargs))
-
-    def close(self) -> None:
-        """Wait for what the threads do; the store stays open."""
-        self._threads.shutdown()
+from quintain_controller.usecases.async_store import AsyncStore
 
 
 class Notifier:
@@ -43,7 +20,7 @@ class Notifier:
         for event in self._waiting.get(search_id, ()):
             event.set()
 
-    async def follow(self, access: Access, seconds: float) -> None:
+    async def follow(self, store: AsyncStore, seconds: float) -> None:
         """For ever: look so often where the watched searches stand, all of them in one query."""
         seen: dict[str, tuple[int, bool]] = {}
         while True:
@@ -52,7 +29,7 @@ class Notifier:
             now: dict[str, tuple[int, bool]] = {}
             if watched:
                 with suppress(QuintainError):
-                    now = await access(access.store.positions, watched)
+                    now = await store(store.blocking.positions, watched)
             for search_id in watched:
                 # One that is not there or cannot be looked at: the watcher asks, and tells its client what is wrong.
                 if search_id not in now or now[search_id] != seen.get(search_id):

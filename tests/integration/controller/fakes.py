@@ -185,6 +185,8 @@ class FakeVerifier(verifier_pb2_grpc.VerifierServicer):
     async def ListSuites(
         self, request: verifier_pb2.ListSuitesRequest, context: Any
     ) -> verifier_pb2.ListSuitesResponse:
+        if request.simulator != "toy":
+            raise NotFound(f"no simulator {request.simulator!r}; there is toy")
         entries = [
             type_pb2.SuiteEntry(scenario=name, part=part, description=f"target of {name}")
             for part, names in ((type_pb2.PART_TRAIN, TRAIN), (type_pb2.PART_HELD_OUT, self.held_out))

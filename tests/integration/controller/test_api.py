@@ -25,7 +25,7 @@ def options(**values: Any) -> struct_pb2.Struct:
     [
         ({"budget": pb.Budget()}, InvalidArgument, "at least one of candidates"),
         ({"budget": pb.Budget(candidates=-1)}, InvalidArgument, "spec.budget.candidates: -1 is not within 1 and 1e+09"),
-        ({"strategy": "guess"}, InvalidArgument, "there are best-of-n, chain, evolve, tree"),
+        ({"strategy": "guess"}, InvalidArgument, "installed are: best-of-n, chain, evolve, tree"),
         (
             {"strategy_options": options(islnds=2)},
             InvalidArgument,

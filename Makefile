@@ -100,4 +100,5 @@ fmt: setup  ## Format the code and the contracts
 
 clean:  ## Remove everything that was made
 	rm -rf $(VENV) .run build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	cd examples/simulators/load_balancer_ts && rm -rf node_modules dist generated .build.lock
 	find . -name __pycache__ -prune -exec rm -rf {} +

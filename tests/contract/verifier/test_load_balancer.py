@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import itertools
 import queue
+import random
+import re
 import shutil
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -23,6 +25,8 @@ from quintain.plugins.inprocess import in_process
 from quintain.plugins.simulator import FailureKind, InvalidInput, Outcome, RunOptions
 from quintain.simulator.v1 import simulator_pb2, simulator_pb2_grpc
 from quintain.verifier.v1 import verifier_pb2
+from quintain_generator.backends.offline.render import render
+from quintain_generator.backends.offline.variation import random_genome
 
 pytestmark = pytest.mark.xdist_group("load_balancer")
 
@@ -62,6 +66,30 @@ def test_it_conforms(remote: RemoteSimulator) -> None:
     results = check_simulator(remote)
     assert [r for r in results if not r.passed] == []
     assert Grammar.from_json(remote.describe().grammar).seeds
+
+
+def test_the_guides_example_is_the_baseline(remote: RemoteSimulator) -> None:
+    description = remote.describe()
+    (example,) = re.findall(r"```python\n(.*?)```", description.policy_guide, re.DOTALL)
+    scenario = remote.scenario("smoke_deaths")
+    outcomes = [
+        remote.run(scenario, in_process(remote, source), RunOptions())
+        for source in (example, description.baselines[0].source)
+    ]
+    assert outcomes[0] == outcomes[1]
+
+
+def test_whatever_the_grammar_says_is_a_policy(remote: RemoteSimulator) -> None:
+    grammar = Grammar.from_json(remote.describe().grammar)
+    rng = random.Random(1)
+    scenario = remote.scenario("smoke_deaths")
+    decided = set()
+    for _ in range(25):
+        source = render(grammar, random_genome(grammar, rng))
+        outcome = remote.run(scenario, in_process(remote, source), RunOptions())
+        assert outcome.failure is None, f"{outcome.failure}\n{source}"
+        decided.add(outcome.decisions_digest)
+    assert len(decided) > 12, "the genes hardly matter"
 
 
 def test_a_request_waits_for_its_window_then_for_its_slot(remote: RemoteSimulator) -> None:
@@ -291,6 +319,11 @@ def test_the_verifier_runs_its_policies_in_the_jail(address: str, tmp_path: Path
             assert verdict.status == verifier_pb2.VERDICT_STATUS_OK, verdict.failure
             assert 0 < verdict.train.score <= verdict.train.baseline_score
             assert (verdict.train.score == verdict.train.baseline_score) == (baseline.name == "least_connections")
+        inline = verifier_pb2.InlineScenario(name="mine")
+        inline.files.add(name="scenario.toml", content=ONE_SERVER.encode())
+        inline.files.add(name="trace.csv", content=f"{TRACE}0.01,small,0.1\n".encode())
+        verdict = verify(client, FIRST, simulator="balancer", suite="", inline_scenarios=[inline]).verdict
+        assert verdict.scenarios[0].value == pytest.approx(0.09)
         peeking = "import socket\ndef choose(balancer, request):\n    socket.socket()\n    return 0\n"
         verdict = verify(client, peeking, simulator="balancer", suite="smoke").verdict
         assert verdict.status == verifier_pb2.VERDICT_STATUS_POLICY_FAILED

@@ -33,10 +33,8 @@ def essence(summary: pb.CandidateSummary) -> tuple[Any, ...]:
 
 async def replays_bit_for_bit(stack: CrashStack, search: pb.Search) -> None:
     address = next(service.address for service in stack.services if service.config.stem == "verifier")
-    store, verifier = (
-        AsyncStore(SqlStore(stack.store_url)),
-        GrpcVerifier(ClientSettings(address=address), 60.0, retries=True),
-    )
+    store = AsyncStore(SqlStore(stack.store_url))
+    verifier = GrpcVerifier(ClientSettings(address=address), 60.0, store.suite_files, retries=True)
     try:
         report = await replay(search.search_id, store, verifier, encode_request)
     finally:

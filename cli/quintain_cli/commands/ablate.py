@@ -31,6 +31,7 @@ from quintain_cli.commands.search import (
 )
 from quintain_cli.connect import FOREVER_SECONDS, Connection, Embedded
 from quintain_cli.render import errors, out, say
+from quintain_cli.suites import SUITE_HELP, read_suite, suite_message
 from quintain_cli.target import TargetCommand
 from quintain_cli.waiting import Waiting
 
@@ -78,7 +79,7 @@ def ablate(
     strategy: Annotated[list[str] | None, typer.Option(help="A strategy to compare; repeat it.")] = None,
     backend: Annotated[list[str] | None, typer.Option(help="A backend to compare; repeat it.")] = None,
     simulator: Annotated[str, typer.Option(help="The simulator.")] = "faas",
-    suite: Annotated[str, typer.Option(help="The suite that scores.")] = "standard",
+    suite: Annotated[str, typer.Option(help=f"What scores. {SUITE_HELP}")] = "standard",
     seeds: Annotated[int, typer.Option(min=1, help="Searches for each, with seeds 1 to N.")] = 5,
     candidates: Candidates = None,
     verifications: Verifications = None,
@@ -98,6 +99,7 @@ def ablate(
     arms = make_arms(strategy or [], backend or [])
     ablation = resume or uuid.uuid4().hex[:12]
     outcomes = []
+    suite_name, suite_files = read_suite(suite)
     with Connection(ctx.obj, "controller", embedded=Embedded.RUNS) as connection:
         check_strategies(connection, strategy or [])
         if resume:
@@ -106,7 +108,8 @@ def ablate(
         for seed, arm in itertools.product(range(1, seeds + 1), arms):
             spec = pb.SearchSpec(
                 simulator=simulator,
-                suite=suite,
+                suite=suite_name,
+                suite_files=suite_message(suite_files),
                 strategy=arm.strategy,
                 backends=[arm.backend] if arm.backend else [],
                 budget=budget,

@@ -17,6 +17,7 @@ from quintain_cli import render
 from quintain_cli.commands.verify import LARGEST_SEED, POLICY_FAILED, read_policy, run_verify
 from quintain_cli.connect import Connection
 from quintain_cli.render import out, say
+from quintain_cli.suites import SUITE_HELP, read_suite, suite_message
 from quintain_cli.target import TargetCommand
 
 
@@ -49,21 +50,24 @@ def compare(
     ctx: typer.Context,
     a: Annotated[str, typer.Argument(help="Policy file, or the name of a baseline.")],
     b: Annotated[str, typer.Argument(help="Policy file, or the name of a baseline.")],
-    suite: Annotated[str, typer.Option(help="A suite of the simulator.")],
+    suite: Annotated[str, typer.Option(help=SUITE_HELP)],
     simulator: Annotated[str, typer.Option(help="The simulator.")] = "faas",
     objective: Annotated[str, typer.Option(help="Empty: the suite's own.")] = "",
     seed: Annotated[int, typer.Option(min=0, max=LARGEST_SEED, help="Of the policies' random and the bootstrap.")] = 0,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON document.")] = False,
 ) -> None:
     """Compare two policies on every scenario of a suite. Exit code 1 if one of them failed."""
+    suite_name, suite_files = read_suite(suite)
+    of_suite = pb.GetSuiteRequest(simulator=simulator, suite=suite_name, suite_files=suite_message(suite_files))
     with Connection(ctx.obj, "verifier") as connection:
         verdicts = []
         for name in (a, b):
-            source = policy_or_baseline(connection, simulator, name)
+            source = policy_or_baseline(connection, of_suite, name)
             request = pb.VerifyRequest(
                 simulator=simulator,
                 policy=type_pb2.Policy(source=source),
-                suite=suite,
+                suite=suite_name,
+                suite_files=of_suite.suite_files if suite_files is not None else None,
                 objective=objective,
                 seed=seed,
             )
@@ -88,11 +92,11 @@ def compare(
         raise typer.Exit(POLICY_FAILED)
 
 
-def policy_or_baseline(connection: Connection, simulator: str, name: str) -> str:
-    """The source of a policy file, or of the simulator's baseline of that name."""
+def policy_or_baseline(connection: Connection, suite: pb.GetSuiteRequest, name: str) -> str:
+    """The source of a policy file, or of the baseline of that name."""
     if Path(name).exists():
         return read_policy(Path(name))
-    described = connection.verifier.get_simulator(pb.GetSimulatorRequest(name=simulator)).simulator
+    described = connection.verifier.get_suite(suite).simulator
     sources = {baseline.name: baseline.source for baseline in described.baselines}
     if name not in sources:
         raise InvalidArgument.of("policy", f"{name!r} is neither a file nor a baseline ({', '.join(sources)})")

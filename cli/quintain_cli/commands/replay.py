@@ -76,7 +76,7 @@ async def _replay(connection: Connection, search_id: str, url: str, parallel: in
     from quintain_controller.usecases.replay import replay as run_again
 
     store = AsyncStore(SqlStore(url))
-    verifier = GrpcVerifier(connection.settings("verifier"), VERIFY_SECONDS, retries=True)
+    verifier = GrpcVerifier(connection.settings("verifier"), VERIFY_SECONDS, store.suite_files, retries=True)
     try:
         with Waiting(f"replaying {search_id}") as waiting:
 

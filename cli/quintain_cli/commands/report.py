@@ -82,9 +82,18 @@ def events_so_far(connection: Connection, search: pb.Search) -> list[pb.Event]:
     return events
 
 
+def suite_files(connection: Connection, search: pb.Search) -> verifier_pb2.SuiteFiles | None:
+    """The suite that the search brought along, if it did."""
+    if not search.spec.HasField("suite_files"):
+        return None
+    request = pb.GetSuiteFilesRequest(search_id=search.search_id)
+    return connection.controller.get_suite_files(request).suite_files
+
+
 def _request(search: pb.Search, candidate: pb.Candidate, **fields: Any) -> verifier_pb2.VerifyRequest:
     return verifier_pb2.VerifyRequest(
         simulator=search.spec.simulator,
+        suite=search.spec.suite,
         policy=type_pb2.Policy(source=candidate.source),
         objective=search.objective.name,
         limits=search.spec.limits,
@@ -95,7 +104,7 @@ def _request(search: pb.Search, candidate: pb.Candidate, **fields: Any) -> verif
 
 def verify_whole_suite(connection: Connection, search: pb.Search, shown: pb.Candidate) -> verifier_pb2.Verdict:
     """The verdict on train and held-out scenarios; the recorded one is on train alone."""
-    request = _request(search, shown, suite=search.spec.suite)
+    request = _request(search, shown, suite_files=suite_files(connection, search))
     return run_verify(connection, request, f"verifying #{shown.summary.number} on the whole suite").verdict
 
 
@@ -116,7 +125,8 @@ def draw_timelines(
     most = max(ran, key=lambda s: abs(s.value - s.baseline) / (abs(s.baseline) or 1.0))
     pictures = []
     for name, candidate in (("baseline (seed)", seed), (f"best found (#{shown.summary.number})", shown)):
-        request = _request(search, candidate, scenarios=[most.scenario], include_detail=True)
+        files = suite_files(connection, search)
+        request = _request(search, candidate, scenarios=[most.scenario], suite_files=files, include_detail=True)
         detail = run_verify(connection, request, f"drawing {name}").verdict.scenarios[0].detail
         if detail:
             figure = draw(detail, "")

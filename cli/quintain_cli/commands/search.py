@@ -20,6 +20,7 @@ from quintain_cli.commands.outcome import print_outcome
 from quintain_cli.commands.verify import LARGEST_SEED, read_policy
 from quintain_cli.connect import Connection, Embedded
 from quintain_cli.render import errors, out, say
+from quintain_cli.suites import SUITE_HELP, read_suite, suite_message
 from quintain_cli.target import TargetCommand
 
 SEARCH_FAILED = 1
@@ -45,7 +46,7 @@ def add_commands(app: typer.Typer) -> None:
 def search(
     ctx: typer.Context,
     simulator: Annotated[str, typer.Option(help="The simulator.")] = "faas",
-    suite: Annotated[str, typer.Option(help="The suite that scores.")] = "paper-reference",
+    suite: Annotated[str, typer.Option(help=f"What scores. {SUITE_HELP}")] = "paper-reference",
     objective: Annotated[str, typer.Option(help="Empty: the suite's own.")] = "",
     strategy: Annotated[str, typer.Option(help="Empty: evolve. See `quintain strategies`.")] = "",
     option: Annotated[list[str] | None, typer.Option(help="Option of the strategy, key=value; repeatable.")] = None,
@@ -74,6 +75,7 @@ def search(
         raise InvalidArgument.of(
             "budget", "give at least one of --candidates, --verifications, --usd, --tokens, --minutes"
         )
+    suite_name, suite_files = read_suite(suite)
     seen = 0  # a new search is shown from its first event
     with Connection(ctx.obj, "controller", embedded=Embedded.RUNS) as connection:
         if detach and connection.embedded:
@@ -84,7 +86,8 @@ def search(
         else:
             spec = pb.SearchSpec(
                 simulator=simulator,
-                suite=suite,
+                suite=suite_name,
+                suite_files=suite_message(suite_files),
                 objective=objective,
                 strategy=strategy,
                 strategy_options=parse_options(option or []),

@@ -11,12 +11,14 @@ from rich.markup import escape
 from quintain.errors import FailedPrecondition, InvalidArgument
 from quintain.plugins.doors import PICTURES, SIMULATORS
 from quintain.plugins.inprocess import in_process
+from quintain.plugins.inprocess import simulate as run_here
 from quintain.plugins.loading import PluginError
-from quintain.plugins.simulator import Outcome, RunOptions, Scenario, ScenarioScore, Simulator
+from quintain.plugins.simulator import Outcome, RunOptions, Scenario, ScenarioScore, Simulator, narrowed
 from quintain.verifier.v1 import verifier_pb2
 from quintain_cli import render
 from quintain_cli.commands.verify import POLICY_FAILED, read_policy
 from quintain_cli.render import errors, out, say
+from quintain_cli.suites import SUITE_HELP, read_suite
 from quintain_cli.waiting import Waiting
 
 
@@ -29,6 +31,7 @@ def simulate(
     scenario: Annotated[str, typer.Option(help="A scenario by name, or a scenario.toml file.")],
     trace: Annotated[list[Path] | None, typer.Option(help="A trace that the scenario file names.")] = None,
     simulator: Annotated[str, typer.Option(help="An installed simulator.")] = "faas",
+    suite: Annotated[str, typer.Option(help=f"{SUITE_HELP} Only where the scenario is one of it.")] = "",
     objective: Annotated[str, typer.Option(help="Empty: the simulator's first.")] = "",
     calling_mode: Annotated[str, typer.Option(help="One of the simulator's; empty: it chooses.")] = "",
     picture: Annotated[Path | None, typer.Option(help="Write a picture of the run to this HTML file.")] = None,
@@ -36,14 +39,16 @@ def simulate(
     verbose: Annotated[bool, typer.Option("--verbose", help="Show the traceback of an error.")] = False,  # see app.main
 ) -> None:
     """Run a policy that you trust on one scenario, in this process, without any service or sandbox."""
-    plugin = load_simulator(simulator)
     source = read_policy(policy)
+    suite_name, suite_files = read_suite(suite)
+    by_name = [] if scenario.endswith(".toml") else [scenario]
+    plugin = narrowed(load_simulator(simulator), suite_name, by_name, suite_files)
     chosen = find_scenario(plugin, scenario, trace or [])
     options = RunOptions(calling_mode=calling_mode, timeline=picture is not None)
     with Waiting(f"simulating {chosen.name}"):
-        outcome = plugin.run(chosen, in_process(plugin, source), options)
+        outcome = run_here(plugin, chosen, in_process(plugin, source), options)
         description = plugin.describe()
-        baseline = plugin.run(chosen, in_process(plugin, description.baselines[0].source), RunOptions())
+        baseline = run_here(plugin, chosen, in_process(plugin, description.baselines[0].source), RunOptions())
         score = plugin.score(objective or description.objectives[0].name, chosen, outcome, baseline)
     if as_json:
         render.print_json(_document(outcome, score))

@@ -16,6 +16,7 @@ from quintain.verifier.v1 import verifier_pb2 as pb
 from quintain_cli import render
 from quintain_cli.connect import Connection
 from quintain_cli.render import out, say
+from quintain_cli.suites import SUITE_HELP, read_suite, suite_message
 from quintain_cli.target import TargetCommand
 from quintain_cli.waiting import Waiting
 
@@ -31,7 +32,7 @@ def add_commands(app: typer.Typer) -> None:
 def verify(
     ctx: typer.Context,
     policy: Annotated[Path, typer.Argument(help="Python file with the policy; - for standard input.")],
-    suite: Annotated[str, typer.Option(help="A suite of the simulator.")] = "",
+    suite: Annotated[str, typer.Option(help=SUITE_HELP)] = "",
     scenario: Annotated[
         list[str] | None, typer.Option(help="A scenario by name, or a scenario.toml file; may be repeated.")
     ] = None,
@@ -53,18 +54,21 @@ def verify(
     ] = False,
 ) -> None:
     """Verify a policy in the sandbox. Exit code 0: the policy is fine; 1: it failed; 2: the request is wrong."""
+    suite_name, suite_files = read_suite(suite)
     request = pb.VerifyRequest(
         simulator=simulator,
         policy=type_pb2.Policy(source=read_policy(policy)),
-        suite=suite,
+        suite=suite_name,
+        suite_files=suite_message(suite_files),
         objective=objective,
         seed=seed,
         check_determinism=check_determinism,
         confirm=confirm,
     )
     add_scenarios(request, scenario or [], trace or [])
-    if sum((bool(request.suite), bool(request.scenarios), bool(request.inline_scenarios))) != 1:
-        raise InvalidArgument.of("suite", "name exactly one of --suite, --scenario NAME and --scenario FILE")
+    named = bool(request.suite or request.scenarios)
+    if named == bool(request.inline_scenarios):
+        raise InvalidArgument.of("suite", "name --suite (with --scenario NAME: some of it), --scenario NAME or FILE")
     with Connection(ctx.obj, "verifier") as connection:
         result = run_verify(connection, request)
     if as_json:

@@ -70,6 +70,12 @@ class Controller:
         response: pb.GetCandidateResponse = self._caller.unary(self._stub.GetCandidate, request, timeout)
         return response
 
+    def get_suite_files(
+        self, request: pb.GetSuiteFilesRequest, timeout: float | None = None
+    ) -> pb.GetSuiteFilesResponse:
+        response: pb.GetSuiteFilesResponse = self._caller.unary(self._stub.GetSuiteFiles, request, timeout)
+        return response
+
     def list_strategies(
         self, request: pb.ListStrategiesRequest, timeout: float | None = None
     ) -> pb.ListStrategiesResponse:
@@ -167,6 +173,12 @@ class AsyncController:
         self, request: pb.GetCandidateRequest, timeout: float | None = None
     ) -> pb.GetCandidateResponse:
         response: pb.GetCandidateResponse = await self._caller.unary(self._stub.GetCandidate, request, timeout)
+        return response
+
+    async def get_suite_files(
+        self, request: pb.GetSuiteFilesRequest, timeout: float | None = None
+    ) -> pb.GetSuiteFilesResponse:
+        response: pb.GetSuiteFilesResponse = await self._caller.unary(self._stub.GetSuiteFiles, request, timeout)
         return response
 
     async def list_strategies(

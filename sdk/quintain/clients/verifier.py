@@ -44,6 +44,10 @@ class Verifier:
         response: pb.GetSimulatorResponse = self._caller.unary(self._stub.GetSimulator, request, timeout)
         return response
 
+    def get_suite(self, request: pb.GetSuiteRequest, timeout: float | None = None) -> pb.GetSuiteResponse:
+        response: pb.GetSuiteResponse = self._caller.unary(self._stub.GetSuite, request, timeout)
+        return response
+
     def list_suites(self, request: pb.ListSuitesRequest, timeout: float | None = None) -> pb.ListSuitesResponse:
         response: pb.ListSuitesResponse = self._caller.unary(self._stub.ListSuites, request, timeout)
         return response
@@ -99,6 +103,10 @@ class AsyncVerifier:
         self, request: pb.GetSimulatorRequest, timeout: float | None = None
     ) -> pb.GetSimulatorResponse:
         response: pb.GetSimulatorResponse = await self._caller.unary(self._stub.GetSimulator, request, timeout)
+        return response
+
+    async def get_suite(self, request: pb.GetSuiteRequest, timeout: float | None = None) -> pb.GetSuiteResponse:
+        response: pb.GetSuiteResponse = await self._caller.unary(self._stub.GetSuite, request, timeout)
         return response
 
     async def list_suites(self, request: pb.ListSuitesRequest, timeout: float | None = None) -> pb.ListSuitesResponse:

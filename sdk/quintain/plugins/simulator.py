@@ -462,10 +462,10 @@ class SuiteReader(Protocol):
     """A simulator that takes suites of the caller's own."""
 
     def from_files(self, name: str, files: Mapping[str, bytes]) -> Simulator:
-        """The simulator of a suite that comes as a folder's files (relative POSIX path -> content).
+        """The simulator of a suite called `name` that comes as a folder's files (relative name -> content).
 
-        What it describes has this one suite, named `name`. Pure: equal arguments give a simulator of equal build and
-        digests. Raises InvalidInput with file, line and key.
+        Of a folder with several suites, ``name`` is ``folder/suite``. Pure: equal arguments give a simulator of equal
+        build and digests. Raises InvalidInput with file, line and key.
         """
 
 

@@ -43,9 +43,10 @@ class Verifier(Protocol):
     """The verifier service. All calls raise `quintain.errors` classes and try once."""
 
     async def context(
-        self, simulator: str, suite: str, objective: str, backends: tuple[BackendProfile, ...]
+        self, simulator: str, suite: str, objective: str, backends: tuple[BackendProfile, ...], suite_files: bytes = b""
     ) -> tuple[str, SearchContext]:
-        """The objective's name (the suite's own if empty) and what a search is created against.
+        """The objective's name (the suite's own if empty) and what a search is created against. `suite_files`: the
+        contract's message, for a suite of the caller's own.
         Raises NotFound or InvalidArgument naming the known ones."""
 
     async def verify(
@@ -83,6 +84,9 @@ class Store(Protocol):
         """The search made by a request, and the request's digest."""
 
     def search(self, search_id: str) -> SearchRecord: ...
+
+    def suite_files(self, digest: str) -> bytes:
+        """The suite of this digest that some search brought along (`NewSearch.suite_files`). Raises NotFound."""
 
     def search_page(self, limit: int, after: tuple[float, str] | None) -> list[SearchRecord]:
         """Newest first, after (created_at, search_id) of the last one seen."""

@@ -45,7 +45,11 @@ class ControllerService:
             raise StartError(error.message) from error
         self._store = AsyncStore(store)
         self._generator = GrpcGenerator(settings.generator, settings.runner.generate_seconds)
-        self._verifier = GrpcVerifier(settings.verifier, settings.runner.verify_seconds)
+        self._verifier = GrpcVerifier(
+            settings.verifier,
+            settings.runner.verify_seconds,
+            self._store.suite_files,
+        )
         notifier = Notifier()
         dependencies = Dependencies(
             store=self._store,

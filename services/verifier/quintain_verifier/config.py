@@ -55,6 +55,9 @@ class VerifierSettings(Settings):
     maximum_limits: LimitSettings = LimitSettings()
     simulators: tuple[str, ...] = Field((), description="installed simulators to offer; empty: all")
     remote_simulators: dict[str, Endpoint] = Field({}, description="simulators that others serve, by name")
+    suite_bytes: int = Field(
+        256 * MIB, ge=0, description="files of callers' own suites kept in memory, so that they are sent once"
+    )
     records: RecordSettings = RecordSettings()
     production: bool = Field(False, description="refuse everything that is for development only")
     insecure_dev: bool = Field(False, description="run policies without a jail; verdicts are marked as weak")

@@ -13,6 +13,7 @@ from quintain_verifier import metrics
 from quintain_verifier.adapters.registry import RegistryError, load_simulators
 from quintain_verifier.adapters.simulator_threads import SimulatorThreads
 from quintain_verifier.adapters.store.verdicts import Records, RecordsError
+from quintain_verifier.adapters.suite_files import SuiteFileCache
 from quintain_verifier.config import VerifierSettings
 from quintain_verifier.rpc.servicer import VerifierServicer
 from quintain_verifier.usecases.fair_queue import FairQueue
@@ -57,7 +58,12 @@ class VerifierService:
         )
         addresses = {name: endpoint.address for name, endpoint in settings.remote_simulators.items()}
         self._servicer = VerifierServicer(
-            self._verification, registry, self._threads, addresses, settings.limits_default
+            self._verification,
+            registry,
+            self._threads,
+            addresses,
+            settings.limits_default,
+            SuiteFileCache(settings.suite_bytes),
         )
 
     async def start(self) -> None:

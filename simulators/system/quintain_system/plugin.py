@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import threading
+from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from importlib import resources
@@ -23,11 +25,13 @@ from quintain.plugins.simulator import (
     Simulator,
     SimulatorFault,
     Suite,
+    files_digest,
 )
 from quintain_system.form.package import read_package
 from quintain_system.package_simulator import PackageSimulator
 
 PACKAGES_GROUP = "quintain.systems"  # an entry point's value is a Python package that holds a system package's files
+PACKAGES_KEPT = 16  # that came as files
 GUIDE = """\
 A suite of this simulator is a system of its own, with its own guide, objectives and baselines: describe it by its
 suite's name.
@@ -40,6 +44,10 @@ class SystemSimulator:
     guest_module = "quintain_system.guest.policy"
     guest_source = ""
     program_guests = ("quintain_system.guest.model", "quintain_system.guest.workload")
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._from_files: OrderedDict[tuple[str, str], PackageSimulator] = OrderedDict()
 
     def describe(self) -> Description:
         packages = installed()
@@ -63,8 +71,18 @@ class SystemSimulator:
         return _package(owners.pop(), "suite" if suite else "scenarios")
 
     def from_files(self, name: str, files: Mapping[str, bytes]) -> Simulator:
-        package = read_package(files)
-        return PackageSimulator(package, engine_build(), prefix=name or package.name)
+        prefix = name.partition("/")[0]
+        key = (prefix, files_digest(files))
+        with self._lock:
+            if key in self._from_files:
+                self._from_files.move_to_end(key)
+                return self._from_files[key]
+        made = PackageSimulator(read_package(files), engine_build(), prefix)
+        with self._lock:
+            self._from_files[key] = made
+            while len(self._from_files) > PACKAGES_KEPT:
+                self._from_files.popitem(last=False)
+        return made
 
     def suite(self, name: str) -> Suite:
         return _package(_owner(name), "suite").suite(name)

@@ -18,7 +18,7 @@ from typing import Any
 
 import grpc
 
-from quintain.errors import NotFound, PermissionDenied, QuintainError
+from quintain.errors import InvalidArgument, NotFound, PermissionDenied, QuintainError
 from quintain.generator.v1 import generator_pb2, generator_pb2_grpc
 from quintain.service.interceptors import Boundary
 from quintain.type.v1 import type_pb2
@@ -181,6 +181,13 @@ class FakeVerifier(verifier_pb2_grpc.VerifierServicer):
                 descriptors=[type_pb2.Descriptor(metric="x", edges=[0.25, 0.5, 0.75])],
             )
         )
+
+    async def GetSuite(self, request: verifier_pb2.GetSuiteRequest, context: Any) -> verifier_pb2.GetSuiteResponse:
+        described = await self.GetSimulator(verifier_pb2.GetSimulatorRequest(name=request.simulator), context)
+        suites = (await self.ListSuites(verifier_pb2.ListSuitesRequest(simulator=request.simulator), context)).suites
+        if request.suite not in [suite.name for suite in suites]:
+            raise InvalidArgument.of("suite", f"{request.suite!r} is unknown; known are: toy")
+        return verifier_pb2.GetSuiteResponse(suite=suites[0], simulator=described.simulator)
 
     async def ListSuites(
         self, request: verifier_pb2.ListSuitesRequest, context: Any

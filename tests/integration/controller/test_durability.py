@@ -274,7 +274,7 @@ async def test_a_search_taken_at_the_moment_of_the_drain_is_handed_back_untouche
 
 async def replayed(stack: Stack, search_id: str) -> Any:
     store = AsyncStore(SqlStore(f"sqlite:///{stack.folder}/controller.db"))
-    verifier = GrpcVerifier(ClientSettings(address=stack._addresses["verifier"]), 30.0)
+    verifier = GrpcVerifier(ClientSettings(address=stack._addresses["verifier"]), 30.0, store.suite_files)
     try:
         return await replay(search_id, store, verifier, encode_request)
     finally:

@@ -90,6 +90,21 @@ def test_what_is_written_is_read(store: Store) -> None:
     assert store.texts("one", [0, 1]) == {0: (SEED, "x = 0\n", "ok")}
 
 
+def test_a_suite_of_ones_own_is_kept_with_the_searches_that_have_it(store: Store) -> None:
+    spec = replace(make_spec("evolve"), suite_digest="abc")
+    for name in ("one", "two"):
+        store.create(NewSearch(name, f"request-{name}", "digest", spec, CONTEXT, suite_files=b"\x00files"))
+        store.change_state(name, SearchState.CANCELLED, "")
+        store.commit(owned(store), Batch(Spend(), idle_in=SearchState.CANCELLED))
+    new_search(store, "another")
+    assert store.suite_files("abc") == b"\x00files"
+    store.delete("one")
+    assert store.suite_files("abc") == b"\x00files"
+    store.delete("two")
+    with pytest.raises(NotFound, match="abc"):
+        store.suite_files("abc")
+
+
 def test_a_late_owner_is_refused_and_writes_nothing(store: Store) -> None:
     new_search(store)
     late = owned(store, "late", seconds=-1.0)

@@ -210,6 +210,7 @@ class SearchSpec(_message.Message):
     ASSUME_USD_PER_GENERATION_FIELD_NUMBER: _builtins.int
     TITLE_FIELD_NUMBER: _builtins.int
     ALLOWANCE_FIELD_NUMBER: _builtins.int
+    SUITE_FILES_FIELD_NUMBER: _builtins.int
     simulator: _builtins.str
     suite: _builtins.str
     objective: _builtins.str
@@ -241,6 +242,12 @@ class SearchSpec(_message.Message):
     def limits(self) -> _verifier_pb2.Limits: ...
     @_builtins.property
     def allowance(self) -> _generator_pb2.Allowance: ...
+    @_builtins.property
+    def suite_files(self) -> _verifier_pb2.SuiteFiles:
+        """The caller's own suite, called `suite`; unset: one of the simulator's. CreateSearch needs its files; they are kept with
+        the search. Answers hold its digest only: see GetSuiteFiles.
+        """
+
     def __init__(
         self,
         *,
@@ -259,10 +266,11 @@ class SearchSpec(_message.Message):
         assume_usd_per_generation: _builtins.float | None = ...,
         title: _builtins.str = ...,
         allowance: _generator_pb2.Allowance | None = ...,
+        suite_files: _verifier_pb2.SuiteFiles | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_assume_usd_per_generation", b"_assume_usd_per_generation", "allowance", b"allowance", "assume_usd_per_generation", b"assume_usd_per_generation", "budget", b"budget", "limits", b"limits", "strategy_options", b"strategy_options"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_assume_usd_per_generation", b"_assume_usd_per_generation", "allowance", b"allowance", "assume_usd_per_generation", b"assume_usd_per_generation", "budget", b"budget", "limits", b"limits", "strategy_options", b"strategy_options", "suite_files", b"suite_files"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_assume_usd_per_generation", b"_assume_usd_per_generation", "allowance", b"allowance", "assume_usd_per_generation", b"assume_usd_per_generation", "backends", b"backends", "budget", b"budget", "limits", b"limits", "objective", b"objective", "parallel_generations", b"parallel_generations", "parallel_verifications", b"parallel_verifications", "seed", b"seed", "seed_policies", b"seed_policies", "simulator", b"simulator", "strategy", b"strategy", "strategy_options", b"strategy_options", "suite", b"suite", "title", b"title"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_assume_usd_per_generation", b"_assume_usd_per_generation", "allowance", b"allowance", "assume_usd_per_generation", b"assume_usd_per_generation", "backends", b"backends", "budget", b"budget", "limits", b"limits", "objective", b"objective", "parallel_generations", b"parallel_generations", "parallel_verifications", b"parallel_verifications", "seed", b"seed", "seed_policies", b"seed_policies", "simulator", b"simulator", "strategy", b"strategy", "strategy_options", b"strategy_options", "suite", b"suite", "suite_files", b"suite_files", "title", b"title"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__assume_usd_per_generation: _TypeAlias = _typing.Literal["assume_usd_per_generation"]  # noqa: Y015
     _WhichOneofArgType__assume_usd_per_generation: _TypeAlias = _typing.Literal["_assume_usd_per_generation", b"_assume_usd_per_generation"]  # noqa: Y015
@@ -1491,3 +1499,46 @@ class ListStrategiesResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ListStrategiesResponse: _TypeAlias = ListStrategiesResponse  # noqa: Y015
+
+@_typing.final
+class GetSuiteFilesRequest(_message.Message):
+    """GetSuiteFilesRequest names a search."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SEARCH_ID_FIELD_NUMBER: _builtins.int
+    search_id: _builtins.str
+    def __init__(
+        self,
+        *,
+        search_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["search_id", b"search_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetSuiteFilesRequest: _TypeAlias = GetSuiteFilesRequest  # noqa: Y015
+
+@_typing.final
+class GetSuiteFilesResponse(_message.Message):
+    """GetSuiteFilesResponse holds the files."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SUITE_FILES_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def suite_files(self) -> _verifier_pb2.SuiteFiles: ...
+    def __init__(
+        self,
+        *,
+        suite_files: _verifier_pb2.SuiteFiles | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["suite_files", b"suite_files"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["suite_files", b"suite_files"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetSuiteFilesResponse: _TypeAlias = GetSuiteFilesResponse  # noqa: Y015

@@ -100,6 +100,11 @@ class ControllerStub(object):
                 request_serializer=quintain_dot_controller_dot_v1_dot_controller__pb2.GetCandidateRequest.SerializeToString,
                 response_deserializer=quintain_dot_controller_dot_v1_dot_controller__pb2.GetCandidateResponse.FromString,
                 _registered_method=True)
+        self.GetSuiteFiles = channel.unary_unary(
+                '/quintain.controller.v1.Controller/GetSuiteFiles',
+                request_serializer=quintain_dot_controller_dot_v1_dot_controller__pb2.GetSuiteFilesRequest.SerializeToString,
+                response_deserializer=quintain_dot_controller_dot_v1_dot_controller__pb2.GetSuiteFilesResponse.FromString,
+                _registered_method=True)
         self.ListStrategies = channel.unary_unary(
                 '/quintain.controller.v1.Controller/ListStrategies',
                 request_serializer=quintain_dot_controller_dot_v1_dot_controller__pb2.ListStrategiesRequest.SerializeToString,
@@ -213,6 +218,13 @@ class ControllerServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def GetSuiteFiles(self, request, context):
+        """GetSuiteFiles returns the files of the suite that a search brought along. NOT_FOUND: it has a suite of the simulator's.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ListStrategies(self, request, context):
         """ListStrategies lists the installed strategies with their options.
         """
@@ -282,6 +294,11 @@ def add_ControllerServicer_to_server(servicer, server):
                     servicer.GetCandidate,
                     request_deserializer=quintain_dot_controller_dot_v1_dot_controller__pb2.GetCandidateRequest.FromString,
                     response_serializer=quintain_dot_controller_dot_v1_dot_controller__pb2.GetCandidateResponse.SerializeToString,
+            ),
+            'GetSuiteFiles': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetSuiteFiles,
+                    request_deserializer=quintain_dot_controller_dot_v1_dot_controller__pb2.GetSuiteFilesRequest.FromString,
+                    response_serializer=quintain_dot_controller_dot_v1_dot_controller__pb2.GetSuiteFilesResponse.SerializeToString,
             ),
             'ListStrategies': grpc.unary_unary_rpc_method_handler(
                     servicer.ListStrategies,
@@ -619,6 +636,33 @@ class Controller(object):
             '/quintain.controller.v1.Controller/GetCandidate',
             quintain_dot_controller_dot_v1_dot_controller__pb2.GetCandidateRequest.SerializeToString,
             quintain_dot_controller_dot_v1_dot_controller__pb2.GetCandidateResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetSuiteFiles(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/quintain.controller.v1.Controller/GetSuiteFiles',
+            quintain_dot_controller_dot_v1_dot_controller__pb2.GetSuiteFilesRequest.SerializeToString,
+            quintain_dot_controller_dot_v1_dot_controller__pb2.GetSuiteFilesResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -82,6 +82,8 @@ class ControllerStub:
     """ListCandidates pages through a search's candidates in order of creation."""
     GetCandidate: _grpc.UnaryUnaryMultiCallable[_controller_pb2.GetCandidateRequest, _controller_pb2.GetCandidateResponse]
     """GetCandidate returns everything that is recorded of a candidate, the prompt included."""
+    GetSuiteFiles: _grpc.UnaryUnaryMultiCallable[_controller_pb2.GetSuiteFilesRequest, _controller_pb2.GetSuiteFilesResponse]
+    """GetSuiteFiles returns the files of the suite that a search brought along. NOT_FOUND: it has a suite of the simulator's."""
     ListStrategies: _grpc.UnaryUnaryMultiCallable[_controller_pb2.ListStrategiesRequest, _controller_pb2.ListStrategiesResponse]
     """ListStrategies lists the installed strategies with their options."""
 
@@ -139,6 +141,8 @@ class ControllerAsyncStub(ControllerStub):
     """ListCandidates pages through a search's candidates in order of creation."""
     GetCandidate: _aio.UnaryUnaryMultiCallable[_controller_pb2.GetCandidateRequest, _controller_pb2.GetCandidateResponse]  # type: ignore[assignment]
     """GetCandidate returns everything that is recorded of a candidate, the prompt included."""
+    GetSuiteFiles: _aio.UnaryUnaryMultiCallable[_controller_pb2.GetSuiteFilesRequest, _controller_pb2.GetSuiteFilesResponse]  # type: ignore[assignment]
+    """GetSuiteFiles returns the files of the suite that a search brought along. NOT_FOUND: it has a suite of the simulator's."""
     ListStrategies: _aio.UnaryUnaryMultiCallable[_controller_pb2.ListStrategiesRequest, _controller_pb2.ListStrategiesResponse]  # type: ignore[assignment]
     """ListStrategies lists the installed strategies with their options."""
 
@@ -265,6 +269,14 @@ class ControllerServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_controller_pb2.GetCandidateResponse, _abc.Awaitable[_controller_pb2.GetCandidateResponse]]:
         """GetCandidate returns everything that is recorded of a candidate, the prompt included."""
+
+    @_abc_1.abstractmethod
+    def GetSuiteFiles(
+        self,
+        request: _controller_pb2.GetSuiteFilesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_controller_pb2.GetSuiteFilesResponse, _abc.Awaitable[_controller_pb2.GetSuiteFilesResponse]]:
+        """GetSuiteFiles returns the files of the suite that a search brought along. NOT_FOUND: it has a suite of the simulator's."""
 
     @_abc_1.abstractmethod
     def ListStrategies(

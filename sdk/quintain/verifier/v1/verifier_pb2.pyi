@@ -225,9 +225,13 @@ class VerifyRequest(_message.Message):
     PARENT_DIGEST_FIELD_NUMBER: _builtins.int
     INCLUDE_DETAIL_FIELD_NUMBER: _builtins.int
     CONTINUE_AFTER_TIME_LIMIT_FIELD_NUMBER: _builtins.int
+    SUITE_FILES_FIELD_NUMBER: _builtins.int
     simulator: _builtins.str
     suite: _builtins.str
-    """Exactly one way to name scenarios: a suite (with parts), scenarios by name, or inline ones."""
+    """One way to name scenarios: a suite (with parts, and with scenarios: only these of it), scenarios by name, or inline
+    ones. With suite_files, any name
+    for the caller's own suite.
+    """
     objective: _builtins.str
     """Empty: the suite's own, or the simulator's first."""
     aggregation: _type_pb2.Aggregation.ValueType
@@ -261,6 +265,10 @@ class VerifyRequest(_message.Message):
     def inline_scenarios(self) -> _containers.RepeatedCompositeFieldContainer[Global___InlineScenario]: ...
     @_builtins.property
     def limits(self) -> Global___Limits: ...
+    @_builtins.property
+    def suite_files(self) -> Global___SuiteFiles:
+        """The caller's own suite, called `suite`; unset: one of the simulator's."""
+
     def __init__(
         self,
         *,
@@ -281,10 +289,11 @@ class VerifyRequest(_message.Message):
         parent_digest: _builtins.str = ...,
         include_detail: _builtins.bool = ...,
         continue_after_time_limit: _builtins.bool = ...,
+        suite_files: Global___SuiteFiles | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_stop_below_score", b"_stop_below_score", "limits", b"limits", "policy", b"policy", "stop_below_score", b"stop_below_score"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_stop_below_score", b"_stop_below_score", "limits", b"limits", "policy", b"policy", "stop_below_score", b"stop_below_score", "suite_files", b"suite_files"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_stop_below_score", b"_stop_below_score", "aggregation", b"aggregation", "calling_mode", b"calling_mode", "check_determinism", b"check_determinism", "confirm", b"confirm", "continue_after_time_limit", b"continue_after_time_limit", "include_detail", b"include_detail", "inline_scenarios", b"inline_scenarios", "limits", b"limits", "objective", b"objective", "parent_digest", b"parent_digest", "parts", b"parts", "policy", b"policy", "scenarios", b"scenarios", "seed", b"seed", "simulator", b"simulator", "stop_below_score", b"stop_below_score", "suite", b"suite"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_stop_below_score", b"_stop_below_score", "aggregation", b"aggregation", "calling_mode", b"calling_mode", "check_determinism", b"check_determinism", "confirm", b"confirm", "continue_after_time_limit", b"continue_after_time_limit", "include_detail", b"include_detail", "inline_scenarios", b"inline_scenarios", "limits", b"limits", "objective", b"objective", "parent_digest", b"parent_digest", "parts", b"parts", "policy", b"policy", "scenarios", b"scenarios", "seed", b"seed", "simulator", b"simulator", "stop_below_score", b"stop_below_score", "suite", b"suite", "suite_files", b"suite_files"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__stop_below_score: _TypeAlias = _typing.Literal["stop_below_score"]  # noqa: Y015
     _WhichOneofArgType__stop_below_score: _TypeAlias = _typing.Literal["_stop_below_score", b"_stop_below_score"]  # noqa: Y015
@@ -1100,6 +1109,100 @@ class GetSimulatorRequest(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___GetSimulatorRequest: _TypeAlias = GetSimulatorRequest  # noqa: Y015
+
+@_typing.final
+class SuiteFiles(_message.Message):
+    """SuiteFiles is a suite that its caller brings along: the files of a folder in the simulator's own format (`suite.toml`
+    and the traces that it names; for simulator `system`, a whole package). Its digest is its identity; nothing about it is
+    registered anywhere.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DIGEST_FIELD_NUMBER: _builtins.int
+    FILES_FIELD_NUMBER: _builtins.int
+    digest: _builtins.str
+    """Lower-case hex sha256 over the files in order of name: of each its name, a zero byte, its length in decimal digits, a
+    zero byte and its content. With files it may be left out; if it is there it MUST be right.
+    """
+    @_builtins.property
+    def files(self) -> _containers.RepeatedCompositeFieldContainer[Global___File]:
+        """Names are relative, with `/` between folders. Left out, the verifier takes the files that it was sent before under this
+        digest; if it does not have them (any more), the call ends with FAILED_PRECONDITION and reason SUITE_NOT_HERE: send it
+        again with the files.
+        """
+
+    def __init__(
+        self,
+        *,
+        digest: _builtins.str = ...,
+        files: _abc.Iterable[Global___File] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["digest", b"digest", "files", b"files"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SuiteFiles: _TypeAlias = SuiteFiles  # noqa: Y015
+
+@_typing.final
+class GetSuiteRequest(_message.Message):
+    """GetSuiteRequest names a suite."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SIMULATOR_FIELD_NUMBER: _builtins.int
+    SUITE_FIELD_NUMBER: _builtins.int
+    SUITE_FILES_FIELD_NUMBER: _builtins.int
+    simulator: _builtins.str
+    suite: _builtins.str
+    @_builtins.property
+    def suite_files(self) -> Global___SuiteFiles:
+        """The caller's own suite; unset: one of the simulator's."""
+
+    def __init__(
+        self,
+        *,
+        simulator: _builtins.str = ...,
+        suite: _builtins.str = ...,
+        suite_files: Global___SuiteFiles | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["suite_files", b"suite_files"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["simulator", b"simulator", "suite", b"suite", "suite_files", b"suite_files"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetSuiteRequest: _TypeAlias = GetSuiteRequest  # noqa: Y015
+
+@_typing.final
+class GetSuiteResponse(_message.Message):
+    """GetSuiteResponse holds it."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SUITE_FIELD_NUMBER: _builtins.int
+    SIMULATOR_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def suite(self) -> _type_pb2.Suite: ...
+    @_builtins.property
+    def simulator(self) -> _type_pb2.SimulatorDescription:
+        """The simulator as this suite has it: guide, objectives, baselines, build."""
+
+    def __init__(
+        self,
+        *,
+        suite: _type_pb2.Suite | None = ...,
+        simulator: _type_pb2.SimulatorDescription | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["simulator", b"simulator", "suite", b"suite"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["simulator", b"simulator", "suite", b"suite"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetSuiteResponse: _TypeAlias = GetSuiteResponse  # noqa: Y015
 
 @_typing.final
 class GetSimulatorResponse(_message.Message):

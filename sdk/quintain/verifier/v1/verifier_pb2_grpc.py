@@ -58,6 +58,11 @@ class VerifierStub(object):
                 request_serializer=quintain_dot_verifier_dot_v1_dot_verifier__pb2.GetSimulatorRequest.SerializeToString,
                 response_deserializer=quintain_dot_verifier_dot_v1_dot_verifier__pb2.GetSimulatorResponse.FromString,
                 _registered_method=True)
+        self.GetSuite = channel.unary_unary(
+                '/quintain.verifier.v1.Verifier/GetSuite',
+                request_serializer=quintain_dot_verifier_dot_v1_dot_verifier__pb2.GetSuiteRequest.SerializeToString,
+                response_deserializer=quintain_dot_verifier_dot_v1_dot_verifier__pb2.GetSuiteResponse.FromString,
+                _registered_method=True)
         self.ListSuites = channel.unary_unary(
                 '/quintain.verifier.v1.Verifier/ListSuites',
                 request_serializer=quintain_dot_verifier_dot_v1_dot_verifier__pb2.ListSuitesRequest.SerializeToString,
@@ -108,6 +113,15 @@ class VerifierServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def GetSuite(self, request, context):
+        """GetSuite returns one suite, also one that its caller brings along, with the simulator as this suite has it.
+        INVALID_ARGUMENT: no such suite, or files that are none (the field says which file, line and key).
+        FAILED_PRECONDITION with reason SUITE_NOT_HERE: as for Verify.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ListSuites(self, request, context):
         """ListSuites lists the suites of a simulator with their scenarios. NOT_FOUND: no such simulator.
         """
@@ -137,6 +151,11 @@ def add_VerifierServicer_to_server(servicer, server):
                     servicer.GetSimulator,
                     request_deserializer=quintain_dot_verifier_dot_v1_dot_verifier__pb2.GetSimulatorRequest.FromString,
                     response_serializer=quintain_dot_verifier_dot_v1_dot_verifier__pb2.GetSimulatorResponse.SerializeToString,
+            ),
+            'GetSuite': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetSuite,
+                    request_deserializer=quintain_dot_verifier_dot_v1_dot_verifier__pb2.GetSuiteRequest.FromString,
+                    response_serializer=quintain_dot_verifier_dot_v1_dot_verifier__pb2.GetSuiteResponse.SerializeToString,
             ),
             'ListSuites': grpc.unary_unary_rpc_method_handler(
                     servicer.ListSuites,
@@ -256,6 +275,33 @@ class Verifier(object):
             '/quintain.verifier.v1.Verifier/GetSimulator',
             quintain_dot_verifier_dot_v1_dot_verifier__pb2.GetSimulatorRequest.SerializeToString,
             quintain_dot_verifier_dot_v1_dot_verifier__pb2.GetSimulatorResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetSuite(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/quintain.verifier.v1.Verifier/GetSuite',
+            quintain_dot_verifier_dot_v1_dot_verifier__pb2.GetSuiteRequest.SerializeToString,
+            quintain_dot_verifier_dot_v1_dot_verifier__pb2.GetSuiteResponse.FromString,
             options,
             channel_credentials,
             insecure,

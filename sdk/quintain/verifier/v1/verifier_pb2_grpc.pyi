@@ -56,6 +56,11 @@ class VerifierStub:
     """GetSimulator describes one simulator in full, as one of its suites has it if one is named. NOT_FOUND: the message
     lists the known names. INVALID_ARGUMENT: no such suite.
     """
+    GetSuite: _grpc.UnaryUnaryMultiCallable[_verifier_pb2.GetSuiteRequest, _verifier_pb2.GetSuiteResponse]
+    """GetSuite returns one suite, also one that its caller brings along, with the simulator as this suite has it.
+    INVALID_ARGUMENT: no such suite, or files that are none (the field says which file, line and key).
+    FAILED_PRECONDITION with reason SUITE_NOT_HERE: as for Verify.
+    """
     ListSuites: _grpc.UnaryUnaryMultiCallable[_verifier_pb2.ListSuitesRequest, _verifier_pb2.ListSuitesResponse]
     """ListSuites lists the suites of a simulator with their scenarios. NOT_FOUND: no such simulator."""
 
@@ -86,6 +91,11 @@ class VerifierAsyncStub(VerifierStub):
     GetSimulator: _aio.UnaryUnaryMultiCallable[_verifier_pb2.GetSimulatorRequest, _verifier_pb2.GetSimulatorResponse]  # type: ignore[assignment]
     """GetSimulator describes one simulator in full, as one of its suites has it if one is named. NOT_FOUND: the message
     lists the known names. INVALID_ARGUMENT: no such suite.
+    """
+    GetSuite: _aio.UnaryUnaryMultiCallable[_verifier_pb2.GetSuiteRequest, _verifier_pb2.GetSuiteResponse]  # type: ignore[assignment]
+    """GetSuite returns one suite, also one that its caller brings along, with the simulator as this suite has it.
+    INVALID_ARGUMENT: no such suite, or files that are none (the field says which file, line and key).
+    FAILED_PRECONDITION with reason SUITE_NOT_HERE: as for Verify.
     """
     ListSuites: _aio.UnaryUnaryMultiCallable[_verifier_pb2.ListSuitesRequest, _verifier_pb2.ListSuitesResponse]  # type: ignore[assignment]
     """ListSuites lists the suites of a simulator with their scenarios. NOT_FOUND: no such simulator."""
@@ -138,6 +148,17 @@ class VerifierServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_verifier_pb2.GetSimulatorResponse, _abc.Awaitable[_verifier_pb2.GetSimulatorResponse]]:
         """GetSimulator describes one simulator in full, as one of its suites has it if one is named. NOT_FOUND: the message
         lists the known names. INVALID_ARGUMENT: no such suite.
+        """
+
+    @_abc_1.abstractmethod
+    def GetSuite(
+        self,
+        request: _verifier_pb2.GetSuiteRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_verifier_pb2.GetSuiteResponse, _abc.Awaitable[_verifier_pb2.GetSuiteResponse]]:
+        """GetSuite returns one suite, also one that its caller brings along, with the simulator as this suite has it.
+        INVALID_ARGUMENT: no such suite, or files that are none (the field says which file, line and key).
+        FAILED_PRECONDITION with reason SUITE_NOT_HERE: as for Verify.
         """
 
     @_abc_1.abstractmethod

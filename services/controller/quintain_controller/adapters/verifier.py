@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 
 from quintain.clients.channel import ClientSettings
 from quintain.clients.verifier import AsyncVerifier
-from quintain.errors import Internal, InvalidArgument
+from quintain.errors import FailedPrecondition, FieldViolation, Internal, InvalidArgument
 from quintain.type.v1 import type_pb2
 from quintain.verifier.v1 import verifier_pb2 as pb
 from quintain_controller.domain.model import (
@@ -25,7 +25,6 @@ from quintain_controller.domain.model import (
 from quintain_controller.ports import HELD_OUT, TRAIN
 
 _PARTS = {TRAIN: type_pb2.PART_TRAIN, HELD_OUT: type_pb2.PART_HELD_OUT}
-_PAGE = 100
 # The policy's own randomness is the same in every search, so that verdicts are shared and comparable.
 _POLICY_SEED = 0
 
@@ -33,7 +32,16 @@ _POLICY_SEED = 0
 class GrpcVerifier:
     """Belongs to one event loop."""
 
-    def __init__(self, settings: ClientSettings, verify_seconds: float, *, retries: bool = False) -> None:
+    def __init__(
+        self,
+        settings: ClientSettings,
+        verify_seconds: float,
+        suite_files: Callable[[str], Awaitable[bytes]],
+        *,
+        retries: bool = False,
+    ) -> None:
+        """`suite_files`: the stored files of a suite by digest (the contract's message)."""
+        self._suite_files = suite_files
         self._client = AsyncVerifier(settings.model_copy(update={"retries": retries}))
         self._verify_seconds = verify_seconds
 
@@ -41,10 +49,17 @@ class GrpcVerifier:
         await self._client.close()
 
     async def context(
-        self, simulator: str, suite: str, objective: str, backends: tuple[BackendProfile, ...]
+        self, simulator: str, suite: str, objective: str, backends: tuple[BackendProfile, ...], suite_files: bytes = b""
     ) -> tuple[str, SearchContext]:
-        chosen = await self._suite(simulator, suite)
-        described = (await self._client.get_simulator(pb.GetSimulatorRequest(name=simulator, suite=suite))).simulator
+        request = pb.GetSuiteRequest(simulator=simulator, suite=suite)
+        if suite_files:
+            request.suite_files.ParseFromString(suite_files)
+        try:
+            found = await self._client.get_suite(request)
+        except InvalidArgument as error:
+            violations = [FieldViolation(f"spec.{v.field}", v.message) for v in error.violations]
+            raise InvalidArgument(error.message, violations=violations) from error
+        chosen, described = found.suite, found.simulator
         objective = objective or chosen.objective or (described.objectives[0].name if described.objectives else "")
         known = {o.name: o for o in described.objectives}
         if objective not in known:
@@ -78,38 +93,30 @@ class GrpcVerifier:
         check_determinism: bool = False,
         confirm: bool = False,
     ) -> Verification:
-        result = await self._client.verify(
-            pb.VerifyRequest(
-                simulator=spec.simulator,
-                policy=type_pb2.Policy(source=source),
-                suite=spec.suite,
-                parts=[_PARTS[part] for part in parts],
-                objective=spec.objective,
-                limits=encode_limits(spec.limits),
-                seed=_POLICY_SEED,
-                check_determinism=check_determinism,
-                confirm=confirm,
-            ),
-            timeout=self._verify_seconds,
+        request = pb.VerifyRequest(
+            simulator=spec.simulator,
+            policy=type_pb2.Policy(source=source),
+            suite=spec.suite,
+            parts=[_PARTS[part] for part in parts],
+            objective=spec.objective,
+            limits=encode_limits(spec.limits),
+            seed=_POLICY_SEED,
+            check_determinism=check_determinism,
+            confirm=confirm,
         )
-        return decode_verification(result)
+        if not spec.suite_digest:
+            return decode_verification(await self._client.verify(request, timeout=self._verify_seconds))
+        request.suite_files.digest = spec.suite_digest
+        try:
+            return decode_verification(await self._client.verify(request, timeout=self._verify_seconds))
+        except FailedPrecondition as error:
+            if error.reason != "SUITE_NOT_HERE":
+                raise
+        request.suite_files.ParseFromString(await self._suite_files(spec.suite_digest))
+        return decode_verification(await self._client.verify(request, timeout=self._verify_seconds))
 
     def decode(self, record: bytes) -> Verification:
         return decode_verification(pb.VerifyResult.FromString(record))
-
-    async def _suite(self, simulator: str, name: str) -> type_pb2.Suite:
-        token, known = "", []
-        while True:
-            page = await self._client.list_suites(
-                pb.ListSuitesRequest(simulator=simulator, page_size=_PAGE, page_token=token)
-            )
-            for suite in page.suites:
-                if suite.name == name:
-                    return suite
-                known.append(suite.name)
-            token = page.next_page_token
-            if not token:
-                raise InvalidArgument.of("spec.suite", f"{name!r} is unknown; {simulator} has {', '.join(known)}")
 
 
 def encode_limits(limits: Limits) -> pb.Limits:

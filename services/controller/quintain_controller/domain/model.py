@@ -157,6 +157,7 @@ class SearchSpec:
     allowance: Allowance = Allowance()
     assume_usd_nano: int | None = None
     title: str = ""
+    suite_digest: str = ""  # of a suite that came with the search; empty: one of the simulator's
 
 
 @dataclass(frozen=True, slots=True)

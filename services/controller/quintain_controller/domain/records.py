@@ -110,6 +110,8 @@ class Batch:
 
 @dataclass(frozen=True, slots=True)
 class NewSearch:
+    """`suite_files`: the contract's message, opaque here; empty without a suite of its own."""
+
     search_id: str
     request_id: str
     request_digest: str
@@ -117,3 +119,4 @@ class NewSearch:
     context: SearchContext
     forked_from: str = ""
     events: Sequence[DomainEvent] = field(default=())
+    suite_files: bytes = b""

@@ -7,6 +7,8 @@ from typing import Literal
 from google.protobuf import json_format
 
 from quintain.controller.v1 import controller_pb2 as pb
+from quintain.errors import InvalidArgument
+from quintain.plugins.simulator import files_digest
 from quintain_controller.domain.model import (
     NANO,
     Allowance,
@@ -71,7 +73,21 @@ def decode_spec(spec: pb.SearchSpec) -> SearchSpec:
         if spec.HasField("assume_usd_per_generation")
         else None,
         title=spec.title,
+        suite_digest=spec.suite_files.digest,
     )
+
+
+def with_suite_digest(spec: pb.SearchSpec) -> pb.SearchSpec:
+    """`spec` with the digest of the suite's files, if it brings some. Raises InvalidArgument for a wrong one."""
+    if not spec.HasField("suite_files") or not spec.suite_files.files:
+        return spec
+    found = files_digest({file.name: file.content for file in spec.suite_files.files})
+    if spec.suite_files.digest not in ("", found):
+        raise InvalidArgument.of("spec.suite_files.digest", f"is {spec.suite_files.digest!r}, the files have {found}")
+    complete = pb.SearchSpec()
+    complete.CopyFrom(spec)
+    complete.suite_files.digest = found
+    return complete
 
 
 def merge_spec(original: SearchSpec, given: pb.SearchSpec) -> pb.SearchSpec:

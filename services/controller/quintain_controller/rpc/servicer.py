@@ -12,9 +12,10 @@ import grpc
 
 from quintain.controller.v1 import controller_pb2 as pb
 from quintain.controller.v1 import controller_pb2_grpc as stubs
-from quintain.errors import InvalidArgument
+from quintain.errors import InvalidArgument, NotFound
 from quintain.plugins.doors import STRATEGIES
 from quintain.plugins.loading import PluginError
+from quintain.verifier.v1 import verifier_pb2
 from quintain_controller.domain.model import candidate_id, parse_candidate_id
 from quintain_controller.domain.records import SearchRecord
 from quintain_controller.ports import Generator
@@ -36,10 +37,12 @@ class ControllerServicer(stubs.ControllerServicer):
 
     async def CreateSearch(self, request: pb.CreateSearchRequest, context: Context) -> pb.CreateSearchResponse:
         check_spec(request.spec, request.request_id)
+        spec = from_proto.with_suite_digest(request.spec)
         record = await self._manager.create(
             request.request_id,
             _digest(request.spec.SerializeToString(deterministic=True)),
-            from_proto.decode_spec(request.spec),
+            from_proto.decode_spec(spec),
+            suite_files=spec.suite_files.SerializeToString(deterministic=True) if spec.suite_files.files else b"",
         )
         return pb.CreateSearchResponse(search=await self._search(record))
 
@@ -137,6 +140,13 @@ class ControllerServicer(stubs.ControllerServicer):
             wanted = await self._store(remake_request, self._store.blocking, record, candidate.candidate)
             sent = self._generator.encode(record.context, wanted)
         return pb.GetCandidateResponse(candidate=to_proto.encode_candidate(search_id, candidate, sent))
+
+    async def GetSuiteFiles(self, request: pb.GetSuiteFilesRequest, context: Context) -> pb.GetSuiteFilesResponse:
+        record = await self._store(self._store.blocking.search, request.search_id)
+        if not record.spec.suite_digest:
+            raise NotFound(f"search {request.search_id} has a suite of its simulator's, {record.spec.suite!r}")
+        found = await self._store.suite_files(record.spec.suite_digest)
+        return pb.GetSuiteFilesResponse(suite_files=verifier_pb2.SuiteFiles.FromString(found))
 
     async def ListStrategies(self, request: pb.ListStrategiesRequest, context: Context) -> pb.ListStrategiesResponse:
         size, after = paging.page_size(request.page_size), ""

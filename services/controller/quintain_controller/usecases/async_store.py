@@ -25,6 +25,10 @@ class AsyncStore:
     async def __call__(self, method: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._threads, lambda: method(*args, **kwargs))
 
+    async def suite_files(self, digest: str) -> bytes:
+        """A stored suite, by digest. Raises NotFound."""
+        return await self(self.blocking.suite_files, digest)
+
     def close(self) -> None:
         """Wait for what the threads do, then close the store."""
         self._threads.shutdown()

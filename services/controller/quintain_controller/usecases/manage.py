@@ -29,10 +29,17 @@ class Manager:
     changed: Callable[[SearchRecord], None]
 
     async def create(
-        self, request_id: str, digest: str, draft: SearchSpec, forked_from: str = "", first_policy: str = ""
+        self,
+        request_id: str,
+        digest: str,
+        draft: SearchSpec,
+        forked_from: str = "",
+        first_policy: str = "",
+        suite_files: bytes = b"",
     ) -> SearchRecord:
         """Record a search and let it start. `draft` may leave empty what has a default. Repeating a request id with
-        the same digest gives the search it made."""
+        the same digest gives the search it made. `suite_files`: the caller's own suite; of one that is known here its
+        digest in `draft` is enough."""
         if request_id:
             known = await self.store(self.store.blocking.find_request, request_id)
             if known is not None:
@@ -44,7 +51,11 @@ class Manager:
         options = parse_options(strategy, draft.strategy_options)
         backends = await self.generator.backends(draft.backends)
         _check_money(draft, backends)
-        objective, context = await self.verifier.context(draft.simulator, draft.suite, draft.objective, backends)
+        if draft.suite_digest and not suite_files:
+            suite_files = await self.store.suite_files(draft.suite_digest)
+        objective, context = await self.verifier.context(
+            draft.simulator, draft.suite, draft.objective, backends, suite_files
+        )
         generations = draft.parallel_generations or _DEFAULT_PARALLEL
         verifications = draft.parallel_verifications or _DEFAULT_PARALLEL
         seeds = tuple(policy for policy in (first_policy, *draft.seed_policies) if policy)
@@ -71,6 +82,7 @@ class Manager:
             context=context,
             forked_from=forked_from,
             events=[StateChanged(SearchState.RUNNING, "created")],
+            suite_files=suite_files,
         )
         record = await self.store(self.store.blocking.create, new)
         self.changed(record)

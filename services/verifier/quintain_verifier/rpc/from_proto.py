@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 
 from quintain.plugins.simulator import Aggregation, InvalidInput, Part
@@ -18,7 +19,17 @@ AGGREGATIONS = {
 }
 
 
-def order_of(request: pb.VerifyRequest, default_limits: Limits) -> VerifyOrder:
+def suite_files_of(message: pb.SuiteFiles) -> tuple[str, dict[str, bytes]]:
+    """Digest and files, each of which may be empty."""
+    files = {file.name: file.content for file in message.files}
+    if len(files) != len(message.files):
+        raise InvalidInput("suite_files", "has two files of one name")
+    if not files and not message.digest:
+        raise InvalidInput("suite_files", "has neither files nor a digest")
+    return message.digest, files
+
+
+def order_of(request: pb.VerifyRequest, default_limits: Limits, suite_files: Mapping[str, bytes] | None) -> VerifyOrder:
     unknown_parts = [p for p in request.parts if p not in PARTS]
     if unknown_parts:
         raise InvalidInput("parts", f"found {unknown_parts[0]}; must be PART_TRAIN or PART_HELD_OUT")
@@ -28,6 +39,7 @@ def order_of(request: pb.VerifyRequest, default_limits: Limits) -> VerifyOrder:
         simulator=request.simulator,
         source=request.policy.source,
         suite=request.suite,
+        suite_files=suite_files,
         parts=frozenset(PARTS[p] for p in request.parts),
         scenarios=tuple(request.scenarios),
         inline_scenarios=tuple(_inline(inline) for inline in request.inline_scenarios),

@@ -17,7 +17,8 @@ from quintain.verifier.v1 import verifier_pb2_grpc
 from quintain.wire.simulator_messages import description_message, suite_message
 from quintain_verifier.adapters.registry import Registry
 from quintain_verifier.adapters.simulator_threads import SimulatorThreads
-from quintain_verifier.rpc.from_proto import order_of
+from quintain_verifier.adapters.suite_files import SuiteFileCache
+from quintain_verifier.rpc.from_proto import order_of, suite_files_of
 from quintain_verifier.rpc.to_proto import progress_message, result_message
 from quintain_verifier.sandbox.limits import Limits
 from quintain_verifier.usecases.run_plan import Progress
@@ -41,15 +42,17 @@ class VerifierServicer(verifier_pb2_grpc.VerifierServicer):
         threads: SimulatorThreads,
         addresses: Mapping[str, str],
         default_limits: Limits,
+        suites: SuiteFileCache,
     ) -> None:
         self._verification = verification
         self._simulators, self._unusable = registry.usable, registry.unusable
         self._threads = threads
         self._addresses = addresses
         self._default_limits = default_limits
+        self._suites = suites
 
     async def Verify(self, request: pb.VerifyRequest, context: Context) -> AsyncGenerator[pb.VerifyResponse, None]:
-        order = order_of(request, self._default_limits)
+        order = order_of(request, self._default_limits, self._suite_files(request))
         async with aclosing(self._verification.verify(order, _caller(context))) as events:
             async for event in events:
                 if isinstance(event, Progress):
@@ -75,6 +78,24 @@ class VerifierServicer(verifier_pb2_grpc.VerifierServicer):
             lambda: narrowed(simulator, request.suite).describe() if request.suite else simulator.describe(),
         )
         return pb.GetSimulatorResponse(simulator=description_message(replace(description, name=request.name)))
+
+    async def GetSuite(self, request: pb.GetSuiteRequest, context: Context) -> pb.GetSuiteResponse:
+        simulator = self._simulator(request.simulator)
+        files = self._suite_files(request)
+
+        def load() -> pb.GetSuiteResponse:
+            of_suite = narrowed(simulator, request.suite, files=files)
+            return pb.GetSuiteResponse(
+                suite=suite_message(of_suite.suite(request.suite), of_suite.scenario),
+                simulator=description_message(replace(of_suite.describe(), name=request.simulator)),
+            )
+
+        return await self._threads.run(request.simulator, load)
+
+    def _suite_files(self, request: pb.VerifyRequest | pb.GetSuiteRequest) -> Mapping[str, bytes] | None:
+        if not request.HasField("suite_files"):
+            return None
+        return self._suites.resolve(*suite_files_of(request.suite_files))
 
     async def ListSuites(self, request: pb.ListSuitesRequest, context: Context) -> pb.ListSuitesResponse:
         simulator = self._simulator(request.simulator)

@@ -17,6 +17,7 @@ from quintain.plugins.simulator import (
     Scenario,
     Simulator,
     Suite,
+    SuiteEntry,
     narrowed,
 )
 from quintain_verifier.domain.plan import Plan, PlannedScenario
@@ -130,16 +131,17 @@ class Planner:
 
     def _entries(self, simulator: Simulator, order: VerifyOrder) -> tuple[Suite | None, list[tuple[Scenario, Part]]]:
         """Scenarios named one by one or brought along steer like train scenarios: the caller has seen them."""
-        ways = [bool(order.suite), bool(order.scenarios), bool(order.inline_scenarios)]
-        if sum(ways) != 1:
-            raise InvalidInput("suite", "give exactly one of suite, scenarios and inline_scenarios")
+        if bool(order.suite or order.scenarios) == bool(order.inline_scenarios):
+            raise InvalidInput("suite", "give a suite (with scenarios: some of it), scenarios, or inline_scenarios")
         if order.parts and not order.suite:
             raise InvalidInput("parts", "only a suite has parts")
         suite = simulator.suite(order.suite) if order.suite else None
         wanted = [e for e in suite.entries if e.part in (order.parts or frozenset(Part))] if suite else []
+        if suite is not None and order.scenarios:
+            wanted = _chosen(suite, wanted, order.scenarios)
         if suite is not None and not wanted:
             raise InvalidInput("parts", f"suite {suite.name} has no scenario in these parts")
-        count = len(wanted) + len(order.scenarios) + len(order.inline_scenarios)
+        count = len(wanted) if suite is not None else len(order.scenarios) + len(order.inline_scenarios)
         if count > order.limits.scenarios:  # before the first of them is loaded
             raise InvalidInput("scenarios", f"found {count}; one request may have {order.limits.scenarios}")
         if suite is not None:
@@ -152,6 +154,14 @@ class Planner:
         if repeated:
             raise InvalidInput("scenarios", f"{repeated[0]!r} is named more than once")
         return suite, entries
+
+
+def _chosen(suite: Suite, entries: Sequence[SuiteEntry], names: Sequence[str]) -> list[SuiteEntry]:
+    for name in names:
+        if name not in [e.scenario for e in entries]:
+            known = ", ".join(e.scenario for e in entries)
+            raise InvalidInput("scenarios", f"suite {suite.name} has no {name!r}; it has, in these parts: {known}")
+    return [e for e in entries if e.scenario in names]
 
 
 def _inline(simulator: Simulator, inline: InlineScenario) -> Scenario:

@@ -28,7 +28,6 @@ from quintain.plugins.simulator import (
     ScenarioScore,
     Simulator,
     SimulatorFault,
-    files_digest,
     narrowed,
 )
 from quintain_verifier.domain.determinism import parting
@@ -42,7 +41,7 @@ from quintain_verifier.workers.messages import Ran, ReferenceJob, RunJob, Scenar
 HASH_SEED, OTHER_HASH_SEED = 0, 1
 K = TypeVar("K")
 V = TypeVar("V")
-_SCENARIOS_KEPT, _BASELINES_KEPT, _SUITES_KEPT = 64, 1024, 16
+_SCENARIOS_KEPT, _BASELINES_KEPT = 64, 1024
 _SHORTEST_PROGRAM_SECONDS = 0.1
 
 
@@ -88,7 +87,6 @@ class Runner:
         self._simulators = simulators
         self._program_seconds = program_seconds
         self._program_seconds_left = program_seconds
-        self._narrowed: OrderedDict[tuple[str, str, str], Simulator] = OrderedDict()
         self._jails = jails
         self._scenarios: OrderedDict[tuple[str, str, str], Scenario] = OrderedDict()
         self._baselines: OrderedDict[tuple[str, str, str], Outcome] = OrderedDict()
@@ -220,10 +218,7 @@ class Runner:
         simulator = self._simulators[job.simulator]
         if job.suite_files is None:
             return narrowed(simulator, job.suite, () if job.suite or job.files is not None else (job.scenario,))
-        key = (job.simulator, job.suite, files_digest(job.suite_files))
-        if key not in self._narrowed:
-            _keep(self._narrowed, key, narrowed(simulator, job.suite, files=job.suite_files), _SUITES_KEPT)
-        return self._narrowed[key]
+        return narrowed(simulator, job.suite, files=job.suite_files)
 
     def _scenario(self, simulator: Simulator, job: ScenarioJob) -> Scenario:
         key = (job.simulator, job.build, job.digest)

@@ -28,6 +28,7 @@ class _Search:
     record: SearchRecord
     request_id: str
     request_digest: str
+    suite_files: bytes
     candidates: dict[int, CandidateRecord] = field(default_factory=dict)
     events: list[RecordedEvent] = field(default_factory=list)
     lease_token: int = 0
@@ -75,7 +76,7 @@ class MemoryStore:
                 needs_owner=True,
                 told=0,
             )
-            made = self._searches[new.search_id] = _Search(record, new.request_id, new.request_digest)
+            made = self._searches[new.search_id] = _Search(record, new.request_id, new.request_digest, new.suite_files)
             self._append(made, Spend(), new.events)
             return made.record
 
@@ -87,6 +88,16 @@ class MemoryStore:
     def search(self, search_id: str) -> SearchRecord:
         with self._lock:
             return self._find(search_id).record
+
+    def suite_files(self, digest: str) -> bytes:
+        with self._lock:
+            found = (
+                s.suite_files for s in self._searches.values() if s.suite_files and s.record.spec.suite_digest == digest
+            )
+            files = next(found, None)
+        if files is None:
+            raise NotFound(f"no search here has a suite of its own with the digest {digest!r}")
+        return files
 
     def search_page(self, limit: int, after: tuple[float, str] | None) -> list[SearchRecord]:
         with self._lock:

@@ -50,6 +50,16 @@ Index("searches_newest", searches.c.created_at.desc(), searches.c.search_id)
 Index("searches_to_do", searches.c.needs_owner, searches.c.lease_until)
 Index("searches_states", searches.c.state)
 
+# The caller's own suite of a search, as it came.
+suites = Table(
+    "suites",
+    metadata,
+    Column("search_id", Text, ForeignKey("searches.search_id", ondelete="CASCADE"), primary_key=True),
+    Column("digest", Text, nullable=False),
+    Column("files", LargeBinary, nullable=False),
+)
+Index("suites_by_digest", suites.c.digest)
+
 candidates = Table(
     "candidates",
     metadata,

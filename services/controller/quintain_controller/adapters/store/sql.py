@@ -17,7 +17,7 @@ from sqlalchemy.exc import DataError, IntegrityError
 from quintain.errors import Aborted, AlreadyExists, InvalidArgument, NotFound, Unavailable
 from quintain_controller.adapters.store import rows
 from quintain_controller.adapters.store.engine import STORE_ERRORS, cause, open_engine, reading
-from quintain_controller.adapters.store.schema import candidates, events, searches
+from quintain_controller.adapters.store.schema import candidates, events, searches, suites
 from quintain_controller.domain import lifecycle
 from quintain_controller.domain.events import BudgetExtended, DomainEvent, RecordedEvent, StateChanged
 from quintain_controller.domain.model import Budget, Candidate, SearchState, Spend, without_nul
@@ -61,6 +61,9 @@ class SqlStore:
         try:
             with self._transaction() as connection:
                 connection.execute(insert(searches).values(rows.new_search_row(new, self._clock())))
+                if new.suite_files:
+                    values = {"search_id": new.search_id, "digest": new.spec.suite_digest, "files": new.suite_files}
+                    connection.execute(insert(suites).values(values))
                 self._append(connection, new.search_id, 0, Spend(), new.events)
         except IntegrityError:
             known = self.find_request(new.request_id)
@@ -78,6 +81,14 @@ class SqlStore:
                 select(searches.c.search_id, searches.c.request_digest).where(searches.c.request_id == request_id)
             ).first()
         return (row[0], row[1]) if row else None
+
+    def suite_files(self, digest: str) -> bytes:
+        """The suite of this digest that some search brought along. Raises NotFound."""
+        with self._transaction(write=False) as connection:
+            row = connection.execute(select(suites.c.files).where(suites.c.digest == digest).limit(1)).first()
+        if row is None:
+            raise NotFound(f"no search here has a suite of its own with the digest {digest!r}")
+        return bytes(row[0])
 
     def search(self, search_id: str) -> SearchRecord:
         """Raises NotFound."""

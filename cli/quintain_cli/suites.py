@@ -1,0 +1,56 @@
+"""``--suite``: the name of one of the simulator's, or the path of one's own."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from quintain.errors import InvalidArgument
+from quintain.plugins.simulator import files_digest
+from quintain.verifier.v1 import verifier_pb2 as pb
+
+SUITE_HELP = "A suite of the simulator, or the folder of your own (or DIR/suites/NAME.toml)."
+MOST_BYTES = 24 << 20  # one message carries them all
+
+
+def read_suite(text: str) -> tuple[str, dict[str, bytes] | None]:
+    """The suite's name, and its files if it is a path. Raises InvalidArgument for a folder that cannot be read."""
+    path = Path(text)
+    if not text or not (path.suffix == ".toml" or text.startswith((".", "/")) or _holds_suites(path)):
+        return text, None
+    folder, name = path, path.resolve().name
+    if path.suffix == ".toml":
+        if path.name != "suite.toml" and path.resolve().parent.name != "suites":
+            raise InvalidArgument.of("suite", f"{path}: must be suite.toml, or lie in a folder 'suites'")
+        folder = path.parent if path.name == "suite.toml" else path.parent / ".."
+        name = folder.resolve().name if path.name == "suite.toml" else f"{folder.resolve().name}/{path.stem}"
+    if not folder.is_dir():
+        raise InvalidArgument.of("suite", f"{folder}: there is no such folder")
+    try:
+        files = {
+            file.relative_to(folder).as_posix(): file.read_bytes()
+            for file in sorted(folder.rglob("*"))
+            if file.is_file() and not any(_left_out(part) for part in file.relative_to(folder).parts)
+        }
+    except OSError as error:
+        raise InvalidArgument.of("suite", f"{error.filename}: {error.strerror}") from None
+    size = sum(map(len, files.values()))
+    if size > MOST_BYTES:
+        raise InvalidArgument.of(
+            "suite", f"{folder} has {size >> 20} MiB; at most {MOST_BYTES >> 20} are sent: pack traces as .csv.gz"
+        )
+    return name, files
+
+
+def suite_message(files: dict[str, bytes] | None) -> pb.SuiteFiles | None:
+    if files is None:
+        return None
+    sent = [pb.File(name=name, content=content) for name, content in files.items()]
+    return pb.SuiteFiles(digest=files_digest(files), files=sent)
+
+
+def _holds_suites(path: Path) -> bool:
+    return (path / "suite.toml").is_file() or (path / "suites").is_dir()
+
+
+def _left_out(part: str) -> bool:
+    return part.startswith(".") or part == "__pycache__" or part.endswith((".pyc", "~"))

@@ -103,10 +103,11 @@ def suites(
     simulator: Annotated[str, typer.Argument(help="A simulator; none: all.")] = "",
     as_json: AsJson = False,
 ) -> None:
-    """List suites and their scenarios."""
+    """List suites and their scenarios, and the suites that lack something here."""
     with Connection(ctx.obj, "verifier", ready=False) as connection:
         names = [simulator] if simulator else simulator_names(connection)
         found = [(name, suite) for name in names for suite in list_suites(connection, name)]
+        missing = [(name, suite) for name in names for suite in _unavailable_suites(connection, name)]
     for name, suite in found:
         if as_json:
             render.print_json(suite)
@@ -118,6 +119,15 @@ def suites(
         out.print(rows)
         aggregation = render.enum_name(type_pb2.Aggregation, suite.aggregation)
         out.print(f"{escape(suite.description)}\nobjective {suite.objective}, {aggregation}\n")
+    for name, lacking in missing:
+        said = f"{name} / {lacking.name} is not available here: {lacking.reason}"
+        errors.print(f"[yellow]{escape(said)}[/]", soft_wrap=True)
+
+
+def _unavailable_suites(connection: Connection, simulator: str) -> list[type_pb2.UnavailableSuite]:
+    request = verifier_pb2.GetSimulatorRequest(name=simulator)
+    described = connection.verifier.get_simulator(request, _DESCRIBE_SECONDS).simulator
+    return list(described.unavailable_suites)
 
 
 def list_suites(connection: Connection, simulator: str) -> list[type_pb2.Suite]:

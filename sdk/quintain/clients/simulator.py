@@ -84,6 +84,9 @@ class RemoteSimulator:
 
     def suite(self, name: str) -> Suite:
         suites = {s.name: s for s in self._description().suites}
+        for missing in self._description().simulator.unavailable_suites:
+            if missing.name == name:
+                raise InvalidInput("suite", f"{name!r} is not available here: {missing.reason}")
         if name not in suites:
             raise InvalidInput("suite", f"{name!r} is unknown; known are: {', '.join(suites)}")
         try:
@@ -221,9 +224,10 @@ class _Run:
                 return self._checked(response.outcome, failed)
             if failed is not None or response.WhichOneof("event") is None:
                 raise SimulatorFault("the simulator broke the contract: an outcome was due")
-            message = _loads(response.policy_message_json)
+            fresh = response.WhichOneof("event") == "fresh_policy_json"
+            message = _loads(response.fresh_policy_json if fresh else response.policy_message_json)
             try:
-                if policy is None:
+                if policy is None or fresh:
                     policy = open_policy(message)
                     answer = policy.info
                 else:

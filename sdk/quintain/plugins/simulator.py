@@ -134,7 +134,8 @@ class Policy(Protocol):
 
 
 class OpenPolicy(Protocol):
-    """Starts a fresh policy for one run. The caller of `Simulator.run` owns and closes what this opens."""
+    """Starts a fresh policy for one run, and ends the one that it started before. The caller of `Simulator.run` owns
+    and closes what this opens."""
 
     def __call__(self, setup: JsonValue) -> Policy:
         """Load the policy with the guest's `setup` (what the guest may know before the first message)."""
@@ -312,6 +313,9 @@ class Description:
     # What is known of the built-in scenarios: sizes and scores measured on them. A search may leave it out, so that
     # what it finds is its backend's own.
     hints: str = ""
+    # Suites that are known and cannot be offered here (recorded data that are not shipped), with the reason. They are
+    # not among `suites`; `Simulator.suite` raises InvalidInput with the reason.
+    unavailable_suites: Mapping[str, str] = field(default_factory=dict)
 
 
 # ----------------------------------------------------------------------------------------------------- what a run gives
@@ -419,8 +423,10 @@ class Simulator(Protocol):
         and column."""
 
     def run(self, scenario: Scenario, open_policy: OpenPolicy, options: RunOptions) -> Outcome:
-        """Simulate. Calls `open_policy` exactly once. A `PolicyError` never leaves: it becomes `Outcome.failure` with
-        the step and time at which it happened. Raises SimulatorFault for the simulator's own trouble."""
+        """Simulate. Calls `open_policy` once, or once for each of several independent runs: every call gives a policy
+        that knows nothing of the ones before, and ends them; the limits hold for all together. A `PolicyError` never
+        leaves: it becomes `Outcome.failure` with the step and time at which it happened. Raises SimulatorFault for the
+        simulator's own trouble."""
 
     def score(self, objective: str, scenario: Scenario, outcome: Outcome, baseline: Outcome) -> ScenarioScore:
         """Score `outcome` against the default baseline's outcome on the same scenario. Raises InvalidInput for an

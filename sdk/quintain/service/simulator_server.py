@@ -139,7 +139,7 @@ class SimulatorServicer(simulator_pb2_grpc.SimulatorServicer):
         engine.add_done_callback(self._ended)
         try:
             while (message := await policy.next_message(engine)) is not None:
-                yield pb.SimulateResponse(policy_message_json=message)
+                yield message
                 reply = await anext(request_iterator, None)
                 if reply is None or reply.WhichOneof("event") != "policy_reply":
                     raise InvalidArgument.of("policy_reply", "one reply is due for every policy_message")
@@ -174,10 +174,11 @@ class _RemotePolicy:
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self.replies: queue.SimpleQueue[pb.PolicyReply | None] = queue.SimpleQueue()
         self._loop = loop
-        self._messages: asyncio.Queue[str] = asyncio.Queue()
+        self._messages: asyncio.Queue[pb.SimulateResponse] = asyncio.Queue()
+        self._opened = False
         self.info: JsonValue = None
 
-    async def next_message(self, engine: asyncio.Future[Outcome]) -> str | None:
+    async def next_message(self, engine: asyncio.Future[Outcome]) -> pb.SimulateResponse | None:
         """The engine's next message; None when it has ended."""
         getting = asyncio.ensure_future(self._messages.get())
         try:
@@ -188,16 +189,18 @@ class _RemotePolicy:
             getting.cancel()
 
     def open(self, setup: JsonValue) -> Policy:
-        self.info = self._exchange(setup, None)
+        text = _dumps(setup)
+        first = pb.SimulateResponse(policy_message_json=text)
+        self.info = self._exchange(pb.SimulateResponse(fresh_policy_json=text) if self._opened else first, None)
+        self._opened = True
         return self
 
     def ask(self, message: JsonValue, on_query: Callable[[JsonValue], JsonValue] | None = None) -> JsonValue:
-        return self._exchange(message, on_query)
+        return self._exchange(pb.SimulateResponse(policy_message_json=_dumps(message)), on_query)
 
-    def _exchange(self, message: JsonValue, on_query: Callable[[JsonValue], JsonValue] | None) -> JsonValue:
+    def _exchange(self, message: pb.SimulateResponse, on_query: Callable[[JsonValue], JsonValue] | None) -> JsonValue:
         while True:
-            text = json.dumps(message, separators=(",", ":"), allow_nan=False)
-            self._loop.call_soon_threadsafe(self._messages.put_nowait, text)
+            self._loop.call_soon_threadsafe(self._messages.put_nowait, message)
             reply = self.replies.get()
             if reply is None:
                 raise _CallerGone
@@ -205,8 +208,13 @@ class _RemotePolicy:
                 case "answer_json":
                     return cast(JsonValue, json.loads(reply.answer_json))
                 case "query_json" if on_query is not None:
-                    message = on_query(json.loads(reply.query_json))
+                    answer = on_query(json.loads(reply.query_json))
+                    message = pb.SimulateResponse(policy_message_json=_dumps(answer))
                 case "failure":
                     raise PolicyError(failure_from(reply.failure))
                 case _:
                     raise PolicyError(PolicyFailure(FailureKind.PROTOCOL, "a query where none is answered"))
+
+
+def _dumps(value: JsonValue) -> str:
+    return json.dumps(value, separators=(",", ":"), allow_nan=False)

@@ -163,6 +163,10 @@ def description_message(description: Description) -> type_pb2.SimulatorDescripti
         grammar=description.grammar,
         calling_modes=description.calling_modes,
         hints=description.hints,
+        unavailable_suites=[
+            type_pb2.UnavailableSuite(name=name, reason=reason)
+            for name, reason in description.unavailable_suites.items()
+        ],
     )
 
 
@@ -186,6 +190,7 @@ def description_from(message: type_pb2.SimulatorDescription) -> Description:
         grammar=message.grammar,
         calling_modes=tuple(message.calling_modes),
         hints=message.hints,
+        unavailable_suites={suite.name: suite.reason for suite in message.unavailable_suites},
     )
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import ast
 import copy
+import sys
 from collections.abc import Callable
 from types import ModuleType
 from typing import Any
@@ -54,6 +55,7 @@ class Session:
         if calling_mode == AHEAD and not may:
             raise ValueError("cannot be called ahead: it is not evident that it keeps its memory in now.memory only")
         policy = ModuleType("policy")
+        sys.modules["policy"] = policy  # where dataclasses and typing look for a class's module
         exec(compile(tree, POLICY_FILENAME, "exec", dont_inherit=True), policy.__dict__)
         decide = getattr(policy, "decide", None)
         if not callable(decide):

@@ -12,7 +12,9 @@ GAP, DURATION = 600, 172_800  # seconds: ticks of ten minutes, 48 h of work
 SPOT_PRICE, ON_DEMAND_PRICE = 0.9731, 3.06  # dollars an hour
 DEADLINES = (187_200, 252_000)  # seconds: 52 h and 70 h
 OVERHEADS = (72, 180, 360)  # seconds
-MAX_SECONDS = 10**9
+MAX_SECONDS = 10**7
+MAX_TICKS, MAX_OVERHEAD_TICKS = 10_000, 20
+MAX_STATES = 400_000  # of work left, in the steps that the optimum needs
 
 
 def job(
@@ -29,12 +31,13 @@ def job(
 
 
 def checked_window(place: str, window: Window) -> Window:
-    """Return `window`. Raises InvalidInput, with `place`, if its job cannot be done or its series ends too early."""
+    """`window` itself. Raises InvalidInput, with `place`, if its job cannot be done or its series ends too early."""
     job = window.job
     for name, least in (("gap", 1), ("duration", 1), ("deadline", 1), ("overhead", 0)):
         value = getattr(job, name)
         if not least <= value <= MAX_SECONDS:
             raise InvalidInput(place, f"{name} is {value} s; must be from {least} to {MAX_SECONDS}")
+    _check_size(place, job)
     if job.deadline % job.gap:
         raise InvalidInput(place, f"the deadline of {job.deadline} s is no whole number of ticks of {job.gap} s")
     if job.deadline < job.duration + job.overhead:
@@ -53,11 +56,33 @@ def checked_window(place: str, window: Window) -> Window:
         )
     if unknown := sorted(set(window.available) - {"0", "1"}):
         raise InvalidInput(place, f"the series holds {unknown[0]!r}; a tick is 1 (spot exists) or 0 (gone)")
-    ticks_needed = job.deadline // job.gap + 2 + -(-job.overhead // job.gap)  # a forced run may be late by its launch
-    if len(window.available) < ticks_needed:
+    needed = ticks_needed(job)
+    if len(window.available) < needed:
         raise InvalidInput(
             place,
-            f"the window of {len(window.available)} ticks is shorter than the deadline: {ticks_needed} ticks are needed"
+            f"the window of {len(window.available)} ticks is shorter than the deadline: {needed} ticks are needed"
             f" for one of {job.deadline} s",
         )
     return window
+
+
+def ticks_needed(job: Job) -> int:
+    """The shortest window for a job: a forced run may be late by its launch, and a sample more is asked for."""
+    return job.deadline // job.gap + 2 + -(-job.overhead // job.gap)
+
+
+def _check_size(place: str, job: Job) -> None:
+    """What the optimum can be computed for in reasonable time."""
+    if job.deadline // job.gap > MAX_TICKS or job.overhead // job.gap > MAX_OVERHEAD_TICKS:
+        raise InvalidInput(
+            place,
+            f"the deadline is {job.deadline // job.gap} ticks away and a launch takes {job.overhead // job.gap};"
+            f" {MAX_TICKS} and {MAX_OVERHEAD_TICKS} are possible: give longer ticks",
+        )
+    step = math.gcd(job.gap, job.overhead, job.duration)
+    if job.duration // step > MAX_STATES:
+        raise InvalidInput(
+            place,
+            f"gap, overhead and duration have {step} s in common, {job.duration // step} steps of work;"
+            f" {MAX_STATES} are possible: give rounder times",
+        )

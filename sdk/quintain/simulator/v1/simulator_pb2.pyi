@@ -249,8 +249,13 @@ class SimulateResponse(_message.Message):
 
     POLICY_MESSAGE_JSON_FIELD_NUMBER: _builtins.int
     OUTCOME_FIELD_NUMBER: _builtins.int
+    FRESH_POLICY_JSON_FIELD_NUMBER: _builtins.int
     policy_message_json: _builtins.str
     """JSON for the guest: first its setup, then messages, or the reply to a query."""
+    fresh_policy_json: _builtins.str
+    """JSON: the guest's setup for another independent run of the policy, after the first. The policy before ends; the
+    reply is what the guest says of the fresh one.
+    """
     @_builtins.property
     def outcome(self) -> Global___Outcome: ...
     def __init__(
@@ -258,12 +263,13 @@ class SimulateResponse(_message.Message):
         *,
         policy_message_json: _builtins.str = ...,
         outcome: Global___Outcome | None = ...,
+        fresh_policy_json: _builtins.str = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["event", b"event", "outcome", b"outcome", "policy_message_json", b"policy_message_json"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["event", b"event", "fresh_policy_json", b"fresh_policy_json", "outcome", b"outcome", "policy_message_json", b"policy_message_json"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["event", b"event", "outcome", b"outcome", "policy_message_json", b"policy_message_json"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["event", b"event", "fresh_policy_json", b"fresh_policy_json", "outcome", b"outcome", "policy_message_json", b"policy_message_json"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_event: _TypeAlias = _typing.Literal["policy_message_json", "outcome"]  # noqa: Y015
+    _WhichOneofReturnType_event: _TypeAlias = _typing.Literal["policy_message_json", "outcome", "fresh_policy_json"]  # noqa: Y015
     _WhichOneofArgType_event: _TypeAlias = _typing.Literal["event", b"event"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_event) -> _WhichOneofReturnType_event | None: ...
 

@@ -289,6 +289,7 @@ class SimulatorDescription(_message.Message):
     GRAMMAR_FIELD_NUMBER: _builtins.int
     CALLING_MODES_FIELD_NUMBER: _builtins.int
     HINTS_FIELD_NUMBER: _builtins.int
+    UNAVAILABLE_SUITES_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     title: _builtins.str
     build: _builtins.str
@@ -315,6 +316,10 @@ class SimulatorDescription(_message.Message):
     def calling_modes(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Names of the calling modes; the first is the most literal one, in which a verdict is confirmed. Empty: one way only."""
 
+    @_builtins.property
+    def unavailable_suites(self) -> _containers.RepeatedCompositeFieldContainer[Global___UnavailableSuite]:
+        """Suites that the simulator knows and cannot offer here. They are not in `suites`."""
+
     def __init__(
         self,
         *,
@@ -330,14 +335,40 @@ class SimulatorDescription(_message.Message):
         grammar: _builtins.str = ...,
         calling_modes: _abc.Iterable[_builtins.str] | None = ...,
         hints: _builtins.str = ...,
+        unavailable_suites: _abc.Iterable[Global___UnavailableSuite] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["baselines", b"baselines", "build", b"build", "calling_modes", b"calling_modes", "descriptors", b"descriptors", "grammar", b"grammar", "hints", b"hints", "name", b"name", "objectives", b"objectives", "policy_guide", b"policy_guide", "required_definitions", b"required_definitions", "suites", b"suites", "title", b"title"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["baselines", b"baselines", "build", b"build", "calling_modes", b"calling_modes", "descriptors", b"descriptors", "grammar", b"grammar", "hints", b"hints", "name", b"name", "objectives", b"objectives", "policy_guide", b"policy_guide", "required_definitions", b"required_definitions", "suites", b"suites", "title", b"title", "unavailable_suites", b"unavailable_suites"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___SimulatorDescription: _TypeAlias = SimulatorDescription  # noqa: Y015
+
+@_typing.final
+class UnavailableSuite(_message.Message):
+    """UnavailableSuite is a suite that lacks something here, recorded data that are not shipped for instance."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    reason: _builtins.str
+    """What is missing and where it is to be named."""
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        reason: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name", "reason", b"reason"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___UnavailableSuite: _TypeAlias = UnavailableSuite  # noqa: Y015
 
 @_typing.final
 class SuiteEntry(_message.Message):

@@ -271,6 +271,23 @@ class JailedRun:
             killed_by="cancel" if self._cancelled else self._killed_by,
         )
 
+    @property
+    def closed(self) -> bool:
+        return self._closed
+
+    @property
+    def waited_seconds(self) -> float:
+        """How long the engine has waited for the policy's answers."""
+        return self._waited
+
+    @property
+    def bytes_received(self) -> int:
+        return self._channel.bytes_received
+
+    @property
+    def messages_received(self) -> int:
+        return self._channel.messages_received
+
     def cancel(self) -> None:
         """Kill the child now. Its run raises RunCancelled. Any thread, any time, any number of times."""
         with self._lock:

@@ -33,6 +33,7 @@ from quintain.plugins.simulator import (
 from quintain_verifier.domain.determinism import parting
 from quintain_verifier.domain.verdict import Reference, ScenarioResult, canonical
 from quintain_verifier.sandbox.faults import RunCancelled, SandboxFault
+from quintain_verifier.sandbox.fresh import FreshPolicies
 from quintain_verifier.sandbox.jail import Jail, JailedRun
 from quintain_verifier.sandbox.limits import MAX_LIMITS, Limits, program_limits
 from quintain_verifier.sandbox.report import IsolationReport
@@ -176,14 +177,29 @@ class Runner:
                 self._add_current(run)
                 return run
 
+            def open_fresh(limits: Limits) -> JailedRun:
+                run = jail.open(
+                    source,
+                    guest_module=simulator.guest_module,
+                    guest_source=simulator.guest_source,
+                    limits=limits,
+                    seed=seed,
+                )
+                try:
+                    self._add_current(run)
+                except RunCancelled:
+                    run.close()
+                    raise
+                return run
+
             stack.callback(self._forget_current)
-            policy = open_jailed(source, simulator.guest_module, simulator.guest_source, limits, seed)
+            policy = stack.enter_context(FreshPolicies(open_fresh, limits))
             try:
                 if isinstance(simulator, ProgramSimulator):
                     programs = _Programs(self, open_jailed)
-                    outcome = simulator.run_with_programs(scenario, policy.open_policy, programs.open, options)
+                    outcome = simulator.run_with_programs(scenario, policy.open, programs.open, options)
                 else:
-                    outcome = simulator.run(scenario, policy.open_policy, options)
+                    outcome = simulator.run(scenario, policy.open, options)
             except (SandboxFault, RunCancelled, SimulatorFault, InvalidInput):
                 raise
             except Exception as error:
@@ -199,7 +215,7 @@ class Runner:
 
     def _add_current(self, run: JailedRun) -> None:
         with self._lock:
-            self._current.append(run)
+            self._current = [one for one in self._current if not one.closed] + [run]
             if self._cancelled:
                 raise RunCancelled
 

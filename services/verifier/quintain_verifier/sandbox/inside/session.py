@@ -109,7 +109,7 @@ class Session:
 
     def __init__(self, channel: Channel) -> None:
         self._channel = channel
-        self._reserve: bytearray | None = bytearray(_RESERVE_BYTES)
+        self._reserve: bytes | None = bytes(_RESERVE_BYTES)  # zeros that are never touched: address space, no pages
 
     def serve(self) -> NoReturn:
         guest = self._load()

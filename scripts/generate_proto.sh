@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Regenerates the Python code of the contracts from proto/ into sdk/ with the tools pinned in the lock.
+# Regenerates from proto/ the contracts' Python code in sdk/, with the tools pinned in the lock, and docs/json-schema.json.
 # --check: generate elsewhere and fail if the committed code differs.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -18,10 +18,12 @@ if [ "$out" = sdk ]; then
     folder=sdk/$(dirname "$proto")
     touch "$folder/__init__.py" "$(dirname "$folder")/__init__.py"
   done
+  .venv/bin/python scripts/json_schema.py
 else
   differing=0
   while read -r file; do
     cmp -s "$out/$file" "sdk/$file" || { echo "sdk/$file is not what proto/ generates: run make proto"; differing=1; }
   done < <(cd "$out" && find . -name '*_pb2*' -type f | sort)
+  .venv/bin/python scripts/json_schema.py --check || differing=1
   exit $differing
 fi

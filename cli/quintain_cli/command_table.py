@@ -46,6 +46,7 @@ COMMANDS = {
     "prompt": Entry("manage", RESULTS, "Show what was sent for a candidate.", "quintain prompt SEARCH 42"),
     "best": Entry("best", RESULTS, "Write the best policy of a search.", "quintain best SEARCH --out best-policy.py"),
     "report": Entry("report", RESULTS, "Write a search's report as HTML.", "quintain report SEARCH --out report.html"),
+    "export": Entry("export", RESULTS, "Write candidates as a table.", "quintain export SEARCH --format csv"),
     "replay": Entry("replay", RESULTS, "Run a recorded search again and compare.", "quintain replay SEARCH"),
     "delete": Entry("manage", RESULTS, "Delete a search that has ended.", "quintain delete SEARCH"),
     "verify": Entry("verify", POLICIES, "Verify a policy in the sandbox.", "quintain verify policy.py --suite smoke"),

@@ -33,7 +33,7 @@ T = TypeVar("T")
 
 FOREVER_SECONDS = 365 * 24 * 3600.0  # a deadline for streams that last as long as a search
 _ANSWER_SECONDS = 60.0  # a deadline for everything else
-_REACH_SECONDS = 10.0
+_REACH_SECONDS = 5.0
 _CHECK_SECONDS = 0.5
 _HEALTH_SECONDS = 5.0
 _RETRY_SECONDS = 0.1

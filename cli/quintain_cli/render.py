@@ -38,8 +38,28 @@ _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
 def to_json(message: Message | dict[str, Any]) -> str:
     """One line, keys sorted: the same message gives the same bytes."""
-    value = MessageToDict(message, preserving_proto_field_name=True) if isinstance(message, Message) else message
+    value = to_dict(message) if isinstance(message, Message) else message
     return json.dumps(value, sort_keys=True, ensure_ascii=False)
+
+
+def to_dict(message: Message) -> dict[str, Any]:
+    """A message as docs/json.md says: every field that has a value or a default, whole numbers as numbers."""
+    value = MessageToDict(message, preserving_proto_field_name=True, always_print_fields_with_no_presence=True)
+    _whole_numbers(value, message.DESCRIPTOR)
+    return value
+
+
+def _whole_numbers(value: dict[str, Any], descriptor: Any) -> None:
+    """Turn the strings as which protobuf writes 64 bit integers into numbers, in place."""
+    for field in descriptor.fields:
+        found = value.get(field.name)
+        if found is None or (field.message_type and field.message_type.full_name.startswith("google.protobuf.")):
+            continue
+        if field.message_type:
+            for inner in found if isinstance(found, list) else [found]:
+                _whole_numbers(inner, field.message_type)
+        elif field.cpp_type in (field.CPPTYPE_INT64, field.CPPTYPE_UINT64):
+            value[field.name] = [int(one) for one in found] if isinstance(found, list) else int(found)
 
 
 def print_json(message: Message | dict[str, Any]) -> None:

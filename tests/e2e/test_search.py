@@ -26,7 +26,7 @@ def test_a_search_finds_a_policy_that_beats_fifo_and_everything_about_it_can_be_
     assert search["state"] == "SEARCH_STATE_FINISHED"
     assert best["score"] > 1.5 * best["baseline_score"]
     assert best["score"] <= best["bound_score"]
-    assert [line["sequence"] for line in ran.lines[:-1]] == [str(n) for n in range(1, len(ran.lines))]
+    assert [line["sequence"] for line in ran.lines[:-1]] == list(range(1, len(ran.lines)))
 
     policy = tmp_path / "best.py"
     assert quintain("best", search_id, "--candidate", str(best["number"]), "--out", str(policy)).code == 0

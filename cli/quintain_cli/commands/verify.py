@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from google.protobuf.json_format import MessageToDict
 from rich.markup import escape
 
 from quintain.errors import Internal, InvalidArgument
@@ -73,7 +72,7 @@ def verify(
         result = run_verify(connection, request)
     if as_json:
         render.print_json(result.verdict)
-        render.print_json({"execution": MessageToDict(result.execution, preserving_proto_field_name=True)})
+        render.print_json({"execution": render.to_dict(result.execution)})
     else:
         print_result(result)
     if result.verdict.status != pb.VERDICT_STATUS_OK:

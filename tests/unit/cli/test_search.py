@@ -81,7 +81,7 @@ def test_a_number_that_no_message_holds_is_refused(quintain: Run, option: str) -
 def test_json_gives_every_event_and_then_the_search(services: str, quintain: Run, controller: FakeController) -> None:
     finished(controller)
     lines = [json.loads(line) for line in quintain("search", "--candidates", "3", "--json").out.splitlines()]
-    assert [line.get("sequence") for line in lines] == ["1", "2", "3", None]
+    assert [line.get("sequence") for line in lines] == [1, 2, 3, None]
     assert lines[-1]["state"] == "SEARCH_STATE_FINISHED"
 
 

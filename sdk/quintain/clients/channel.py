@@ -17,6 +17,7 @@ import grpc
 from pydantic import Field
 
 from quintain.errors import Aborted, DeadlineExceeded, QuintainError, ResourceExhausted, Unavailable
+from quintain.wire.balancing import SERVICE_CONFIG, client_metadata
 from quintain.wire.endpoints import ClientTls, Endpoint
 from quintain.wire.keepalive import client_keepalive
 from quintain.wire.status import from_rpc_error
@@ -53,7 +54,8 @@ def channel_arguments(settings: Endpoint) -> tuple[str, list[tuple[str, Any]], g
     options: list[tuple[str, Any]] = [
         ("grpc.max_receive_message_length", settings.max_message_bytes),
         ("grpc.max_send_message_length", settings.max_message_bytes),
-        ("grpc.service_config", json.dumps({"loadBalancingConfig": [{"round_robin": {}}]})),
+        ("grpc.service_config", json.dumps(SERVICE_CONFIG)),
+        ("grpc.per_rpc_retry_buffer_size", settings.max_message_bytes),  # a request that is larger is not repeated
         ("grpc.dns_min_time_between_resolutions_ms", 1000),
         ("grpc.max_reconnect_backoff_ms", 2000),
         *client_keepalive(),
@@ -72,7 +74,7 @@ def token_metadata(settings: Endpoint) -> tuple[tuple[str, str], ...]:
 
 def call_metadata(settings: ClientSettings) -> tuple[tuple[str, str], ...]:
     caller = (("quintain-caller", settings.caller),) if settings.caller else ()
-    return (*token_metadata(settings), *caller)
+    return (*token_metadata(settings), *caller, *client_metadata())
 
 
 def retry_delay(error: QuintainError, attempt: int, deadline: float) -> float:

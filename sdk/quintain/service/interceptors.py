@@ -19,6 +19,7 @@ from prometheus_client import Counter, Gauge, Histogram
 from quintain.errors import Cancelled, Internal, InvalidArgument, QuintainError, Unauthenticated
 from quintain.plugins.simulator import InvalidInput
 from quintain.service.logs import get_logger
+from quintain.wire.balancing import BUSY, pushback
 from quintain.wire.status import DETAILS_KEY, to_status
 from quintain.wire.tracing import CORRELATION_KEY, incoming_context, tracer
 
@@ -131,14 +132,19 @@ class _Observed:
         await self._context.abort(
             getattr(grpc.StatusCode, typed.code),
             status.message,
-            trailing_metadata=((DETAILS_KEY, status.SerializeToString()), (CORRELATION_KEY, self._correlation)),
+            trailing_metadata=(
+                (DETAILS_KEY, status.SerializeToString()),
+                (CORRELATION_KEY, self._correlation),
+                *pushback(typed.reason),
+            ),
         )
 
     def _typed(self, error: BaseException | None) -> QuintainError | None:
         if error is None:
             return None
         if isinstance(error, QuintainError):
-            log.info("rpc failed", code=error.code, reason=error.reason, message=error.message)
+            say = log.debug if error.reason == BUSY else log.info  # every call that finds a busy replica gets one
+            say("rpc failed", code=error.code, reason=error.reason, message=error.message)
             return error
         if isinstance(error, InvalidInput):
             return InvalidArgument.of(error.field, error.message)

@@ -26,6 +26,9 @@ RUN_SECONDS = Histogram(
 VERDICTS = Counter("quintain_verifier_verdicts", "Verdicts that were made, by status.", ["simulator", "status"])
 ANSWERS = Counter("quintain_verifier_answers", "Where answers came from: run, cache or joined.", ["source"])
 REFUSED = Counter("quintain_verifier_refused_requests", "Requests that found the queue full.")
+SENT_ON = Counter(
+    "quintain_verifier_sent_on_requests", "Requests that found no worker free and were sent on to another replica."
+)
 KILLS = Counter("quintain_verifier_policy_kills", "Policy processes that did not live to the end.", ["reason"])
 FAULTS = Counter("quintain_verifier_faults", "Runs that failed for no fault of the policy.", ["fault"])
 JAIL_LAYERS = Gauge("quintain_verifier_jail_layer_active", "Whether a layer of the jail holds.", ["layer"])

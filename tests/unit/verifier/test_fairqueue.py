@@ -117,7 +117,7 @@ async def test_a_worker_handed_out_in_the_moment_of_giving_up_goes_to_the_next()
     queue.add_idle(7)  # given, but the task has not run since
     waiting.cancel()
     await asyncio.gather(waiting, return_exceptions=True)
-    assert queue.busy == 0
+    assert not queue.is_busy
     assert await queue.enter("b", refuse).acquire() == 7
 
 

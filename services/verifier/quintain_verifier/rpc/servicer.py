@@ -14,6 +14,7 @@ from quintain.errors import FailedPrecondition, InvalidArgument, NotFound, Quint
 from quintain.plugins.simulator import InvalidInput, Simulator, narrowed
 from quintain.verifier.v1 import verifier_pb2 as pb
 from quintain.verifier.v1 import verifier_pb2_grpc
+from quintain.wire.balancing import may_go_elsewhere
 from quintain.wire.simulator_messages import description_message, suite_message
 from quintain_verifier.adapters.registry import Registry
 from quintain_verifier.adapters.simulator_threads import SimulatorThreads
@@ -53,7 +54,8 @@ class VerifierServicer(verifier_pb2_grpc.VerifierServicer):
 
     async def Verify(self, request: pb.VerifyRequest, context: Context) -> AsyncGenerator[pb.VerifyResponse, None]:
         order = order_of(request, self._default_limits, self._suite_files(request))
-        async with aclosing(self._verification.verify(order, _caller(context))) as events:
+        elsewhere = may_go_elsewhere(context.invocation_metadata() or ())
+        async with aclosing(self._verification.verify(order, _caller(context), elsewhere=elsewhere)) as events:
             async for event in events:
                 if isinstance(event, Progress):
                     yield pb.VerifyResponse(progress=progress_message(event))

@@ -128,8 +128,9 @@ class FairQueue(Generic[W]):
         return [t for t in self._tickets.values() if not t.started]
 
     @property
-    def busy(self) -> int:
-        return sum(self._running.values())
+    def is_busy(self) -> bool:
+        """Whether a newcomer would have to wait for a worker."""
+        return not self._idle
 
     def _next(self) -> Ticket[W] | None:
         ready: dict[str, Ticket[W]] = {}  # each caller's next ticket that wants a worker

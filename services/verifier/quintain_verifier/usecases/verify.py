@@ -71,9 +71,12 @@ class Verification:
         self._draining = False
         queue.changed = self._queue_changed
 
-    async def verify(self, order: VerifyOrder, caller: str) -> AsyncGenerator[Progress | Answer, None]:
+    async def verify(
+        self, order: VerifyOrder, caller: str, *, elsewhere: bool = False
+    ) -> AsyncGenerator[Progress | Answer, None]:
         """Progress, then the answer. Raises InvalidInput and QuintainError. Closing it gives up this caller's interest;
-        a run that nobody waits for is ended at once."""
+        a run that nobody waits for is ended at once. `elsewhere`: the caller asks another replica if all workers are
+        busy here."""
         self._planner.simulator(order.simulator)
         planned = await self._threads.run(order.simulator, lambda: self._planner.plan(order))
         digest = planned.plan.digest
@@ -83,7 +86,7 @@ class Verification:
             yield await self._answer(record, order.parent_digest, cached=True)
             return
         joined = digest in self._flights
-        flight = self._flights.get(digest) or self._launch(planned, caller)
+        flight = self._flights.get(digest) or self._launch(planned, caller, elsewhere)
         flight.waiters += 1
         told: Progress | None = None
         try:
@@ -129,11 +132,19 @@ class Verification:
 
     # ------------------------------------------------------------------------------------------------------ flights
 
-    def _launch(self, planned: PlannedOrder, caller: str) -> _Flight:
+    def _launch(self, planned: PlannedOrder, caller: str, elsewhere: bool) -> _Flight:
         if self._draining:
-            raise Unavailable("draining: another replica takes new work", reason="DRAINING", retry_after_seconds=1.0)
+            kind = ResourceExhausted if elsewhere else Unavailable  # which gRPC gives to the next replica, or not
+            raise kind("draining: another replica takes new work", reason="DRAINING", retry_after_seconds=1.0)
         plan = planned.plan
         self._runner.check()
+        if elsewhere and self._queue.is_busy:
+            metrics.SENT_ON.inc()
+            raise ResourceExhausted(
+                "no worker is free; another replica may have one",
+                reason="BUSY",
+                retry_after_seconds=self._runner.retry_after(),
+            )
 
         def evicted(error: ResourceExhausted) -> None:
             flight.refused = error

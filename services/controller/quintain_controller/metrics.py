@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 from prometheus_client import Counter, Gauge, Histogram
 
+from quintain_controller.domain.events import CandidateChanged, HeldOutScored, NewBest
 from quintain_controller.domain.model import NANO, Budget, Candidate, Outcome, SearchState, Spend, VerdictStatus
+from quintain_controller.domain.records import Batch
 
 SEARCHES = Gauge("quintain_controller_searches", "Searches in the store.", ["state"])
 CANDIDATES = Counter("quintain_controller_candidates", "Candidates that came to their end.", ["outcome"])
@@ -30,7 +36,7 @@ STAGE_SECONDS = Histogram(
     ["stage"],
     buckets=(0.01, 0.05, 0.1, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 1800),
 )
-TROUBLES = Counter("quintain_controller_troubles", "Failed calls of another service that are tried again.", ["service"])
+CALL_FAILURES = Counter("quintain_controller_call_failures", "Calls of another service that failed.", ["service"])
 
 STAGES = ("generate", "verify", "held_out", "gates")
 _REFUSED_BY_VERIFIER = "refused_by_verifier"
@@ -40,13 +46,42 @@ for _stage in STAGES:
     IN_FLIGHT.labels(_stage)
     STAGE_SECONDS.labels(_stage)
 for _service in ("generator", "verifier"):
-    TROUBLES.labels(_service)
+    CALL_FAILURES.labels(_service)
 for _outcome in (
     *(status.name for status in VerdictStatus if status is not VerdictStatus.NONE),
     *(outcome.name for outcome in Outcome if outcome not in (Outcome.NONE, Outcome.OK)),
     _REFUSED_BY_VERIFIER,
 ):
     CANDIDATES.labels(_outcome.lower())
+
+
+@contextmanager
+def stage(name: str) -> Iterator[None]:
+    """Count and time one candidate in a stage."""
+    gauge, begin = IN_FLIGHT.labels(name), time.monotonic()
+    gauge.inc()
+    try:
+        yield
+    finally:
+        gauge.dec()
+        STAGE_SECONDS.labels(name).observe(time.monotonic() - begin)
+
+
+def observe(search_id: str, batch: Batch, budget: Budget) -> None:
+    """A batch of a search is durable."""
+    show_budget(search_id, batch.spend, budget)
+    for write in batch.candidates:
+        if write.generation is not None:
+            SPEND_USD.inc(write.candidate.charge.usd_nano / NANO)
+            SPEND_TOKENS.inc(write.candidate.charge.tokens)
+    for event in batch.events:
+        match event:
+            case CandidateChanged(candidate) if candidate.state.settled:
+                count_candidate(candidate)
+            case NewBest(candidate) if candidate.train is not None:
+                BEST_SCORE.labels(search_id).set(candidate.train.normalized)
+            case HeldOutScored():
+                HELD_OUT_GAP.labels(search_id).set(event.gap)
 
 
 def count_candidate(candidate: Candidate) -> None:

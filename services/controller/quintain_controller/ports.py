@@ -19,9 +19,6 @@ from quintain_controller.domain.model import (
 )
 from quintain_controller.domain.records import Batch, CandidateRecord, Control, Lease, NewSearch, SearchRecord
 
-TRAIN = "train"
-HELD_OUT = "held_out"
-
 
 class Generator(Protocol):
     """The generator service. All calls raise `quintain.errors` classes and try once: retrying is the caller's."""

@@ -64,7 +64,7 @@ class ControllerService:
 
         def changed(record: SearchRecord) -> None:
             notifier.notify(record.search_id)
-            self._runner.heard(record)
+            self._runner.on_search_changed(record)
 
         manager = Manager(self._store, self._generator, self._verifier, changed)
         self._servicer = ControllerServicer(self._store, manager, self._generator, notifier)

@@ -190,9 +190,9 @@ async def test_a_word_that_was_overtaken_does_not_undo_a_cancel(stack: Stack) ->
     search_id = await create(client, parallel_generations=1)
     await until(lambda: stack.generator.in_flight == 1)
     run = stack.runs()[search_id]
-    before = run._journal.control
+    before = run._machine.control
     await client.cancel_search(pb.CancelSearchRequest(search_id=search_id))
-    run.heard(before)  # as a commit that was made before the cancel, and answered after it
+    run.on_control_changed(before)  # as a commit that was made before the cancel, and answered after it
     stack.generator.gate.set()
     await watch(client, search_id)
     assert len(stack.generator.calls) == 1

@@ -6,7 +6,7 @@ import pytest
 from tests.integration.controller.conftest import Stack, candidates, create, get, watch
 
 from quintain.controller.v1 import controller_pb2 as pb
-from quintain_controller.usecases import texts
+from quintain_controller.usecases import candidate_sources
 
 
 @pytest.mark.parametrize("strategy", ["chain", "best-of-n", "evolve", "tree"])
@@ -31,7 +31,7 @@ async def test_every_strategy_finds_a_better_policy_and_promotes_it(stack: Stack
 async def test_texts_that_are_no_longer_kept_in_memory_are_read_again(
     stack: Stack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(texts, "_TEXTS_KEPT", 0)
+    monkeypatch.setattr(candidate_sources, "_KEPT", 0)
     client = await stack.start()
     search_id = await create(client, budget=pb.Budget(candidates=25))
     await watch(client, search_id)

@@ -112,7 +112,7 @@ def troubles(services: Services, service: str) -> float:
     """How often the controller failed to call another service."""
     with urllib.request.urlopen(f"http://{services.metrics['controller']}/metrics", timeout=10) as answer:
         lines = answer.read().decode().splitlines()
-    name = f'quintain_controller_troubles_total{{service="{service}"}} '
+    name = f'quintain_controller_call_failures_total{{service="{service}"}} '
     return sum(float(line.removeprefix(name)) for line in lines if line.startswith(name))
 
 

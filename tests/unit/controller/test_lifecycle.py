@@ -35,7 +35,9 @@ def test_a_pause_by_the_user_is_ended_by_users_alone() -> None:
 def test_a_pause_that_ends_by_itself_becomes_one_that_does_not_and_never_the_other_way() -> None:
     waits = Control(SearchState.PAUSED, BUDGET, False, 1)
     assert lifecycle.happens(Transition(SearchState.PAUSED, "no key", paused_by_user=True), waits)
-    assert not lifecycle.happens(Transition(SearchState.PAUSED, "still down"), waits)
+    assert lifecycle.happens(Transition(SearchState.PAUSED, "waits until tomorrow"), waits)
+    for_user = Control(SearchState.PAUSED, BUDGET, True, 1)
+    assert not lifecycle.happens(Transition(SearchState.PAUSED, "still down"), for_user)
 
 
 def test_a_search_ends_only_within_the_budget_that_was_used_up() -> None:

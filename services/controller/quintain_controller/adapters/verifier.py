@@ -11,6 +11,8 @@ from quintain.errors import FailedPrecondition, FieldViolation, Internal, Invali
 from quintain.type.v1 import type_pb2
 from quintain.verifier.v1 import verifier_pb2 as pb
 from quintain_controller.domain.model import (
+    HELD_OUT,
+    TRAIN,
     Aggregation,
     BackendProfile,
     Direction,
@@ -22,7 +24,6 @@ from quintain_controller.domain.model import (
     Verification,
     without_nul,
 )
-from quintain_controller.ports import HELD_OUT, TRAIN
 
 _PARTS = {TRAIN: type_pb2.PART_TRAIN, HELD_OUT: type_pb2.PART_HELD_OUT}
 # The policy's own randomness is the same in every search, so that verdicts are shared and comparable.

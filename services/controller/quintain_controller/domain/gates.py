@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from quintain.statistics import FEWEST_PAIRS, paired_bootstrap
+from quintain_controller.domain.events import DomainEvent, HeldOutScored, Overfitting
 from quintain_controller.domain.model import Candidate, Gate, PartScore, SearchContext, VerdictStatus, Verification
 
 # A gap beyond this share of the train improvement is said out loud even if held-out improved a little.
@@ -42,6 +43,27 @@ def gap(candidate: Candidate, reference: Candidate) -> Gap | None:
         candidate.train.normalized - reference.train.normalized,
         candidate.held_out.normalized - reference.held_out.normalized,
     )
+
+
+def held_out_events(candidate: Candidate, reference: Candidate) -> list[DomainEvent]:
+    """What is to be said of a new held-out score."""
+    found = gap(candidate, reference)
+    if found is None or candidate.train is None or candidate.held_out is None:
+        return []
+    own, held_out = candidate.train, candidate.held_out
+    events: list[DomainEvent] = [
+        HeldOutScored(
+            candidate.number,
+            own.normalized,
+            held_out.normalized,
+            found.gap,
+            held_out.score,
+            held_out.baseline_score,
+        )
+    ]
+    if problem := found.overfitting():
+        events.append(Overfitting(candidate.number, found.gap, problem))
+    return events
 
 
 def held_out_gate(candidate: Candidate, reference: Candidate, context: SearchContext) -> Gate:

@@ -50,7 +50,7 @@ class Ledger:
         """None if one more candidate with this reservation surely stays within `budget`."""
         held = self._open.values()
         # A reservation is a promise: what a response really cost counts from the moment it is told.
-        usd = self._told.usd_nano + self._told.at_risk_usd_nano + sum(c.reserved.usd_nano for c in held)
+        usd = self._told.usd_nano + self._told.at_risk_usd_nano + sum(_held_usd(c) for c in held)
         tokens = self._told.tokens + sum(c.reserved.tokens for c in held)
         verifications = self._told.verifications + len(held)
         for bound, used, wanted, limit in (
@@ -68,10 +68,14 @@ class Ledger:
             return Shortage("wall_seconds", f"{self.wall_seconds:.1f} s of {budget.wall_seconds:g} s used")
         return None
 
-    @property
-    def pending(self) -> bool:
-        """Whether a candidate is under way whose result was not told."""
-        return bool(self._open)
+    def used_up(self, budget: Budget) -> bool:
+        """Whether nothing may wait any more: the time is over, or requests without a result have already cost, with
+        what was told, as much as is allowed."""
+        if budget.wall_seconds is not None and self.wall_seconds >= budget.wall_seconds:
+            return True
+        pending = sum(_sum_usd(c.charge) for c in self._open.values() if c.state is CandidateState.REQUESTED)
+        told = self._told.usd_nano + self._told.at_risk_usd_nano
+        return budget.usd_nano is not None and pending > 0 and told + pending >= budget.usd_nano
 
     def spend(self) -> Spend:
         total = self._told
@@ -79,7 +83,7 @@ class Ledger:
         for candidate in self._open.values():
             total = _add(total, candidate)
             if candidate.state is CandidateState.REQUESTED and candidate.plan is not None:
-                reserved_usd += candidate.reserved.usd_nano
+                reserved_usd += max(0, candidate.reserved.usd_nano - _sum_usd(candidate.charge))
                 reserved_tokens += candidate.reserved.tokens
         return replace(
             total,
@@ -100,3 +104,15 @@ def _add(spend: Spend, candidate: Candidate) -> Spend:
         verifications=spend.verifications + (candidate.state is CandidateState.VERIFIED),
         unpriced_generations=spend.unpriced_generations + (charge.unpriced and candidate.outcome is not Outcome.NONE),
     )
+
+
+def _sum_usd(charge: Charge) -> int:
+    return charge.usd_nano + charge.at_risk_usd_nano
+
+
+def _held_usd(candidate: Candidate) -> int:
+    """What a candidate holds of the budget until it is told: its reservation, which a request without a result may have
+    outgrown."""
+    if candidate.state is CandidateState.REQUESTED:
+        return max(candidate.reserved.usd_nano, _sum_usd(candidate.charge))
+    return candidate.reserved.usd_nano

@@ -28,7 +28,6 @@ class Needs(enum.Enum):
 
     NOTHING = "nothing"
     NOT_PAUSED_BY_USER = "a pause by the user is ended, or replaced, by users alone"
-    MORE_URGENT = "the owner's own pause becomes one that only a user ends"
     SAME_BUDGET = "the budget is still the one that was used up"
     USED_UP_BUDGET = "the search ended because its budget was used up, and that was raised"
 
@@ -43,7 +42,7 @@ SEARCH: Mapping[tuple[SearchState, SearchState, Actor], Needs] = MappingProxyTyp
         (_S.PAUSED, _S.CANCELLED, Actor.USER): Needs.NOTHING,
         (_S.FINISHED, _S.RUNNING, Actor.USER): Needs.USED_UP_BUDGET,
         (_S.RUNNING, _S.PAUSED, Actor.OWNER): Needs.NOTHING,
-        (_S.PAUSED, _S.PAUSED, Actor.OWNER): Needs.MORE_URGENT,
+        (_S.PAUSED, _S.PAUSED, Actor.OWNER): Needs.NOT_PAUSED_BY_USER,  # it waits for something else, or for the user
         (_S.PAUSED, _S.RUNNING, Actor.OWNER): Needs.NOT_PAUSED_BY_USER,
         (_S.RUNNING, _S.FAILED, Actor.OWNER): Needs.NOTHING,
         (_S.PAUSED, _S.FAILED, Actor.OWNER): Needs.NOTHING,
@@ -72,8 +71,6 @@ def happens(transition: Transition, now: Control) -> bool:
             return False
         case Needs.NOT_PAUSED_BY_USER:
             return not now.paused_by_user
-        case Needs.MORE_URGENT:
-            return transition.paused_by_user and not now.paused_by_user
         case Needs.SAME_BUDGET:
             return transition.within in (None, now.budget)
         case _:

@@ -11,6 +11,10 @@ from typing import ClassVar
 
 NANO = 1_000_000_000
 
+# The parts of a suite: what steers a search, and what nobody may see while it runs.
+TRAIN = "train"
+HELD_OUT = "held_out"
+
 
 class SearchState(enum.IntEnum):
     RUNNING = 1

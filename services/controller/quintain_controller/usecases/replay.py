@@ -8,6 +8,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
 from quintain_controller.domain.model import (
+    HELD_OUT,
+    TRAIN,
     Candidate,
     CandidateState,
     Gate,
@@ -17,10 +19,10 @@ from quintain_controller.domain.model import (
     Verification,
 )
 from quintain_controller.domain.planner import NotReproduced, verified
+from quintain_controller.domain.promotion import Answer, LoadCandidates, Promotion, promote
 from quintain_controller.domain.records import CandidateRecord, SearchRecord
-from quintain_controller.ports import HELD_OUT, TRAIN, Verifier
+from quintain_controller.ports import Verifier
 from quintain_controller.usecases.async_store import AsyncStore
-from quintain_controller.usecases.promotion import promote
 from quintain_controller.usecases.requests import remake_request
 from quintain_controller.usecases.strategies import make_planner
 
@@ -164,24 +166,48 @@ async def _run_again(
         return
     sources = {item.candidate.number: item.source or "" for item in stored}
 
-    async def verify(number: int, *, check_determinism: bool = False, confirm: bool = False) -> Verification | None:
-        parts = [TRAIN, *([HELD_OUT] if record.context.held_out else [])]
-        return await verifier.verify(
-            record.spec, sources[number], parts, check_determinism=check_determinism, confirm=confirm
-        )
-
-    promotion = await promote(store, record, planner.rank(), again[0], verify)
-    winner = promotion.winner.number if promotion is not None and promotion.winner is not None else None
+    promotion = await _promote(record, planner.rank(), again, sources, verifier)
+    winner = promotion.winner.number if promotion.winner is not None else None
     report.winner_number = winner
     report.winner_equal = winner == record.winner_number
     if not report.winner_equal:
         report.differences.append(f"the winner was {record.winner_number} and is {winner} now")
     said = {(gate.name, gate.number): gate for gate in record.gates}
-    now = {(gate.name, gate.number): gate for gate in promotion.gates} if promotion is not None else {}
+    now = {(gate.name, gate.number): gate for gate in promotion.gates}
     for name, number in {**said, **now}:
         before, after = said.get((name, number)), now.get((name, number))
         if before != after:
             report.differences.append(f"gate {name} of candidate {number}: was {_said(before)}; is {_said(after)} now")
+
+
+async def _promote(
+    record: SearchRecord,
+    ranking: list[int],
+    candidates: list[Candidate],
+    sources: dict[int, str],
+    verifier: Verifier,
+) -> Promotion:
+    """The gates once more, on the candidates as they were verified again."""
+    steps = promote(record.spec, record.context, ranking, candidates[0])
+    parts = [TRAIN, *([HELD_OUT] if record.context.held_out else [])]
+    answer: Answer = None
+    while True:
+        try:
+            needed = steps.send(answer)
+        except StopIteration as end:
+            promotion: Promotion = end.value
+            return promotion
+        if isinstance(needed, LoadCandidates):
+            answer = {number: candidates[number] for number in needed.numbers}
+        else:
+            source = sources[needed.number]
+            answer = await verifier.verify(
+                record.spec,
+                source,
+                parts,
+                check_determinism=needed.check_determinism,
+                confirm=needed.confirm,
+            )
 
 
 def _said(gate: Gate | None) -> str:

@@ -32,11 +32,11 @@ class Runner:
     def start(self) -> None:
         self._loop_task = asyncio.create_task(self._loop())
 
-    def heard(self, record: SearchRecord) -> None:
+    def on_search_changed(self, record: SearchRecord) -> None:
         """A search was created or changed through this process. One that runs here obeys before this returns."""
         run = self._runs.get(record.search_id)
         if run is not None:
-            run.heard(record.control)
+            run.on_control_changed(record.control)
         self._poke.set()
 
     async def drain(self) -> None:

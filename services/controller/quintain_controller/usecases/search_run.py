@@ -1,426 +1,300 @@
-"""One search in the hands of this process: from taking the lease to having nothing left to do.
-
-Each candidate under way is a task that walks it over the arrows (request -> response -> verdict), every arrow durable
-before the next. One coroutine plans: it alone talks to the planner. Killed anywhere, the next owner restores the same
-state from the store.
-"""
+"""One search in the hands of this process: executes what its machine decides, and tells it what came of it."""
 
 from __future__ import annotations
 
 import asyncio
 import hashlib
-from dataclasses import replace
-from functools import partial
+import random
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from contextlib import asynccontextmanager
+from typing import Any, TypeVar
 
-from quintain.errors import AlreadyExists, Internal, InvalidArgument, QuintainError
+from structlog.contextvars import bound_contextvars
+
+from quintain.errors import QuintainError
 from quintain.service.logs import get_logger
 from quintain_controller import metrics
-from quintain_controller.domain.events import BackendTrouble, CandidateChanged
+from quintain_controller.domain.events import BackendTrouble
 from quintain_controller.domain.feedback import compose
-from quintain_controller.domain.model import NANO, Budget, Candidate, CandidateState, SearchState, Verification
-from quintain_controller.domain.planner import Asked, Done, NotReproduced, Planner, Told, answered, verified
-from quintain_controller.domain.records import CandidateWrite, Control, Lease, SearchRecord, Transition
-from quintain_controller.ports import HELD_OUT, TRAIN
-from quintain_controller.usecases.calls import Calls, traced
+from quintain_controller.domain.machine import messages as m
+from quintain_controller.domain.machine.messages import CallKind
+from quintain_controller.domain.machine.search import SearchMachine
+from quintain_controller.domain.model import Candidate, CandidateState, SearchState, Verification, request_id
+from quintain_controller.domain.records import Batch, Control, Lease, SearchRecord
+from quintain_controller.domain.retry import Backoff
+from quintain_controller.usecases.candidate_sources import CandidateSourceCache
 from quintain_controller.usecases.dependencies import Dependencies
-from quintain_controller.usecases.held_out import HeldOutScores
-from quintain_controller.usecases.journal import Entry, Journal
-from quintain_controller.usecases.patience import NeedsOperator
-from quintain_controller.usecases.promotion import promote
 from quintain_controller.usecases.requests import make_request, remake_request
 from quintain_controller.usecases.strategies import make_planner
-from quintain_controller.usecases.texts import CandidateSourceCache
+from quintain_controller.usecases.traces import CandidateTraces
+
+T = TypeVar("T")
+
+_PAGE = 500
+_TICK_SECONDS = 1.0
 
 log = get_logger("search")
 
 
 class SearchRun:
+    """Belongs to one event loop. A call is a task until its outcome is told; `_placed` were really made."""
+
     def __init__(self, dependencies: Dependencies, lease: Lease, record: SearchRecord) -> None:
         self._dependencies, self._lease, self._record = dependencies, lease, record
-        self._spec, self._context = record.spec, record.context
-        self._planner: Planner = make_planner(record.spec, record.context)
-        self._planner.ledger.wall_seconds = record.spend.wall_seconds
-        self._journal = Journal(
-            dependencies.store, lease, record.control, self._planner.ledger, self._committed, self._changed
-        )
-        self._under_way: dict[int, tuple[Candidate, bytes | None]] = {}  # not settled; with the request if not answered
-        self._tasks: dict[int, asyncio.Task[None]] = {}
-        self._stuck: set[int] = set()  # a person must act before they go on
-        self._gate: asyncio.Task[Verification | None] | None = None
-        self._resumes = 0
-        self._broke = False  # the last policy that was sent to the verifier broke it
-        self._arrived: list[CandidateWrite] = []  # settled, not yet written
-        self._wake = asyncio.Event()
-        self._stopping = asyncio.Event()  # cancelled, failed or draining: start nothing new
-        self._holding = asyncio.Event()  # stopping, or paused by the user: start no generation
-        self._draining = False
+        settings = dependencies.settings
+        backoff = Backoff(settings.first_retry_seconds, settings.max_retry_seconds)
+        self._machine = SearchMachine(record, make_planner(record.spec, record.context), backoff)
+        self._sources = CandidateSourceCache(dependencies.store, record.search_id)
+        self._traces = CandidateTraces(record.search_id)
+        self._calls: dict[m.Call, asyncio.Task[None]] = {}
+        self._placed: set[m.Call] = set()
+        self._others: set[asyncio.Task[None]] = set()
+        self._writing: asyncio.Task[None] | None = None
+        self._over = asyncio.Event()
         self._error: BaseException | None = None
-        search_id = record.search_id
-        self._texts = CandidateSourceCache(dependencies.store, search_id)
-        self._calls = Calls(dependencies, self._journal, record, self._holding, self._stopping, self._wake)
-        self._held_out = HeldOutScores(
-            self._calls, self._texts, self._journal, search_id, self._stopping, self._pause, self._observe
-        )
 
     # ---------------------------------------------------------------------------------------------------- life cycle
 
     async def run(self) -> None:
         """Work until nothing is left to do. Raises Aborted (the lease was lost) or Unavailable (the store)."""
-        heartbeat = asyncio.create_task(self._heartbeat())
         try:
-            self._changed(self._record.state)
-            await self._look()  # the record was read before others could tell this run of a change
-            await self._retry()
-            await self._restore()
-            while not await self._step():
-                await self._wake.wait()
-                self._wake.clear()
-                if self._error is not None:
-                    raise self._error
+            await self._renew_lease()  # the record was read before others could tell this run of a change
+            self._tell(await self._stored())
+            self._start(self._keep_lease())
+            self._start(self._tick())
+            await self._over.wait()
+            if self._error is not None:
+                raise self._error
         finally:
-            tasks = [heartbeat, *self._tasks.values(), *(t for t in (self._held_out.task, self._gate) if t is not None)]
+            tasks = [*self._others, *self._calls.values()]
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
-            await self._journal.finish()
+            if self._writing is not None:
+                await asyncio.wait([self._writing])
+            self._traces.close()
             metrics.forget(self._record.search_id)
 
     def drain(self) -> None:
         """Start nothing new; `run` returns when the generations in flight are recorded. Verifications are dropped: the
         next owner's request joins the run or finds its verdict."""
-        self._draining = True
-        self._stop()
-        for number, task in self._tasks.items():
-            walking = self._under_way.get(number)
-            if walking is not None and walking[0].state is CandidateState.GENERATED:
-                task.cancel()
-        self._held_out.cancel()
-        if self._gate is not None:
-            self._gate.cancel()
-        self._wake.set()
+        self._tell(m.Drain())
 
-    def heard(self, control: Control) -> None:
+    def on_control_changed(self, control: Control) -> None:
         """Somebody changed the search. After a pause or cancel no generation is started, from now on."""
-        self._journal.heard(control)
+        self._tell(m.ControlChanged(control))
 
-    async def _heartbeat(self) -> None:
+    async def _keep_lease(self) -> None:
+        while True:
+            await asyncio.sleep(self._dependencies.settings.lease_seconds / 3.0)
+            await self._renew_lease()
+
+    async def _renew_lease(self) -> None:
+        store, seconds = self._dependencies.store, self._dependencies.settings.lease_seconds
+        control = await store(store.blocking.renew, self._lease, seconds, self._machine.wall_seconds)
+        self._tell(m.ControlChanged(control))
+
+    async def _tick(self) -> None:
+        while True:
+            await asyncio.sleep(_TICK_SECONDS)
+            self._tell(m.Tick())
+
+    async def _stored(self) -> m.Restored:
+        store, search_id = self._dependencies.store, self._record.search_id
+        candidates: list[Candidate] = []
+        while page := await store(store.blocking.candidate_page, search_id, len(candidates) - 1, _PAGE):
+            candidates += page
+        requests = {}
+        for candidate in candidates:
+            if candidate.state is not CandidateState.REQUESTED:
+                continue
+            wanted = await store(remake_request, store.blocking, self._record, candidate)
+            request = self._dependencies.generator.encode(self._record.context, wanted)
+            if hashlib.sha256(request).hexdigest() != candidate.request_digest:
+                log.warning("request changed since it was recorded", search=search_id, number=candidate.number)
+            requests[candidate.number] = request
+        return m.Restored(tuple(candidates), requests)
+
+    # ---------------------------------------------------------------------------------------------------- the machine
+
+    def _tell(self, given: m.Input) -> None:
+        if self._over.is_set():
+            return
         try:
-            while True:
-                await asyncio.sleep(self._dependencies.settings.lease_seconds / 3.0)
-                await self._look()
-        except QuintainError as error:
+            for instruction in self._machine.handle(given, m.Instant(time.monotonic(), time.time())):
+                self._execute(instruction)
+        except Exception as error:  # noqa: BLE001 - handed to `run`
             self._fail(error)
-
-    async def _look(self) -> None:
-        self._journal.count_wall_time()
-        control = await self._dependencies.store(
-            self._dependencies.store.blocking.renew,
-            self._lease,
-            self._dependencies.settings.lease_seconds,
-            self._planner.ledger.wall_seconds,
-        )
-        self._journal.heard(control)
-        self._wake.set()
-
-    async def _retry(self) -> None:
-        """Nobody but its last owner knows what a search without a person's pause is waiting for: try all of it."""
-        if self._journal.control.state is SearchState.PAUSED and not self._journal.control.paused_by_user:
-            again = Transition(SearchState.RUNNING, "has a new owner, who tries again")
-            await self._journal.write(Entry(transition=again))
-
-    def _changed(self, before: SearchState) -> None:
-        """The journal's `control` is new."""
-        control = self._journal.control
-        if control.state is SearchState.CANCELLED:
-            self._stop()
-        elif control.state is SearchState.PAUSED and control.paused_by_user:
-            self._holding.set()
-        elif not self._stopping.is_set():
-            self._holding.clear()
-        if before is SearchState.PAUSED and control.state is SearchState.RUNNING:
-            self._stuck.clear()  # whoever resumed it says that they may be tried again
-            self._broke = False
-            self._resumes += 1
-        self._wake.set()
-
-    def _stop(self) -> None:
-        self._stopping.set()
-        self._holding.set()
 
     def _fail(self, error: BaseException) -> None:
         self._error = self._error or error
-        self._wake.set()
+        self._over.set()
 
-    def _observe(self, task: asyncio.Task[None]) -> None:
+    def _execute(self, instruction: m.Instruction) -> None:
+        match instruction:
+            case m.Send(call):
+                self._start_call(call, self._generate(instruction))
+            case m.Verify(call):
+                self._start_call(call, self._verify(instruction))
+            case m.Wait(call, seconds):
+                self._start_call(call, self._wait(call, seconds))
+            case m.Recall(call):
+                if call not in self._placed and self._stop_call(call):
+                    asyncio.get_running_loop().call_soon(self._tell, m.Recalled(call))
+            case m.Abandon(call):
+                self._stop_call(call)
+            case m.MakeRequest():
+                self._start(self._make_request(instruction))
+            case m.LookUp(number):
+                self._start(self._look_up(number))
+            case m.Load(numbers):
+                self._start(self._load(numbers))
+            case m.Remember(candidate, feedback):
+                self._sources.settle(candidate, feedback)
+            case m.Write(batch):
+                self._writing = asyncio.create_task(self._write(batch))
+                self._writing.add_done_callback(self._ended)
+            case m.Finish():
+                self._over.set()
+
+    def _start(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work)
+        self._others.add(task)
+        task.add_done_callback(self._others.discard)
+        task.add_done_callback(self._ended)
+
+    def _start_call(self, call: m.Call, work: Coroutine[Any, Any, None]) -> None:
+        self._calls[call] = task = asyncio.create_task(work)
+        task.add_done_callback(self._ended)
+
+    def _stop_call(self, call: m.Call) -> bool:
+        task = self._calls.pop(call, None)
+        return task is not None and task.cancel()
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
         if not task.cancelled() and (error := task.exception()) is not None:
             self._fail(error)
-        self._wake.set()
 
-    def _committed(self) -> None:
-        self._dependencies.notifier.notify(self._record.search_id)
+    # ---------------------------------------------------------------------------------------------------------- calls
 
-    # ------------------------------------------------------------------------------------------------------- restore
+    async def _generate(self, wanted: m.Send) -> None:
+        generator, call = self._dependencies.generator, wanted.call
+        with self._traces.of(call.number):
+            async with self._place(call, self._dependencies.generations):
+                outcome = await _outcome(lambda: generator.generate(wanted.request))
+        if isinstance(outcome, QuintainError):
+            self._troubled("generator", call, outcome)
+        else:
+            self._sources.hold(call.number, outcome.source)
+            self._told(m.Generated(call, outcome))
 
-    async def _restore(self) -> None:
-        store, search_id = self._dependencies.store, self._record.search_id
-        candidates: list[Candidate] = []
-        while page := await store(store.blocking.candidate_page, search_id, len(candidates) - 1, 500):
-            candidates += page
-        if not candidates:
-            await self._begin()
+    async def _verify(self, wanted: m.Verify) -> None:
+        verifier, call = self._dependencies.verifier, wanted.call
+        source = await self._sources.source_of(call.number)
+        if call.kind is CallKind.VERIFY:
+            self._sources.hold(call.number, source)
+
+        def verifying() -> Awaitable[Verification]:
+            return verifier.verify(
+                self._record.spec,
+                source,
+                wanted.parts,
+                check_determinism=wanted.check_determinism,
+                confirm=wanted.confirm,
+            )
+
+        with self._traces.of(call.number) if call.kind is CallKind.VERIFY else bound_contextvars():
+            async with self._place(call, self._dependencies.verifications):
+                outcome = await _outcome(verifying)
+        if isinstance(outcome, QuintainError):
+            self._troubled("verifier", call, outcome)
             return
+        feedback = ""
+        if call.kind is CallKind.VERIFY:
+            parent = await self._sources.candidate(wanted.parent) if wanted.parent is not None else None
+            feedback = compose(outcome, parent)
+        self._told(m.Verified(call, outcome, feedback))
+
+    def _troubled(self, service: str, call: m.Call, error: QuintainError) -> None:
+        metrics.CALL_FAILURES.labels(service).inc()
+        self._told(m.Troubled(call, error))
+
+    def _told(self, given: m.Generated | m.Verified | m.Troubled | m.Due) -> None:
+        """Tell the outcome of a call, which is no task any more."""
+        self._calls.pop(given.call, None)
+        self._tell(given)
+
+    async def _wait(self, call: m.Call, seconds: float) -> None:
+        await asyncio.sleep(seconds * random.uniform(1.0, 1.2))  # only upwards: what a service asks for is a minimum
+        self._told(m.Due(call))
+
+    @asynccontextmanager
+    async def _place(self, call: m.Call, room: asyncio.Semaphore) -> AsyncIterator[None]:
+        """One of the places that all searches of the process share. Whoever has none yet can be recalled."""
+        async with room:
+            self._placed.add(call)
+            try:
+                with metrics.stage(call.kind.value):
+                    yield
+            finally:
+                self._placed.discard(call)
+
+    async def _look_up(self, number: int) -> None:
         try:
-            self._planner.restore(candidates)
-        except NotReproduced as error:
-            await self._pause(f"the strategy does not repeat its recorded plans (fork the search): {error}")
-            return
-        self._held_out.reference = candidates[0]
-        for candidate in candidates:
-            if candidate.state.settled:
-                continue
-            request = None
-            if candidate.state is CandidateState.REQUESTED:
-                order = await store(remake_request, store.blocking, self._record, candidate)
-                request = self._dependencies.generator.encode(self._context, order)
-                if hashlib.sha256(request).hexdigest() != candidate.request_digest:
-                    log.warning("request changed since it was recorded", search=search_id, number=candidate.number)
-            self._under_way[candidate.number] = (candidate, request)
-        self._planner.tell_up_to(self._record.told)
-        told = [candidates[n] for n in sorted({0, *self._planner.new_bests}) if n < self._planner.told]
-        self._held_out.add(candidate for candidate in told if self._lacks_held_out(candidate))
+            found = await self._dependencies.generator.recorded(request_id(self._record.search_id, number))
+        except QuintainError as error:
+            self._tell(m.LookedUp(number, None, known=error.code == "NOT_FOUND"))
+        else:
+            self._tell(m.LookedUp(number, found, known=True))
 
-    def _lacks_held_out(self, candidate: Candidate) -> bool:
-        return bool(self._context.held_out) and candidate.held_out is None and candidate.train is not None
+    # ---------------------------------------------------------------------------------------------------------- store
 
-    async def _begin(self) -> None:
-        seeds = self._planner.begin()
-        writes = [
-            CandidateWrite(seed, new=True, source=source)
-            for seed, source in zip(seeds, self._spec.seed_policies, strict=True)
-        ]
-        self._under_way |= {seed.number: (seed, None) for seed in seeds}
-        await self._journal.write(Entry(writes, [CandidateChanged(seed) for seed in seeds]))
-
-    # -------------------------------------------------------------------------------------------------------- planning
-
-    async def _step(self) -> bool:
-        """Write what arrived, plan, start work. True when nothing is left to do."""
-        arrived, self._arrived = self._arrived, []
-        entry = Entry(list(arrived), [CandidateChanged(write.candidate) for write in arrived])
-        for write in arrived:
-            self._planner.record(write.candidate)
-            metrics.count_candidate(write.candidate)
-        self._journal.count_wall_time()
-        done: Done | None = None
-        bests: list[Candidate] = []
-        budget = self._journal.control.budget
-        if self._journal.control.state is SearchState.RUNNING and not self._draining:
-            done = await self._plan(budget, entry, bests)
-        if entry.candidates or entry.events or entry.told is not None:
-            await self._journal.write(entry)
-        for write in arrived:
-            self._texts.written(write.candidate.number)
-        self._held_out.add(bests)
-        state = self._journal.control.state
-        self._start_tasks(state)
-        if done is not None and state is SearchState.RUNNING:
-            return await self._finish(done.reason, budget)
-        busy = self._tasks or self._arrived or (self._held_out.task is not None and not self._draining)
-        if busy or (state is SearchState.RUNNING and not self._draining):
-            return False
-        if not self._draining:
-            if state.ended:
-                await self._settle_unanswered()
-            await self._journal.write(Entry(idle_in=state))
-        return self._draining or self._journal.control.state is state
-
-    async def _plan(self, budget: Budget, entry: Entry, bests: list[Candidate]) -> Done | None:
-        """Tell and ask as far as possible now. Adds what is to be written to `entry`, and to `bests` what is to be
-        scored on held-out once that is written."""
-        while True:
-            step = self._planner.next(budget)
-            if isinstance(step, Asked):
-                await self._request(entry, step.candidate)
-            elif isinstance(step, Told):
-                entry.events.extend(step.events)
-                entry.told = self._planner.told
-                self._after_told(step, entry, bests)
-            else:
-                return step if isinstance(step, Done) else None
-
-    def _after_told(self, step: Told, entry: Entry, bests: list[Candidate]) -> None:
-        candidate = step.candidate
-        if candidate.number == 0:
-            self._held_out.reference = candidate
-        if step.new_best:
-            entry.best_number = candidate.number
-            if candidate.train is not None:
-                metrics.BEST_SCORE.labels(self._record.search_id).set(candidate.train.normalized)
-        if (step.new_best or candidate.number == 0) and self._lacks_held_out(candidate):
-            bests.append(candidate)
-
-    async def _request(self, entry: Entry, candidate: Candidate) -> None:
-        """Make the request of a new candidate; it is sent when the entry is durable."""
-        plan = candidate.plan
-        assert plan is not None, "the planner asks with a plan"
-        best = self._planner.best
-        order = make_request(
-            self._record.search_id,
-            self._spec,
+    async def _make_request(self, wanted: m.MakeRequest) -> None:
+        candidate, plan = wanted.candidate, wanted.candidate.plan
+        assert plan is not None, "only planned candidates are requested"
+        record = self._record
+        request = make_request(
+            record.search_id,
+            record.spec,
             candidate.number,
             plan,
-            await self._texts.of([*plan.parents, *plan.inspirations]),
-            self._planner.attempts(plan),
-            best.train.score if best and best.train else None,
-            self._planner.bound_score,
+            await self._sources.of([*plan.parents, *plan.inspirations]),
+            wanted.history,
+            wanted.best_score,
+            wanted.bound_score,
         )
-        request = self._dependencies.generator.encode(self._context, order)
-        candidate = replace(candidate, request_digest=hashlib.sha256(request).hexdigest())
-        self._planner.record(candidate)
-        self._under_way[candidate.number] = (candidate, request)
-        entry.candidates.append(CandidateWrite(candidate, new=True))
-        entry.events.append(CandidateChanged(candidate))
+        encoded = self._dependencies.generator.encode(record.context, request)
+        self._tell(m.RequestMade(encoded, hashlib.sha256(encoded).hexdigest()))
 
-    def _arrive(self, write: CandidateWrite) -> None:
-        """A candidate is settled; the next step writes it."""
-        del self._under_way[write.candidate.number]
-        self._arrived.append(write)
+    async def _load(self, numbers: tuple[int, ...]) -> None:
+        store = self._dependencies.store
+        self._tell(m.Loaded(await store(store.blocking.candidates, self._record.search_id, numbers)))
 
-    # ------------------------------------------------------------------------------------------ a candidate on its way
+    async def _write(self, batch: Batch) -> None:
+        store, search_id = self._dependencies.store, self._record.search_id
+        control = await store(store.blocking.commit, self._lease, batch)
+        for write in batch.candidates:
+            if write.candidate.state.settled:
+                self._sources.written(write.candidate.number)
+                self._traces.end(write.candidate.number)
+        self._say(batch)
+        metrics.observe(search_id, batch, control.budget)
+        self._dependencies.notifier.notify(search_id)
+        self._tell(m.Written(control))
 
-    def _start_tasks(self, state: SearchState) -> None:
-        for number, (candidate, request) in self._under_way.items():
-            held = self._holding if candidate.state is CandidateState.REQUESTED else self._stopping
-            if number not in self._tasks and number not in self._stuck and not held.is_set():
-                task = asyncio.create_task(self._walk(candidate, request))
-                self._tasks[number] = task
-                task.add_done_callback(partial(self._walked, number))
-        if state is SearchState.RUNNING and not self._stopping.is_set():
-            self._held_out.start()
+    def _say(self, batch: Batch) -> None:
+        """In the log, what somebody may have to act on."""
+        search_id, wanted = self._record.search_id, batch.transition
+        if wanted is not None and wanted.state in (SearchState.PAUSED, SearchState.FAILED):
+            log.error(f"search {wanted.state.name.lower()}", search=search_id, reason=wanted.reason)
+        for event in batch.events:
+            if isinstance(event, BackendTrouble):
+                log.warning("backend trouble", search=search_id, backend=event.backend, reason=event.reason)
 
-    def _walked(self, number: int, task: asyncio.Task[None]) -> None:
-        del self._tasks[number]
-        self._observe(task)
 
-    async def _walk(self, candidate: Candidate, request: bytes | None) -> None:
-        resumes = self._resumes
-        with traced(self._record.search_id, candidate.number):
-            try:
-                if candidate.state is CandidateState.REQUESTED:
-                    if request is None:
-                        raise AssertionError(f"candidate {candidate.number} has no request")
-                    generated = await self._generate(candidate, request)
-                    if generated is None or generated.state.settled:
-                        return
-                    candidate = generated
-                if not self._stopping.is_set():
-                    await self._verify(candidate)
-            except NeedsOperator as error:
-                if resumes == self._resumes:  # else a person has acted since it was called: the next step tries again
-                    self._stuck.add(candidate.number)  # until the search is resumed
-                    await self._pause(error.reason)
-            except (InvalidArgument, AlreadyExists) as error:
-                await self._end(SearchState.FAILED, f"candidate {candidate.number}: {error.code}: {error.message}")
-
-    async def _generate(self, candidate: Candidate, request: bytes) -> Candidate | None:
-        plan = candidate.plan
-        assert plan is not None, "only planned candidates are requested"
-        generation = await self._calls.generate(request, plan.backend)
-        if generation is None:
-            return None
-        candidate = answered(candidate, generation, self._spec.assume_usd_nano)
-        metrics.SPEND_USD.inc(candidate.charge.usd_nano / NANO)
-        metrics.SPEND_TOKENS.inc(candidate.charge.tokens)
-        write = CandidateWrite(candidate, source=generation.source or None, generation=generation.record)
-        if candidate.state.settled:
-            self._arrive(write)
-            return candidate
-        self._texts.keep(candidate, generation.source, "")
-        self._planner.record(candidate)
-        self._under_way[candidate.number] = (candidate, None)
-        await self._journal.write(Entry([write], [CandidateChanged(candidate)]))
-        return candidate
-
-    async def _settle_unanswered(self) -> None:
-        """After the end: requests that were recorded but perhaps never sent. What was paid is booked, nobody is
-        called, and no reservation stays."""
-        for number, (candidate, _) in list(self._under_way.items()):
-            if candidate.state is not CandidateState.REQUESTED:
-                continue
-            write = await self._calls.recorded(candidate)
-            self._planner.record(write.candidate)
-            self._under_way[number] = (write.candidate, None)
-            await self._journal.write(Entry([write], [CandidateChanged(write.candidate)]))
-
-    async def _verify(self, candidate: Candidate) -> None:
-        source = await self._texts.source_of(candidate.number)
-        try:
-            verification = await self._calls.verify(source, [TRAIN], "verify")
-        except InvalidArgument as error:
-            if candidate.plan is None:
-                raise
-            # The verifier does not take this policy (its source is too large, say): the policy's fault, not ours.
-            self._reject(candidate, f"not taken: {error.message}")
-            return
-        except NeedsOperator as error:
-            # One policy that breaks the verifier must not stop the search. When two in a row do, it is the verifier.
-            if candidate.plan is None or self._broke or not isinstance(error.error, Internal):
-                raise
-            self._broke = True
-            self._reject(candidate, f"not verified: {error.reason}")
-            return
-        if verification is None:
-            return
-        self._broke = False
-        parent: Candidate | None = None
-        if candidate.plan is not None:
-            first = candidate.plan.parents[0]
-            parent = (await self._texts.of([first]))[first][0]
-        feedback = compose(verification, parent)
-        candidate = verified(candidate, verification)
-        self._texts.settle(candidate, source, feedback)
-        self._arrive(CandidateWrite(candidate, verdict=verification.record, feedback=feedback))
-
-    def _reject(self, candidate: Candidate, summary: str) -> None:
-        self._arrive(CandidateWrite(replace(candidate, state=CandidateState.REJECTED, summary=summary[:300])))
-
-    # --------------------------------------------------------------------------------------------------------- the end
-
-    async def _pause(self, reason: str) -> None:
-        """Until a person resumes the search."""
-        log.error("search paused", search=self._record.search_id, reason=reason)
-        said = (BackendTrouble("", reason, True),)
-        paused = Transition(SearchState.PAUSED, reason, paused_by_user=True, events=said)
-        await self._journal.write(Entry(transition=paused))
-        self._wake.set()
-
-    async def _end(self, state: SearchState, reason: str) -> None:
-        log.error("search failed", search=self._record.search_id, reason=reason)
-        self._stop()
-        await self._journal.write(Entry(transition=Transition(state, reason)))
-        self._wake.set()
-
-    async def _finish(self, reason: str, budget: Budget) -> bool:
-        """Score what is left on held-out, let the gates decide, and end. False if something came in between."""
-        if self._held_out.task is not None:
-            return False  # its end wakes us
-        reference = self._held_out.reference
-        assert reference is not None, "a search is done after its seeds were told"
-
-        async def verify(number: int, *, check_determinism: bool = False, confirm: bool = False) -> Verification | None:
-            source = await self._texts.source_of(number)
-            parts = [TRAIN, *([HELD_OUT] if self._context.held_out else [])]
-            verifying = self._calls.verify(source, parts, "gates", check_determinism=check_determinism, confirm=confirm)
-            self._gate = asyncio.create_task(verifying)
-            await asyncio.wait((self._gate,))
-            return None if self._gate.cancelled() else self._gate.result()
-
-        try:
-            promotion = await promote(self._dependencies.store, self._record, self._planner.rank(), reference, verify)
-        except NeedsOperator as error:
-            await self._pause(f"promotion: {error.reason}")
-            return False
-        if promotion is None:
-            return False
-        await self._journal.write(promotion.entry(reason, budget))
-        return self._journal.control.state is SearchState.FINISHED
+async def _outcome(work: Callable[[], Awaitable[T]]) -> T | QuintainError:
+    try:
+        return await work()
+    except QuintainError as error:
+        return error

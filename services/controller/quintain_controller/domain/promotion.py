@@ -1,0 +1,139 @@
+"""Promotion of a winner: walk down the ranking until a candidate passes every gate.
+
+A generator without I/O: it yields what it needs (`LoadCandidates`, `GateCheck`), is sent the answer, and returns the
+`Promotion`. Whoever drives it does the work: the search's machine, or a replay.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import TypeVar
+
+from quintain_controller.domain.events import DomainEvent, GateDecided, Promoted
+from quintain_controller.domain.gates import bootstrap_gate, confirmation_gate, determinism_gate, held_out_gate
+from quintain_controller.domain.model import (
+    Budget,
+    Candidate,
+    Gate,
+    SearchContext,
+    SearchSpec,
+    SearchState,
+    Verification,
+)
+from quintain_controller.domain.records import CandidateWrite, Transition
+
+# A ranking whose first so many fail is one of overfitters; the rest of them is not tried.
+MOST_TRIES = 20
+_PAGE = 50
+
+
+@dataclass(frozen=True, slots=True)
+class LoadCandidates:
+    """Needs the candidates with these numbers: is sent a mapping of all of them."""
+
+    numbers: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class GateCheck:
+    """Needs a verification of a candidate on all parts: is sent it. It is the `tried`-th that the gates look at."""
+
+    gate: str
+    number: int
+    tried: int
+    check_determinism: bool = False
+    confirm: bool = False
+
+
+Needed = LoadCandidates | GateCheck
+Answer = Mapping[int, Candidate] | Verification | None
+T = TypeVar("T")
+Steps = Generator[Needed, Answer, T]
+
+
+@dataclass(slots=True)
+class Promotion:
+    """What came of it: the winner if there is one, what every gate said, and held-out scores that were missing."""
+
+    winner: Candidate | None = None
+    gates: tuple[Gate, ...] = ()
+    writes: list[CandidateWrite] = field(default_factory=list)
+
+    def transition(self, reason: str, budget: Budget) -> Transition:
+        """What ends the search, for the given reason, if the budget is still this one."""
+        events: list[DomainEvent] = [GateDecided(gate) for gate in self.gates]
+        if self.winner is not None:
+            events.append(Promoted(self.winner))
+        return Transition(
+            SearchState.FINISHED,
+            reason,
+            events=events,
+            within=budget,
+            winner_number=self.winner.number if self.winner else None,
+            gates=self.gates,
+        )
+
+
+def promote(spec: SearchSpec, context: SearchContext, ranking: Sequence[int], reference: Candidate) -> Steps[Promotion]:
+    """`ranking`: candidates with a finished train verdict that were not seeds, best first; `reference`: candidate 0
+    with its held-out score."""
+    promotion = Promotion()
+    tried: set[str] = set()
+    for start in range(0, len(ranking), _PAGE):
+        page = ranking[start : start + _PAGE]
+        known = yield LoadCandidates(tuple(page))
+        assert isinstance(known, Mapping), "LoadCandidates is answered with candidates"
+        for number in page:
+            candidate = known[number]
+            if not _better(candidate, reference, context) or len(tried) >= MOST_TRIES:
+                return promotion
+            if candidate.behavior in tried:
+                continue
+            tried.add(candidate.behavior)
+            if (yield from _passes(candidate, reference, spec, context, promotion, len(tried))):
+                return promotion
+    return promotion
+
+
+def _passes(
+    candidate: Candidate,
+    reference: Candidate,
+    spec: SearchSpec,
+    context: SearchContext,
+    promotion: Promotion,
+    tried: int,
+) -> Steps[bool]:
+    """Ask the gates one after the other; the first that says no ends it."""
+
+    def decided(gate: Gate) -> bool:
+        promotion.gates += (gate,)
+        return gate.passed
+
+    def verify(gate: str, *, check_determinism: bool = False, confirm: bool = False) -> Steps[Verification]:
+        found = yield GateCheck(gate, candidate.number, tried, check_determinism, confirm)
+        assert isinstance(found, Verification), "GateCheck is answered with a verification"
+        return found
+
+    again: Verification | None = None
+    if candidate.held_out is None and context.held_out:
+        again = yield from verify("held_out", check_determinism=True)
+        candidate = replace(candidate, held_out=again.held_out)
+        promotion.writes.append(CandidateWrite(candidate, held_out=again.record))
+    if not decided(held_out_gate(candidate, reference, context)):
+        return False
+    if not decided(bootstrap_gate(candidate, reference, spec.seed)):
+        return False
+    again = again or (yield from verify("determinism", check_determinism=True))
+    if not decided(determinism_gate(candidate, again)):
+        return False
+    if not decided(confirmation_gate(candidate, (yield from verify("confirmation", confirm=True)))):
+        return False
+    promotion.winner = candidate
+    return True
+
+
+def _better(candidate: Candidate, reference: Candidate, context: SearchContext) -> bool:
+    if reference.train is None or candidate.train is None:
+        return candidate.train is not None
+    return context.greater_is_better(candidate.train.score) > context.greater_is_better(reference.train.score)

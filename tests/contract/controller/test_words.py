@@ -12,8 +12,8 @@ from quintain.generator.v1 import generator_pb2
 from quintain.plugins.strategy import Operator
 from quintain.type.v1 import type_pb2
 from quintain.verifier.v1 import verifier_pb2
-from quintain_controller.adapters.generator import OPERATORS
 from quintain_controller.domain import events, model
+from quintain_controller.mapping import OPERATORS
 from quintain_controller.rpc import from_proto, to_proto
 
 

@@ -6,10 +6,10 @@ import asyncio
 from collections.abc import Iterator
 
 import pytest
+from quintain_controller.usecases.patience import NeedsOperator, persist
 
 from quintain.errors import Internal, QuintainError, Unavailable
 from quintain_controller.config import RunnerSettings
-from quintain_controller.usecases.patience import NeedsOperator, persist
 
 AT_ONCE = RunnerSettings(first_retry_seconds=0.001, max_retry_seconds=0.001)
 

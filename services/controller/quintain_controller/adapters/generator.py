@@ -19,13 +19,8 @@ from quintain_controller.domain.model import (
     SearchContext,
     without_nul,
 )
+from quintain_controller.mapping import OPERATORS
 
-OPERATORS = {
-    "full": pb.OPERATOR_FULL,
-    "diff": pb.OPERATOR_DIFF,
-    "crossover": pb.OPERATOR_CROSSOVER,
-    "repair": pb.OPERATOR_REPAIR,
-}
 _OPERATOR_NAMES = {number: name for name, number in OPERATORS.items()}
 _PAGE = 100
 # No generation costs more; sums of such numbers fit into what they are stored in.

@@ -16,7 +16,6 @@ from quintain_controller.domain.model import (
     Aggregation,
     BackendProfile,
     Direction,
-    Limits,
     PartScore,
     SearchContext,
     SearchSpec,
@@ -24,6 +23,7 @@ from quintain_controller.domain.model import (
     Verification,
     without_nul,
 )
+from quintain_controller.mapping import encode_limits
 
 _PARTS = {TRAIN: type_pb2.PART_TRAIN, HELD_OUT: type_pb2.PART_HELD_OUT}
 # The policy's own randomness is the same in every search, so that verdicts are shared and comparable.
@@ -118,17 +118,6 @@ class GrpcVerifier:
 
     def decode(self, record: bytes) -> Verification:
         return decode_verification(pb.VerifyResult.FromString(record))
-
-
-def encode_limits(limits: Limits) -> pb.Limits:
-    return pb.Limits(
-        wall_seconds=limits.wall_seconds,
-        cpu_seconds=limits.cpu_seconds,
-        memory_bytes=limits.memory_bytes,
-        decision_bytes=limits.decision_bytes,
-        output_bytes=limits.output_bytes,
-        source_bytes=limits.source_bytes,
-    )
 
 
 def decode_verification(result: pb.VerifyResult) -> Verification:

@@ -8,8 +8,6 @@ from quintain.controller.v1 import controller_pb2 as pb
 from quintain.generator.v1 import generator_pb2
 from quintain.type.v1 import type_pb2
 from quintain.verifier.v1 import verifier_pb2
-from quintain_controller.adapters.generator import OPERATORS
-from quintain_controller.adapters.verifier import encode_limits
 from quintain_controller.domain import events
 from quintain_controller.domain.model import (
     NANO,
@@ -22,6 +20,7 @@ from quintain_controller.domain.model import (
     candidate_id,
 )
 from quintain_controller.domain.records import CandidateRecord, SearchRecord
+from quintain_controller.mapping import OPERATORS, encode_limits
 
 # ------------------------------------------------------------------------------------------------------------ outwards
 

@@ -49,7 +49,7 @@ async def test_a_wrong_spec_is_refused_with_what_would_be_right(
 async def test_unknown_simulator_and_suite_name_the_known(stack: Stack) -> None:
     client = await stack.start()
     request = pb.CreateSearchRequest(spec=pb.SearchSpec(simulator="toy", suite="x", budget=pb.Budget(candidates=1)))
-    with pytest.raises(InvalidArgument, match="toy has toy"):
+    with pytest.raises(InvalidArgument, match="known are: toy"):
         await client.create_search(request)
     request.spec.simulator = "y"
     with pytest.raises(NotFound, match="there is toy"):

@@ -14,7 +14,7 @@ DEADLINES = (187_200, 252_000)  # seconds: 52 h and 70 h
 OVERHEADS = (72, 180, 360)  # seconds
 MAX_SECONDS = 10**7
 MAX_TICKS, MAX_OVERHEAD_TICKS = 10_000, 20
-MAX_STATES = 400_000  # of work left, in the steps that the optimum needs
+MAX_CELLS = 50_000_000  # ticks, states and steps of work left that the optimum looks at: seconds of computing
 
 
 def job(
@@ -32,7 +32,21 @@ def job(
 
 def checked_window(place: str, window: Window) -> Window:
     """`window` itself. Raises InvalidInput, with `place`, if its job cannot be done or its series ends too early."""
-    job = window.job
+    check_job(place, window.job)
+    if unknown := sorted(set(window.available) - {"0", "1"}):
+        raise InvalidInput(place, f"the series holds {unknown[0]!r}; a tick is 1 (spot exists) or 0 (gone)")
+    needed = ticks_needed(window.job)
+    if len(window.available) < needed:
+        raise InvalidInput(
+            place,
+            f"the window of {len(window.available)} ticks is shorter than the deadline: {needed} ticks are needed"
+            f" for one of {window.job.deadline} s",
+        )
+    return window
+
+
+def check_job(place: str, job: Job) -> None:
+    """Raises InvalidInput, with `place`, if the job cannot be done."""
     for name, least in (("gap", 1), ("duration", 1), ("deadline", 1), ("overhead", 0)):
         value = getattr(job, name)
         if not least <= value <= MAX_SECONDS:
@@ -54,16 +68,6 @@ def checked_window(place: str, window: Window) -> Window:
         raise InvalidInput(
             place, f"spot costs {job.spot_price} and on-demand {job.on_demand_price}: there is no choice to make"
         )
-    if unknown := sorted(set(window.available) - {"0", "1"}):
-        raise InvalidInput(place, f"the series holds {unknown[0]!r}; a tick is 1 (spot exists) or 0 (gone)")
-    needed = ticks_needed(job)
-    if len(window.available) < needed:
-        raise InvalidInput(
-            place,
-            f"the window of {len(window.available)} ticks is shorter than the deadline: {needed} ticks are needed"
-            f" for one of {job.deadline} s",
-        )
-    return window
 
 
 def ticks_needed(job: Job) -> int:
@@ -80,9 +84,11 @@ def _check_size(place: str, job: Job) -> None:
             f" {MAX_TICKS} and {MAX_OVERHEAD_TICKS} are possible: give longer ticks",
         )
     step = math.gcd(job.gap, job.overhead, job.duration)
-    if job.duration // step > MAX_STATES:
+    spare_steps = (max(job.deadline - job.duration, 0) + job.overhead) // step
+    cells = spare_steps * (job.deadline // job.gap) * (1 + 2 * max(1, -(-job.overhead // job.gap)))
+    if cells > MAX_CELLS:
         raise InvalidInput(
             place,
-            f"gap, overhead and duration have {step} s in common, {job.duration // step} steps of work;"
-            f" {MAX_STATES} are possible: give rounder times",
+            f"gap, overhead and duration have {step} s in common: the optimum has {cells} states; {MAX_CELLS} are"
+            " possible: give rounder times or longer ticks",
         )

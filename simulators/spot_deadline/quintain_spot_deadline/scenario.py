@@ -10,7 +10,7 @@ from typing import Any
 
 from quintain.plugins.simulator import InvalidInput, Scenario
 from quintain_spot_deadline.engine import Window
-from quintain_spot_deadline.job import GAP, checked_window, job, ticks_needed
+from quintain_spot_deadline.job import GAP, check_job, checked_window, job, ticks_needed
 from quintain_spot_deadline.series import parse_samples
 
 MAX_WINDOWS = 200
@@ -72,12 +72,12 @@ def from_files(name: str, files: Mapping[str, bytes]) -> Scenario:
     own = {key.removesuffix("_seconds"): value for key, value in seconds.items()}
     priced = {key.removesuffix("_usd_per_hour") + "_price": value for key, value in prices.items()}
     wanted = job(**own, **priced)  # type: ignore[arg-type]
+    check_job("scenario.toml", wanted)
     try:
         text = files["trace.csv"].decode()
     except UnicodeDecodeError as error:
         raise InvalidInput("trace.csv", f"is not UTF-8: {error.reason} at byte {error.start}") from error
     series = parse_samples("trace.csv", text, seconds.get("gap_seconds", GAP))
-    checked_window("scenario.toml", Window(wanted, "0" * ticks_needed(wanted)))
     ticks = _whole(table, "window_ticks") if "window_ticks" in table else ticks_needed(wanted)
     every = _whole(table, "window_every_ticks", least=1) if "window_every_ticks" in table else ticks
     if len(series) < ticks:

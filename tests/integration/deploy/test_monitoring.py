@@ -54,6 +54,13 @@ def test_every_alert_has_a_runbook_that_exists_and_a_test_that_fires_it() -> Non
         assert f"({page.name})" in (page.parent / "README.md").read_text()
 
 
+def test_the_operators_rules_are_those_of_the_files() -> None:
+    made = yaml.safe_load((MONITORING / "prometheusrule.yaml").read_text())
+    files = sorted((MONITORING / "rules").glob("*.yml"))
+    groups = [group for file in files for group in yaml.safe_load(file.read_text())["groups"]]
+    assert made["spec"]["groups"] == groups, "run deploy/monitoring/build_rules.py"
+
+
 def test_the_dashboards_are_what_the_builder_writes() -> None:
     for name, content in builder().dashboards().items():
         assert json.loads((MONITORING / "dashboards" / name).read_text()) == content

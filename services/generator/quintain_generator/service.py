@@ -6,12 +6,14 @@ from collections.abc import Sequence
 
 import grpc
 
+from quintain.errors import FailedPrecondition, Unavailable
 from quintain.generator.v1 import generator_pb2, generator_pb2_grpc
 from quintain.service.settings import ConfigError, StartError
 from quintain_generator import metrics
 from quintain_generator.adapters.price_file import PriceFileError, load_prices
 from quintain_generator.adapters.registry import default_name, make_endpoints
-from quintain_generator.adapters.store.sql import GenerationStore, StoreError
+from quintain_generator.adapters.store.async_store import AsyncGenerationStore
+from quintain_generator.adapters.store.sql import SqlGenerationStore
 from quintain_generator.config import GeneratorSettings
 from quintain_generator.rpc.servicer import GeneratorServicer
 from quintain_generator.usecases.generate import Generations
@@ -26,13 +28,14 @@ class GeneratorService:
         """Raises ConfigError."""
         try:
             prices = load_prices(settings.price_file)
-        except PriceFileError as error:
+            store = SqlGenerationStore(settings.store_url)
+        except (PriceFileError, FailedPrecondition) as error:
             raise ConfigError(str(error)) from error
         self._endpoints = make_endpoints(settings, prices)
         for name in self._endpoints:
             metrics.announce(name)
         self._generations = Generations(
-            GenerationStore(settings.store_url),
+            AsyncGenerationStore(store),
             self._endpoints,
             default_name(settings, self._endpoints),
             max_policy_bytes=settings.max_policy_bytes,
@@ -44,8 +47,10 @@ class GeneratorService:
     async def start(self) -> None:
         try:
             await self._generations.start()
-        except StoreError as error:
-            raise StartError(str(error)) from error
+        except FailedPrecondition as error:
+            raise ConfigError(error.message) from error
+        except Unavailable as error:
+            raise StartError(error.message) from error
 
     def register(self, server: grpc.aio.Server) -> Sequence[str]:
         servicer = GeneratorServicer(self._generations, self._endpoints)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import gzip
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -45,10 +46,24 @@ def says(s: Stack, answer: dict[str, Any] | Sequence[dict[str, Any]]) -> None:
     s.server.verbatim = (200, ("".join(named) + "data: [DONE]\n\n").encode(), SSE)
 
 
-async def failure(s: Stack, request_id: str = "r1") -> QuintainError:
-    with pytest.raises(QuintainError) as caught:
-        await s.generate_once(request(request_id, "llm"))
-    return caught.value
+@dataclass(frozen=True)
+class Failure:
+    """An error, or a request that ended without an answer."""
+
+    reason: str
+    message: str
+    metadata: Mapping[str, str]
+
+
+async def failure(s: Stack, request_id: str = "r1") -> Failure:
+    try:
+        generation = await s.generate_once(request(request_id, "llm"))
+    except QuintainError as error:
+        return Failure(error.reason, error.message, error.metadata)
+    assert generation.outcome == pb.OUTCOME_UNKNOWN
+    last = generation.calls[-1]
+    metadata = {"call_outcome": last.outcome, "provider_request_id": last.provider_request_id}
+    return Failure("UNKNOWN", generation.detail, metadata | {"at_risk_usd": str(generation.cost.at_risk_usd)})
 
 
 # ------------------------------------------------------------------------------------------- vLLM, Ollama, llama.cpp
@@ -67,7 +82,7 @@ async def test_an_answer_that_the_server_gave_up_is_none_even_if_it_parses(
         async with stack(tmp_path / wire, wire) as s:
             says(s, completion(CODE, finish=finish) if wire.endswith("whole") else [chunk(CODE), chunk("", finish)])
             error = await failure(s)
-        assert (error.reason, error.metadata["call_outcome"], len(s.server.seen)) == ("BACKEND_DOWN", outcome, 2)
+        assert (error.reason, error.metadata["call_outcome"], len(s.server.seen)) == ("UNKNOWN", outcome, 2)
         assert float(error.metadata["at_risk_usd"]) > 0
 
 

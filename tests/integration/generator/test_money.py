@@ -89,22 +89,101 @@ async def test_money_at_risk_counts_against_the_allowance(tmp_path: Path) -> Non
     """One call's reserve fits, two do not: after a call that broke off there is no second one."""
     async with stack(tmp_path, faults=FaultServer(default="cut_mid_stream")) as s:
         allowance = pb.Allowance(max_cost_usd=0.015, max_output_tokens=1000)
-        with pytest.raises(ResourceExhausted) as refused:
-            await s.generate_once(request("r1", "llm", allowance=allowance))
-    assert refused.value.reason == "COST_LIMIT"
-    assert float(refused.value.metadata["at_risk_usd"]) > 0
+        g = await s.generate_once(request("r1", "llm", allowance=allowance))
+    assert g.outcome == pb.OUTCOME_UNKNOWN
+    assert "max_cost_usd is 0.015" in g.detail
+    assert g.cost.at_risk_usd > 0
     assert len(s.server.seen) == 1
 
 
 async def test_a_request_that_failed_goes_on_with_its_calls_and_costs_when_it_is_repeated(tmp_path: Path) -> None:
-    script = ["cut_mid_stream", "cut_mid_stream"]
-    async with stack(tmp_path, faults=FaultServer(script)) as s:
-        with pytest.raises(Exception, match="connection after 2 calls"):
+    script = ["cut_mid_stream", "overloaded"]
+    async with stack(tmp_path, faults=FaultServer(script), backend={"max_calls": 2}) as s:
+        with pytest.raises(QuintainError, match="overloaded after 2 calls") as failed:
             await s.generate_once(request("r1", "llm"))
+        with pytest.raises(FailedPrecondition) as asked:
+            await s.client.get_generation(pb.GetGenerationRequest(request_id="r1"))
+        assert asked.value.reason == "NO_RESULT_YET"
+        names = ("calls", "spent_usd", "at_risk_usd")
+        assert [asked.value.metadata[name] for name in names] == [failed.value.metadata[name] for name in names]
+        assert failed.value.metadata["calls"] == "2"
+        assert float(failed.value.metadata["at_risk_usd"]) > 0
         g = await s.generate_once(request("r1", "llm"))
-    assert [call.outcome for call in g.calls] == ["connection", "connection", "ok"]
+    assert [call.outcome for call in g.calls] == ["connection", "overloaded", "ok"]
     assert g.cost.usd > 0
     assert g.cost.at_risk_usd > 0
+
+
+@pytest.mark.parametrize("fault", ["cut_mid_stream", "clean_cut", "malformed", "error_event"])
+@pytest.mark.parametrize("max_calls", [1, 5])
+async def test_an_endpoint_that_breaks_every_answer_off_is_not_called_without_end(
+    tmp_path: Path, fault: str, max_calls: int
+) -> None:
+    """However often the request is asked for: it ends, with what may have been charged, and the caller can book it."""
+    async with stack(tmp_path, faults=FaultServer(default=fault), backend={"max_calls": max_calls}) as s:
+        results = [await s.generate_once(request("r1", "llm")) for _ in range(4)]
+        found = (await s.client.get_generation(pb.GetGenerationRequest(request_id="r1"))).generation
+    most = min(max_calls, 2)
+    assert len(s.server.seen) == most
+    assert {r.outcome for r in results} == {pb.OUTCOME_UNKNOWN}
+    assert [r.recorded for r in results] == [False, True, True, True]
+    assert found.cost.usd == 0
+    assert found.cost.at_risk_usd == pytest.approx(sum(r.cost.at_risk_usd for r in results) / 4)
+    assert f"{most} calls broke off and may have been charged" in found.detail
+
+
+async def test_calls_that_cost_nothing_are_not_held_against_a_request(tmp_path: Path) -> None:
+    """A provider that is down for hours ends no request."""
+    async with stack(tmp_path, faults=FaultServer(default="overloaded"), backend={"max_calls": 2}) as s:
+        for _ in range(4):
+            with pytest.raises(QuintainError) as error:
+                await s.generate_once(request("r1", "llm"))
+        assert (error.value.reason, error.value.metadata["calls"]) == ("BACKEND_DOWN", "8")
+        s.server.default = "ok"
+        assert (await s.generate_once(request("r1", "llm"))).outcome == pb.OUTCOME_OK
+
+
+async def test_progress_says_what_the_request_has_cost_so_far(tmp_path: Path) -> None:
+    async with stack(tmp_path, faults=FaultServer(["cut_mid_stream", "ok"])) as s:
+        events = [event async for event in s.client.generate_stream(request("r1", "llm"), timeout=30.0)]
+    spends = [(e.progress.spend.calls, e.progress.spend.at_risk_usd > 0) for e in events if e.HasField("progress")]
+    assert (spends[0], spends[-1]) == ((0, False), (2, True))
+    assert events[-1].result.cost.at_risk_usd == pytest.approx(events[-2].progress.spend.at_risk_usd)
+
+
+async def test_every_error_of_a_request_without_a_result_says_what_it_has_cost(tmp_path: Path) -> None:
+    """Also those that have nothing to do with its calls."""
+    script = ["cut_mid_stream", "overloaded"]
+    async with stack(tmp_path, faults=FaultServer(script), backend={"max_calls": 2}) as s:
+        with pytest.raises(QuintainError):
+            await s.generate_once(request("r1", "llm"))
+        await s.service.drain()
+        with pytest.raises(QuintainError) as error:
+            await s.generate_once(request("r1", "llm"))
+    assert error.value.reason == "DRAINING"
+    assert error.value.metadata["calls"] == "2"
+    assert float(error.value.metadata["at_risk_usd"]) > 0
+
+
+async def test_habits_are_measured_on_the_requests_of_a_backend(tmp_path: Path) -> None:
+    async with stack(tmp_path) as s:
+
+        async def llm() -> pb.Backend:
+            listed = (await s.client.list_backends(pb.ListBackendsRequest())).backends
+            return next(backend for backend in listed if backend.name == "llm")
+
+        assert (await llm()).measured_requests == 0
+        assert not (await llm()).HasField("typical_request_cost_usd")
+        made = [await s.client.generate(request(f"r{n}", "llm", seed=n)) for n in range(5)]
+        await s.client.generate(request("other", "offline"))
+        found = await llm()
+    costs = sorted(g.cost.usd for g in made)
+    assert found.measured_requests == 5
+    assert found.typical_request_cost_usd == pytest.approx(costs[2])
+    assert found.high_request_cost_usd == pytest.approx(costs[4])
+    assert found.high_request_cost_usd < found.max_request_cost_usd / 10
+    assert found.typical_request_output_tokens == sorted(g.usage.output_tokens for g in made)[2]
+    assert found.high_request_input_tokens == max(g.usage.input_tokens for g in made)
 
 
 async def test_a_diff_that_does_not_apply_is_asked_again_once_with_the_reason(tmp_path: Path) -> None:

@@ -139,13 +139,13 @@ async def test_money_at_a_remote_generator_is_counted_once_over_its_retries(tmp_
     near, far = tmp_path / "near", tmp_path / "far"
     near.mkdir()
     far.mkdir()
-    backend = {"max_calls": 1, "breaker_cooldown_seconds": 0.01}
-    async with stack(far, faults=FaultServer(["cut_mid_stream", "ok"]), backend=backend) as other:
+    backend = {"max_calls": 2, "breaker_cooldown_seconds": 0.01}
+    async with stack(far, faults=FaultServer(["cut_mid_stream", "overloaded", "ok"]), backend=backend) as other:
         remote = {"kind": "remote", "options": {"address": other.address, "backend": "llm"}}
         async with stack(near, backends={"far": remote}) as s:
             g = await s.generate_once(request("r1", "far"))
         there = (await other.client.get_generation(pb.GetGenerationRequest(request_id="r1"))).generation
-    assert len(other.server.seen) == 2
+    assert len(other.server.seen) == 3
     assert there.cost.at_risk_usd > 0
     assert g.cost.usd == pytest.approx(there.cost.usd)
     assert g.cost.at_risk_usd == pytest.approx(there.cost.at_risk_usd)

@@ -10,23 +10,23 @@ import sqlalchemy as sa
 from tests.fault_server.server import FaultServer
 from tests.support.generator import request, stack
 
-from quintain.errors import Aborted, AlreadyExists
+from quintain.errors import Aborted, AlreadyExists, Unavailable
 from quintain.generator.v1 import generator_pb2 as pb
 from quintain.plugins.backend import BackendReply, CallOutcome, Message, Usage
-from quintain_generator.adapters.store.sql import GenerationStore, Request, Standing, StoreError
-from quintain_generator.domain.generation import CallRecord
+from quintain_generator.adapters.store.sql import SqlGenerationStore
+from quintain_generator.domain.generation import CallRecord, Ownership, RequestKey
 
-REQUEST = Request("r1", "digest", "llm", "m")
+REQUEST = RequestKey("r1", "digest", "llm", "m")
 PROMPT = (Message("user", "Now."),)
 
 
-def _opened(url: str) -> GenerationStore:
-    store = GenerationStore(url)
+def _opened(url: str) -> SqlGenerationStore:
+    store = SqlGenerationStore(url)
     store.open()
     return store
 
 
-def _die(store: GenerationStore) -> None:
+def _die(store: SqlGenerationStore) -> None:
     """What a kill leaves behind once the lease has run out."""
     with store._engine.begin() as connection:
         connection.execute(sa.text("UPDATE generator_owner SET alive_until = 0 WHERE owner = :o"), {"o": store.owner})
@@ -34,14 +34,14 @@ def _die(store: GenerationStore) -> None:
 
 def test_a_living_owner_keeps_its_request_and_a_dead_ones_goes_to_who_asks(postgres_url: str) -> None:
     first, second = _opened(postgres_url), _opened(postgres_url)
-    assert first.begin(REQUEST).standing is Standing.MINE
-    assert second.begin(REQUEST).standing is Standing.ELSEWHERE
+    assert first.begin(REQUEST).ownership is Ownership.OWNED
+    assert second.begin(REQUEST).ownership is Ownership.OWNED_BY_OTHER
     first.intend("r1", 1, PROMPT, 0.5)
     _die(first)
     assert [r.request_id for r in second.abandoned()] == ["r1"]
-    begun = second.begin(REQUEST)
-    assert begun.standing is Standing.MINE
-    assert [(c.attempt, c.reply, c.reserved_usd) for c in begun.calls] == [(1, None, 0.5)]
+    claim = second.begin(REQUEST)
+    assert claim.ownership is Ownership.OWNED
+    assert [(c.attempt, c.reply, c.reserved_usd) for c in claim.calls] == [(1, None, 0.5)]
     with pytest.raises(Aborted, match="taken over"):
         first.intend("r1", 2, PROMPT, 0.5)
     for store in (first, second):
@@ -82,7 +82,10 @@ async def test_replicas_that_are_asked_at_once_make_one_call(tmp_path: Path, pos
 def test_one_sqlite_file_has_one_generator(tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path}/g.db"
     first = _opened(url)
-    with pytest.raises(StoreError, match="another generator uses this SQLite file; several replicas need PostgreSQL"):
-        GenerationStore(url).open()
+    with pytest.raises(
+        Unavailable,
+        match="another generator uses this SQLite file; several replicas need PostgreSQL",
+    ):
+        SqlGenerationStore(url).open()
     first.close()
     _opened(url).close()

@@ -12,7 +12,7 @@ from quintain.generator.v1 import generator_pb2 as pb
 from quintain.plugins.backend import Attempt, Example, Operator, Task
 from quintain.plugins.simulator import Baseline, Description, Descriptor, Direction, Objective, RequiredDefinition
 from quintain_generator.domain.generation import Outcome
-from quintain_generator.rpc.from_proto import command_from, task_from
+from quintain_generator.rpc.from_proto import request_from, task_from
 from quintain_generator.rpc.to_proto import OPERATORS, OUTCOMES, task_to
 
 text = st.text(alphabet=st.characters(blacklist_categories=["Cs"]), max_size=12)
@@ -54,7 +54,7 @@ def test_every_operator_and_outcome_has_its_message_and_the_other_way_round() ->
 
 def test_the_digest_names_the_task_and_not_the_id() -> None:
     one, same, other = request("a", "llm"), request("b", "llm"), request("a", "llm", seed=2)
-    digests = [command_from(r).task_digest for r in (one, same, other)]
+    digests = [request_from(r).task_digest for r in (one, same, other)]
     assert digests[0] == digests[1] != digests[2]
 
 
@@ -90,5 +90,5 @@ def broken(**changes: object) -> pb.GenerateRequest:
 )
 def test_a_wrong_field_is_named(message: pb.GenerateRequest, field: str) -> None:
     with pytest.raises(InvalidArgument) as error:
-        command_from(message)
+        request_from(message)
     assert [violation.field for violation in error.value.violations] == [field]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from quintain.plugins.backend import BackendReply, CallOutcome, Message, Usage
@@ -72,6 +73,49 @@ class Generation:
     finished_at: float
 
 
+@dataclass(frozen=True, slots=True)
+class Spend:
+    """What a request has cost so far, in US dollars. `at_risk_usd`: the most that calls without a known end cost."""
+
+    calls: int = 0
+    spent_usd: float = 0.0
+    at_risk_usd: float = 0.0
+
+
+# ------------------------------------------------------------------------------------------------------- who is at it
+
+
+class Ownership(enum.Enum):
+    """Who works on a request, seen from the process that asks."""
+
+    OWNED = "owned"  # this process: it is to be begun, or gone on with
+    DONE = "done"  # nobody any more: it has its result
+    OWNED_BY_OTHER = "owned_by_other"  # another process that is alive
+
+
+@dataclass(frozen=True, slots=True)
+class RequestKey:
+    """What names a request: the id, and the digest of the task so that an id is not used twice. The backend and the
+    model are those it was first given."""
+
+    request_id: str
+    task_digest: str
+    backend: str
+    model: str
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """The answer to who may work on a request. `result` for DONE; `calls` made so far for OWNED."""
+
+    ownership: Ownership
+    request: RequestKey
+    result: Generation | None = None
+    calls: tuple[CallRecord, ...] = ()
+
+
+# --------------------------------------------------------------------------------------------------------------- money
+
 # An answer, or the end of a conversation that may have been paid for: no further call will be made.
 FINAL_ANSWERS = {
     CallOutcome.OK: Outcome.OK,
@@ -91,6 +135,26 @@ def is_uncertain(reply: BackendReply) -> bool:
     if not reply.sent or (reply.outcome in FINAL_ANSWERS and reply.outcome is not CallOutcome.UNKNOWN):
         return False
     return reply.outcome in _MAYBE_CHARGED or bool(reply.text) or reply.usage is not None
+
+
+MAX_UNCERTAIN_CALLS = 2
+"""Of one request: calls that failed and may have been charged are worth one more call, not five."""
+
+
+def bound_reached(calls: Sequence[CallRecord], max_calls: int) -> str:
+    """Why a request must end without an answer: too many of its calls, over all the times it was asked for, may have
+    been charged for nothing. Empty while there may be another."""
+    failed = [call for call in calls if call.reply is not None and is_uncertain(call.reply)]
+    if len(failed) < min(MAX_UNCERTAIN_CALLS, max_calls):
+        return ""
+    last = failed[-1]
+    detail = last.reply.detail if last.reply is not None else ""
+    return f"{len(failed)} calls broke off and may have been charged; the last: {last.outcome.value}: {detail}"
+
+
+def spend_of(calls: Sequence[CallRecord]) -> Spend:
+    """Of calls that are over."""
+    return Spend(len(calls), sum(c.charged_usd or 0.0 for c in calls), sum(c.at_risk_usd for c in calls))
 
 
 def total_usage(calls: tuple[CallRecord, ...]) -> Usage:

@@ -18,7 +18,7 @@ from quintain.plugins.simulator import (
 )
 from quintain.type.v1 import type_pb2
 from quintain_generator.rpc.to_proto import _DIRECTIONS, OPERATORS, OUTCOMES
-from quintain_generator.usecases.generate import Command
+from quintain_generator.usecases.generate import GenerationRequest
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._:/-]{1,128}")
 _EFFORTS = ("", "low", "medium", "high")
@@ -30,7 +30,7 @@ OUTCOMES_BACK = {message: outcome for outcome, message in OUTCOMES.items()}
 # ---------------------------------------------------------------------------------------------------------- requests
 
 
-def command_from(request: pb.GenerateRequest) -> Command:
+def request_from(request: pb.GenerateRequest) -> GenerationRequest:
     """Raises InvalidArgument naming the field."""
     request_id = checked_request_id(request.request_id)
     allowance = request.allowance
@@ -43,7 +43,7 @@ def command_from(request: pb.GenerateRequest) -> Command:
     nameless = pb.GenerateRequest()
     nameless.CopyFrom(request)
     nameless.request_id = ""
-    return Command(
+    return GenerationRequest(
         request_id=request_id,
         backend=request.backend,
         task=task_from(request.task),

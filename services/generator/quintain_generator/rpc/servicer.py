@@ -10,7 +10,7 @@ from quintain.errors import InvalidArgument
 from quintain.generator.v1 import generator_pb2 as pb
 from quintain.generator.v1 import generator_pb2_grpc as stubs
 from quintain.plugins.backend import Allowance
-from quintain_generator.rpc.from_proto import checked_request_id, command_from
+from quintain_generator.rpc.from_proto import checked_request_id, request_from
 from quintain_generator.rpc.to_proto import OPERATORS, generation_to, progress_to
 from quintain_generator.usecases.endpoint import Endpoint
 from quintain_generator.usecases.generate import Finished, Generations
@@ -28,10 +28,10 @@ class GeneratorServicer(stubs.GeneratorServicer):
     async def Generate(
         self, request: pb.GenerateRequest, context: grpc.aio.ServicerContext[pb.GenerateRequest, pb.GenerateResponse]
     ) -> AsyncIterator[pb.GenerateResponse]:
-        command = command_from(request)
+        wanted = request_from(request)
         left = context.time_remaining()
         seconds = None if left is None else max(left - _ANSWER_SECONDS, left / 2)
-        async for event in self._generations.generate(command, seconds):
+        async for event in self._generations.generate(wanted, seconds):
             if isinstance(event, Finished):
                 yield pb.GenerateResponse(result=generation_to(event.generation, recorded=event.recorded))
             else:
@@ -56,15 +56,16 @@ class GeneratorServicer(stubs.GeneratorServicer):
         size = min(request.page_size or _MAX_PAGE, _MAX_PAGE)
         page = names[:size]
         return pb.ListBackendsResponse(
-            backends=[self._describe(self._endpoints[name]) for name in page],
+            backends=[await self._describe(self._endpoints[name]) for name in page],
             next_page_token=page[-1] if len(names) > size else "",
         )
 
-    def _describe(self, endpoint: Endpoint) -> pb.Backend:
+    async def _describe(self, endpoint: Endpoint) -> pb.Backend:
         backend, capabilities = endpoint.backend, endpoint.backend.capabilities
         reason = backend.unavailable_reason
         if not reason and endpoint.breaker.wait_seconds() > 0:
             reason = f"circuit open; the next try is in {endpoint.breaker.wait_seconds():.0f} s"
+        habits = await self._generations.habits(endpoint)
         return pb.Backend(
             name=endpoint.name,
             kind=endpoint.settings.kind,
@@ -77,4 +78,11 @@ class GeneratorServicer(stubs.GeneratorServicer):
             priced=endpoint.is_priced,
             max_concurrency=endpoint.settings.max_concurrency,
             max_request_cost_usd=endpoint.max_request_cost_usd(self._generations.prompt_tokens, Allowance()),
+            measured_requests=habits.requests,
+            typical_request_cost_usd=habits.typical_cost_usd,
+            high_request_cost_usd=habits.high_cost_usd,
+            typical_request_input_tokens=habits.typical_input_tokens,
+            high_request_input_tokens=habits.high_input_tokens,
+            typical_request_output_tokens=habits.typical_output_tokens,
+            high_request_output_tokens=habits.high_output_tokens,
         )

@@ -15,7 +15,7 @@ from quintain.plugins.simulator import (
 )
 from quintain.type.v1 import type_pb2
 from quintain_generator.domain.generation import CallRecord, Generation, Outcome
-from quintain_generator.usecases.call_loop import Progress
+from quintain_generator.usecases.waiting import Progress
 
 OPERATORS = {
     Operator.FULL: pb.OPERATOR_FULL,
@@ -113,6 +113,11 @@ def progress_to(progress: Progress) -> pb.GenerateProgress:
         attempt=progress.attempt,
         output_characters=progress.output_characters,
         note=progress.note,
+        spend=pb.Spend(
+            calls=progress.spend.calls,
+            spent_usd=progress.spend.spent_usd,
+            at_risk_usd=progress.spend.at_risk_usd,
+        ),
     )
 
 

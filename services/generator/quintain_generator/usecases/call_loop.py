@@ -5,25 +5,31 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import Awaitable, Callable
-from contextlib import suppress
-from dataclasses import dataclass, replace
-from typing import ParamSpec, TypeVar
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
+from dataclasses import replace
 
 from quintain.errors import DeadlineExceeded, FailedPrecondition, QuintainError, ResourceExhausted, Unavailable
 from quintain.plugins.backend import Allowance, BackendCall, BackendReply, CallOutcome, Message, Task
 from quintain.service.logs import get_logger
 from quintain_generator import metrics
-from quintain_generator.adapters.store.sql import GenerationStore
-from quintain_generator.domain.generation import FINAL_ANSWERS, CallRecord, is_uncertain
+from quintain_generator.domain.generation import (
+    FINAL_ANSWERS,
+    MAX_UNCERTAIN_CALLS,
+    CallRecord,
+    Spend,
+    bound_reached,
+    is_uncertain,
+    spend_of,
+)
 from quintain_generator.domain.prices import estimate_prompt_tokens
+from quintain_generator.ports import GenerationStore
+from quintain_generator.usecases.answer_keeper import AnswerKeeper
 from quintain_generator.usecases.endpoint import Endpoint
 from quintain_generator.usecases.rate_limits import TokenBucket
+from quintain_generator.usecases.waiting import SILENCE_SECONDS, Deadline, Progress, StopToken, announced
 
-log = get_logger("calling")
-
-P = ParamSpec("P")
-T = TypeVar("T")
+log = get_logger("call_loop")
 
 # Signs that the endpoint itself is in trouble. (A rate limit is an endpoint that is up.)
 _DOWN = {
@@ -38,96 +44,33 @@ _FINAL_ERRORS = {
     CallOutcome.SPEND_LIMIT: "SPEND_LIMIT_REACHED",
     CallOutcome.BAD_REQUEST: "BACKEND_REFUSED_REQUEST",
 }
-# Failures that may have been charged are worth one more call, not five.
-_MAX_UNCERTAIN = 2
 _LEAST_SECONDS = 0.2  # another call that is sure to be cut off would only cost
 _PROGRESS_CHARACTERS = 500
-_STORE_RETRY_SECONDS = 0.5
 
 
-@dataclass(frozen=True, slots=True)
-class Progress:
-    """`stage`: queued, calling, streaming, retrying, extracting."""
-
-    stage: str
-    attempt: int = 0
-    output_characters: int = 0
-    note: str = ""
+class CallsUsedUp(Exception):
+    """The request must end without an answer; the message says why."""
 
 
-class Deadline:
-    """When a request must be over, in the loop's time. A caller that joins later may move it back."""
-
-    def __init__(self, at: float) -> None:
-        self.at = at
-        self._timeout: asyncio.Timeout | None = None
-
-    def left(self) -> float:
-        return self.at - asyncio.get_running_loop().time()
-
-    def extend(self, at: float) -> None:
-        if at > self.at:
-            self.at = at
-            if self._timeout is not None and self._timeout.when() is not None:
-                self._timeout.reschedule(at)
-
-    async def bound(self, work: Awaitable[T]) -> T:
-        """Await `work`; raises TimeoutError when the deadline passes."""
-        async with asyncio.timeout_at(self.at) as self._timeout:
-            try:
-                return await work
-            finally:
-                self._timeout = None
-
-
-class Stop:
-    """Why no further call may be begun; empty while there may be one."""
-
-    def __init__(self) -> None:
-        self.reason = ""
-        self._event = asyncio.Event()
-
-    def set(self, reason: str) -> None:
-        self.reason = reason
-        self._event.set()
-
-    def clear(self) -> None:
-        self.reason = ""
-        self._event.clear()
-
-    async def pause(self, seconds: float) -> None:
-        """Wait, but not beyond the stop."""
-        with suppress(TimeoutError):
-            await asyncio.wait_for(self._event.wait(), seconds)
-
-
-async def durably(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-    """Run a blocking write in a thread. Cancelling waits for it: a write is never left half-watched."""
-    work = asyncio.ensure_future(asyncio.to_thread(function, *args, **kwargs))
-    try:
-        return await asyncio.shield(work)
-    except asyncio.CancelledError:
-        await asyncio.wait([work])
-        raise
-
-
-class Calling:
+class CallLoop:
     """Makes the calls of one request. `calls` has them all, those recorded before a restart included."""
 
     def __init__(
         self,
         endpoint: Endpoint,
         store: GenerationStore,
+        keeper: AnswerKeeper,
         request_id: str,
         task: Task,
         allowance: Allowance,
         deadline: Deadline,
-        stop: Stop,
+        stop: StopToken,
         publish: Callable[[Progress], None],
         calls: tuple[CallRecord, ...],
     ) -> None:
         self._endpoint = endpoint
         self._store = store
+        self._keeper = keeper
         self._request_id = request_id
         self._task = task
         self._allowance = endpoint.effective(allowance)
@@ -137,17 +80,48 @@ class Calling:
         self.calls = list(calls)
 
     async def ask(self, prompt: tuple[Message, ...]) -> BackendReply:
-        """Call until there is a final answer, and return it. Raises QuintainError where there will be none."""
+        """Call until there is a final answer, and return it. Raises QuintainError where there is none now, CallsUsedUp
+        where there will be none."""
         failures = 0
         while True:
+            self._check_bound()
             reply = await self._admitted_call(prompt)
             if reply.outcome in FINAL_ANSWERS:
                 return reply
+            self._check_bound()
             failures += 1
             wait = self._wait_before_retry(reply, failures)
             metrics.RETRIES.labels(self._endpoint.name, reply.outcome.value).inc()
-            self._publish(Progress("retrying", len(self.calls), note=f"{reply.outcome.value}, again in {wait:.1f} s"))
-            await self._stop.pause(wait)
+            await self._pause(reply, wait)
+
+    async def _pause(self, reply: BackendReply, seconds: float) -> None:
+        clock = asyncio.get_running_loop().time
+        end = clock() + seconds
+        why = f"{reply.outcome.value}: {reply.detail[:200]}"
+        self._tell("retrying", f"again in {seconds:.1f} s, after {why}")
+        if seconds > SILENCE_SECONDS:
+            log.info("waiting", what=f"the next call in {seconds:.0f} s, after {why}", **self._about)
+        async with self._announced("retrying", lambda: f"again in {max(0.0, end - clock()):.0f} s, after {why}"):
+            await self._stop.pause(seconds)
+
+    def _check_bound(self) -> None:
+        """Calls that may have been charged for nothing are bounded over all the times the request is asked for."""
+        if not self._endpoint.backend.capabilities.repeatable:
+            reason = bound_reached(self.calls, self._endpoint.settings.max_calls)
+            if reason:
+                raise CallsUsedUp(reason)
+
+    # ---------------------------------------------------------------------------------------------------------- news
+
+    @property
+    def _about(self) -> dict[str, object]:
+        return {"backend": self._endpoint.name, "request_id": self._request_id}
+
+    def _tell(self, stage: str, note: str = "", characters: int = 0, attempt: int = 0) -> None:
+        self._publish(Progress(stage, attempt or len(self.calls), characters, note, spend_of(self.calls)))
+
+    def _announced(self, stage: str, words: Callable[[], str]) -> AbstractAsyncContextManager[None]:
+        return announced(lambda note: self._tell(stage, note), words, **self._about)
 
     # ---------------------------------------------------------------------------------------------------- admission
 
@@ -155,7 +129,7 @@ class Calling:
         """Wait for a place and tokens, then make one call."""
         tokens = estimate_prompt_tokens(prompt) + self._allowance.max_output_tokens
         bucket, taken, earlier = self._endpoint.bucket, 0, len(self.calls)
-        self._publish(Progress("queued", len(self.calls) + 1))
+        self._tell("queued", attempt=len(self.calls) + 1)
         await self._take_place()
         try:
             if bucket is not None:
@@ -169,19 +143,23 @@ class Calling:
                 bucket.give_back(taken - sum(_tokens_used(call, tokens) for call in self.calls[earlier:]))
 
     async def _take_place(self) -> None:
+        most = self._endpoint.settings.max_concurrency
         try:
-            await self._deadline.bound(self._endpoint.places.acquire())
+            async with self._announced("queued", lambda: f"waiting for one of {most} places (max_concurrency)"):
+                await self._deadline.bound(self._endpoint.places.acquire())
         except TimeoutError:
             raise ResourceExhausted(
-                f"backend {self._endpoint.name!r}: all {self._endpoint.settings.max_concurrency} places stayed taken",
+                f"backend {self._endpoint.name!r}: all {most} places stayed taken",
                 reason="RATE_LIMITED",
                 retry_after_seconds=self._endpoint.settings.retry_base_seconds,
                 metadata=self._spent(),
             ) from None
 
     async def _take_tokens(self, bucket: TokenBucket, tokens: int) -> None:
+        words = lambda: f"waiting for tokens_per_minute, {bucket.wait_seconds(tokens):.0f} s more"  # noqa: E731
         try:
-            await self._deadline.bound(bucket.turn.acquire())
+            async with self._announced("queued", words):
+                await self._deadline.bound(bucket.turn.acquire())
         except TimeoutError:
             raise self._no_tokens(bucket.wait_seconds(tokens)) from None
         try:
@@ -189,7 +167,8 @@ class Calling:
                 self._check_open()
                 if wait > self._deadline.left():
                     raise self._no_tokens(wait)
-                await self._stop.pause(wait)
+                async with self._announced("queued", words):
+                    await self._stop.pause(wait)
             bucket.take(tokens)
         finally:
             bucket.turn.release()
@@ -223,6 +202,7 @@ class Calling:
         self._check_cost(reserved)
         attempt = len(self.calls) + 1
         names: list[str] = []  # the provider's, of the call
+        streamed: list[int] = [0]  # characters
         call = BackendCall(
             request_id=self._request_id,
             attempt=attempt,
@@ -230,17 +210,19 @@ class Calling:
             messages=prompt,
             allowance=self._allowance,
             timeout_seconds=min(self._endpoint.settings.call_timeout_seconds, self._deadline.left()),
-            progress=self._streaming(attempt),
+            progress=self._streaming(attempt, streamed),
             identified=names.append,
         )
         begin, sent = time.monotonic(), False
         probe, success = self._endpoint.breaker.calling(), None
         try:
-            await durably(self._store.intend, self._request_id, attempt, prompt, reserved)
-            self._publish(Progress("calling", attempt))
+            await self._store.intend(self._request_id, attempt, prompt, reserved)
+            self._tell("calling", attempt=attempt)
             begin, sent = time.monotonic(), True
+            waiting = self._announced("calling", lambda: self._waiting_words(call, streamed, begin))
             with metrics.IN_FLIGHT.labels(self._endpoint.name).track_inprogress():
-                reply = self._named(await self._reply(call), names)
+                async with waiting:
+                    reply = self._named(await self._reply(call), names)
             success = self._success(call, reply)
         except asyncio.CancelledError:
             again = self._endpoint.backend.capabilities.repeatable
@@ -253,6 +235,11 @@ class Calling:
             metrics.BREAKER_OPEN.labels(self._endpoint.name).set(self._endpoint.breaker.is_open)
         await self._settle(attempt, prompt, reserved, reply, time.monotonic() - begin)
         return reply
+
+    def _waiting_words(self, call: BackendCall, streamed: list[int], begin: float) -> str:
+        left = call.timeout_seconds - (time.monotonic() - begin)
+        what = f"{streamed[0]} characters so far" if streamed[0] else "nothing so far"
+        return f"waiting for {self._endpoint.backend.model or self._endpoint.name}: {what}, at most {left:.0f} s more"
 
     def _named(self, reply: BackendReply, names: list[str]) -> BackendReply:
         """With the provider's id of the call, which a call that was cut off could not hand over itself."""
@@ -289,27 +276,22 @@ class Calling:
         log.info("call", backend=self._endpoint.name, request_id=self._request_id, attempt=attempt,
                  outcome=reply.outcome.value, provider_request_id=reply.provider_request_id,
                  seconds=round(seconds, 3))  # fmt: skip
-        await self._keep(record)
+        await self._keeper.keep(
+            lambda: self._store.settle(self._request_id, record),
+            f"what came of call {attempt}",
+            lambda note: self._tell("calling", note),
+            self._request_id,
+        )
 
-    async def _keep(self, record: CallRecord) -> None:
-        """Write down what came of a call. It is paid for, so a store that is away is waited for, up to the deadline."""
-        while True:
-            try:
-                return await durably(self._store.settle, self._request_id, record)
-            except Unavailable as error:
-                if self._stop.reason or self._deadline.left() <= 0 or record.outcome is CallOutcome.UNKNOWN:
-                    raise
-                log.warning("an answer waits for the store", request_id=self._request_id, reason=error.reason)
-                await self._stop.pause(min(_STORE_RETRY_SECONDS, max(self._deadline.left(), 0.0)))
-
-    def _streaming(self, attempt: int) -> Callable[[int], None]:
+    def _streaming(self, attempt: int, streamed: list[int]) -> Callable[[int], None]:
         told = 0
 
         def progress(characters: int) -> None:
             nonlocal told
+            streamed[0] = characters
             if characters - told >= _PROGRESS_CHARACTERS:
                 told = characters
-                self._publish(Progress("streaming", attempt, characters))
+                self._tell("streaming", characters=characters, attempt=attempt)
 
         return progress
 
@@ -327,12 +309,13 @@ class Calling:
             )
         spent = sum((c.charged_usd or 0.0) + c.at_risk_usd for c in self.calls)
         if not self._endpoint.backend.capabilities.meters_itself and spent + reserved > limit:
-            raise ResourceExhausted(
+            message = (
                 f"the next call may cost {reserved:.6f} USD and {spent:.6f} USD are spent or at risk; "
-                f"max_cost_usd is {limit:.6f}",
-                reason="COST_LIMIT",
-                metadata=self._spent(),
+                f"max_cost_usd is {limit:.6f}"
             )
+            if spent > 0:  # and will be: nothing makes room for a further call of this request
+                raise CallsUsedUp(message)
+            raise ResourceExhausted(message, reason="COST_LIMIT", metadata=self._spent())
 
     def _wait_before_retry(self, reply: BackendReply, failures: int) -> float:
         """Seconds until the next call. Raises the error to answer with if there is to be none."""
@@ -345,7 +328,7 @@ class Calling:
         gives_up = (
             reply.outcome in _FINAL_ERRORS
             or failures >= settings.max_calls
-            or (is_uncertain(reply) and uncertain >= _MAX_UNCERTAIN)
+            or (is_uncertain(reply) and uncertain >= MAX_UNCERTAIN_CALLS)
             or wait + _LEAST_SECONDS >= self._deadline.left()
         )
         if gives_up:
@@ -369,11 +352,16 @@ class Calling:
         return Unavailable(message, reason="BACKEND_DOWN", metadata=metadata, retry_after_seconds=rest)
 
     def _spent(self) -> dict[str, str]:
-        return {
-            "calls": str(len(self.calls)),
-            "spent_usd": f"{sum(c.charged_usd or 0.0 for c in self.calls):.6f}",
-            "at_risk_usd": f"{sum(c.at_risk_usd for c in self.calls):.6f}",
-        }
+        return spend_metadata(spend_of(self.calls))
+
+
+def spend_metadata(spend: Spend) -> dict[str, str]:
+    """What the errors of a request without a result say about its money."""
+    return {
+        "calls": str(spend.calls),
+        "spent_usd": f"{spend.spent_usd:.6f}",
+        "at_risk_usd": f"{spend.at_risk_usd:.6f}",
+    }
 
 
 def _tokens_used(call: CallRecord, estimate: int) -> int:

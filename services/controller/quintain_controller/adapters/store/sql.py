@@ -10,13 +10,14 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from pathlib import Path
 
 from sqlalchemy import Connection, RowMapping, and_, delete, func, insert, or_, select, true, update
 from sqlalchemy.exc import DataError, IntegrityError
 
 from quintain.errors import Aborted, AlreadyExists, InvalidArgument, NotFound, Unavailable
+from quintain.service.sql import STORE_ERRORS, Schema, cause, open_engine, reading
 from quintain_controller.adapters.store import rows
-from quintain_controller.adapters.store.engine import STORE_ERRORS, cause, open_engine, reading
 from quintain_controller.adapters.store.schema import candidates, events, searches, suites
 from quintain_controller.domain import lifecycle
 from quintain_controller.domain.events import BudgetExtended, DomainEvent, RecordedEvent, StateChanged
@@ -31,6 +32,7 @@ from quintain_controller.domain.records import (
     SearchRecord,
 )
 
+_SCHEMA = Schema("controller", Path(__file__).parent / "migrations/versions", "searches", lock_key=5_120_731)
 _ENDED = [state for state in SearchState if state.ended]
 
 
@@ -44,7 +46,7 @@ class SqlStore:
         clock: Callable[[], float] = time.time,
         observe: Callable[[float], None] = lambda _seconds: None,
     ) -> None:
-        self._engine = open_engine(url)
+        self._engine = open_engine(url, _SCHEMA)
         self._reader = reading(self._engine)
         self._clock = clock
         self._observe = observe

@@ -1,68 +1,42 @@
 """The store of generations, on SQLite or PostgreSQL.
 
-Order of writes, each committed before the next step: the request; the intent of a call, before it is sent; what came of
-it, before anyone sees it; the result. So after a crash a call without an outcome is one that may have been paid for.
-
 A request is run by one owner (a process) at a time. On PostgreSQL an owner is alive while it renews its lease; on
-SQLite one process has the file to itself (a lock beside it), so every earlier owner is dead. All times are in seconds
-since the epoch, by the database's clock. All methods block and are thread safe; call them from a worker thread.
+SQLite one process has the file to itself (a lock beside it), so every earlier owner is dead.
 """
 
 from __future__ import annotations
 
-import enum
 import fcntl
+import math
 import os
+import shutil
 import time
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import sqlalchemy as sa
 from pydantic import TypeAdapter
 from sqlalchemy.exc import IntegrityError
 
-from quintain.errors import Aborted, AlreadyExists, Unavailable
+from quintain.errors import Aborted, AlreadyExists, FailedPrecondition, Unavailable
 from quintain.plugins.backend import BackendReply, Message
-from quintain_generator.domain.generation import CallRecord, Generation
-
-_metadata = sa.MetaData()
-
-_owners = sa.Table(
-    "generator_owner",
-    _metadata,
-    sa.Column("owner", sa.String(36), primary_key=True),
-    sa.Column("alive_until", sa.Double, nullable=False),
+from quintain.service.sql import (
+    STORE_ERRORS,
+    Schema,
+    cause,
+    damage,
+    file_identity,
+    make_engine,
+    open_engine,
+    parse_url,
+    reading,
 )
-
-_generations = sa.Table(
-    "generation",
-    _metadata,
-    sa.Column("request_id", sa.String(128), primary_key=True),
-    sa.Column("task_digest", sa.String(64), nullable=False),
-    sa.Column("backend", sa.Text, nullable=False),
-    sa.Column("model", sa.Text, nullable=False),
-    sa.Column("owner", sa.String(36), nullable=True),
-    sa.Column("created_at", sa.Double, nullable=False),
-    sa.Column("finished_at", sa.Double, nullable=True),
-    sa.Column("result", sa.Text, nullable=True),
-)
-
-_calls = sa.Table(
-    "generation_call",
-    _metadata,
-    sa.Column("request_id", sa.ForeignKey("generation.request_id"), primary_key=True),
-    sa.Column("attempt", sa.Integer, primary_key=True),
-    sa.Column("sent_at", sa.Double, nullable=False),
-    sa.Column("prompt", sa.Text, nullable=False),
-    sa.Column("reserved_usd", sa.Double, nullable=True),
-    sa.Column("reply", sa.Text, nullable=True),
-    sa.Column("seconds", sa.Double, nullable=False, default=0.0),
-    sa.Column("charged_usd", sa.Double, nullable=True),
-    sa.Column("at_risk_usd", sa.Double, nullable=False, default=0.0),
-)
+from quintain_generator.adapters.store.schema import calls, generations, owners
+from quintain_generator.domain.generation import CallRecord, Claim, Generation, Ownership, RequestKey, Spend
+from quintain_generator.domain.habits import Measured
 
 _GENERATION = TypeAdapter(Generation)
 _REPLY = TypeAdapter(BackendReply)
@@ -72,108 +46,103 @@ LEASE_SECONDS = 15.0
 """How long an owner is believed alive after its last renewal (PostgreSQL)."""
 
 
-class Standing(enum.Enum):
-    """Where a request stands for the one who asks."""
-
-    MINE = "mine"  # to be run (or gone on with) by this owner
-    DONE = "done"
-    ELSEWHERE = "elsewhere"  # a living owner is at it
-
-
-@dataclass(frozen=True, slots=True)
-class Request:
-    """What names a request: the id, and the digest of the task so that an id is not used twice. The backend and the
-    model are those it was first given."""
-
-    request_id: str
-    task_digest: str
-    backend: str
-    model: str
+_SCHEMA = Schema("generator", Path(__file__).parent / "migrations/versions", "generation", lock_key=5_120_733)
+_SQLITE_WAITS_SECONDS = 5.0  # then the caller is told what is waited for
+_DAMAGE_SECONDS = 60.0  # between two looks at all of a SQLite file
+_LEAST_FREE_BYTES = 8 * 1024 * 1024  # room for an answer, its prompt and the log of the database
+_LARGEST_LOOKED_AT = 200 * 1024 * 1024  # bytes
 
 
-@dataclass(frozen=True, slots=True)
-class Begun:
-    """`result` for DONE; `calls` made so far for MINE."""
-
-    standing: Standing
-    request: Request
-    result: Generation | None = None
-    calls: tuple[CallRecord, ...] = ()
-
-
-class StoreError(RuntimeError):
-    """The store cannot be opened; the message says why."""
-
-
-class GenerationStore:
-    """See the module. `url` is an SQLAlchemy URL (``sqlite:////var/lib/x.db``, ``postgresql+psycopg://...``)."""
+class SqlGenerationStore:
+    """See `quintain_generator.ports.GenerationStore`, whose methods these are, blocking and thread safe. `url` is an
+    SQLAlchemy URL (``sqlite:////var/lib/x.db``, ``postgresql+psycopg://...``)."""
 
     def __init__(self, url: str) -> None:
-        """Raises StoreError for a URL that names no database that can be used."""
+        """Raises FailedPrecondition for a URL that names no database that can be used."""
         self.owner = str(uuid.uuid4())
+        self._given_url = url
+        self._url = parse_url(url)
+        self._sqlite = self._url.get_backend_name() == "sqlite"
+        self._engine = make_engine(self._url, _SQLITE_WAITS_SECONDS)
+        self._reader = reading(self._engine)
         self._lock_file: int | None = None
-        try:
-            self._url = sa.make_url(url)
-            self._sqlite = self._url.get_backend_name() == "sqlite"
-            self._engine = (
-                _sqlite_engine(self._url) if self._sqlite else sa.create_engine(self._url, pool_pre_ping=True)
-            )
-        except (sa.exc.ArgumentError, sa.exc.NoSuchModuleError, ImportError) as error:
-            raise StoreError(
-                f"store_url: {error}; it is sqlite:///FILE or postgresql+psycopg://USER@HOST/DATABASE"
-            ) from None
+        self._identity: tuple[int, int] | None = None
+        self._reachable_since = -math.inf  # without a break, by the monotonic clock
+        self._looked_at = -math.inf
+        self._damage = ""
 
     def open(self) -> None:
-        """Make the tables and become an owner. Raises StoreError."""
-        try:
-            self._open()
-        except sa.exc.DBAPIError as error:
-            where = self._url.render_as_string(hide_password=True)
-            raise StoreError(f"the database {where} cannot be opened: {str(error.orig).splitlines()[0]}") from None
-
-    def _open(self) -> None:
         if self._sqlite:
             if self._url.database in (None, "", ":memory:"):
-                raise StoreError("store_url: an in-memory database keeps no record; name a file")
+                raise FailedPrecondition("store_url: an in-memory database keeps no record; name a file")
             self._lock_file = _lock(Path(f"{self._url.database}.lock"))
-        try:
-            _metadata.create_all(self._engine)
-        except (sa.exc.IntegrityError, sa.exc.ProgrammingError):
-            _metadata.create_all(self._engine)  # another replica made the tables at the same moment
+        self._engine.dispose()
+        self._engine = open_engine(self._given_url, _SCHEMA, sqlite_waits_seconds=_SQLITE_WAITS_SECONDS)
+        self._reader = reading(self._engine)
+        self._identity = file_identity(self._url)
         with self._transaction() as connection:
             if self._sqlite:
-                connection.execute(_owners.delete())
-            expiry = _now(connection) + LEASE_SECONDS
-            connection.execute(_owners.insert().values(owner=self.owner, alive_until=expiry))
+                connection.execute(owners.delete())
+            self._live(connection)
 
     def close(self) -> None:
-        with self._transaction() as connection:
-            connection.execute(_owners.delete().where(_owners.c.owner == self.owner))
-        self._engine.dispose()
-        if self._lock_file is not None:
-            os.close(self._lock_file)
+        try:
+            with self._transaction() as connection:
+                connection.execute(owners.delete().where(owners.c.owner == self.owner))
+        finally:
+            self._engine.dispose()
+            if self._lock_file is not None:
+                os.close(self._lock_file)
+
+    def _live(self, connection: sa.Connection) -> None:
+        expiry = _now(connection) + LEASE_SECONDS
+        renewed = connection.execute(owners.update().where(owners.c.owner == self.owner).values(alive_until=expiry))
+        if renewed.rowcount == 0:
+            connection.execute(owners.insert().values(owner=self.owner, alive_until=expiry))
+
+    def check(self) -> str:
+        if self._identity is not None and file_identity(self._url) != self._identity:
+            return f"the file {self._url.database} is not the one that was opened any more; it was moved or removed"
+        if self._identity is not None:
+            free = shutil.disk_usage(Path(str(self._url.database)).parent).free
+            if free < _LEAST_FREE_BYTES:
+                return f"{free} bytes are left on the disk of {self._url.database}, {_LEAST_FREE_BYTES} are needed"
+        try:
+            with self._transaction() as connection:
+                self._live(connection)
+            self._look_for_damage()
+        except Unavailable as error:
+            return error.message
+        return self._damage
+
+    def _look_for_damage(self) -> None:
+        """Read all of a SQLite file now and then: a broken page is found by who reads it, which may be too late."""
+        if not self._sqlite or time.monotonic() - self._looked_at < _DAMAGE_SECONDS:
+            return
+        self._looked_at = time.monotonic()
+        if os.path.getsize(str(self._url.database)) <= _LARGEST_LOOKED_AT:
+            with self._transaction(self._reader) as connection:
+                found = damage(connection)
+            self._damage = f"the file {self._url.database} is damaged: {found}" if found else ""
 
     def renew(self) -> None:
-        """Say that this owner lives; to be called several times in LEASE_SECONDS."""
         with self._transaction() as connection:
-            expiry = _now(connection) + LEASE_SECONDS
-            connection.execute(_owners.update().where(_owners.c.owner == self.owner).values(alive_until=expiry))
+            self._live(connection)
 
-    def begin(self, request: Request) -> Begun:
-        """Write the request down, or say where it stands. Raises AlreadyExists if the id names another task."""
+    def begin(self, request: RequestKey) -> Claim:
         try:
             return self._begin(request)
         except IntegrityError:  # another replica wrote it between our look and our insert
             return self._begin(request)
 
-    def _begin(self, request: Request) -> Begun:
+    def _begin(self, request: RequestKey) -> Claim:
         with self._transaction() as connection:
             row = connection.execute(
-                sa.select(_generations).where(_generations.c.request_id == request.request_id).with_for_update()
+                sa.select(generations).where(generations.c.request_id == request.request_id).with_for_update()
             ).first()
             if row is None:
                 connection.execute(
-                    _generations.insert().values(
+                    generations.insert().values(
                         request_id=request.request_id,
                         task_digest=request.task_digest,
                         backend=request.backend,
@@ -182,24 +151,23 @@ class GenerationStore:
                         created_at=_now(connection),
                     )
                 )
-                return Begun(Standing.MINE, request)
+                return Claim(Ownership.OWNED, request)
             if row.task_digest != request.task_digest:
                 raise AlreadyExists(f"request id {request.request_id!r} was used for another task or backend")
             if row.result is not None:
-                return Begun(Standing.DONE, request, _GENERATION.validate_json(row.result))
+                return Claim(Ownership.DONE, request, _GENERATION.validate_json(row.result))
             if row.owner is not None and row.owner != self.owner and self._is_alive(connection, row.owner):
-                return Begun(Standing.ELSEWHERE, request)
+                return Claim(Ownership.OWNED_BY_OTHER, request)
             connection.execute(
-                _generations.update().where(_generations.c.request_id == request.request_id).values(owner=self.owner)
+                generations.update().where(generations.c.request_id == request.request_id).values(owner=self.owner)
             )
             first_given = replace(request, backend=row.backend, model=row.model)
-            return Begun(Standing.MINE, first_given, calls=self._calls_of(connection, request.request_id))
+            return Claim(Ownership.OWNED, first_given, calls=self._calls_of(connection, request.request_id))
 
     def intend(self, request_id: str, attempt: int, prompt: tuple[Message, ...], reserved_usd: float | None) -> None:
-        """Write down that a call is about to be sent. Raises Aborted if another owner took the request over."""
         with self._owned(request_id) as connection:
             connection.execute(
-                _calls.insert().values(
+                calls.insert().values(
                     request_id=request_id,
                     attempt=attempt,
                     sent_at=_now(connection),
@@ -209,13 +177,12 @@ class GenerationStore:
             )
 
     def settle(self, request_id: str, call: CallRecord) -> None:
-        """Write down what came of a call. Its money is recorded even if another owner took over (raises Aborted)."""
         if call.reply is None:
             raise ValueError("a call without a reply cannot be settled")
         with self._transaction() as connection:
             connection.execute(
-                _calls.update()
-                .where(_calls.c.request_id == request_id, _calls.c.attempt == call.attempt)
+                calls.update()
+                .where(calls.c.request_id == request_id, calls.c.attempt == call.attempt)
                 .values(
                     reply=_REPLY.dump_json(call.reply).decode(),
                     seconds=call.seconds,
@@ -227,60 +194,82 @@ class GenerationStore:
             pass
 
     def finish(self, generation: Generation) -> None:
-        """Write the result. Raises Aborted if another owner took over."""
         with self._owned(generation.request_id) as connection:
             connection.execute(
-                _generations.update()
-                .where(_generations.c.request_id == generation.request_id)
+                generations.update()
+                .where(generations.c.request_id == generation.request_id)
                 .values(
-                    result=_GENERATION.dump_json(generation).decode(), finished_at=generation.finished_at, owner=None
+                    result=_GENERATION.dump_json(generation).decode(),
+                    finished_at=generation.finished_at,
+                    owner=None,
+                    **_measures(generation),
                 )
             )
 
     def release(self, request_id: str) -> None:
-        """Give the request up without a result (an error was answered); whoever asks next goes on with it."""
         with self._transaction() as connection:
             connection.execute(
-                _generations.update()
-                .where(_generations.c.request_id == request_id, _generations.c.owner == self.owner)
+                generations.update()
+                .where(generations.c.request_id == request_id, generations.c.owner == self.owner)
                 .values(owner=None)
             )
 
-    def find(self, request_id: str) -> tuple[Request, Generation | None] | None:
-        """A request and its result, if there is one yet; None if the id was never seen."""
-        with self._transaction() as connection:
-            row = connection.execute(sa.select(_generations).where(_generations.c.request_id == request_id)).first()
+    def find(self, request_id: str) -> tuple[RequestKey, Generation | None] | None:
+        with self._transaction(self._reader) as connection:
+            row = connection.execute(sa.select(generations).where(generations.c.request_id == request_id)).first()
         if row is None:
             return None
         result = _GENERATION.validate_json(row.result) if row.result is not None else None
-        return Request(row.request_id, row.task_digest, row.backend, row.model), result
+        return RequestKey(row.request_id, row.task_digest, row.backend, row.model), result
 
-    def abandoned(self) -> list[Request]:
-        """Unfinished requests with a call whose outcome nobody knows and whose owner is dead."""
-        open_calls = sa.select(_calls.c.request_id).where(_calls.c.reply.is_(None))
+    def abandoned(self) -> list[RequestKey]:
+        open_calls = sa.select(calls.c.request_id).where(calls.c.reply.is_(None))
         with self._transaction() as connection:
-            living = sa.select(_owners.c.owner).where(_owners.c.alive_until >= _now(connection))
+            living = sa.select(owners.c.owner).where(owners.c.alive_until >= self._dead_before(connection))
             rows = connection.execute(
-                sa.select(_generations).where(
-                    _generations.c.result.is_(None),
-                    _generations.c.request_id.in_(open_calls),
-                    sa.or_(_generations.c.owner.is_(None), _generations.c.owner.not_in(living)),
+                sa.select(generations).where(
+                    generations.c.result.is_(None),
+                    generations.c.request_id.in_(open_calls),
+                    sa.or_(generations.c.owner.is_(None), generations.c.owner.not_in(living)),
                 )
             ).all()
-        return [Request(row.request_id, row.task_digest, row.backend, row.model) for row in rows]
+        return [RequestKey(row.request_id, row.task_digest, row.backend, row.model) for row in rows]
 
-    def ping(self) -> None:
-        """Raises if the database does not answer."""
-        with self._engine.connect() as connection:
-            connection.execute(sa.select(1))
+    def spend(self, request_id: str) -> Spend:
+        with self._transaction(self._reader) as connection:
+            rows = connection.execute(
+                sa.select(
+                    calls.c.reply.is_(None), calls.c.charged_usd, calls.c.at_risk_usd, calls.c.reserved_usd
+                ).where(calls.c.request_id == request_id)
+            ).all()
+        at_risk = sum((reserved or 0.0) if is_open else risk for is_open, _, risk, reserved in rows)
+        return Spend(len(rows), sum(charged or 0.0 for _, charged, _, _ in rows), at_risk)
+
+    def measured(self, backend: str, model: str, most: int) -> list[Measured]:
+        table = generations.c
+        with self._transaction(self._reader) as connection:
+            rows = connection.execute(
+                sa.select(table.cost_usd, table.input_tokens, table.output_tokens)
+                .where(table.backend == backend, table.model == model, table.finished_at.is_not(None))
+                .where(sa.or_(table.cost_usd.is_not(None), table.input_tokens.is_not(None)))
+                .order_by(table.finished_at.desc())
+                .limit(most)
+            ).all()
+        return [Measured(*row) for row in rows]
 
     def _is_alive(self, connection: sa.Connection, owner: str) -> bool:
-        until = connection.execute(sa.select(_owners.c.alive_until).where(_owners.c.owner == owner)).scalar()
-        return until is not None and until >= _now(connection)
+        until = connection.execute(sa.select(owners.c.alive_until).where(owners.c.owner == owner)).scalar()
+        return until is not None and until >= self._dead_before(connection)
+
+    def _dead_before(self, connection: sa.Connection) -> float:
+        """An owner whose lease ended before this time is dead. While the store was away nobody could renew a lease, so
+        everybody has the length of one to do it once it is back."""
+        now = _now(connection)
+        return now if time.monotonic() - self._reachable_since > LEASE_SECONDS else -math.inf
 
     def _calls_of(self, connection: sa.Connection, request_id: str) -> tuple[CallRecord, ...]:
         rows = connection.execute(
-            sa.select(_calls).where(_calls.c.request_id == request_id).order_by(_calls.c.attempt)
+            sa.select(calls).where(calls.c.request_id == request_id).order_by(calls.c.attempt)
         ).all()
         return tuple(
             CallRecord(
@@ -296,46 +285,43 @@ class GenerationStore:
         )
 
     @contextmanager
-    def _transaction(self) -> Iterator[sa.Connection]:
-        """Raises Unavailable if the database cannot be reached, is full or is locked for too long."""
+    def _transaction(self, engine: sa.Engine | None = None) -> Iterator[sa.Connection]:
+        """Raises Unavailable if the database cannot be reached, is full, is damaged or is locked for too long."""
         try:
-            with self._engine.begin() as connection:
+            with (engine or self._engine).begin() as connection:
                 yield connection
-        except (sa.exc.OperationalError, sa.exc.InterfaceError, sa.exc.TimeoutError) as error:
-            cause = getattr(error, "orig", None) or error
+        except (IntegrityError, sa.exc.ProgrammingError, sa.exc.DataError):
+            raise
+        except (sa.exc.TimeoutError, *STORE_ERRORS) as error:
+            self._reachable_since = math.inf
             raise Unavailable(
-                f"the store of generations failed: {type(cause).__name__}", reason="STORE_DOWN",
-                retry_after_seconds=5.0,
-            ) from error  # fmt: skip
+                f"the store of generations cannot be used: {cause(error)}", reason="STORE_DOWN", retry_after_seconds=5.0
+            ) from error
+        if self._reachable_since == math.inf:
+            self._reachable_since = time.monotonic()
 
     @contextmanager
     def _owned(self, request_id: str) -> Iterator[sa.Connection]:
         """A transaction that happens only if this owner still has the request."""
         with self._transaction() as connection:
             owner = connection.execute(
-                sa.select(_generations.c.owner).where(_generations.c.request_id == request_id).with_for_update()
+                sa.select(generations.c.owner).where(generations.c.request_id == request_id).with_for_update()
             ).scalar()
             if owner != self.owner:
                 raise Aborted(f"request {request_id!r} was taken over by another replica")
             yield connection
 
 
-def _sqlite_engine(url: sa.URL) -> sa.Engine:
-    engine = sa.create_engine(url, connect_args={"timeout": 30.0})
-
-    @sa.event.listens_for(engine, "connect")
-    def set_up(connection: object, _record: object) -> None:
-        connection.isolation_level = None  # type: ignore[attr-defined]  # transactions are begun below
-        cursor = connection.cursor()  # type: ignore[attr-defined]
-        for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
-            cursor.execute(f"PRAGMA {pragma}")
-        cursor.close()
-
-    @sa.event.listens_for(engine, "begin")
-    def take_the_write_lock_first(connection: sa.Connection) -> None:
-        connection.exec_driver_sql("BEGIN IMMEDIATE")
-
-    return engine
+def _measures(generation: Generation) -> dict[str, float | int | None]:
+    """What habits are measured by; nothing for a request that made no call."""
+    usage, cost = generation.usage, generation.cost
+    sent = usage.input_tokens + usage.cached_input_tokens + usage.cache_write_tokens
+    known = sent + usage.output_tokens > 0
+    return {
+        "cost_usd": None if cost.unpriced or not generation.calls else cost.usd + cost.at_risk_usd,
+        "input_tokens": sent if known else None,
+        "output_tokens": usage.output_tokens if known else None,
+    }
 
 
 def _lock(path: Path) -> int:
@@ -345,7 +331,7 @@ def _lock(path: Path) -> int:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         os.close(file)
-        raise StoreError(
+        raise Unavailable(
             f"{path} is locked: another generator uses this SQLite file; several replicas need PostgreSQL"
         ) from None
     return file

@@ -11,7 +11,8 @@ All messages are JSON values. Everything is numbered by the engine, in an order 
 
     {"params": {name: value}, "max_job_ticks": int, "calling_mode": "" or one of CALLING_MODES}
 
-The guest's ``info`` after loading: ``{"calling_mode": one of CALLING_MODES, "algorithm_key": str}``.
+The guest's ``info`` after loading: ``{"calling_mode": one of CALLING_MODES, "algorithm_key": str}``, and ``"reason"``
+with the line for which a policy is called on every tick though nobody asked for it.
 
 **Step** (engine -> guest): what became observable since the last step, then call the policy. Keys that would be empty
 are left out::

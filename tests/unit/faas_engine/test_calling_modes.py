@@ -178,9 +178,209 @@ SLOW_STARTERS = {
     ),
     "private tick": ("if s.clock._tick < 9: return [], []", "pass"),
     "private tick by name": ("if getattr(s.clock, '_tick') < 9: return [], []", "pass"),
+    "private tick by a name put together": ("if getattr(s.clock, '_ti' + 'ck') < 9: return [], []", "pass"),
+    "partial": (
+        "s.f()\nif len(s.q) < 9: return [], []",
+        "import functools\ns.q = []\ns.f = functools.partial(s.q.append, 1)",
+    ),
+    "method caller": (
+        "if s.q: max([s.q], key=s.f)\nif s.q: return [], []",
+        "import operator\ns.q = [0] * 9\ns.f = operator.methodcaller('pop')",
+    ),
+    "lazy map": ("list(map(s.q.append, [1]))\nif len(s.q) < 9: return [], []", "s.q = []"),
+    "star arguments": ("print(*s.it)\nif next(s.more, None): return [], []", "s.it, s.more = iter([1]), iter([1] * 9)"),
+    "star arguments of an iterator": (
+        "seen = len([*itertools.islice(s.it, 1)])\nif seen: return [], []",
+        "s.it = iter([0] * 9)",
+    ),
+    "unpacked iterator": ("a, b = s.pairs[0]\nif a < 9: return [], []", "c = itertools.count()\ns.pairs = [Two(c)]"),
+    "elements are iterators": ("for (a,) in [s.one]: pass\nif a < 9: return [], []", "s.one = One(itertools.count())"),
+    "counting iterator": ("if next(s.c) < 9: return [], []", "s.c = itertools.count()"),
+    "own iterator": ("if next(s.c) < 9: return [], []", "s.c = Counts()"),
+    "loop over own iterator": ("for n in s.c: break\nif n < 9: return [], []", "s.c = Counts()"),
+    "generator in a variable": ("g = s.g\nfor n in g: break\nif n < 9: return [], []", "s.g = (n for n in range(999))"),
+    "sent to a generator": ("if s.g.send(None) < 9: return [], []", "s.g = (n for n in range(999))"),
+    "generator function kept": ("for n in s.g: break\nif n < 9: return [], []", "s.g = numbers()"),
+    "deque turned": ("s.d.rotate(1)\nif s.d[0] != 1: return [], []", "s.d = collections.deque([1, 2, 3, 4])"),
+    "moved to the end": (
+        "s.d.move_to_end(next(iter(s.d)))\nif next(iter(s.d)) != 1: return [], []",
+        "s.d = collections.OrderedDict.fromkeys([1, 2, 3, 4])",
+    ),
+    "key taken out and put in again": (
+        "k = next(iter(s.d))\ns.d[k] = s.d.pop(k)\nif next(iter(s.d)) != 1: return [], []",
+        "s.d = dict.fromkeys([1, 2, 3, 4])",
+    ),
+    "counter": ("s.c.update('x')\nif s.c['x'] < 9: return [], []", "s.c = collections.Counter()"),
+    "set grown": ("s.q.add(len(s.q))\nif len(s.q) < 9: return [], []", "s.q = set()"),
+    "set by operator": ("s.q |= {len(s.q)}\nif len(s.q) < 9: return [], []", "s.q = set()"),
+    "set alias by operator": ("q = s.q\nq |= {len(s.q)}\nif len(s.q) < 9: return [], []", "s.q = set()"),
+    "globals": ("globals()['G'] = globals().get('G', 0) + 1\nif G < 9: return [], []", "globals()['G'] = 0"),
+    "vars": ("vars(s)['n'] += 1\nif s.n < 9: return [], []", "s.n = 0"),
+    "in-place operator of a class": ("o = s.o\no += 1\nif s.o.n < 9: return [], []", "s.o = Adds()"),
+    "item of a class": ("if s.o[0] < 9: return [], []", "s.o = Adds()"),
+    "stored item of a class": ("s.o[0] = 1\nif s.o.n < 9: return [], []", "s.o = Adds()"),
+    "setter": ("s.o.size = 5\nif s.o.n < 9: return [], []", "s.o = Adds()"),
+    "text of an object": ("print(f'{s.o}')\nif s.o.n < 9: return [], []", "s.o = Adds()"),
+    "missing attribute": ("s.o.nothing\nif s.o.n < 9: return [], []", "s.o = Adds()"),
+    "class attribute": ("Adds.count += 1\nif Adds.count < 9: return [], []", "Adds.count = 0"),
+    "made objects are counted": ("Made()\nif Made.count < 9: return [], []", "Made.count = 0"),
+    "function attribute": (
+        "bump.calls = getattr(bump, 'calls', 0) + 1\nif bump.calls < 9: return [], []",
+        "bump.calls = 0",
+    ),
+    "mutable class attribute": ("Adds.seen.append(1)\nif len(Adds.seen) < 9: return [], []", "Adds.seen.clear()"),
+    "log handler": (
+        "logging.getLogger('p').warning('x')\nif s.h.n < 9: return [], []",
+        "s.h = Handler()\nlogging.getLogger('p').handlers[:] = [s.h]",
+    ),
+    "log to the root": (
+        "logging.warning('x')\nif s.h.n < 9: return [], []",
+        "s.h = Handler()\nlogging.getLogger().handlers[:] = [s.h]",
+    ),
+    "print to an object": ("print('x', file=s.o)\nif s.o.n < 9: return [], []", "s.o = Adds()"),
+    "print to text": (
+        "print('x', file=s.f)\nif len(s.f.getvalue()) < 18: return [], []",
+        "import io\ns.f = io.StringIO()",
+    ),
+    "helper of a helper": ("deep(s, 3)\nif s.n < 9: return [], []", "s.n = 0"),
+    "list handed to a helper": ("push(s.q)\nif len(s.q) < 9: return [], []", "s.q = []"),
+    "own list that is kept": ("q = []\ns.qs.append(q)\nif len(s.qs) < 9: return [], []", "s.qs = []"),
+    "own list seen by a closure": (
+        "q = []\ndef add(): s.all = s.all + q\nq.append(1)\nadd()\nif len(s.all) < 9: return [], []",
+        "s.all = []",
+    ),
+    "swapped": (
+        "s.a, s.b = s.b, s.a\nif s.a is not s.first: return [], []\ns.calls = 1",
+        "s.a, s.b = [1], [2]\ns.first = s.a",
+    ),
+    "swapped equal lists, one changed later": (
+        "s.a, s.b = s.b, s.a\nif pipelines: s.a.append(1)\nif results and not s.b: return [], []",
+        "s.a, s.b = [], []\ns.keep = s.a",
+    ),
+    "popped and put back at the other end": (
+        "s.q.append(s.q.pop(0))\nif s.q[0] != 1: return [], []",
+        "s.q = [1, 2, 3, 4, 5]",
+    ),
+    "insertion sort": ("insort(s.q, len(s.q))\nif len(s.q) < 9: return [], []", "s.q = []"),
+    "other name for a heap": ("if s.q: hp(s.q)\nif s.q: return [], []", "s.q = [0] * 9"),
+    "sum of lists": ("q = sum([], s.q)\nq.append(1)\nif len(s.q) < 9: return [], []", "s.q = []"),
+    "or": ("q = s.q or []\nq.append(1)\nif len(s.q) < 9: return [], []", "s.q = [0]"),
+    "conditional": ("q = s.q if s.q else []\nq.append(1)\nif len(s.q) < 9: return [], []", "s.q = [0]"),
+    "parameter": ("def add(q): q.append(1)\nadd(s.q)\nif len(s.q) < 9: return [], []", "s.q = []"),
+    "lambda parameter": ("q = []\n(lambda q: q.append(1))(s.q)\nif len(s.q) < 9: return [], []", "s.q = []"),
+    "loop variable": ("q = []\nfor q in [s.q]: q.append(1)\nif len(s.q) < 9: return [], []", "s.q = []"),
+    "comprehension variable": ("q = []\n[q.append(1) for q in [s.q]]\nif len(s.q) < 9: return [], []", "s.q = []"),
+    "captured by a pattern": (
+        "q = []\nmatch s.q:\n    case list() as q: q.append(1)\nif len(s.q) < 9: return [], []",
+        "s.q = []",
+    ),
+    "dict view": ("d = s.d\nd |= {len(d): 0}\nif len(s.d) < 9: return [], []", "s.d = {}"),
+    "slice": ("s.q[len(s.q):] = [1]\nif len(s.q) < 9: return [], []", "s.q = []"),
+    "slice taken out": ("del s.q[:1]\nif s.q: return [], []", "s.q = [0] * 9"),
+    "named tuple's list": ("s.t.q.append(1)\nif len(s.t.q) < 9: return [], []", "s.t = Pair([], 0)"),
+    "callable in a named tuple": ("s.t.q(1)\nif len(s.q) < 9: return [], []", "s.q = []\ns.t = Pair(s.q.append, 0)"),
+    "cached, then stale": (
+        "if cached(s) < 9:\n    cached.cache_clear()\n    return [], []",
+        "cached.cache_clear()\ns.n = 0",
+    ),
+    "virtual time": (
+        "import time\nif time.monotonic() - s.t < 0: return [], []\ns.n += 1\nif s.n < 9: return [], []",
+        "import time\ns.t = time.monotonic()\ns.n = 0",
+    ),
+    "state of a mirror object": (
+        "p = s.known[0] if s.known else s\np.seen = getattr(p, 'seen', 0) + 1\nif p.seen < 9: return [], []",
+        "pass",
+    ),
+    "list of the mirror": (
+        "c = s.executor.pools[0].container_tick_times\nc.append(1)\nif len(c) < 9: return [], []",
+        "pass",
+    ),
+    "global of a module": (
+        "math.seen = getattr(math, 'seen', 0) + 1\nif math.seen < 9: return [], []",
+        "math.seen = 0",
+    ),
+    "changed, then rebuilt": ("s.d[0] += 1\ns.d = dict(s.d)\nif s.d[0] < 9: return [], []", "s.d = {0: 0}"),
+    "yielding helper": ("for n in counted_up(s): pass\nif s.n < 9: return [], []", "s.n = 0"),
 }
 HELPERS = """
+import collections
+import functools
 import heapq
+import itertools
+import logging
+import math
+from bisect import insort
+from heapq import heappop as hp
+from typing import NamedTuple
+
+class Pair(NamedTuple):
+    q: object
+    n: int
+
+class Two:
+    def __init__(self, it): self.it = it
+    def __iter__(self):
+        n = next(self.it)
+        return iter((n, n))
+
+class One(Two):
+    def __iter__(self): return iter((next(self.it),))
+
+class Counts:
+    n = 0
+    def __iter__(self): return self
+    def __next__(self):
+        self.n += 1
+        return self.n
+
+class Adds:
+    n = 0
+    count = 0
+    seen = []
+    def __iadd__(self, other):
+        self.n += other
+        return self
+    def __getitem__(self, i):
+        self.n += 1
+        return self.n
+    def __setitem__(self, i, x): self.n += x
+    def __str__(self):
+        self.n += 1
+        return "Adds"
+    def __getattr__(self, name):
+        if name != "nothing": raise AttributeError(name)
+        self.n += 1
+    def write(self, text): self.n += text == "x"
+    @property
+    def size(self): return 0
+    @size.setter
+    def size(self, value): self.n += 1
+
+class Made:
+    count = 0
+    def __init__(self): Made.count += 1
+
+class Handler(logging.Handler):
+    n = 0
+    def emit(self, record): self.n += 1
+
+@functools.lru_cache
+def cached(s):
+    s.n += 1
+    return s.n
+
+def numbers():
+    yield from range(999)
+
+def counted_up(s):
+    s.n += 1
+    yield s.n
+
+def deep(s, depth):
+    if depth: return deep(s, depth - 1)
+    s.n += 1
+
+def push(q): q.append(1)
 
 TOTAL = 0
 
@@ -308,9 +508,9 @@ def test_a_mode_that_is_not_safe_cannot_be_forced() -> None:
     assert result.failure is not None
     assert result.failure.kind is FailureKind.LOAD
     assert "guard mode" in result.failure.message
-    result = simulate_on("import random\n" + source, calling_mode="fixed_point")
+    result = simulate_on("\nimport inspect\n" + source, calling_mode="fixed_point")
     assert result.failure is not None
-    assert "imports random" in result.failure.message
+    assert "line 2: imports inspect" in result.failure.message
 
 
 def test_an_unknown_mode_is_the_callers_mistake() -> None:

@@ -13,9 +13,8 @@ from typing import Any
 
 from quintain_faas.guest import objects
 from quintain_faas.guest.cluster import Clock, Executor
+from quintain_faas.guest.known import POLICY_MODULE
 from quintain_faas.guest.summation import policy_sum
-
-MODULE_NAME = "eudoxia.scheduler.policy"
 
 
 class Registry:
@@ -129,7 +128,7 @@ def namespace(registry: Registry) -> dict[str, Any]:
         level: int = 0,
     ) -> ModuleType:
         if level:
-            package = MODULE_NAME.split(".")[:-level]
+            package = POLICY_MODULE.split(".")[:-level]
             name = ".".join([*package, name] if name else package)
         if name != "eudoxia" and not name.startswith("eudoxia."):
             return builtins.__import__(name, globals, locals, fromlist or (), 0)
@@ -138,8 +137,8 @@ def namespace(registry: Registry) -> dict[str, Any]:
         return modules[name] if fromlist else modules["eudoxia"]
 
     scope: dict[str, Any] = {
-        "__name__": MODULE_NAME,
-        "__package__": MODULE_NAME.rpartition(".")[0],
+        "__name__": POLICY_MODULE,
+        "__package__": POLICY_MODULE.rpartition(".")[0],
         "__builtins__": {**vars(builtins), "__import__": import_name, "sum": policy_sum},
     }
     for module in ("eudoxia.workload", "eudoxia.executor.assignment", "eudoxia.utils", "eudoxia.scheduler"):

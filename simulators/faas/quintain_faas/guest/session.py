@@ -11,7 +11,9 @@ from typing import Any
 from quintain_faas.guest.cluster import Clock, Container, Executor, Pool, Scheduler
 from quintain_faas.guest.effects import instrument
 from quintain_faas.guest.guard import is_guarded
-from quintain_faas.guest.names import MODULE_NAME, Registry, namespace
+from quintain_faas.guest.journal import Journal
+from quintain_faas.guest.known import POLICY_MODULE
+from quintain_faas.guest.names import Registry, namespace
 from quintain_faas.guest.objects import (
     ASSIGNED,
     STATES,
@@ -22,7 +24,6 @@ from quintain_faas.guest.objects import (
     Priority,
     Suspend,
 )
-from quintain_faas.guest.refinements import EffectCounter
 from quintain_faas.guest.refusals import NotInstrumentable
 from quintain_faas.protocol import EVERY_TICK, FIXED_POINT, GUARD, NO_POOL, STATE_FACTOR
 
@@ -38,34 +39,42 @@ class _Malformed(Exception):
 
 def load(source: str, setup: Any, query: Callable[[Any], Any]) -> Session:
     """Load a policy: compile it, find its functions, run its init. Whatever it raises is the policy's failure."""
-    mode, code, effects = _prepare(source, setup["calling_mode"])
+    mode, code, journal, reason = _prepare(source, setup["calling_mode"])
     registry = Registry()
-    policy = ModuleType(MODULE_NAME)
+    policy = ModuleType(POLICY_MODULE)
     policy.__dict__.update(namespace(registry))
-    policy.__dict__["__fx__"] = effects
-    sys.modules[MODULE_NAME] = policy  # where dataclasses and typing look for a class's module
+    if journal is not None:
+        journal.module = policy.__dict__
+        policy.__dict__.update(journal.names)
+    sys.modules[POLICY_MODULE] = policy  # where dataclasses and typing look for a class's module
     exec(code, policy.__dict__)
     key, init, schedule = registry.only_pair()
-    session = Session(schedule, key, mode, effects, setup, query)
+    session = Session(schedule, key, mode, journal, setup, query)
+    if reason:
+        session.info["reason"] = reason
     init(session.scheduler)
     return session
 
 
-def _prepare(source: str, forced: str) -> tuple[str, Any, EffectCounter]:
-    """Choose the calling mode and compile. Raises ValueError if the forced mode is not safe for this policy."""
-    effects = EffectCounter()
+def _prepare(source: str, forced: str) -> tuple[str, Any, Journal | None, str]:
+    """Choose the calling mode and compile; the last part says why it is every tick, if that was not asked for. Raises
+    ValueError if the forced mode is not safe for this policy."""
     code: Any = compile(source, POLICY_FILENAME, "exec", dont_inherit=True)
     if forced in ("", GUARD) and is_guarded(source):
-        return GUARD, code, effects
+        return GUARD, code, None, ""
     if forced == GUARD:
         raise ValueError("cannot be called in guard mode: it is not evident that it does nothing on idle ticks")
+    reason = ""
     if forced in ("", FIXED_POINT):
         try:
-            return FIXED_POINT, compile(instrument(source), POLICY_FILENAME, "exec", dont_inherit=True), effects
+            tree, journal = instrument(source, POLICY_FILENAME)
         except NotInstrumentable as error:
             if forced:
                 raise ValueError(f"cannot be called in fixed_point mode: {error}") from error
-    return EVERY_TICK, code, effects
+            reason = str(error)
+        else:
+            return FIXED_POINT, compile(tree, POLICY_FILENAME, "exec", dont_inherit=True), journal, ""
+    return EVERY_TICK, code, None, reason
 
 
 class Session:
@@ -76,15 +85,15 @@ class Session:
         schedule: Callable[..., Any],
         key: str,
         mode: str,
-        effects: EffectCounter,
+        journal: Journal | None,
         setup: Any,
         query: Callable[[Any], Any],
     ) -> None:
         params = setup["params"]
         self.info: Any = {"calling_mode": mode, "algorithm_key": str(key)}
         self._schedule = schedule
-        self._effects = effects
-        self._may_sleep = mode == FIXED_POINT
+        self._journal = journal
+        self._at_rest_before = False  # the last call had no effect but new lists for equal ones
         self._max_job_ticks = setup["max_job_ticks"]
         self._query = query
         self._clock = Clock(params["ticks_per_second"])
@@ -111,13 +120,15 @@ class Session:
         clock._tick = tick
         results = self._apply(message, tick)
         arrivals = [self._arrive(item, tick) for item in message.get("arrivals", ())]
-        schedule, scheduler, effects = self._schedule, self.scheduler, self._effects
-        may_sleep = self._may_sleep and not results and not arrivals
+        if len(message) > 1 + ("until" in message):
+            self._at_rest_before = False
+        schedule, scheduler, journal = self._schedule, self.scheduler, self._journal
         while True:
-            reads, count = clock.reads, effects.begin()
+            if journal is not None:
+                reads, watched = clock.reads, not results and not arrivals
+                journal.begin(watched)
             try:
-                decision = schedule(scheduler, results, arrivals)
-                suspensions, assignments = _unpack(decision)
+                suspensions, assignments = _unpack(schedule(scheduler, results, arrivals))
                 decided = len(suspensions) or len(assignments)
             except _Malformed as error:
                 return {"tick": tick, "malformed": str(error)}
@@ -125,15 +136,22 @@ class Session:
                 self._query({"raised_at": tick})
                 raise
             if decided:
+                self._at_rest_before = False
                 return self._tell(tick, suspensions, assignments)
-            if may_sleep and clock.reads == reads and not effects.since(count):
+            if journal is not None and watched and clock.reads == reads and self._is_at_rest(journal):
                 return {"tick": tick, "sleep": True}
             tick += 1
             if tick >= until:
                 return {"tick": tick - 1}
             clock._tick = tick
             results, arrivals = [], []
-            may_sleep = self._may_sleep
+
+    def _is_at_rest(self, journal: Journal) -> bool:
+        """Whether repeating the call that has just ended changes nothing."""
+        changed, renewed = journal.end()
+        before = self._at_rest_before
+        self._at_rest_before = not changed
+        return not changed and (before or not renewed)
 
     # -------------------------------------------------------------------------------------------- engine -> mirror
 

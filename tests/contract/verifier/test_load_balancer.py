@@ -260,19 +260,32 @@ def test_wrong_files_are_named_with_row_and_column(
 
 
 def test_what_breaks_the_protocol_is_refused(address: str) -> None:
-    reply = simulator_pb2.SimulateRequest(policy_reply=simulator_pb2.PolicyReply(answer_json="[]"))
-    start = simulator_pb2.SimulateRequest(start=simulator_pb2.Start(scenario="smoke_steady"))
-    wrong_mode = simulator_pb2.SimulateRequest(start=simulator_pb2.Start(scenario="smoke_steady", calling_mode="x"))
+    start, wrong_mode = (
+        simulator_pb2.SimulateRequest(start=simulator_pb2.Start(scenario="smoke_steady", calling_mode=mode))
+        for mode in ("", "x")
+    )
+    answer, no_json, query, nothing = (
+        simulator_pb2.SimulateRequest(policy_reply=simulator_pb2.PolicyReply(**reply))
+        for reply in ({"answer_json": "[]"}, {"answer_json": "x{"}, {"query_json": "1"}, {})
+    )
     with grpc.insecure_channel(address) as channel:
         stub = simulator_pb2_grpc.SimulatorStub(channel)
         for requests, words in (
-            ([reply], "the first message of a run must be start"),
+            ([answer], "the first message of a run must be start"),
             ([start, start], "a run has one start"),
             ([start], "one reply is due for every policy_message"),
+            ([start, nothing], "one reply is due for every policy_message"),
+            ([start, no_json], "policy_reply.answer_json: is not JSON"),
             ([wrong_mode], "known are: each_request, windows"),
+            ([answer] * 50, "the first message of a run must be start"),
         ):
-            with pytest.raises(grpc.RpcError, match=words):
+            with pytest.raises(grpc.RpcError, match=words) as error:
                 list(stub.Simulate(iter(requests), timeout=30))
+            assert error.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+        late = list(stub.Simulate(iter([start, query, start, answer]), timeout=30))
+        assert late[-1].outcome.failure.kind == verifier_pb2.FAILURE_KIND_PROTOCOL, (
+            "what comes after the end is ignored"
+        )
 
 
 def test_runs_at_a_time_are_bounded_and_one_whose_caller_is_gone_counts_no_more(tmp_path: Path) -> None:

@@ -6,8 +6,9 @@ import { parseArgs } from "node:util";
 import * as grpc from "@grpc/grpc-js";
 import { loadSync } from "@grpc/proto-loader";
 import { HealthImplementation } from "grpc-health-check";
+import type { Outcome } from "../generated/quintain/simulator/v1/Outcome";
+import type { PolicyReply__Output } from "../generated/quintain/simulator/v1/PolicyReply";
 import type { SimulateRequest__Output } from "../generated/quintain/simulator/v1/SimulateRequest";
-import type { SimulateResponse } from "../generated/quintain/simulator/v1/SimulateResponse";
 import type { SimulatorHandlers } from "../generated/quintain/simulator/v1/Simulator";
 import type { File__Output } from "../generated/quintain/verifier/v1/File";
 import { description } from "./describe.js";
@@ -40,45 +41,46 @@ const handlers: SimulatorHandlers = {
 
   Simulate(call) {
     let run: Run | undefined;
+    let over = false; // the outcome or an error was sent, or the caller is gone; what comes after is not looked at
     const end = () => {
-      if (run) runs--;
-      run = undefined;
+      if (run && !over) runs--;
+      over = true;
     };
     const fail = (error: unknown) => {
       end();
       call.emit("error", statusOf(error));
     };
-    call.on("data", (request: SimulateRequest__Output) => {
+    const answer = ({ done, value }: IteratorResult<unknown, Outcome>) => {
+      if (!done) {
+        call.write({ policy_message_json: JSON.stringify(value) });
+        return;
+      }
+      end();
+      call.write({ outcome: value });
+      call.end();
+    };
+    call.on("data", ({ start, policy_reply }: SimulateRequest__Output) => {
+      if (over) return;
       try {
-        if (request.start) {
-          if (run) throw new InvalidInput("start", "a run has one start");
-          if (runs >= MAX_RUNS) throw new Busy(`${MAX_RUNS} runs are simulated already`);
-          const { scenario, files, calling_mode } = request.start;
-          checkMode(calling_mode);
-          run = simulate(scenarioOf(scenario, files), calling_mode);
-          runs++;
-          answer(call, run.next());
-        } else if (run) {
-          answer(call, run.next(replyOf(request)));
+        if (run) {
+          if (start) throw new InvalidInput("start", "a run has one start");
+          answer(run.next(replyOf(policy_reply)));
         } else {
-          throw new InvalidInput("start", "the first message of a run must be start");
+          if (!start) throw new InvalidInput("start", "the first message of a run must be start");
+          if (runs >= MAX_RUNS) throw new Busy(`${MAX_RUNS} runs are simulated already`);
+          checkMode(start.calling_mode);
+          run = simulate(scenarioOf(start.scenario, start.files), start.calling_mode);
+          runs++;
+          answer(run.next());
         }
       } catch (error) {
         fail(error);
       }
     });
-    call.on("end", () => run && fail(new InvalidInput("policy_reply", "one reply is due for every policy_message")));
-    call.on("cancelled", end); // the caller is gone; the generator is dropped with all that it holds
-
-    function answer(to: typeof call, step: IteratorResult<unknown, SimulateResponse["outcome"]>) {
-      if (!step.done) {
-        to.write({ policy_message_json: JSON.stringify(step.value) });
-        return;
-      }
-      end();
-      to.write({ outcome: step.value });
-      to.end();
-    }
+    call.on("end", () => {
+      if (!over) fail(new InvalidInput("policy_reply", "one reply is due for every policy_message"));
+    });
+    call.on("cancelled", end); // the generator is dropped with all that it holds
   },
 };
 
@@ -92,11 +94,19 @@ function unary<Request, Response>(handle: (request: Request) => Response): grpc.
   };
 }
 
-function replyOf({ policy_reply: reply }: SimulateRequest__Output): Reply {
+function replyOf(reply: PolicyReply__Output | null | undefined): Reply {
   if (reply?.failure) return { failure: reply.failure };
-  if (reply?.query_json !== undefined) return { query: JSON.parse(reply.query_json) };
-  if (reply?.answer_json !== undefined) return { answer: JSON.parse(reply.answer_json) };
+  if (reply?.query_json !== undefined) return { query: parsed("query_json", reply.query_json) };
+  if (reply?.answer_json !== undefined) return { answer: parsed("answer_json", reply.answer_json) };
   throw new InvalidInput("policy_reply", "one reply is due for every policy_message");
+}
+
+function parsed(field: string, json: string): unknown {
+  try {
+    return JSON.parse(json);
+  } catch (error) {
+    throw new InvalidInput(`policy_reply.${field}`, `is not JSON: ${error}`);
+  }
 }
 
 function scenarioOf(name: string, files: File__Output[]): Scenario {

@@ -80,7 +80,8 @@ def compare(
     (_, messages, _), (_, other_messages, _) = pairs[0]
     seconds, others = median(a[0] for a, _ in pairs), median(b[0] for _, b in pairs)
     ratio = median(b[0] / a[0] for a, b in pairs)
-    extra = (others - seconds) / other_messages * 1e6
+    more_messages = other_messages - messages or other_messages  # equally many: all of them went over the wire
+    extra = (others - seconds) / more_messages * 1e6
     print(f"{label:34} {messages:8} {seconds:8.3f} {other_messages:8} {others:8.3f} {ratio:7.1f} {extra:8.0f}")
 
 

@@ -51,6 +51,11 @@ VIOLATIONS = {
         "quintain_controller.usecases.manage",
     ),
     "The controller is built in layers": ("quintain_controller.usecases", "quintain_controller.rpc.servicer"),
+    "Behind a port of the generator nobody knows what is served": (
+        "quintain_generator.adapters.store",
+        "quintain_generator.usecases.endpoint",
+    ),
+    "The generator is built in layers": ("quintain_generator.usecases", "quintain_generator.rpc.servicer"),
     "The guest knows the standard library and the policy interface": ("quintain_faas.guest", "quintain_faas.engine"),
     "Beside a model there is the standard library and its interface": (
         "quintain_system.guest",
@@ -73,6 +78,11 @@ IN_NEW_FILES = [
     ("quintain_controller.rpc", "quintain_controller.adapters.generator"),
     ("quintain_controller.rpc", "sqlalchemy.orm"),
     ("quintain_generator.usecases", "quintain.generator.v1.generator_pb2"),
+    ("quintain_generator.usecases", "quintain_generator.adapters.store.sql"),
+    ("quintain_generator.backends", "grpc"),
+    ("quintain_generator.prompt", "sqlalchemy"),
+    ("quintain_generator.domain", "quintain_generator.metrics"),
+    ("quintain_generator.rpc", "quintain_generator.adapters.registry"),
     ("quintain_verifier.sandbox", "grpc.aio"),
 ]
 # Where the world outside would make the same inputs give different results.

@@ -201,7 +201,7 @@ class Capabilities:
     """What a backend can do.
 
     `deterministic`: the same task gives the same reply. `priced`: calls cost money, so a price row is looked up for the
-    model. `streaming`: `progress` is called while the answer arrives. `prompt`: wants `BackendCall.messages`.
+    model. `prompt`: wants `BackendCall.messages`.
     `repeatable`: a call may be made again after a crash without paying twice. `meters_itself`: `charged_usd` of a reply
     is the cost (None: unpriced), and the backend keeps to `Allowance.max_cost_usd` by itself.
     """
@@ -209,7 +209,6 @@ class Capabilities:
     operators: frozenset[Operator]
     deterministic: bool
     priced: bool
-    streaming: bool
     prompt: bool
     repeatable: bool
     meters_itself: bool = False

@@ -103,9 +103,7 @@ class Careless(Backend):
 
     @property
     def capabilities(self) -> Capabilities:
-        return Capabilities(
-            frozenset({Operator.FULL}), deterministic=True, priced=True, streaming=False, prompt=True, repeatable=False
-        )
+        return Capabilities(frozenset({Operator.FULL}), deterministic=True, priced=True, prompt=True, repeatable=False)
 
     @property
     def secrets(self) -> tuple[str, ...]:
@@ -140,9 +138,7 @@ class Plain(Backend):
 
     @property
     def capabilities(self) -> Capabilities:
-        return Capabilities(
-            frozenset({Operator.FULL}), deterministic=False, priced=True, streaming=False, prompt=True, repeatable=False
-        )
+        return Capabilities(frozenset({Operator.FULL}), deterministic=False, priced=True, prompt=True, repeatable=False)
 
     async def generate(self, call: BackendCall) -> BackendReply:
         await asyncio.sleep(0.001)

@@ -72,7 +72,7 @@ def test_a_released_request_goes_on_with_its_calls_and_its_first_backend(store_u
     store.settle("r1", CALL)
     store.release("r1")
     claim = store.begin(replace(REQUEST, backend="another"))
-    assert (claim.request.backend, claim.calls) == ("llm", (CALL,))
+    assert (claim.key.backend, claim.calls) == ("llm", (CALL,))
     store.close()
 
 

@@ -56,16 +56,16 @@ def opened() -> tuple[Breaker, Clock]:
     clock = Clock()
     breaker = Breaker(3, 30.0, clock)
     for _ in range(3):
-        breaker.ended(breaker.calling(), success=False)
+        breaker.end_call(breaker.begin_call(), success=False)
     return breaker, clock
 
 
 def test_the_breaker_opens_after_failures_in_a_row() -> None:
     breaker = Breaker(3, 30.0, Clock())
     for success in (False, False, True, False, False, None):
-        breaker.ended(breaker.calling(), success)
+        breaker.end_call(breaker.begin_call(), success)
         assert breaker.wait_seconds() == 0.0
-    breaker.ended(breaker.calling(), success=False)
+    breaker.end_call(breaker.begin_call(), success=False)
     assert breaker.wait_seconds() == 30.0
 
 
@@ -73,12 +73,12 @@ def test_after_the_cooldown_one_probe_is_let_through_and_others_wait_for_it_howe
     breaker, clock = opened()
     clock.now += 30
     assert breaker.wait_seconds() == 0.0
-    probe = breaker.calling()
+    probe = breaker.begin_call()
     assert probe
     for _ in range(5):
         assert breaker.wait_seconds() == 30.0
         clock.now += 100
-    breaker.ended(probe, success=True)
+    breaker.end_call(probe, success=True)
     assert breaker.wait_seconds() == 0.0
     assert not breaker.is_open
 
@@ -86,10 +86,10 @@ def test_after_the_cooldown_one_probe_is_let_through_and_others_wait_for_it_howe
 def test_a_probe_that_fails_closes_nothing_and_one_that_says_nothing_makes_room_for_the_next() -> None:
     breaker, clock = opened()
     clock.now += 30
-    breaker.ended(breaker.calling(), success=False)
+    breaker.end_call(breaker.begin_call(), success=False)
     assert breaker.wait_seconds() == 30.0
     clock.now += 30
-    breaker.ended(breaker.calling(), success=None)
+    breaker.end_call(breaker.begin_call(), success=None)
     assert breaker.is_open
     assert breaker.wait_seconds() == 0.0
 
@@ -97,8 +97,8 @@ def test_a_probe_that_fails_closes_nothing_and_one_that_says_nothing_makes_room_
 def test_a_call_from_before_does_not_end_the_probe_of_another() -> None:
     breaker, clock = opened()
     clock.now += 30
-    assert breaker.calling()
-    breaker.ended(False, success=None)
-    breaker.ended(False, success=False)
+    assert breaker.begin_call()
+    breaker.end_call(False, success=None)
+    breaker.end_call(False, success=False)
     clock.now += 60
     assert breaker.wait_seconds() == 30.0

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
+from typing import Any
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -11,38 +14,56 @@ from quintain.errors import InvalidArgument
 from quintain.generator.v1 import generator_pb2 as pb
 from quintain.plugins.backend import Attempt, Example, Operator, Task
 from quintain.plugins.simulator import Baseline, Description, Descriptor, Direction, Objective, RequiredDefinition
+from quintain_generator.adapters.remote_messages import task_message
 from quintain_generator.domain.generation import Outcome
 from quintain_generator.rpc.from_proto import request_from, task_from
-from quintain_generator.rpc.to_proto import OPERATORS, OUTCOMES, task_to
+from quintain_generator.rpc.to_proto import OPERATORS, OUTCOMES
 
 text = st.text(alphabet=st.characters(blacklist_categories=["Cs"]), max_size=12)
+named = text.filter(bool)
 number = st.floats(allow_nan=False, allow_infinity=False)
 maybe = st.none() | number
-objectives = st.builds(Objective, text, text, text, st.sampled_from(Direction), text)
-examples = st.builds(
-    Example, text, text.filter(bool), maybe, maybe, text, st.dictionaries(text, number, max_size=3)
+
+
+def built(kind: type[Any], /, **values: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
+    """`kind` with a value for each of its fields: a new field that is not mapped is found out here."""
+    assert set(values) == {field.name for field in fields(kind)}
+    return st.builds(kind, **values)
+
+
+def one(values: st.SearchStrategy[Any]) -> st.SearchStrategy[tuple[Any, ...]]:
+    return st.tuples(values)
+
+
+objectives = built(Objective, name=text, metric=text, unit=text, direction=st.sampled_from(Direction), description=text)
+examples = built(
+    Example, candidate_id=text, source=named, score=maybe, normalized=maybe, feedback=text,
+    scenario_values=st.dictionaries(text, number, max_size=3),
 )  # fmt: skip
-descriptions = st.builds(
+descriptions = built(
     Description,
-    name=text.filter(bool), title=text, build=text, policy_guide=text,
-    required_definitions=st.tuples(st.builds(RequiredDefinition, text, text, text)),
-    objectives=st.tuples(objectives), suites=st.tuples(text),
-    baselines=st.tuples(st.builds(Baseline, text, text, text)),
-    descriptors=st.tuples(st.builds(Descriptor, text, st.tuples(number, number))), grammar=text, hints=text,
+    name=named, title=text, build=text, policy_guide=text,
+    required_definitions=one(built(RequiredDefinition, kind=text, name=text, description=text)),
+    objectives=one(objectives), suites=one(text),
+    baselines=one(built(Baseline, name=text, description=text, source=text)),
+    descriptors=one(built(Descriptor, metric=text, edges=st.tuples(number, number))), grammar=text,
+    calling_modes=one(text), hints=text, unavailable_suites=st.dictionaries(text, text, max_size=2),
 )  # fmt: skip
-tasks = st.builds(
+tasks = built(
     Task,
     simulator=descriptions, objective=objectives, suite_description=text, operator=st.sampled_from(Operator),
-    seed=st.integers(0, 2**64 - 1), parents=st.tuples(examples, examples), inspirations=st.tuples(examples),
-    history=st.tuples(st.builds(Attempt, st.integers(0, 2**31 - 1), text, maybe, text)), lessons=st.tuples(text),
-    best_score=maybe, bound_score=maybe,
+    seed=st.integers(0, 2**64 - 1), parents=st.tuples(examples, examples), inspirations=one(examples),
+    history=one(
+        built(Attempt, number=st.integers(0, 2**31 - 1), candidate_id=text, score=maybe, summary=text)
+    ),
+    lessons=one(text), best_score=maybe, bound_score=maybe,
 )  # fmt: skip
 
 
 @settings(max_examples=100, deadline=None)
 @given(tasks)
 def test_a_task_survives_the_way_there_and_back(task: Task) -> None:
-    assert task_from(pb.Task.FromString(task_to(task).SerializeToString())) == task
+    assert task_from(pb.Task.FromString(task_message(task).SerializeToString())) == task
 
 
 def test_every_operator_and_outcome_has_its_message_and_the_other_way_round() -> None:

@@ -80,9 +80,7 @@ def _backend(name: str, settings: BackendSettings) -> Backend:
 class UnusableBackend(Backend):
     """In the place of a backend whose plug-in cannot be loaded."""
 
-    capabilities = Capabilities(
-        frozenset(), deterministic=False, priced=False, streaming=False, prompt=False, repeatable=True
-    )
+    capabilities = Capabilities(frozenset(), deterministic=False, priced=False, prompt=False, repeatable=True)
 
     def __init__(self, model: str, reason: str) -> None:
         super().__init__(model, BackendOptions())

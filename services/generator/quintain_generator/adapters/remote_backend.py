@@ -25,9 +25,8 @@ from quintain.plugins.backend import (
     Operator,
     Rejection,
 )
+from quintain_generator.adapters.remote_messages import outcome_from, task_message, usage_from
 from quintain_generator.domain.generation import Outcome
-from quintain_generator.rpc.from_proto import OUTCOMES_BACK, usage_from
-from quintain_generator.rpc.to_proto import task_to
 
 _CALL_OUTCOMES = {
     Outcome.TRUNCATED: CallOutcome.TRUNCATED,
@@ -75,7 +74,6 @@ class RemoteBackend(Backend):
             operators=frozenset(Operator),
             deterministic=False,
             priced=True,
-            streaming=True,
             prompt=False,
             repeatable=True,
             meters_itself=True,
@@ -92,7 +90,7 @@ class RemoteBackend(Backend):
         request = pb.GenerateRequest(
             request_id=call.request_id,
             backend=self._backend,
-            task=task_to(call.task),
+            task=task_message(call.task),
             allowance=pb.Allowance(
                 max_output_tokens=allowance.max_output_tokens,
                 max_cost_usd=allowance.max_cost_usd,
@@ -115,7 +113,11 @@ class RemoteBackend(Backend):
 
 
 def _reply(generation: pb.Generation) -> BackendReply:
-    outcome = OUTCOMES_BACK[generation.outcome]
+    try:
+        outcome = outcome_from(generation.outcome)
+    except KeyError:
+        detail = f"the other generator answered with outcome {generation.outcome}, which this one does not know"
+        return BackendReply(CallOutcome.MALFORMED, detail=detail)
     request_ids = [call.provider_request_id for call in generation.calls if call.provider_request_id]
     return BackendReply(
         _CALL_OUTCOMES.get(outcome, CallOutcome.OK),

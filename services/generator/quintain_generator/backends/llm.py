@@ -94,7 +94,6 @@ class LLMBackend(Backend):
             operators=frozenset(Operator),
             deterministic=False,
             priced=True,
-            streaming=True,
             prompt=True,
             repeatable=False,
         )

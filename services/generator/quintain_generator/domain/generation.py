@@ -109,7 +109,7 @@ class Claim:
     """The answer to who may work on a request. `result` for DONE; `calls` made so far for OWNED."""
 
     ownership: Ownership
-    request: RequestKey
+    key: RequestKey
     result: Generation | None = None
     calls: tuple[CallRecord, ...] = ()
 

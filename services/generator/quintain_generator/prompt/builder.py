@@ -193,7 +193,7 @@ def _parent(task: Task, index: int, budget_tokens: int, feedback_tokens: int) ->
     def message(source_tokens: int, feedback_tokens: int, values: str) -> Message:
         report = f"\n## Feedback on it\n\n{_fenced(_shorten(feedback, feedback_tokens), 'text')}" if feedback else ""
         source = _fenced(_shorten(example.source.strip(), source_tokens), "python")
-        return Message("user", f"{title} ({_standing(example)})\n\n{source}{report}{values}")
+        return Message("user", f"{title} ({_score_words(example)})\n\n{source}{report}{values}")
 
     frame = message(0, 0, values)
     if estimate_prompt_tokens([frame]) > budget_tokens:
@@ -210,7 +210,7 @@ def _parent(task: Task, index: int, budget_tokens: int, feedback_tokens: int) ->
 
 def _inspiration(number: int, example: Example) -> str:
     feedback = f"\n{_fenced(example.feedback.strip(), 'text')}" if example.feedback.strip() else ""
-    return f"# Inspiration {number} ({_standing(example)})\n\n{_fenced(example.source.strip(), 'python')}{feedback}"
+    return f"# Inspiration {number} ({_score_words(example)})\n\n{_fenced(example.source.strip(), 'python')}{feedback}"
 
 
 def _fenced(text: str, info: str) -> str:
@@ -220,7 +220,7 @@ def _fenced(text: str, info: str) -> str:
     return f"{mark}{info}\n{text}\n{mark}\n"
 
 
-def _standing(example: Example) -> str:
+def _score_words(example: Example) -> str:
     if example.score is None:
         return "it failed"
     share = "" if example.normalized is None else f", {example.normalized:.0%} of the way to the bound"

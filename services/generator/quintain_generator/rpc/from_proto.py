@@ -8,23 +8,17 @@ import re
 
 from quintain.errors import InvalidArgument
 from quintain.generator.v1 import generator_pb2 as pb
-from quintain.plugins.backend import Allowance, Attempt, Example, Operator, Task, Usage
-from quintain.plugins.simulator import (
-    Baseline,
-    Description,
-    Descriptor,
-    Objective,
-    RequiredDefinition,
-)
+from quintain.plugins.backend import Allowance, Attempt, Example, Operator, Task
+from quintain.plugins.simulator import Description, Objective
 from quintain.type.v1 import type_pb2
-from quintain_generator.rpc.to_proto import _DIRECTIONS, OPERATORS, OUTCOMES
+from quintain.wire.simulator_messages import DIRECTIONS, description_from
+from quintain_generator.rpc.to_proto import OPERATORS
 from quintain_generator.usecases.generate import GenerationRequest
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._:/-]{1,128}")
 _EFFORTS = ("", "low", "medium", "high")
 _OPERATORS_BACK = {message: operator for operator, message in OPERATORS.items()}
 _PARENTS_NEEDED = {Operator.DIFF: 1, Operator.REPAIR: 1, Operator.CROSSOVER: 2}
-OUTCOMES_BACK = {message: outcome for outcome, message in OUTCOMES.items()}
 
 
 # ---------------------------------------------------------------------------------------------------------- requests
@@ -104,37 +98,17 @@ def _example_from(example: pb.Example) -> Example:
 
 
 def _objective_from(objective: type_pb2.Objective, field: str) -> Objective:
-    for direction, message in _DIRECTIONS.items():
-        if message == objective.direction:
-            return Objective(objective.name, objective.metric, objective.unit, direction, objective.description)
-    raise InvalidArgument.of(f"{field}.direction", "must be MAXIMIZE or MINIMIZE")
+    _check_direction(objective, field)
+    (direction,) = (d for d, message in DIRECTIONS.items() if message == objective.direction)
+    return Objective(objective.name, objective.metric, objective.unit, direction, objective.description)
+
+
+def _check_direction(objective: type_pb2.Objective, field: str) -> None:
+    if objective.direction not in DIRECTIONS.values():
+        raise InvalidArgument.of(f"{field}.direction", "must be MAXIMIZE or MINIMIZE")
 
 
 def _description_from(simulator: type_pb2.SimulatorDescription) -> Description:
-    return Description(
-        name=simulator.name,
-        title=simulator.title,
-        build=simulator.build,
-        policy_guide=simulator.policy_guide,
-        required_definitions=tuple(
-            RequiredDefinition(d.kind, d.name, d.description) for d in simulator.required_definitions
-        ),
-        objectives=tuple(
-            _objective_from(o, f"task.simulator.objectives[{n}]") for n, o in enumerate(simulator.objectives)
-        ),
-        suites=tuple(simulator.suites),
-        baselines=tuple(Baseline(b.name, b.description, b.source) for b in simulator.baselines),
-        descriptors=tuple(Descriptor(d.metric, tuple(d.edges)) for d in simulator.descriptors),
-        grammar=simulator.grammar,
-        hints=simulator.hints,
-    )
-
-
-def usage_from(usage: pb.Usage) -> Usage:
-    return Usage(
-        input_tokens=usage.input_tokens,
-        cached_input_tokens=usage.cached_input_tokens,
-        cache_write_tokens=usage.cache_write_tokens,
-        output_tokens=usage.output_tokens,
-        reasoning_tokens=usage.reasoning_tokens,
-    )
+    for number, objective in enumerate(simulator.objectives):
+        _check_direction(objective, f"task.simulator.objectives[{number}]")
+    return description_from(simulator)

@@ -7,104 +7,12 @@ from collections.abc import Iterable
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from quintain.generator.v1 import generator_pb2 as pb
-from quintain.plugins.backend import Example, Message, Operator, Task, Usage
-from quintain.plugins.simulator import (
-    Description,
-    Direction,
-    Objective,
-)
-from quintain.type.v1 import type_pb2
+from quintain.plugins.backend import Message, Operator, Usage
 from quintain_generator.domain.generation import CallRecord, Generation, Outcome
 from quintain_generator.usecases.waiting import Progress
 
-OPERATORS = {
-    Operator.FULL: pb.OPERATOR_FULL,
-    Operator.DIFF: pb.OPERATOR_DIFF,
-    Operator.CROSSOVER: pb.OPERATOR_CROSSOVER,
-    Operator.REPAIR: pb.OPERATOR_REPAIR,
-}
-
-OUTCOMES = {
-    Outcome.OK: pb.OUTCOME_OK,
-    Outcome.TRUNCATED: pb.OUTCOME_TRUNCATED,
-    Outcome.REFUSED: pb.OUTCOME_REFUSED,
-    Outcome.CONTENT_FILTERED: pb.OUTCOME_CONTENT_FILTERED,
-    Outcome.EMPTY: pb.OUTCOME_EMPTY,
-    Outcome.NO_CODE: pb.OUTCOME_NO_CODE,
-    Outcome.INVALID_CODE: pb.OUTCOME_INVALID_CODE,
-    Outcome.DIFF_FAILED: pb.OUTCOME_DIFF_FAILED,
-    Outcome.DUPLICATE: pb.OUTCOME_DUPLICATE,
-    Outcome.UNKNOWN: pb.OUTCOME_UNKNOWN,
-}
-
-_DIRECTIONS = {
-    Direction.MAXIMIZE: type_pb2.DIRECTION_MAXIMIZE,
-    Direction.MINIMIZE: type_pb2.DIRECTION_MINIMIZE,
-}
-
-
-def task_to(task: Task) -> pb.Task:
-    """The contract's form of `task`; the inverse of `task_from`."""
-    message = pb.Task(
-        simulator=_description_to(task.simulator),
-        objective=_objective_to(task.objective),
-        suite_description=task.suite_description,
-        operator=OPERATORS[task.operator],
-        parents=[_example_to(e) for e in task.parents],
-        inspirations=[_example_to(e) for e in task.inspirations],
-        lessons=task.lessons,
-        seed=task.seed,
-        best_score=task.best_score,
-        bound_score=task.bound_score,
-    )
-    for a in task.history:
-        message.history.add(number=a.number, candidate_id=a.candidate_id, score=a.score, summary=a.summary)
-    return message
-
-
-def _example_to(example: Example) -> pb.Example:
-    return pb.Example(
-        candidate_id=example.candidate_id,
-        source=example.source,
-        score=example.score,
-        normalized=example.normalized,
-        feedback=example.feedback,
-        scenario_values=[type_pb2.Metric(name=n, value=v) for n, v in example.scenario_values.items()],
-    )
-
-
-def _objective_to(objective: Objective) -> type_pb2.Objective:
-    return type_pb2.Objective(
-        name=objective.name,
-        metric=objective.metric,
-        unit=objective.unit,
-        direction=_DIRECTIONS[objective.direction],
-        description=objective.description,
-    )
-
-
-def _description_to(simulator: Description) -> type_pb2.SimulatorDescription:
-    return type_pb2.SimulatorDescription(
-        name=simulator.name,
-        title=simulator.title,
-        build=simulator.build,
-        policy_guide=simulator.policy_guide,
-        required_definitions=[
-            type_pb2.RequiredDefinition(kind=d.kind, name=d.name, description=d.description)
-            for d in simulator.required_definitions
-        ],
-        objectives=[_objective_to(o) for o in simulator.objectives],
-        suites=simulator.suites,
-        baselines=[
-            type_pb2.Baseline(name=b.name, description=b.description, source=b.source) for b in simulator.baselines
-        ],
-        descriptors=[type_pb2.Descriptor(metric=d.metric, edges=d.edges) for d in simulator.descriptors],
-        grammar=simulator.grammar,
-        hints=simulator.hints,
-    )
-
-
-# ----------------------------------------------------------------------------------------------------------- results
+OPERATORS = {operator: pb.Operator.Value(f"OPERATOR_{operator.name}") for operator in Operator}
+OUTCOMES = {outcome: pb.Outcome.Value(f"OUTCOME_{outcome.name}") for outcome in Outcome}
 
 
 def progress_to(progress: Progress) -> pb.GenerateProgress:

@@ -214,7 +214,7 @@ class CallLoop:
             identified=names.append,
         )
         begin, sent = time.monotonic(), False
-        probe, success = self._endpoint.breaker.calling(), None
+        probe, success = self._endpoint.breaker.begin_call(), None
         try:
             await self._store.intend(self._request_id, attempt, prompt, reserved)
             self._tell("calling", attempt=attempt)
@@ -231,7 +231,7 @@ class CallLoop:
             await self._settle(attempt, prompt, reserved, self._named(cut_off, names), time.monotonic() - begin)
             raise
         finally:
-            self._endpoint.breaker.ended(probe, success)
+            self._endpoint.breaker.end_call(probe, success)
             metrics.BREAKER_OPEN.labels(self._endpoint.name).set(self._endpoint.breaker.is_open)
         await self._settle(attempt, prompt, reserved, reply, time.monotonic() - begin)
         return reply

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import math
-import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from quintain.errors import (
     AlreadyExists,
@@ -23,15 +21,12 @@ from quintain.service.logs import get_logger
 from quintain_generator import metrics
 from quintain_generator.domain.generation import (
     FINAL_ANSWERS,
-    CallRecord,
     Claim,
     Generation,
     Outcome,
     Ownership,
     RequestKey,
     spend_of,
-    total_cost,
-    total_usage,
 )
 from quintain_generator.domain.habits import MEASURED_REQUESTS, Habits, habits_of
 from quintain_generator.domain.judge import Judgement, judge
@@ -40,13 +35,12 @@ from quintain_generator.prompt.builder import PromptTooLarge, ask_again, build_p
 from quintain_generator.usecases.answer_keeper import AnswerKeeper
 from quintain_generator.usecases.call_loop import CallLoop, CallsUsedUp, spend_metadata
 from quintain_generator.usecases.endpoint import Endpoint
+from quintain_generator.usecases.readiness import StoreReadiness
+from quintain_generator.usecases.recorder import Recorder
 from quintain_generator.usecases.waiting import SILENCE_SECONDS, Deadline, Progress, StopToken, announced
 
 log = get_logger("generations")
 
-_UNSEEN_END = "the generator ended before it could write down what came of the call"
-_CHECK_SECONDS = 3.0  # how long a store that could be written is believed to be so
-_ANSWER_SECONDS = 2.0  # for a store to say so
 _POLL_SECONDS = 0.2  # how often to look whether another replica has finished
 _RENEW_SECONDS = 4.0
 
@@ -73,8 +67,8 @@ class Finished:
 class _Run:
     """A request that is being worked on, and those who wait for it."""
 
-    def __init__(self, command: GenerationRequest, deadline: Deadline) -> None:
-        self.command = command
+    def __init__(self, request: GenerationRequest, deadline: Deadline) -> None:
+        self.request = request
         self.deadline = deadline
         self.listeners: set[asyncio.Queue[Progress | None]] = set()
         self.stop = StopToken()
@@ -109,9 +103,8 @@ class Generations:
         self._abandoned_call_seconds = abandoned_call_seconds
         self._keeper = AnswerKeeper()
         self._runs: dict[str, _Run] = {}
-        self._checking: asyncio.Task[str] | None = None
-        self._checked_at = -math.inf
-        self._store_problem = ""
+        self._recorder = Recorder(store, self._keeper, endpoints)
+        self._readiness = StoreReadiness(store)
         self._draining = False
         self._background: set[asyncio.Task[None]] = set()
 
@@ -120,7 +113,7 @@ class Generations:
     async def start(self) -> None:
         """Open the store and report the calls that a crash cut off."""
         await self._store.open()
-        await self._report_abandoned()
+        await self._recorder.report_abandoned(self._runs.keys())
         self._in_background(self._keep_alive())
 
     async def drain(self) -> None:
@@ -150,38 +143,21 @@ class Generations:
         return (
             not self._draining
             and any(not e.backend.unavailable_reason for e in self._endpoints.values())
-            and not await self._find_store_problem()
+            and not await self._readiness.problem()
         )
-
-    async def _find_store_problem(self) -> str:
-        clock = asyncio.get_running_loop().time
-        if not self._store_problem and clock() - self._checked_at < _CHECK_SECONDS:
-            return ""
-        if self._checking is None:
-            self._checking = asyncio.create_task(self._store.check())
-        done, _ = await asyncio.wait([self._checking], timeout=_ANSWER_SECONDS)
-        found = "it does not answer"
-        if done:
-            found, self._checking, self._checked_at = self._checking.result(), None, clock()
-        if found and not self._store_problem:
-            log.error("not ready: the store cannot be written", reason=found)
-        elif self._store_problem and not found:
-            log.info("the store can be written again")
-        self._store_problem = found
-        return found
 
     # ------------------------------------------------------------------------------------------- use cases
 
-    async def generate(self, command: GenerationRequest, seconds: float | None) -> AsyncIterator[Progress | Finished]:
+    async def generate(self, request: GenerationRequest, seconds: float | None) -> AsyncIterator[Progress | Finished]:
         """Progress, then the result. `seconds` is the caller's time left. Raises QuintainError.
 
         A caller that goes away does not end the call in flight at once: it has `abandoned_call_seconds` to finish and
         be recorded, and no further call is made.
         """
         try:
-            run = await self._join(command, seconds)
+            run = await self._join(request, seconds)
         except QuintainError as error:
-            await self._add_spend(error, command.request_id)
+            await self._add_spend(error, request.request_id)
             raise
         queue: asyncio.Queue[Progress | None] = asyncio.Queue()
         run.listeners.add(queue)
@@ -191,7 +167,7 @@ class Generations:
                 yield progress
             yield run.task.result() if not run.task.cancelled() else self._cut_off()
         except QuintainError as error:
-            await self._add_spend(error, command.request_id)
+            await self._add_spend(error, request.request_id)
             raise
         finally:
             run.listeners.discard(queue)
@@ -228,31 +204,31 @@ class Generations:
             if spend.calls:
                 error.metadata |= spend_metadata(spend)
 
-    async def _join(self, command: GenerationRequest, seconds: float | None) -> _Run:
+    async def _join(self, request: GenerationRequest, seconds: float | None) -> _Run:
         """The run of this request: the one at work, or a new one."""
-        while (ending := self._runs.get(command.request_id)) is not None and ending.cancelled:
+        while (ending := self._runs.get(request.request_id)) is not None and ending.cancelled:
             left = min(seconds or self._max_seconds, self._max_seconds)
             if not (await asyncio.wait([ending.task], timeout=left))[0]:
                 raise Unavailable(
-                    f"what came of the last call of request {command.request_id!r} still waits for the store",
+                    f"what came of the last call of request {request.request_id!r} still waits for the store",
                     reason="STORE_DOWN",
                     retry_after_seconds=5.0,
                 )
         at = asyncio.get_running_loop().time() + min(seconds or self._max_seconds, self._max_seconds)
-        run = self._runs.get(command.request_id)
+        run = self._runs.get(request.request_id)
         if run is not None:
-            if run.command.task_digest != command.task_digest:
-                raise AlreadyExists(f"request id {command.request_id!r} is in use for another task or backend")
+            if run.request.task_digest != request.task_digest:
+                raise AlreadyExists(f"request id {request.request_id!r} is in use for another task or backend")
             run.deadline.extend(at)
             if not self._draining:
                 run.stop.clear()
             return run
         if self._draining:
             raise Unavailable("the generator is stopping", reason="DRAINING", retry_after_seconds=1.0)
-        run = _Run(command, Deadline(at))
+        run = _Run(request, Deadline(at))
         run.task = asyncio.create_task(self._finish(run))
-        self._runs[command.request_id] = run
-        run.task.add_done_callback(self._forget(command.request_id))
+        self._runs[request.request_id] = run
+        run.task.add_done_callback(self._forget(request.request_id))
         return run
 
     def _forget(self, request_id: str) -> Callable[[asyncio.Task[Finished]], None]:
@@ -281,12 +257,12 @@ class Generations:
     # ----------------------------------------------------------------------------------------- one request
 
     async def _finish(self, run: _Run) -> Finished:
-        command = run.command
-        name = command.backend or self.default
-        if await self._store.find(command.request_id) is None:
-            self._check(self._endpoint(name), command.task)  # what is refused does not use up its id
+        request = run.request
+        name = request.backend or self.default
+        if await self._store.find(request.request_id) is None:
+            self._check(self._endpoint(name), request.task)  # what is refused does not use up its id
         model = self._endpoints[name].backend.model if name in self._endpoints else ""
-        claim = await self._begin(run, RequestKey(command.request_id, command.task_digest, name, model))
+        claim = await self._begin(run, RequestKey(request.request_id, request.task_digest, name, model))
         if claim.result is not None:
             metrics.RECORDED.inc()
             return Finished(claim.result, recorded=True)
@@ -294,12 +270,12 @@ class Generations:
             return Finished(await self._work(run, claim), recorded=False)
         except BaseException:
             try:
-                await self._store.release(command.request_id)
+                await self._store.release(request.request_id)
             except Unavailable as error:  # then it stays this process's until somebody asks again
-                log.warning("a request was not released", request_id=command.request_id, reason=error.message)
+                log.warning("a request was not released", request_id=request.request_id, reason=error.message)
             raise
 
-    async def _begin(self, run: _Run, request: RequestKey) -> Claim:
+    async def _begin(self, run: _Run, key: RequestKey) -> Claim:
         """Write the request down, after waiting for another replica that may be at it."""
 
         def tell(note: str) -> None:
@@ -307,60 +283,60 @@ class Generations:
 
         words = "another replica is working on this request"
         told = False
-        async with announced(tell, lambda: words, request_id=request.request_id):
+        async with announced(tell, lambda: words, request_id=key.request_id):
             while True:
-                claim = await self._store.begin(request)
+                claim = await self._store.begin(key)
                 if claim.ownership is not Ownership.OWNED_BY_OTHER:
                     return claim
                 if run.deadline.left() <= _POLL_SECONDS:
-                    raise DeadlineExceeded(f"another replica is still working on request {request.request_id!r}")
+                    raise DeadlineExceeded(f"another replica is still working on request {key.request_id!r}")
                 if not told:
                     tell(words)
                     told = True
                 await asyncio.sleep(_POLL_SECONDS)
 
     async def _work(self, run: _Run, claim: Claim) -> Generation:
-        command, request = run.command, claim.request
-        endpoint = self._endpoint(request.backend)
+        request, key = run.request, claim.key
+        endpoint = self._endpoint(key.backend)
         calls = claim.calls
         if any(call.reply is None for call in calls):
-            calls = await self._close_open_calls(request, endpoint, calls)
+            calls = await self._recorder.close_open_calls(key, endpoint, calls)
         if any(call.outcome is CallOutcome.UNKNOWN for call in calls):
             detail = next(c.reply.detail for c in calls if c.reply is not None and c.outcome is CallOutcome.UNKNOWN)
             unknown = Judgement(Outcome.UNKNOWN, detail=detail)
-            return await self._record(endpoint, request, calls, calls[-1].prompt, unknown)
+            return await self._recorder.record(endpoint, key, calls, calls[-1].prompt, unknown)
         recorded = [call.reply for call in calls if call.reply is not None and call.outcome in FINAL_ANSWERS]
         if not recorded:
-            self._check(endpoint, command.task)
-        prompt = self._prompt(command.task) if endpoint.backend.capabilities.prompt else ()
-        calling = CallLoop(
-            endpoint, self._store, self._keeper, command.request_id, command.task, command.allowance, run.deadline,
+            self._check(endpoint, request.task)
+        prompt = self._prompt(request.task) if endpoint.backend.capabilities.prompt else ()
+        loop = CallLoop(
+            endpoint, self._store, self._keeper, request.request_id, request.task, request.allowance, run.deadline,
             run.stop, run.publish, calls,
         )  # fmt: skip
         try:
-            judgement, reply, prompt = await self._converse(calling, recorded, prompt, command.task)
+            judgement, reply, prompt = await self._converse(loop, recorded, prompt, request.task)
         except CallsUsedUp as end:
             unknown = Judgement(Outcome.UNKNOWN, detail=str(end))
-            return await self._record(endpoint, request, tuple(calling.calls), prompt, unknown)
+            return await self._recorder.record(endpoint, key, tuple(loop.calls), prompt, unknown)
         except asyncio.CancelledError:
-            if calling.calls and calling.calls[-1].outcome is CallOutcome.UNKNOWN:
-                made = tuple(calling.calls)
-                await self._record(endpoint, request, made, prompt, Judgement(Outcome.UNKNOWN, detail="cancelled"))
+            if loop.calls and loop.calls[-1].outcome is CallOutcome.UNKNOWN:
+                made = tuple(loop.calls)
+                await self._recorder.record(endpoint, key, made, prompt, Judgement(Outcome.UNKNOWN, detail="cancelled"))
             raise
-        run.publish(Progress("extracting", len(calling.calls), spend=spend_of(calling.calls)))
-        return await self._record(endpoint, request, tuple(calling.calls), prompt, judgement, reply)
+        run.publish(Progress("extracting", len(loop.calls), spend=spend_of(loop.calls)))
+        return await self._recorder.record(endpoint, key, tuple(loop.calls), prompt, judgement, reply)
 
     async def _converse(
-        self, calling: CallLoop, recorded: list[BackendReply], prompt: tuple[Message, ...], task: Task
+        self, loop: CallLoop, recorded: list[BackendReply], prompt: tuple[Message, ...], task: Task
     ) -> tuple[Judgement, BackendReply, tuple[Message, ...]]:
         """Ask; and ask once more, with the reason, if a diff did not apply."""
-        reply = recorded[0] if recorded else await calling.ask(prompt)
+        reply = recorded[0] if recorded else await loop.ask(prompt)
         judgement = await asyncio.to_thread(judge, task, reply, self._max_policy_bytes)
         if judgement.outcome is not Outcome.DIFF_FAILED or not prompt:
             return judgement, reply, prompt
         longer = ask_again(prompt, reply.text, judgement.detail, self.prompt_tokens)
         try:
-            second = recorded[1] if len(recorded) > 1 else await calling.ask(longer)
+            second = recorded[1] if len(recorded) > 1 else await loop.ask(longer)
         except (QuintainError, CallsUsedUp) as error:  # the first answer is paid for and is the result
             log.info("no second try for a diff", reason=str(error))
             return judgement, reply, prompt
@@ -388,82 +364,14 @@ class Generations:
             names = ", ".join(sorted(o.value for o in known))
             raise InvalidArgument.of("task.operator", f"backend {endpoint.name!r} knows {names}")
 
-    # ------------------------------------------------------------------------------------------- recording
-
-    async def _close_open_calls(
-        self, request: RequestKey, endpoint: Endpoint, calls: tuple[CallRecord, ...]
-    ) -> tuple[CallRecord, ...]:
-        """Settle the calls that a crash cut off: at risk, or (where repeating costs nothing) as a lost connection."""
-        settled: list[CallRecord] = []
-        for call in calls:
-            if call.reply is None:
-                again = endpoint.backend.capabilities.repeatable
-                outcome = CallOutcome.CONNECTION if again else CallOutcome.UNKNOWN
-                reply = BackendReply(outcome, detail=_UNSEEN_END)
-                charged, at_risk = endpoint.settle(reply, call.reserved_usd, settled)
-                call = replace(call, reply=reply, charged_usd=charged, at_risk_usd=at_risk)
-                await self._store.settle(request.request_id, call)
-                metrics.count_call(endpoint.name, call)
-            settled.append(call)
-        return tuple(settled)
-
-    async def _record(
-        self,
-        endpoint: Endpoint,
-        request: RequestKey,
-        calls: tuple[CallRecord, ...],
-        prompt: tuple[Message, ...],
-        judgement: Judgement,
-        reply: BackendReply | None = None,
-    ) -> Generation:
-        generation = Generation(
-            request_id=request.request_id,
-            backend=endpoint.name,
-            model=(reply.model if reply else "") or endpoint.backend.model,
-            outcome=judgement.outcome,
-            source=judgement.source,
-            rationale=judgement.rationale,
-            response_text=reply.text if reply else "",
-            prompt=prompt,
-            usage=total_usage(calls),
-            cost=total_cost(calls, endpoint.price_source),
-            calls=calls,
-            detail=judgement.detail,
-            ast_digest=judgement.ast_digest,
-            hints=judgement.hints,
-            finished_at=time.time(),
-        )
-        await self._keeper.keep(
-            lambda: self._store.finish(generation), "the result", lambda _note: None, request.request_id
-        )
-        metrics.GENERATIONS.labels(endpoint.name, generation.outcome.value).inc()
-        return generation
-
     # ------------------------------------------------------------------------------------------ background
-
-    async def _report_abandoned(self) -> None:
-        """Give the requests that a dead owner left in the middle of a paid call their result: unknown."""
-        for request in await self._store.abandoned():
-            endpoint = self._endpoints.get(request.backend)
-            if endpoint is None or endpoint.backend.capabilities.repeatable or request.request_id in self._runs:
-                continue
-            claim = await self._store.begin(request)
-            if claim.ownership is not Ownership.OWNED:
-                continue
-            if all(call.reply is not None for call in claim.calls):  # its owner was only slow
-                await self._store.release(request.request_id)
-                continue
-            calls = await self._close_open_calls(request, endpoint, claim.calls)
-            judgement = Judgement(Outcome.UNKNOWN, detail=_UNSEEN_END)
-            await self._record(endpoint, request, calls, calls[-1].prompt, judgement)
-            log.warning("a call was cut off by a crash", request_id=request.request_id, backend=endpoint.name)
 
     async def _keep_alive(self) -> None:
         while True:
             await asyncio.sleep(_RENEW_SECONDS)
             try:
                 await self._store.renew()
-                await self._report_abandoned()
+                await self._recorder.report_abandoned(self._runs.keys())
             except Exception as error:  # noqa: BLE001 - a database that is away now may be back at the next turn
                 log.warning("the lease was not renewed", reason=str(error) or type(error).__name__)
 

@@ -62,13 +62,13 @@ class Breaker:
             return 0.0
         return self._cooldown if self._probing else max(0.0, self._retry_at - self._clock())
 
-    def calling(self) -> bool:
-        """A call is about to be made. Whether it is the probe; to be handed to `ended`."""
+    def begin_call(self) -> bool:
+        """A call is about to be made. Whether it is the probe; to be handed to `end_call`."""
         probe = self.is_open
         self._probing = self._probing or probe
         return probe
 
-    def ended(self, probe: bool, success: bool | None) -> None:
+    def end_call(self, probe: bool, success: bool | None) -> None:
         """`success` is None for a call that says nothing about the endpoint (its caller left, say)."""
         if probe:
             self._probing = False

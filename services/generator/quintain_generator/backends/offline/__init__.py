@@ -34,7 +34,6 @@ class OfflineBackend(Backend):
             operators=frozenset(Operator),
             deterministic=True,
             priced=False,
-            streaming=False,
             prompt=False,
             repeatable=True,
         )

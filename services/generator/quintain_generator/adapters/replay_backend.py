@@ -68,7 +68,6 @@ class ReplayBackend(Backend):
             operators=frozenset(Operator),
             deterministic=True,
             priced=False,
-            streaming=False,
             prompt=True,
             repeatable=True,
         )

@@ -1,0 +1,63 @@
+"""Tasks for another generator as messages of the contract, and what it answers as data."""
+
+from __future__ import annotations
+
+from quintain.generator.v1 import generator_pb2 as pb
+from quintain.plugins.backend import Example, Task, Usage
+from quintain.type.v1 import type_pb2
+from quintain.wire.simulator_messages import DIRECTIONS, description_message
+from quintain_generator.domain.generation import Outcome
+
+_OUTCOMES = {pb.Outcome.Value(f"OUTCOME_{outcome.name}"): outcome for outcome in Outcome}
+
+
+def task_message(task: Task) -> pb.Task:
+    """Lossless: `rpc.from_proto.task_from` gives the task back."""
+    objective = task.objective
+    message = pb.Task(
+        simulator=description_message(task.simulator),
+        objective=type_pb2.Objective(
+            name=objective.name,
+            metric=objective.metric,
+            unit=objective.unit,
+            direction=DIRECTIONS[objective.direction],
+            description=objective.description,
+        ),
+        suite_description=task.suite_description,
+        operator=pb.Operator.Value(f"OPERATOR_{task.operator.name}"),
+        parents=[_example(e) for e in task.parents],
+        inspirations=[_example(e) for e in task.inspirations],
+        lessons=task.lessons,
+        seed=task.seed,
+        best_score=task.best_score,
+        bound_score=task.bound_score,
+    )
+    for a in task.history:
+        message.history.add(number=a.number, candidate_id=a.candidate_id, score=a.score, summary=a.summary)
+    return message
+
+
+def _example(example: Example) -> pb.Example:
+    return pb.Example(
+        candidate_id=example.candidate_id,
+        source=example.source,
+        score=example.score,
+        normalized=example.normalized,
+        feedback=example.feedback,
+        scenario_values=[type_pb2.Metric(name=n, value=v) for n, v in example.scenario_values.items()],
+    )
+
+
+def outcome_from(message: pb.Outcome.ValueType) -> Outcome:
+    """Raises KeyError for an outcome that this version does not know."""
+    return _OUTCOMES[message]
+
+
+def usage_from(usage: pb.Usage) -> Usage:
+    return Usage(
+        input_tokens=usage.input_tokens,
+        cached_input_tokens=usage.cached_input_tokens,
+        cache_write_tokens=usage.cache_write_tokens,
+        output_tokens=usage.output_tokens,
+        reasoning_tokens=usage.reasoning_tokens,
+    )

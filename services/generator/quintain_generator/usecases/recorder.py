@@ -1,0 +1,103 @@
+"""The record of requests that end: their results, and the ends of calls that nobody saw."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Collection, Mapping
+from dataclasses import replace
+
+from quintain.plugins.backend import BackendReply, CallOutcome, Message
+from quintain.service.logs import get_logger
+from quintain_generator import metrics
+from quintain_generator.domain.generation import (
+    CallRecord,
+    Generation,
+    Outcome,
+    Ownership,
+    RequestKey,
+    total_cost,
+    total_usage,
+)
+from quintain_generator.domain.judge import Judgement
+from quintain_generator.ports import GenerationStore
+from quintain_generator.usecases.answer_keeper import AnswerKeeper
+from quintain_generator.usecases.endpoint import Endpoint
+
+log = get_logger("recorder")
+
+_UNSEEN_END = "the generator ended before it could write down what came of the call"
+
+
+class Recorder:
+    """On one event loop."""
+
+    def __init__(self, store: GenerationStore, keeper: AnswerKeeper, endpoints: Mapping[str, Endpoint]) -> None:
+        self._store = store
+        self._keeper = keeper
+        self._endpoints = endpoints
+
+    async def close_open_calls(
+        self, key: RequestKey, endpoint: Endpoint, calls: tuple[CallRecord, ...]
+    ) -> tuple[CallRecord, ...]:
+        """Settle the calls that a crash cut off: at risk, or (where repeating costs nothing) as a lost connection."""
+        settled: list[CallRecord] = []
+        for call in calls:
+            if call.reply is None:
+                again = endpoint.backend.capabilities.repeatable
+                outcome = CallOutcome.CONNECTION if again else CallOutcome.UNKNOWN
+                reply = BackendReply(outcome, detail=_UNSEEN_END)
+                charged, at_risk = endpoint.settle(reply, call.reserved_usd, settled)
+                call = replace(call, reply=reply, charged_usd=charged, at_risk_usd=at_risk)
+                await self._store.settle(key.request_id, call)
+                metrics.count_call(endpoint.name, call)
+            settled.append(call)
+        return tuple(settled)
+
+    async def record(
+        self,
+        endpoint: Endpoint,
+        key: RequestKey,
+        calls: tuple[CallRecord, ...],
+        prompt: tuple[Message, ...],
+        judgement: Judgement,
+        reply: BackendReply | None = None,
+    ) -> Generation:
+        generation = Generation(
+            request_id=key.request_id,
+            backend=endpoint.name,
+            model=(reply.model if reply else "") or endpoint.backend.model,
+            outcome=judgement.outcome,
+            source=judgement.source,
+            rationale=judgement.rationale,
+            response_text=reply.text if reply else "",
+            prompt=prompt,
+            usage=total_usage(calls),
+            cost=total_cost(calls, endpoint.price_source),
+            calls=calls,
+            detail=judgement.detail,
+            ast_digest=judgement.ast_digest,
+            hints=judgement.hints,
+            finished_at=time.time(),
+        )
+        await self._keeper.keep(
+            lambda: self._store.finish(generation), "the result", lambda _note: None, key.request_id
+        )
+        metrics.GENERATIONS.labels(endpoint.name, generation.outcome.value).inc()
+        return generation
+
+    async def report_abandoned(self, running: Collection[str]) -> None:
+        """Give the requests that a dead owner left in the middle of a paid call their result: unknown."""
+        for key in await self._store.abandoned():
+            endpoint = self._endpoints.get(key.backend)
+            if endpoint is None or endpoint.backend.capabilities.repeatable or key.request_id in running:
+                continue
+            claim = await self._store.begin(key)
+            if claim.ownership is not Ownership.OWNED:
+                continue
+            if all(call.reply is not None for call in claim.calls):  # its owner was only slow
+                await self._store.release(key.request_id)
+                continue
+            calls = await self.close_open_calls(key, endpoint, claim.calls)
+            judgement = Judgement(Outcome.UNKNOWN, detail=_UNSEEN_END)
+            await self.record(endpoint, key, calls, calls[-1].prompt, judgement)
+            log.warning("a call was cut off by a crash", request_id=key.request_id, backend=endpoint.name)

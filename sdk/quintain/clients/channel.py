@@ -20,7 +20,7 @@ from quintain.errors import Aborted, DeadlineExceeded, QuintainError, ResourceEx
 from quintain.wire.balancing import SERVICE_CONFIG, client_metadata
 from quintain.wire.endpoints import ClientTls, Endpoint
 from quintain.wire.keepalive import client_keepalive
-from quintain.wire.status import from_rpc_error
+from quintain.wire.status import from_rpc_error, is_from_server
 from quintain.wire.tracing import outgoing_metadata
 
 __all__ = [
@@ -39,6 +39,7 @@ log = logging.getLogger(__name__)
 
 _FIRST_DELAY_SECONDS = 0.1
 _MAX_DELAY_SECONDS = 5.0
+CONNECT_SECONDS = 10.0  # a server that was never reached is given up after so long, however long a call may take
 
 
 class ClientSettings(Endpoint):
@@ -77,6 +78,37 @@ def call_metadata(settings: ClientSettings) -> tuple[tuple[str, str], ...]:
     return (*token_metadata(settings), *caller, *client_metadata())
 
 
+class _Retries:
+    """Whether and when the calls of one channel are tried again, and what is said about it. Thread safe: what several
+    threads may change is one reference each."""
+
+    def __init__(self, settings: ClientSettings) -> None:
+        self._settings = settings
+        self._reached = False  # whether the server has ever answered
+        self._said = ""
+
+    def answered(self) -> None:
+        self._reached = True
+        self._said = ""
+
+    def delay(self, error: grpc.RpcError, attempt: int, began: float, deadline: float) -> float:
+        """Seconds to wait before the next try. Raises the typed error if the call must not or cannot be tried again
+        before `deadline`."""
+        typed = from_rpc_error(error)
+        if not isinstance(typed, Unavailable) or is_from_server(error):
+            self._reached = True
+        if isinstance(typed, Unavailable) and not self._reached:
+            typed = Unavailable(f"cannot reach {self._settings.address}: {typed.message}", reason="CANNOT_CONNECT")
+            deadline = min(deadline, began + CONNECT_SECONDS)
+        if not self._settings.retries:
+            raise typed from error
+        delay = retry_delay(typed, attempt, deadline)
+        if typed.message != self._said:
+            log.warning("%s; trying again", typed.message)
+            self._said = typed.message
+        return delay
+
+
 def retry_delay(error: QuintainError, attempt: int, deadline: float) -> float:
     """Seconds to wait before the next try; raises `error` if it must not or cannot be retried before `deadline`."""
     waits_help = isinstance(error, Unavailable | Aborted) or (
@@ -88,7 +120,6 @@ def retry_delay(error: QuintainError, attempt: int, deadline: float) -> float:
     delay: float = max(backoff, error.retry_after_seconds or 0.0)
     if time.monotonic() + delay >= deadline:
         raise error
-    log.warning("%s; trying again", error.message)
     return delay
 
 
@@ -102,37 +133,38 @@ class SyncCaller:
         )
         self._settings = settings
         self._metadata = call_metadata(settings)
+        self._retries = _Retries(settings)
 
     def unary(self, method: Callable[..., T], request: Any, timeout: float | None = None) -> T:
-        deadline = time.monotonic() + (timeout or self._settings.timeout_seconds)
+        began = time.monotonic()
+        deadline = began + (timeout or self._settings.timeout_seconds)
         for attempt in itertools.count():
             try:
-                return method(request, timeout=_left(deadline), metadata=(*self._metadata, *outgoing_metadata()))
+                answer = method(request, timeout=_left(deadline), metadata=(*self._metadata, *outgoing_metadata()))
+                self._retries.answered()
+                return answer
             except grpc.RpcError as error:
-                time.sleep(self._delay(error, attempt, deadline))
+                time.sleep(self._retries.delay(error, attempt, began, deadline))
         raise AssertionError("count() has no end")
 
     def stream(
         self, method: Callable[..., Any], request: Callable[[], Any], timeout: float | None = None
     ) -> Iterator[Any]:
         """A stream that begins again, with a new `request()`, when it breaks: only for calls that may be repeated."""
-        deadline = time.monotonic() + (timeout or self._settings.timeout_seconds)
+        began = time.monotonic()
+        deadline = began + (timeout or self._settings.timeout_seconds)
         for attempt in itertools.count():
             call = method(request(), timeout=_left(deadline), metadata=(*self._metadata, *outgoing_metadata()))
             try:
-                yield from call
+                for response in call:
+                    self._retries.answered()
+                    yield response
                 return
             except grpc.RpcError as error:
-                delay = self._delay(error, attempt, deadline)
+                delay = self._retries.delay(error, attempt, began, deadline)
             finally:
                 call.cancel()
             time.sleep(delay)
-
-    def _delay(self, error: grpc.RpcError, attempt: int, deadline: float) -> float:
-        typed = from_rpc_error(error)
-        if not self._settings.retries:
-            raise typed from error
-        return retry_delay(typed, attempt, deadline)
 
     def close(self) -> None:
         self.channel.close()
@@ -150,38 +182,40 @@ class AsyncCaller:
         )
         self._settings = settings
         self._metadata = call_metadata(settings)
+        self._retries = _Retries(settings)
 
     async def unary(self, method: Callable[..., Any], request: Any, timeout: float | None = None) -> Any:
-        deadline = time.monotonic() + (timeout or self._settings.timeout_seconds)
+        began = time.monotonic()
+        deadline = began + (timeout or self._settings.timeout_seconds)
         for attempt in itertools.count():
             try:
-                return await method(request, timeout=_left(deadline), metadata=(*self._metadata, *outgoing_metadata()))
+                answer = await method(
+                    request, timeout=_left(deadline), metadata=(*self._metadata, *outgoing_metadata())
+                )
+                self._retries.answered()
+                return answer
             except grpc.RpcError as error:
-                await asyncio.sleep(self._delay(error, attempt, deadline))
+                await asyncio.sleep(self._retries.delay(error, attempt, began, deadline))
         raise AssertionError("count() has no end")
 
     async def stream(
         self, method: Callable[..., Any], request: Callable[[], Any], timeout: float | None = None
     ) -> AsyncIterator[Any]:
-        deadline = time.monotonic() + (timeout or self._settings.timeout_seconds)
+        began = time.monotonic()
+        deadline = began + (timeout or self._settings.timeout_seconds)
         for attempt in itertools.count():
             call = method(request(), timeout=_left(deadline), metadata=(*self._metadata, *outgoing_metadata()))
             try:
                 async for response in call:
+                    self._retries.answered()
                     yield response
                 return
             except grpc.RpcError as error:
-                delay = self._delay(error, attempt, deadline)
+                delay = self._retries.delay(error, attempt, began, deadline)
             finally:
                 with suppress(Exception):
                     call.cancel()
             await asyncio.sleep(delay)
-
-    def _delay(self, error: grpc.RpcError, attempt: int, deadline: float) -> float:
-        typed = from_rpc_error(error)
-        if not self._settings.retries:
-            raise typed from error
-        return retry_delay(typed, attempt, deadline)
 
     async def close(self) -> None:
         await self.channel.close()

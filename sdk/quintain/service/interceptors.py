@@ -6,12 +6,14 @@ import asyncio
 import hmac
 import time
 import uuid
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import aclosing
+from contextvars import ContextVar
 from typing import Any
 
 import grpc
 import structlog
+from google.protobuf.message import DecodeError
 from opentelemetry import trace
 from opentelemetry.context import attach
 from prometheus_client import Counter, Gauge, Histogram
@@ -23,6 +25,7 @@ from quintain.wire.balancing import BUSY, pushback
 from quintain.wire.status import DETAILS_KEY, to_status
 from quintain.wire.tracing import CORRELATION_KEY, incoming_context, tracer
 
+CALLER_KEY = "quintain-caller"
 _OPEN_METHODS = ("/grpc.health.v1.Health/",)
 
 HANDLED = Counter("quintain_rpc_handled", "Finished rpcs.", ["service", "method", "code"])
@@ -40,9 +43,10 @@ log = get_logger("rpc")
 class Boundary(grpc.aio.ServerInterceptor):
     """Wraps each handler, unary or streaming, so that an error is mapped wherever in the call it is raised."""
 
-    def __init__(self, service: str, token: str | None = None) -> None:
+    def __init__(self, service: str, tokens: Mapping[str, str] | None = None) -> None:
+        """`tokens`: bearer tokens by their caller's name; none are asked for if there are none."""
         self._service = service
-        self._token = token
+        self._tokens = dict(tokens or {})
 
     async def intercept_service(
         self,
@@ -52,51 +56,92 @@ class Boundary(grpc.aio.ServerInterceptor):
         handler = await continuation(handler_call_details)
         if handler is None or handler_call_details.method.startswith(_OPEN_METHODS):
             return handler
-        call = _Call(self._service, self._token, handler_call_details)
-        codecs = (handler.request_deserializer, handler.response_serializer)
+        call = _Call(self._service, self._tokens, handler_call_details, handler.request_deserializer)
+        codecs = (None, handler.response_serializer)  # requests are decoded in the call, after the token was checked
         if handler.unary_unary:
             return grpc.unary_unary_rpc_method_handler(call.unary(handler.unary_unary), *codecs)
         if handler.stream_unary:
-            return grpc.stream_unary_rpc_method_handler(call.unary(handler.stream_unary), *codecs)
+            return grpc.stream_unary_rpc_method_handler(call.unary(handler.stream_unary, call.decoded), *codecs)
         if handler.unary_stream:
             return grpc.unary_stream_rpc_method_handler(call.streaming(handler.unary_stream), *codecs)
-        return grpc.stream_stream_rpc_method_handler(call.streaming(handler.stream_stream), *codecs)
+        return grpc.stream_stream_rpc_method_handler(call.streaming(handler.stream_stream, call.decoded), *codecs)
+
+
+_caller: ContextVar[str] = ContextVar("caller", default="")
+
+
+def caller_of(context: grpc.aio.ServicerContext[Any, Any]) -> str:
+    """Who shares with whom: the token's name where tokens are asked for; else the name that the caller gives itself, or
+    its host, and then only fairness may hang on it."""
+    if name := _caller.get():
+        return f"token:{name}"
+    for key, value in context.invocation_metadata() or ():
+        if key == CALLER_KEY and isinstance(value, str) and value:
+            return f"name:{value[:100]}"
+    peer = context.peer()
+    return peer.rpartition(":")[0] if peer.startswith("ipv") else peer
 
 
 class _Call:
-    def __init__(self, service: str, token: str | None, details: grpc.HandlerCallDetails) -> None:
+    def __init__(
+        self,
+        service: str,
+        tokens: Mapping[str, str],
+        details: grpc.HandlerCallDetails,
+        decode: Callable[[bytes], Any] | None,
+    ) -> None:
         self._labels = (service, details.method.rsplit("/", 1)[-1])
-        self._token = token
+        self._tokens = tokens
         self._method = details.method
+        self._decode = decode
         self._metadata = {key: value for key, value in details.invocation_metadata or () if isinstance(value, str)}
 
-    def unary(self, behavior: Callable[[Any, Any], Awaitable[Any]]) -> Callable[[Any, Any], Awaitable[Any]]:
+    def unary(
+        self, behavior: Callable[[Any, Any], Awaitable[Any]], read: Callable[[Any], Any] | None = None
+    ) -> Callable[[Any, Any], Awaitable[Any]]:
         async def handle(request: Any, context: grpc.aio.ServicerContext[Any, Any]) -> Any:
             async with _Observed(self, context):
                 self._authenticate()
-                return await behavior(request, context)
+                return await behavior((read or self.message)(request), context)
 
         return handle
 
     def streaming(
-        self, behavior: Callable[[Any, Any], AsyncGenerator[Any, None]]
+        self, behavior: Callable[[Any, Any], AsyncGenerator[Any, None]], read: Callable[[Any], Any] | None = None
     ) -> Callable[[Any, Any], AsyncIterator[Any]]:
         async def handle(request: Any, context: grpc.aio.ServicerContext[Any, Any]) -> AsyncIterator[Any]:
             async with _Observed(self, context):
                 self._authenticate()
                 # aclosing: when the caller goes away the servicer's own clean-up runs now, not at garbage collection.
-                async with aclosing(behavior(request, context)) as responses:
+                async with aclosing(behavior((read or self.message)(request), context)) as responses:
                     async for response in responses:
                         yield response
 
         return handle
 
+    def message(self, request: bytes) -> Any:
+        """Raises InvalidArgument."""
+        if self._decode is None:
+            return request
+        try:
+            return self._decode(request)
+        except DecodeError:
+            raise InvalidArgument(
+                f"the request of {len(request)} bytes is no message of {self._method}", reason="UNDECODABLE"
+            ) from None
+
+    async def decoded(self, requests: AsyncIterator[bytes]) -> AsyncIterator[Any]:
+        async for request in requests:
+            yield self.message(request)
+
     def _authenticate(self) -> None:
-        if self._token is None:
+        if not self._tokens:
             return
-        given = self._metadata.get("authorization", "")
-        if not hmac.compare_digest(given.encode(), f"Bearer {self._token}".encode()):
+        given = self._metadata.get("authorization", "").encode()
+        known = [name for name, token in self._tokens.items() if hmac.compare_digest(given, f"Bearer {token}".encode())]
+        if not known:
             raise Unauthenticated("a valid bearer token is required in the authorization metadata")
+        _caller.set(known[0])
 
 
 class _Observed:

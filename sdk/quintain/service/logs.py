@@ -26,6 +26,11 @@ def redact(text: str) -> str:
     return _SHAPES.sub("[redacted]", text)
 
 
+def without_password(url: str) -> str:
+    """A store's URL as it may be shown."""
+    return redact(re.sub(r"(://[^/@:]*):[^/@]*@", r"\1:***@", url))
+
+
 def _redact_event(_logger: Any, _method: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
     return {key: redact(value) if isinstance(value, str) else value for key, value in event.items()}
 

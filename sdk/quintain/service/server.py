@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import signal
-import time
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -14,11 +13,13 @@ from typing import Protocol
 import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
-from prometheus_client import Gauge, start_http_server
+from prometheus_client import Gauge
 
 from quintain.service.interceptors import Boundary
 from quintain.service.logs import get_logger, register_secret
+from quintain.service.metrics_server import MetricsServer
 from quintain.service.settings import ConfigError, ServerSettings
+from quintain.service.waiting import waiting_for
 from quintain.wire.endpoints import split_address
 from quintain.wire.keepalive import server_keepalive
 from quintain.wire.tracing import configure_tracing, flush_traces
@@ -30,6 +31,7 @@ log = get_logger("server")
 # Health's name for "the process answers"; the empty name and the services' own names mean "ready for work".
 LIVENESS = "liveness"
 _READINESS_SECONDS = 1.0
+_CLOSE_SECONDS = 15.0  # a dead database must not keep a process that was asked to end
 _STARTING_SECONDS = 0.05  # instead, until it is ready for the first time: who started it waits
 _STARTS_AT_MOST_SECONDS = 30.0
 
@@ -44,8 +46,8 @@ class Service(Protocol):
     def register(self, server: grpc.aio.Server) -> Sequence[str]:
         """Add the servicers; return the full names of the gRPC services."""
 
-    async def ready(self) -> bool:
-        """Whether work would succeed now. Called every second; must be quick."""
+    async def unready_reason(self) -> str:
+        """Why work would fail now, for an operator; empty: it would succeed. Called every second; must be quick."""
 
     async def drain(self) -> None:
         """Take no new work and return when work in flight is finished or durably recorded."""
@@ -77,21 +79,28 @@ class RunningServer:
         with suppress(asyncio.CancelledError):
             await self._watch
         await self._set_health(False)
-        try:
-            await asyncio.wait_for(self._service.drain(), self._settings.drain_seconds)
-        except TimeoutError:
-            log.warning("drain timed out", seconds=self._settings.drain_seconds)
+        seconds = self._settings.drain_seconds
+        with waiting_for("work in flight to end", seconds):
+            try:
+                await asyncio.wait_for(self._service.drain(), seconds)
+            except TimeoutError:
+                log.warning("drain timed out", seconds=seconds)
         await self._server.stop(grace=1.0)
-        await self._service.close()
+        with waiting_for("stores and connections to close", _CLOSE_SECONDS):
+            try:
+                await asyncio.wait_for(self._service.close(), _CLOSE_SECONDS)
+            except TimeoutError:
+                log.warning("close timed out", seconds=_CLOSE_SECONDS)
         self._stop_metrics()
 
 
 async def start_server(service: Service, settings: ServerSettings) -> RunningServer:
     """Start `service`, bind, and return when it accepts calls. Raises OSError with the address if it is taken, and
     ConfigError for a file that is named and cannot be used."""
-    token, credentials = _token(settings), _credentials(settings)
-    await service.start()
-    server = grpc.aio.server(interceptors=[Boundary(service.name, token)], options=server_options(settings))
+    tokens, credentials = _tokens(settings), _credentials(settings)
+    with waiting_for(f"the {service.name} to start"):
+        await service.start()
+    server = grpc.aio.server(interceptors=[Boundary(service.name, tokens)], options=server_options(settings))
     health_servicer = health.aio.HealthServicer()
     names = list(service.register(server))
     health_pb2_grpc.add_HealthServicer_to_server(health_servicer, server)
@@ -101,7 +110,7 @@ async def start_server(service: Service, settings: ServerSettings) -> RunningSer
         port = _bind(server, settings.listen, credentials)
         metrics_host, metrics_port = split_address(settings.metrics_listen)
         try:
-            metrics_server, metrics_thread = start_http_server(metrics_port, addr=metrics_host)
+            metrics_server = MetricsServer(metrics_host, metrics_port)
         except OSError as error:
             raise OSError(f"cannot listen on {settings.metrics_listen}: {error.strerror}") from error
     except OSError:
@@ -116,22 +125,18 @@ async def start_server(service: Service, settings: ServerSettings) -> RunningSer
             await health_servicer.set(name, value)
 
     await health_servicer.set(LIVENESS, health_pb2.HealthCheckResponse.SERVING)
-    await set_health(await _is_ready(service))
+    reason = await _unready_reason(service)
+    await set_health(not reason)
     await server.start()
-    watch = asyncio.create_task(_watch_readiness(service, set_health))
-
-    def stop_metrics() -> None:
-        metrics_server.shutdown()
-        metrics_server.server_close()
-        metrics_thread.join()
+    watch = asyncio.create_task(_watch_readiness(service, set_health, reason))
 
     running = RunningServer(
         service,
         settings,
         server,
         f"{host}:{port}",
-        f"{settings.metrics_listen.rsplit(':', 1)[0]}:{metrics_server.server_port}",
-        stop_metrics,
+        f"{settings.metrics_listen.rsplit(':', 1)[0]}:{metrics_server.port}",
+        metrics_server.stop,
         watch,
         set_health,
     )
@@ -141,6 +146,8 @@ async def start_server(service: Service, settings: ServerSettings) -> RunningSer
         partial.write_text(text)
         partial.replace(settings.address_file)
     log.info("serving", address=running.address, metrics=running.metrics_address)
+    if reason:
+        _say_readiness(reason)
     return running
 
 
@@ -165,15 +172,19 @@ def run_service(service: Service, settings: ServerSettings) -> None:
     flush_traces()
 
 
-def _token(settings: ServerSettings) -> str | None:
+def _tokens(settings: ServerSettings) -> dict[str, str]:
+    """By caller's name; the one of `token` and `token_file` has the name `token`."""
     token = settings.token.get_secret_value() if settings.token else None
     if settings.token_file is not None:
         token = _read("token_file", settings.token_file).decode().strip()
         if not token:
             raise ConfigError(f"server.token_file: {settings.token_file} is empty")
+    tokens = {name: secret.get_secret_value() for name, secret in settings.caller_tokens.items()}
     if token is not None:
-        register_secret(token)
-    return token
+        tokens["token"] = token
+    for secret in tokens.values():
+        register_secret(secret)
+    return tokens
 
 
 def _read(key: str, path: Path) -> bytes:
@@ -213,18 +224,27 @@ def _bind(server: grpc.aio.Server, address: str, credentials: grpc.ServerCredent
         raise OSError(f"cannot listen on {address}: the address is taken or not allowed") from error
 
 
-async def _is_ready(service: Service) -> bool:
+async def _unready_reason(service: Service) -> str:
     try:
-        return await service.ready()
+        return await service.unready_reason()
     except Exception:
         log.exception("readiness check failed")  # a plugin's, perhaps; unanswered, health would stay at what it was
-        return False
+        return "the readiness check failed"
 
 
-async def _watch_readiness(service: Service, set_health: Callable[[bool], Awaitable[None]]) -> None:
-    begun, starting = time.monotonic(), True
+async def _watch_readiness(service: Service, set_health: Callable[[bool], Awaitable[None]], known: str) -> None:
+    """`known`: the reason that was said last."""
     while True:
-        await asyncio.sleep(_STARTING_SECONDS if starting else _READINESS_SECONDS)
-        ready = await _is_ready(service)
-        await set_health(ready)
-        starting = starting and not ready and time.monotonic() - begun < _STARTS_AT_MOST_SECONDS
+        await asyncio.sleep(_READINESS_SECONDS)
+        reason = await _unready_reason(service)
+        await set_health(not reason)
+        if reason != known:
+            _say_readiness(reason)
+            known = reason
+
+
+def _say_readiness(reason: str) -> None:
+    if reason:
+        log.warning("not ready", reason=reason)
+    else:
+        log.info("ready")

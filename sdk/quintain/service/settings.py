@@ -41,6 +41,9 @@ class ServerSettings(Settings):
     address_file: Path | None = Field(None, description="JSON file with the bound addresses, written once serving")
     token: SecretStr | None = Field(None, min_length=1, description="bearer token that callers must send")
     token_file: Path | None = Field(None, description="file that holds the bearer token; not with `token`")
+    caller_tokens: dict[str, SecretStr] = Field(
+        {}, description="further bearer tokens by caller's name; each token is a caller of its own for fair shares"
+    )
     tls: TlsSettings | None = None
     max_message_bytes: int = Field(32 * 1024 * 1024, gt=0, description="largest gRPC message, either way")
     drain_seconds: float = Field(30.0, ge=0, description="how long a stopping service lets work in flight finish")
@@ -54,6 +57,8 @@ class ServerSettings(Settings):
     def _one_token(self) -> ServerSettings:
         if self.token is not None and self.token_file is not None:
             raise ValueError("token and token_file are both set; keep one")
+        if "" in [token.get_secret_value() for token in self.caller_tokens.values()]:
+            raise ValueError("a token of caller_tokens is empty")
         return self
 
 
@@ -62,8 +67,8 @@ S = TypeVar("S", bound=Settings)
 
 def load_settings(model: type[S], path: str | None, env_prefix: str) -> S:
     """Read `model` from the TOML file at `path` (None: defaults only) and the environment. Raises ConfigError."""
-    if path is not None and not Path(path).is_file():
-        raise ConfigError(f"configuration file {path} does not exist")
+    if path is not None:
+        read_toml(path)
     _refuse_unknown_variables(model, env_prefix)
 
     class _Loader(BaseSettings, model):  # type: ignore[misc, valid-type]  # the model is the caller's
@@ -86,9 +91,22 @@ def load_settings(model: type[S], path: str | None, env_prefix: str) -> S:
         loaded: Any = _Loader()
     except ValidationError as error:
         raise ConfigError(f"{path or 'environment'}: {explain(error)}") from None
+    return model.model_validate({name: getattr(loaded, name) for name in model.model_fields})
+
+
+def read_toml(path: str | Path) -> dict[str, Any]:
+    """The tables of a TOML file. Raises ConfigError in one line: file, line, column and what is wrong there."""
+    try:
+        return tomllib.loads(Path(path).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ConfigError(f"configuration file {path} does not exist") from None
+    except OSError as error:
+        raise ConfigError(f"configuration file {path}: {error.strerror}") from None
+    except UnicodeDecodeError as error:
+        line = error.object[: error.start].count(b"\n") + 1
+        raise ConfigError(f"{path}: line {line}: not valid TOML: it is not UTF-8") from None
     except tomllib.TOMLDecodeError as error:
         raise ConfigError(f"{path}: not valid TOML: {error}") from None
-    return model.model_validate({name: getattr(loaded, name) for name in model.model_fields})
 
 
 def _refuse_unknown_variables(model: type[Settings], env_prefix: str) -> None:

@@ -63,8 +63,8 @@ class SimulatorService:
         simulator_pb2_grpc.add_SimulatorServicer_to_server(self._servicer, server)
         return [pb.DESCRIPTOR.services_by_name["Simulator"].full_name]
 
-    async def ready(self) -> bool:
-        return True
+    async def unready_reason(self) -> str:
+        return ""
 
     async def drain(self) -> None:
         await self._servicer.idle()

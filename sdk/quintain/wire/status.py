@@ -58,6 +58,12 @@ def from_status(status: status_pb2.Status) -> QuintainError:
     )
 
 
+def is_from_server(error: grpc.RpcError) -> bool:
+    """Whether a server of ours said so, and not gRPC itself because it reached none."""
+    call: grpc.Call = error  # type: ignore[assignment]  # every RpcError that a call raises is a Call too
+    return any(key == DETAILS_KEY for key, _ in call.trailing_metadata() or ())
+
+
 def from_rpc_error(error: grpc.RpcError) -> QuintainError:
     """The typed error in a failed call (sync or asyncio). A status without details keeps its code and message."""
     call: grpc.Call = error  # type: ignore[assignment]  # every RpcError that a call raises is a Call too

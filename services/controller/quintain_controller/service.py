@@ -13,6 +13,7 @@ import grpc
 from quintain.controller.v1 import controller_pb2, controller_pb2_grpc
 from quintain.errors import FailedPrecondition, QuintainError
 from quintain.service.settings import ConfigError, StartError
+from quintain.service.waiting import opening_store
 from quintain_controller import metrics
 from quintain_controller.adapters.generator import GrpcGenerator
 from quintain_controller.adapters.store.sql import SqlStore
@@ -38,7 +39,8 @@ class ControllerService:
     async def start(self) -> None:
         settings = self._settings
         try:
-            store = await asyncio.to_thread(SqlStore, settings.store_url, observe=metrics.STORE_SECONDS.observe)
+            with opening_store(settings.store_url):
+                store = await asyncio.to_thread(SqlStore, settings.store_url, observe=metrics.STORE_SECONDS.observe)
         except FailedPrecondition as error:
             raise ConfigError(error.message) from error
         except QuintainError as error:
@@ -75,9 +77,9 @@ class ControllerService:
         controller_pb2_grpc.add_ControllerServicer_to_server(self._servicer, server)
         return [controller_pb2.DESCRIPTOR.services_by_name["Controller"].full_name]
 
-    async def ready(self) -> bool:
-        """Searches can be created and continued: the store answers."""
-        return not self._runner.store_error
+    async def unready_reason(self) -> str:
+        """Searches can be created and continued while the store answers."""
+        return self._runner.store_error
 
     async def drain(self) -> None:
         await self._runner.drain()

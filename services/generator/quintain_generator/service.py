@@ -9,6 +9,7 @@ import grpc
 from quintain.errors import FailedPrecondition, Unavailable
 from quintain.generator.v1 import generator_pb2, generator_pb2_grpc
 from quintain.service.settings import ConfigError, StartError
+from quintain.service.waiting import opening_store
 from quintain_generator import metrics
 from quintain_generator.adapters.price_file import PriceFileError, load_prices
 from quintain_generator.adapters.registry import default_name, make_endpoints
@@ -34,6 +35,7 @@ class GeneratorService:
         self._endpoints = make_endpoints(settings, prices)
         for name in self._endpoints:
             metrics.announce(name)
+        self._store_url = settings.store_url
         self._generations = Generations(
             AsyncGenerationStore(store),
             self._endpoints,
@@ -46,7 +48,8 @@ class GeneratorService:
 
     async def start(self) -> None:
         try:
-            await self._generations.start()
+            with opening_store(self._store_url):
+                await self._generations.start()
         except FailedPrecondition as error:
             raise ConfigError(error.message) from error
         except Unavailable as error:
@@ -57,8 +60,9 @@ class GeneratorService:
         generator_pb2_grpc.add_GeneratorServicer_to_server(servicer, server)
         return [generator_pb2.DESCRIPTOR.services_by_name["Generator"].full_name]
 
-    async def ready(self) -> bool:
-        return await self._generations.ready()
+    async def unready_reason(self) -> str:
+        ready = await self._generations.ready()
+        return "" if ready else "the store does not answer, or no backend can be used"
 
     async def drain(self) -> None:
         await self._generations.drain()

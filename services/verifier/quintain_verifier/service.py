@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 
 import grpc
@@ -35,7 +36,7 @@ class VerifierService:
         records = settings.records
         try:
             registry = load_simulators(settings.simulators, settings.remote_simulators)
-            kept = Records(records.memory_bytes, records.file, records.file_rows)
+            self._records = Records(records.memory_bytes, records.file, records.file_rows)
         except RegistryError as error:
             raise ConfigError(str(error)) from error
         except RecordsError as error:
@@ -53,7 +54,7 @@ class VerifierService:
             self._threads,
             self._queue,
             runner,
-            kept,
+            self._records,
             only_strict=not settings.insecure_dev,
         )
         addresses = {name: endpoint.address for name, endpoint in settings.remote_simulators.items()}
@@ -73,14 +74,16 @@ class VerifierService:
         verifier_pb2_grpc.add_VerifierServicer_to_server(self._servicer, server)
         return [verifier_pb2.DESCRIPTOR.services_by_name["Verifier"].full_name]
 
-    async def ready(self) -> bool:
-        """Whether at least one worker has a jail that held when it was last tried."""
+    async def unready_reason(self) -> str:
+        """At least one worker has a jail that held when it was last tried, and verdicts can be recorded."""
         workers = self._pool.ready_workers
         metrics.SLOTS_TOTAL.set(len(workers))
         if workers and workers[0].isolation is not None:
             for layer, active in workers[0].isolation.layers.items():
                 metrics.JAIL_LAYERS.labels(layer).set(active)
-        return bool(workers)
+        if not workers:
+            return self._pool.no_jail or "no worker has started yet"
+        return await asyncio.to_thread(self._records.problem)
 
     async def drain(self) -> None:
         await self._verification.drain()

@@ -45,8 +45,8 @@ class Silent:
         verifier_pb2_grpc.add_VerifierServicer_to_server(Servicer(), server)
         return ["quintain.verifier.v1.Verifier"]
 
-    async def ready(self) -> bool:
-        return True
+    async def unready_reason(self) -> str:
+        return ""
 
     async def drain(self) -> None: ...
 

@@ -3,6 +3,7 @@
 import asyncio
 import gc
 import socket
+import threading
 import urllib.request
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
@@ -20,6 +21,8 @@ from quintain.clients import AsyncController, AsyncVerifier, ClientSettings
 from quintain.clients.channel import ClientTls
 from quintain.controller.v1 import controller_pb2, controller_pb2_grpc
 from quintain.errors import Internal, InvalidArgument, ResourceExhausted, Unauthenticated, Unavailable
+from quintain.service import metrics_server
+from quintain.service.interceptors import caller_of
 from quintain.service.server import LIVENESS, start_server
 from quintain.service.settings import ConfigError, ServerSettings, TlsSettings
 from quintain.verifier.v1 import verifier_pb2 as pb
@@ -88,10 +91,10 @@ class Service:
         controller_pb2_grpc.add_ControllerServicer_to_server(Events(), server)
         return ["quintain.verifier.v1.Verifier", "quintain.controller.v1.Controller"]
 
-    async def ready(self) -> bool:
+    async def unready_reason(self) -> str:
         if self.trouble is not None:
             raise self.trouble
-        return self.is_ready
+        return "" if self.is_ready else "it was told not to be"
 
     async def drain(self) -> None: ...
 
@@ -165,6 +168,86 @@ async def test_a_bearer_token_is_required_but_not_for_health() -> None:
         answer = await health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest())
     assert answer.status == health_pb2.HealthCheckResponse.SERVING
     await server.stop()
+
+
+@pytest.mark.parametrize("token", ["", "wrong-token", "right-token"])
+@pytest.mark.parametrize("method", ["Verify", "GetVerdict"])
+async def test_an_undecodable_request_is_counted_and_typed_after_the_token(
+    token: str, method: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    code = "INVALID_ARGUMENT" if token == "right-token" else "UNAUTHENTICATED"
+    labels = {"service": "verifier", "method": method, "code": code}
+    before = REGISTRY.get_sample_value("quintain_rpc_handled_total", labels) or 0
+    server = await start_server(Service(), ServerSettings.model_validate({"token": "right-token"}))
+    async with grpc.aio.insecure_channel(server.address) as channel:
+        path, metadata = f"/quintain.verifier.v1.Verifier/{method}", (("authorization", f"Bearer {token}"),)
+        if method == "Verify":
+            answer: Any = channel.unary_stream(path)(b"\xff\xff\xff", metadata=metadata).read()
+        else:
+            answer = channel.unary_unary(path)(b"\xff\xff\xff", metadata=metadata)
+        with pytest.raises(grpc.aio.AioRpcError) as failed:
+            await answer
+    assert failed.value.code().name == code
+    assert REGISTRY.get_sample_value("quintain_rpc_handled_total", labels) == before + 1
+    assert [record for record in caplog.records if record.levelname == "ERROR"] == []
+    await server.stop()
+
+
+async def test_with_tokens_the_token_is_the_caller_whatever_name_it_gives_itself() -> None:
+    seen: list[str] = []
+
+    class Asking(Service):
+        def register(self, server: grpc.aio.Server) -> Sequence[str]:
+            class Looking(verifier_pb2_grpc.VerifierServicer):
+                async def GetVerdict(self, request: pb.GetVerdictRequest, context: Any) -> pb.GetVerdictResponse:
+                    seen.append(caller_of(context))
+                    return pb.GetVerdictResponse()
+
+            verifier_pb2_grpc.add_VerifierServicer_to_server(Looking(), server)
+            return ["quintain.verifier.v1.Verifier"]
+
+    tokens = {"token": "shared-token", "caller_tokens": {"search": "search-token"}}
+    for settings in (tokens, {}):
+        server = await start_server(Asking(), ServerSettings.model_validate(settings))
+        for token in ("shared-token", "search-token"):
+            async with AsyncVerifier(server.address, token=token, caller=f"I am {len(seen)}") as client:
+                await client.get_verdict(pb.GetVerdictRequest(digest="d"))
+        await server.stop()
+    assert seen == ["token:token", "token:search", "name:I am 2", "name:I am 3"]
+
+
+async def test_half_open_connections_to_the_metrics_port_cost_no_threads_and_end(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(metrics_server, "_IDLE_SECONDS", 1)
+    server = await start_server(Service(), ServerSettings())
+    host, _, port = server.metrics_address.rpartition(":")
+    before, silent = threading.active_count(), []
+    for _ in range(2 * metrics_server._CONNECTIONS):
+        silent.append(socket.create_connection((host, int(port))))
+        silent[-1].sendall(b"GET /metr")
+    assert threading.active_count() <= before
+    url = f"http://{server.metrics_address}/metrics"
+    text = await asyncio.to_thread(lambda: urllib.request.urlopen(url, timeout=30).read().decode())
+    assert "quintain_ready" in text
+    for connection in silent:
+        connection.close()
+    await server.stop()
+    assert threading.active_count() < before
+
+
+async def test_what_makes_a_service_unready_is_said_once(capsys: pytest.CaptureFixture[str]) -> None:
+    service = Service()
+    service.is_ready = False
+    server = await start_server(service, ServerSettings())
+    async with grpc.aio.insecure_channel(server.address) as channel:
+        watch = health_pb2_grpc.HealthStub(channel).Watch(health_pb2.HealthCheckRequest())
+        await watch.read()
+        service.is_ready = True
+        await watch.read()
+    await server.stop()
+    said = capsys.readouterr().out
+    assert said.count("it was told not to be") == 1
 
 
 async def test_mutual_tls_lets_in_who_has_a_certificate_and_nobody_else(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -105,3 +106,25 @@ def test_without_the_blocked_signal_only_the_interpreters_start_is_open(service:
     _, said = process.communicate()
     assert code_of_end == 0, said
     assert said.startswith(f"quintain-{service}: stopped by SIGTERM before it served".encode())
+
+
+@pytest.mark.parametrize("service", ["generator", "controller"])
+def test_a_database_that_never_answers_is_named_and_sigterm_ends_the_wait(service: str, tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:  # accepts, and says nothing
+        host = f"127.0.0.1:{silent.getsockname()[1]}"
+        url = f"postgresql+psycopg://me:secret-word@{host}/quintain"
+        environment = {**os.environ, f"QUINTAIN_{service.upper()}__STORE_URL": url}
+        log = tmp_path / "log"
+        process = subprocess.Popen(
+            [sys.executable, "-m", f"quintain_{service}.main"], env=environment, cwd=tmp_path, stderr=log.open("wb")
+        )
+        try:
+            until(lambda: "opening the store" in log.read_text())
+            silent.accept()[0].recv(8)  # it waits for an answer now
+            process.terminate()
+            assert process.wait(5) == 0
+        finally:
+            process.kill()
+            process.wait()
+    assert host in log.read_text()
+    assert "secret-word" not in log.read_text()

@@ -87,3 +87,26 @@ def test_an_address_may_be_ipv6() -> None:
 def test_a_log_level_that_does_not_exist_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"log_level: .*'WARNING'"):
         load_settings(ServerSettings, write(tmp_path, 'log_level = "LOUD"'), "QT__")
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        (b"name = 'x'\n[inner\nsize = 1\n", r"line 2, column 7"),
+        (b"name = 'x'\nname = 'y'\n", r"line 2, column \d+"),
+        (b"name = 'x'\n\n# \xff\n", r"line 3: not valid TOML: it is not UTF-8"),
+        (b"\x00", r"line 1, column 1"),
+    ],
+)
+def test_malformed_toml_is_one_line_with_file_line_and_column(tmp_path: Path, content: bytes, says: str) -> None:
+    file = tmp_path / "service.toml"
+    file.write_bytes(content)
+    with pytest.raises(ConfigError, match=says) as wrong:
+        load_settings(Model, str(file), "QT__")
+    assert str(wrong.value).startswith(f"{file}: ")
+    assert "\n" not in str(wrong.value)
+
+
+def test_a_folder_is_no_configuration_file(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="directory"):
+        load_settings(Model, str(tmp_path), "QT__")

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import shutil
 import sqlite3
 from pathlib import Path
 
 import pytest
 from tests.unit.verifier.test_domain import RAISED, planned, result
 
+from quintain_verifier.adapters.store import verdicts
 from quintain_verifier.adapters.store.verdicts import Execution, Record, Records, RecordsError
 from quintain_verifier.domain.verdict import assemble
 from quintain_verifier.sandbox.report import IsolationReport
@@ -88,3 +90,22 @@ def test_a_file_that_is_no_database_is_named(tmp_path: Path) -> None:
     for file in (tmp_path / "text", tmp_path / "missing" / "verdicts.sqlite", tmp_path):
         with pytest.raises(RecordsError, match=f"{file}: .*must be a SQLite file"):
             Records(1 << 20, file, 5)
+
+
+def test_a_file_that_cannot_be_written_is_a_problem_until_it_can(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What readiness asks. It is tried at most once in some seconds."""
+    monkeypatch.setattr(verdicts, "_PROBE_SECONDS", 0.0)
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    records = Records(1 << 20, folder / "verdicts.sqlite", 5)
+    assert records.problem() == ""
+    with sqlite3.connect(folder / "verdicts.sqlite", isolation_level=None) as other:
+        other.execute("CREATE TRIGGER full BEFORE UPDATE ON probe BEGIN SELECT RAISE(ABORT, 'disk is full'); END")
+        assert f"{folder}/verdicts.sqlite cannot be written: disk is full" in records.problem()
+        other.execute("DROP TRIGGER full")
+        assert records.problem() == ""
+    shutil.rmtree(folder)
+    assert "No such file" in records.problem()
+    assert Records(1 << 20, None, 5).problem() == ""

@@ -12,6 +12,7 @@ import grpc
 
 from quintain.errors import FailedPrecondition, InvalidArgument, NotFound, QuintainError
 from quintain.plugins.simulator import InvalidInput, Simulator, narrowed
+from quintain.service.interceptors import caller_of
 from quintain.verifier.v1 import verifier_pb2 as pb
 from quintain.verifier.v1 import verifier_pb2_grpc
 from quintain.wire.balancing import may_go_elsewhere
@@ -25,7 +26,6 @@ from quintain_verifier.sandbox.limits import Limits
 from quintain_verifier.usecases.run_plan import Progress
 from quintain_verifier.usecases.verify import Verification
 
-CALLER_KEY = "quintain-caller"
 _DEFAULT_PAGE, _LARGEST_PAGE = 50, 500
 _DESCRIBE_SECONDS = 3.0  # a listing does not wait longer for one simulator
 
@@ -55,7 +55,7 @@ class VerifierServicer(verifier_pb2_grpc.VerifierServicer):
     async def Verify(self, request: pb.VerifyRequest, context: Context) -> AsyncGenerator[pb.VerifyResponse, None]:
         order = order_of(request, self._default_limits, self._suite_files(request))
         elsewhere = may_go_elsewhere(context.invocation_metadata() or ())
-        async with aclosing(self._verification.verify(order, _caller(context), elsewhere=elsewhere)) as events:
+        async with aclosing(self._verification.verify(order, caller_of(context), elsewhere=elsewhere)) as events:
             async for event in events:
                 if isinstance(event, Progress):
                     yield pb.VerifyResponse(progress=progress_message(event))
@@ -132,15 +132,6 @@ class VerifierServicer(verifier_pb2_grpc.VerifierServicer):
         if name not in self._simulators:
             raise NotFound(f"simulator {name!r} is unknown; known are: {', '.join(self._simulators)}")
         return self._simulators[name]
-
-
-def _caller(context: Context) -> str:
-    """Who shares with whom: the name a caller gives itself, else its host. Only fairness hangs on it."""
-    for key, value in context.invocation_metadata() or ():
-        if key == CALLER_KEY and isinstance(value, str) and value:
-            return f"name:{value[:100]}"
-    peer = context.peer()
-    return peer.rpartition(":")[0] if peer.startswith("ipv") else peer
 
 
 def _page(items: Sequence[T], size: int, token: str) -> tuple[Sequence[T], str]:

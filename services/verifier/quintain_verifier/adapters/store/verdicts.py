@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 import threading
+import time
 from collections import OrderedDict
 from contextlib import closing
 from dataclasses import dataclass
@@ -36,6 +38,7 @@ class Record:
 
 log: structlog.typing.FilteringBoundLogger = structlog.get_logger("records")
 
+_PROBE_SECONDS = 5.0
 _decoder = msgspec.msgpack.Decoder(Record)
 
 
@@ -54,9 +57,12 @@ class Records:
         self._recent: OrderedDict[str, bytes] = OrderedDict()
         self._bytes = 0
         self._database: sqlite3.Connection | None = None
+        self._problem = ""
         if file is not None:
+            self._file, self._next_probe = file, 0.0
             try:
                 self._database = _opened(file)
+                self._inode = os.stat(file).st_ino
             except sqlite3.Error as error:
                 raise RecordsError(f"{file}: {error}; must be a SQLite file, or a new one, in a folder") from error
 
@@ -102,6 +108,22 @@ class Records:
             "DELETE FROM verdicts WHERE number <= (SELECT MAX(number) FROM verdicts) - ?", [self._most_rows]
         )
 
+    def problem(self) -> str:
+        """Why a verdict could not be kept in the file now; empty if it could. Tried by a write at most once in
+        `_PROBE_SECONDS`."""
+        with self._lock:
+            if self._database is None or time.monotonic() < self._next_probe:
+                return self._problem
+            self._next_probe = time.monotonic() + _PROBE_SECONDS
+            try:
+                if os.stat(self._file).st_ino != self._inode:
+                    raise FileNotFoundError("another file has taken its place")
+                self._database.execute("UPDATE probe SET count = count + 1")
+                self._problem = ""
+            except (sqlite3.Error, OSError) as error:
+                self._problem = f"records.file: {self._file} cannot be written: {error}"
+            return self._problem
+
     def close(self) -> None:
         with self._lock:
             if self._database is not None:
@@ -124,4 +146,6 @@ def _opened(file: Path) -> sqlite3.Connection:
         "CREATE TABLE IF NOT EXISTS verdicts (number INTEGER PRIMARY KEY AUTOINCREMENT,"
         " digest TEXT NOT NULL UNIQUE, record BLOB NOT NULL)"
     )
+    database.execute("CREATE TABLE IF NOT EXISTS probe (number INTEGER PRIMARY KEY, count INTEGER NOT NULL)")
+    database.execute("INSERT OR IGNORE INTO probe VALUES (1, 0)")
     return database

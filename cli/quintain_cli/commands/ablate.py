@@ -12,6 +12,7 @@ from typing import Annotated
 import typer
 from rich.markup import escape
 
+from quintain.clients.pages import entries
 from quintain.controller.v1 import controller_pb2 as pb
 from quintain.errors import FailedPrecondition, InvalidArgument, NotFound
 from quintain.statistics import Interval, paired_bootstrap
@@ -144,7 +145,7 @@ def make_arms(strategies: Sequence[str], backends: Sequence[str]) -> list[Arm]:
 
 def check_strategies(connection: Connection, names: Sequence[str]) -> None:
     """Before the first search is paid for, and not when the second begins."""
-    listed = connection.controller.list_strategies(pb.ListStrategiesRequest()).strategies
+    listed = list(entries(connection.controller.list_strategies, pb.ListStrategiesRequest()))
     known = [strategy.name for strategy in listed]
     unknown = [name for name in names if name not in known]
     if unknown:
@@ -158,14 +159,9 @@ def title(ablation: str) -> str:
 
 def check_begun(connection: Connection, ablation: str) -> None:
     """A mistyped name would search, and pay, once more."""
-    token = ""
-    while True:
-        page = connection.controller.list_searches(pb.ListSearchesRequest(page_token=token))
-        if any(search.spec.title.startswith(title(ablation)) for search in page.searches):
-            return
-        token = page.next_page_token
-        if not token:
-            raise NotFound(f"no search belongs to an ablation {ablation!r}; `quintain searches` shows their titles")
+    searches = entries(connection.controller.list_searches, pb.ListSearchesRequest())
+    if not any(search.spec.title.startswith(title(ablation)) for search in searches):
+        raise NotFound(f"no search belongs to an ablation {ablation!r}; `quintain searches` shows their titles")
 
 
 def run_one(connection: Connection, ablation: str, arm: Arm, spec: pb.SearchSpec) -> Outcome:

@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 from rich.markup import escape
 
+from quintain.clients.pages import entries
 from quintain.controller.v1 import controller_pb2
 from quintain.errors import QuintainError
 from quintain.generator.v1 import generator_pb2
@@ -62,14 +63,7 @@ def _cannot_be_used(summary: verifier_pb2.SimulatorSummary) -> str:
 
 
 def list_simulators(connection: Connection) -> list[verifier_pb2.SimulatorSummary]:
-    found: list[verifier_pb2.SimulatorSummary] = []
-    token = ""
-    while True:
-        page = connection.verifier.list_simulators(verifier_pb2.ListSimulatorsRequest(page_token=token))
-        found += page.simulators
-        token = page.next_page_token
-        if not token:
-            return found
+    return list(entries(connection.verifier.list_simulators, verifier_pb2.ListSimulatorsRequest()))
 
 
 def simulator_names(connection: Connection) -> list[str]:
@@ -131,27 +125,13 @@ def _unavailable_suites(connection: Connection, simulator: str) -> list[type_pb2
 
 
 def list_suites(connection: Connection, simulator: str) -> list[type_pb2.Suite]:
-    found: list[type_pb2.Suite] = []
-    token = ""
-    while True:
-        page = connection.verifier.list_suites(verifier_pb2.ListSuitesRequest(simulator=simulator, page_token=token))
-        found += page.suites
-        token = page.next_page_token
-        if not token:
-            return found
+    return list(entries(connection.verifier.list_suites, verifier_pb2.ListSuitesRequest(simulator=simulator)))
 
 
 def backends(ctx: typer.Context, as_json: AsJson = False) -> None:
     """List the generator's backends, whether they can be used now, and if not, why."""
-    found: list[generator_pb2.Backend] = []
     with Connection(ctx.obj, "generator", ready=False) as connection:
-        token = ""
-        while True:
-            page = connection.generator.list_backends(generator_pb2.ListBackendsRequest(page_token=token))
-            found += page.backends
-            token = page.next_page_token
-            if not token:
-                break
+        found = list(entries(connection.generator.list_backends, generator_pb2.ListBackendsRequest()))
     if as_json:
         for backend in found:
             render.print_json(backend)
@@ -167,7 +147,7 @@ def backends(ctx: typer.Context, as_json: AsJson = False) -> None:
 def strategies(ctx: typer.Context, as_json: AsJson = False) -> None:
     """List the controller's strategies; --json shows the schema of their options."""
     with Connection(ctx.obj, "controller") as connection:
-        found = connection.controller.list_strategies(controller_pb2.ListStrategiesRequest()).strategies
+        found = list(entries(connection.controller.list_strategies, controller_pb2.ListStrategiesRequest()))
     if as_json:
         for strategy in found:
             render.print_json(strategy)

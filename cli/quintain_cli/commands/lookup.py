@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from quintain.clients.pages import entries
 from quintain.controller.v1 import controller_pb2 as pb
 from quintain.errors import NotFound
 from quintain_cli.connect import Connection
@@ -24,14 +25,8 @@ def get_search(connection: Connection, search_id: str) -> pb.Search:
 
 def list_candidates(connection: Connection, search_id: str) -> Iterator[pb.CandidateSummary]:
     """All candidates in order of creation, page by page."""
-    token = ""
-    while True:
-        request = pb.ListCandidatesRequest(search_id=search_id, page_size=PAGE, page_token=token)
-        page = connection.controller.list_candidates(request)
-        yield from page.candidates
-        token = page.next_page_token
-        if not token:
-            return
+    request = pb.ListCandidatesRequest(search_id=search_id, page_size=PAGE)
+    return entries(connection.controller.list_candidates, request)
 
 
 def get_candidate(connection: Connection, search_id: str, candidate: str) -> pb.Candidate:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import uuid
+from itertools import islice
 from typing import Annotated
 
 import typer
 from rich.markup import escape
 
+from quintain.clients.pages import entries
 from quintain.controller.v1 import controller_pb2 as pb
 from quintain.errors import InvalidArgument
 from quintain.generator.v1 import generator_pb2
@@ -48,6 +50,13 @@ def add_commands(app: typer.Typer) -> None:
         app.command(name, cls=TargetCommand)(function)
 
 
+def _what(search: pb.Search) -> str:
+    if search.state == pb.SEARCH_STATE_UNSPECIFIED:  # its record is damaged
+        return search.error
+    spec = search.spec
+    return spec.title or f"{spec.simulator} / {spec.suite}, {spec.strategy or 'evolve'}"
+
+
 def searches(
     ctx: typer.Context,
     limit: Annotated[int, typer.Option(min=1, max=PAGE, help="How many, newest first.")] = 20,
@@ -55,7 +64,8 @@ def searches(
 ) -> None:
     """List searches, newest first."""
     with Connection(ctx.obj, "controller") as connection:
-        found = connection.controller.list_searches(pb.ListSearchesRequest(page_size=limit)).searches
+        listed = entries(connection.controller.list_searches, pb.ListSearchesRequest(page_size=limit))
+        found = list(islice(listed, limit))
     if as_json:
         for one in found:
             render.print_json(one)
@@ -70,7 +80,7 @@ def searches(
         rows.add_row(
             one.search_id,
             render.enum_name(pb.SearchState, one.state),
-            escape(one.spec.title or f"{one.spec.simulator} / {one.spec.suite}, {one.spec.strategy or 'evolve'}"),
+            escape(_what(one)),
             render.number(best.score if best else None),
             render.percent(
                 render.improvement(best.score, best.baseline_score, one.direction) if best else None, signed=True

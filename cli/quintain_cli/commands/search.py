@@ -11,6 +11,7 @@ import typer
 from google.protobuf import struct_pb2
 from rich.markup import escape
 
+from quintain.clients.pages import entries
 from quintain.controller.v1 import controller_pb2 as pb
 from quintain.errors import FailedPrecondition, InvalidArgument, QuintainError
 from quintain.type.v1 import type_pb2
@@ -156,7 +157,7 @@ def describe_spec(spec: pb.SearchSpec) -> str:
 
 def tell_others(connection: Connection, search_id: str) -> None:
     """Searches that were interrupted go on in an embedded stack as well: say so, because they spend."""
-    for other in connection.controller.list_searches(pb.ListSearchesRequest()).searches:
+    for other in entries(connection.controller.list_searches, pb.ListSearchesRequest()):
         if other.state == pb.SEARCH_STATE_RUNNING and other.search_id != search_id:
             errors.print(
                 f"[yellow]search {other.search_id}, which was interrupted, goes on as well[/]; "

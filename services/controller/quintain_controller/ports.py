@@ -17,7 +17,15 @@ from quintain_controller.domain.model import (
     SearchState,
     Verification,
 )
-from quintain_controller.domain.records import Batch, CandidateRecord, Control, Lease, NewSearch, SearchRecord
+from quintain_controller.domain.records import (
+    Batch,
+    CandidateRecord,
+    Control,
+    Lease,
+    NewSearch,
+    SearchRecord,
+    UnreadableSearch,
+)
 
 
 class Generator(Protocol):
@@ -85,7 +93,7 @@ class Store(Protocol):
     def suite_files(self, digest: str) -> bytes:
         """The suite of this digest that some search brought along (`NewSearch.suite_files`). Raises NotFound."""
 
-    def search_page(self, limit: int, after: tuple[float, str] | None) -> list[SearchRecord]:
+    def search_page(self, limit: int, after: tuple[float, str] | None) -> Sequence[SearchRecord | UnreadableSearch]:
         """Newest first, after (created_at, search_id) of the last one seen."""
 
     def counts(self) -> dict[SearchState, int]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 from typing import Any
 
 import pytest
@@ -90,6 +91,32 @@ async def test_searches_are_listed_newest_first_page_by_page(stack: Stack) -> No
     assert found == made[::-1]
     with pytest.raises(InvalidArgument, match="page_token"):
         await client.list_searches(pb.ListSearchesRequest(page_token="rubbish!"))
+
+
+async def test_large_seed_policies_spoil_no_list_and_stay_out_of_it(stack: Stack) -> None:
+    client = await stack.start()
+    seeds = [{"source": f"def decide(n):\n    return {number}\n#" + "x" * 200_000} for number in range(15)]
+    made = [await create(client, budget=pb.Budget(candidates=1), seed_policies=seeds) for _ in range(2)]
+    page = await client.list_searches(pb.ListSearchesRequest())
+    assert [search.search_id for search in page.searches] == made[::-1]
+    assert page.ByteSize() < 1_000_000
+    assert len(page.searches[0].spec.seed_policies) == 15
+    assert len((await get(client, made[0])).spec.seed_policies[0].source) > 200_000
+
+
+async def test_a_damaged_search_is_shown_as_damaged_and_the_others_as_ever(stack: Stack) -> None:
+    client = await stack.start()
+    good = await create(client, budget=pb.Budget(candidates=1))
+    await watch(client, good)
+    bad = await create(client, budget=pb.Budget(candidates=1))
+    await watch(client, bad)
+    with sqlite3.connect(stack.folder / "controller.db", timeout=30) as database:
+        database.execute("UPDATE searches SET spec = '{' WHERE search_id = ?", [bad])
+    database.close()
+    page = await client.list_searches(pb.ListSearchesRequest())
+    assert [search.search_id for search in page.searches] == [bad, good]
+    assert page.searches[0].error.startswith("cannot be read: ")
+    assert page.searches[1].state == pb.SEARCH_STATE_FINISHED
 
 
 async def test_a_fork_begins_with_the_candidate_and_takes_the_rest_from_its_search(stack: Stack) -> None:

@@ -10,10 +10,10 @@ from google.protobuf import struct_pb2
 from quintain.controller.v1 import controller_pb2 as pb
 from quintain.errors import InvalidArgument
 from quintain.generator.v1 import generator_pb2
+from quintain.service.paging import decode_token, encode_token
 from quintain.type.v1 import type_pb2
 from quintain.verifier.v1 import verifier_pb2
 from quintain_controller.rpc.checks import check_budget, check_spec
-from quintain_controller.rpc.paging import decode_token, encode_token
 
 NOT_FINITE = (math.nan, math.inf, -math.inf)
 
@@ -102,3 +102,10 @@ def test_a_page_token_of_somebody_elses_making_is_refused(token: str) -> None:
 def test_a_page_token_says_where_the_page_ended() -> None:
     assert decode_token(TOKEN, "candidates of s1", int) == (5,)
     assert decode_token(encode_token("searches", 0.1, "s1"), "searches", float, str) == (0.1, "s1")
+
+
+def test_seed_policies_are_bounded_in_sum() -> None:
+    """Each below the verifier's own limit, and a record that no list could hold."""
+    seeds = [type_pb2.Policy(source="def decide(n):\n    return n\n#" + "x" * 250_000) for _ in range(20)]
+    assert refused(pb.SearchSpec(seed_policies=seeds)) == ["spec.seed_policies"]
+    check_spec(pb.SearchSpec(seed_policies=seeds[:16]), "")

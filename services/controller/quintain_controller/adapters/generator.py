@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from quintain.clients.channel import ClientSettings
 from quintain.clients.generator import AsyncGenerator
+from quintain.clients.pages import entries_async
 from quintain.errors import Internal, NotFound
 from quintain.generator.v1 import generator_pb2 as pb
 from quintain_controller.domain.model import (
@@ -39,14 +40,8 @@ class GrpcGenerator:
         await self._client.close()
 
     async def backends(self, names: Sequence[str]) -> tuple[BackendProfile, ...]:
-        known: dict[str, pb.Backend] = {}
-        token = ""
-        while True:
-            page = await self._client.list_backends(pb.ListBackendsRequest(page_size=_PAGE, page_token=token))
-            known |= {backend.name: backend for backend in page.backends}
-            token = page.next_page_token
-            if not token:
-                break
+        listed = entries_async(self._client.list_backends, pb.ListBackendsRequest(page_size=_PAGE))
+        known: dict[str, pb.Backend] = {backend.name: backend async for backend in listed}
         wanted = list(names) or [b.name for b in known.values() if b.is_default] or list(known)[:1]
         unknown = [name for name in wanted if name not in known]
         if unknown or not wanted:

@@ -10,6 +10,15 @@ from quintain_controller.domain.model import Budget, Candidate, Gate, SearchCont
 
 
 @dataclass(frozen=True, slots=True)
+class UnreadableSearch:
+    """A search whose record is damaged, or of another version. `reason` says what is wrong with it."""
+
+    search_id: str
+    created_at: float
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class Lease:
     """The right to write a search's progress. `token` grows with every owner: a late one is refused."""
 

@@ -18,6 +18,7 @@ _MOST_TOKENS = 10**15
 _MOST_CANDIDATES = 10**9
 _MOST_PARALLEL = 256
 _MOST_SEEDS = 100
+_MOST_SEED_BYTES = 4 << 20  # of all seed policies together
 _LONGEST_NAME = 200
 
 _Bound = Literal["usd", "tokens", "candidates", "verifications", "wall_seconds"]
@@ -110,6 +111,9 @@ def _finite(value: struct_pb2.Value, path: str) -> Iterator[FieldViolation]:
 def _seeds(spec: pb.SearchSpec) -> Iterator[FieldViolation]:
     if len(spec.seed_policies) > _MOST_SEEDS:
         yield FieldViolation("spec.seed_policies", f"{len(spec.seed_policies)} policies; at most {_MOST_SEEDS}")
+    size = sum(len(policy.source.encode()) for policy in spec.seed_policies)
+    if size > _MOST_SEED_BYTES:
+        yield FieldViolation("spec.seed_policies", f"{size} bytes in all; at most {_MOST_SEED_BYTES}")
     for i, policy in enumerate(spec.seed_policies):
         if not policy.source.strip():
             yield FieldViolation(f"spec.seed_policies[{i}]", "is empty")

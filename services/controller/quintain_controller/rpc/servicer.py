@@ -15,11 +15,12 @@ from quintain.controller.v1 import controller_pb2_grpc as stubs
 from quintain.errors import InvalidArgument, NotFound
 from quintain.plugins.doors import STRATEGIES
 from quintain.plugins.loading import PluginError
+from quintain.service import paging
 from quintain.verifier.v1 import verifier_pb2
 from quintain_controller.domain.model import candidate_id, parse_candidate_id
-from quintain_controller.domain.records import SearchRecord
+from quintain_controller.domain.records import SearchRecord, UnreadableSearch
 from quintain_controller.ports import Generator
-from quintain_controller.rpc import from_proto, paging, to_proto
+from quintain_controller.rpc import from_proto, to_proto
 from quintain_controller.rpc.checks import check_budget, check_spec
 from quintain_controller.usecases.async_store import AsyncStore
 from quintain_controller.usecases.manage import Manager
@@ -27,6 +28,7 @@ from quintain_controller.usecases.notifier import Notifier
 from quintain_controller.usecases.requests import remake_request
 
 _EVENTS_AT_ONCE = 200
+_SEARCHES_AT_ONCE = 20
 
 Context = grpc.aio.ServicerContext[Any, Any]
 
@@ -51,16 +53,19 @@ class ControllerServicer(stubs.ControllerServicer):
         return pb.GetSearchResponse(search=await self._search(record))
 
     async def ListSearches(self, request: pb.ListSearchesRequest, context: Context) -> pb.ListSearchesResponse:
-        size, after = paging.page_size(request.page_size), None
+        """Without the sources of seed policies: GetSearch has them."""
+        page = paging.Page[pb.Search](paging.page_size(request.page_size))
+        after: tuple[float, str] | None = None
         if request.page_token:
             after = paging.decode_token(request.page_token, "searches", float, str)
-        records = await self._store(self._store.blocking.search_page, size + 1, after)
-        page = records[:size]
-        more = len(records) > size
-        return pb.ListSearchesResponse(
-            searches=[await self._search(record) for record in page],
-            next_page_token=paging.encode_token("searches", page[-1].created_at, page[-1].search_id) if more else "",
-        )
+        while records := await self._store(self._store.blocking.search_page, _SEARCHES_AT_ONCE, after):
+            for record in records:
+                if not page.add(await self._listed(record)):
+                    assert after is not None  # a page has one entry at least
+                    more = paging.encode_token("searches", *after)
+                    return pb.ListSearchesResponse(searches=page.entries, next_page_token=more)
+                after = (record.created_at, record.search_id)
+        return pb.ListSearchesResponse(searches=page.entries)
 
     async def CancelSearch(self, request: pb.CancelSearchRequest, context: Context) -> pb.CancelSearchResponse:
         return pb.CancelSearchResponse(search=await self._search(await self._manager.cancel(request.search_id)))
@@ -124,12 +129,14 @@ class ControllerServicer(stubs.ControllerServicer):
         size, after, kind = paging.page_size(request.page_size), -1, f"candidates of {request.search_id}"
         if request.page_token:
             (after,) = paging.decode_token(request.page_token, kind, int)
-        found = await self._store(self._store.blocking.candidate_page, request.search_id, after, size + 1)
-        page = found[:size]
-        return pb.ListCandidatesResponse(
-            candidates=[to_proto.encode_summary(request.search_id, candidate) for candidate in page],
-            next_page_token=paging.encode_token(kind, page[-1].number) if len(found) > size else "",
-        )
+        page = paging.Page[pb.CandidateSummary](size)
+        for candidate in await self._store(self._store.blocking.candidate_page, request.search_id, after, size + 1):
+            if not page.add(to_proto.encode_summary(request.search_id, candidate)):
+                return pb.ListCandidatesResponse(
+                    candidates=page.entries, next_page_token=paging.encode_token(kind, after)
+                )
+            after = candidate.number
+        return pb.ListCandidatesResponse(candidates=page.entries)
 
     async def GetCandidate(self, request: pb.GetCandidateRequest, context: Context) -> pb.GetCandidateResponse:
         search_id, number = _candidate_id(request.candidate_id)
@@ -149,15 +156,16 @@ class ControllerServicer(stubs.ControllerServicer):
         return pb.GetSuiteFilesResponse(suite_files=verifier_pb2.SuiteFiles.FromString(found))
 
     async def ListStrategies(self, request: pb.ListStrategiesRequest, context: Context) -> pb.ListStrategiesResponse:
-        size, after = paging.page_size(request.page_size), ""
-        if request.page_token:
-            (after,) = paging.decode_token(request.page_token, "strategies", str)
-        names = [name for name in STRATEGIES.names() if name > after]
-        page = names[:size]
-        return pb.ListStrategiesResponse(
-            strategies=[_strategy(name) for name in page],
-            next_page_token=paging.encode_token("strategies", page[-1]) if len(names) > size else "",
-        )
+        names, more = paging.page_of(STRATEGIES.names(), request.page_size, request.page_token, "strategies")
+        return pb.ListStrategiesResponse(strategies=[_strategy(name) for name in names], next_page_token=more)
+
+    async def _listed(self, record: SearchRecord | UnreadableSearch) -> pb.Search:
+        if isinstance(record, UnreadableSearch):
+            return to_proto.encode_unreadable(record)
+        search = await self._search(record)
+        for policy in search.spec.seed_policies:
+            policy.ClearField("source")
+        return search
 
     async def _search(self, record: SearchRecord) -> pb.Search:
         numbers = [n for n in (record.best_number, record.winner_number) if n is not None]

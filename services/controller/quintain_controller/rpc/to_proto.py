@@ -19,7 +19,7 @@ from quintain_controller.domain.model import (
     Spend,
     candidate_id,
 )
-from quintain_controller.domain.records import CandidateRecord, SearchRecord
+from quintain_controller.domain.records import CandidateRecord, SearchRecord, UnreadableSearch
 from quintain_controller.mapping import OPERATORS, encode_limits
 
 # ------------------------------------------------------------------------------------------------------------ outwards
@@ -132,6 +132,12 @@ def encode_search(record: SearchRecord, best: Candidate | None, winner: Candidat
         ended_at=_timestamp(record.ended_at) if record.ended_at is not None else None,
         last_sequence=record.last_sequence,
         forked_from_candidate_id=record.forked_from,
+    )
+
+
+def encode_unreadable(record: UnreadableSearch) -> pb.Search:
+    return pb.Search(
+        search_id=record.search_id, created_at=_timestamp(record.created_at), error=f"cannot be read: {record.reason}"
     )
 
 

@@ -6,10 +6,10 @@ from collections.abc import AsyncIterator, Mapping
 
 import grpc
 
-from quintain.errors import InvalidArgument
 from quintain.generator.v1 import generator_pb2 as pb
 from quintain.generator.v1 import generator_pb2_grpc as stubs
 from quintain.plugins.backend import Allowance
+from quintain.service.paging import page_of
 from quintain_generator.rpc.from_proto import checked_request_id, request_from
 from quintain_generator.rpc.to_proto import OPERATORS, generation_to, progress_to
 from quintain_generator.usecases.endpoint import Endpoint
@@ -17,7 +17,6 @@ from quintain_generator.usecases.generate import Finished, Generations
 
 # Time kept back from the caller's deadline, to answer with what is known instead of just running out.
 _ANSWER_SECONDS = 0.25
-_MAX_PAGE = 100
 
 
 class GeneratorServicer(stubs.GeneratorServicer):
@@ -50,14 +49,9 @@ class GeneratorServicer(stubs.GeneratorServicer):
         request: pb.ListBackendsRequest,
         context: grpc.aio.ServicerContext[pb.ListBackendsRequest, pb.ListBackendsResponse],
     ) -> pb.ListBackendsResponse:
-        if request.page_size < 0:
-            raise InvalidArgument.of("page_size", "must not be negative; 0 is the default")
-        names = [name for name in sorted(self._endpoints) if name > request.page_token]
-        size = min(request.page_size or _MAX_PAGE, _MAX_PAGE)
-        page = names[:size]
+        names, more = page_of(sorted(self._endpoints), request.page_size, request.page_token, "backends")
         return pb.ListBackendsResponse(
-            backends=[await self._describe(self._endpoints[name]) for name in page],
-            next_page_token=page[-1] if len(names) > size else "",
+            backends=[await self._describe(self._endpoints[name]) for name in names], next_page_token=more
         )
 
     async def _describe(self, endpoint: Endpoint) -> pb.Backend:

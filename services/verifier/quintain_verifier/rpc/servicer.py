@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
 from dataclasses import replace
 from typing import Any, TypeVar
@@ -13,6 +13,7 @@ import grpc
 from quintain.errors import FailedPrecondition, InvalidArgument, NotFound, QuintainError
 from quintain.plugins.simulator import InvalidInput, Simulator, narrowed
 from quintain.service.interceptors import caller_of
+from quintain.service.paging import page_of
 from quintain.verifier.v1 import verifier_pb2 as pb
 from quintain.verifier.v1 import verifier_pb2_grpc
 from quintain.wire.balancing import may_go_elsewhere
@@ -26,7 +27,6 @@ from quintain_verifier.sandbox.limits import Limits
 from quintain_verifier.usecases.run_plan import Progress
 from quintain_verifier.usecases.verify import Verification
 
-_DEFAULT_PAGE, _LARGEST_PAGE = 50, 500
 _DESCRIBE_SECONDS = 3.0  # a listing does not wait longer for one simulator
 
 T = TypeVar("T")
@@ -69,7 +69,8 @@ class VerifierServicer(verifier_pb2_grpc.VerifierServicer):
         return pb.GetVerdictResponse(result=result_message(answer))
 
     async def ListSimulators(self, request: pb.ListSimulatorsRequest, context: Context) -> pb.ListSimulatorsResponse:
-        names, next_page = _page(sorted([*self._simulators, *self._unusable]), request.page_size, request.page_token)
+        known = sorted([*self._simulators, *self._unusable])
+        names, next_page = page_of(known, request.page_size, request.page_token, "simulators")
         summaries = await asyncio.gather(*(self._summary(name) for name in names))
         return pb.ListSimulatorsResponse(simulators=summaries, next_page_token=next_page)
 
@@ -103,7 +104,9 @@ class VerifierServicer(verifier_pb2_grpc.VerifierServicer):
         simulator = self._simulator(request.simulator)
 
         def load() -> pb.ListSuitesResponse:
-            names, next_page = _page(simulator.describe().suites, request.page_size, request.page_token)
+            names, next_page = page_of(
+                simulator.describe().suites, request.page_size, request.page_token, f"suites of {request.simulator}"
+            )
             return pb.ListSuitesResponse(
                 suites=[suite_message(simulator.suite(name), simulator.scenario) for name in names],
                 next_page_token=next_page,
@@ -132,14 +135,3 @@ class VerifierServicer(verifier_pb2_grpc.VerifierServicer):
         if name not in self._simulators:
             raise NotFound(f"simulator {name!r} is unknown; known are: {', '.join(self._simulators)}")
         return self._simulators[name]
-
-
-def _page(items: Sequence[T], size: int, token: str) -> tuple[Sequence[T], str]:
-    """One page and the token of the next. The lists are short and fixed, so a token is an offset."""
-    if size < 0:
-        raise InvalidInput("page_size", f"found {size}; must not be negative; 0 is the default")
-    if token and token not in map(str, range(len(items))):
-        raise InvalidInput("page_token", "was not given by this service")
-    begin = int(token or 0)
-    end = begin + min(size or _DEFAULT_PAGE, _LARGEST_PAGE)
-    return items[begin:end], str(end) if end < len(items) else ""

@@ -20,6 +20,7 @@ from quintain_controller.domain.records import (
     Lease,
     NewSearch,
     SearchRecord,
+    UnreadableSearch,
 )
 
 
@@ -99,7 +100,7 @@ class MemoryStore:
             raise NotFound(f"no search here has a suite of its own with the digest {digest!r}")
         return files
 
-    def search_page(self, limit: int, after: tuple[float, str] | None) -> list[SearchRecord]:
+    def search_page(self, limit: int, after: tuple[float, str] | None) -> Sequence[SearchRecord | UnreadableSearch]:
         with self._lock:
             records = sorted((s.record for s in self._searches.values()), key=lambda r: (-r.created_at, r.search_id))
         if after is not None:

@@ -4,12 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from pydantic import TypeAdapter
+from pydantic import TypeAdapter, ValidationError
 from sqlalchemy import RowMapping
 
+from quintain.service.settings import explain
 from quintain_controller.domain.events import DomainEvent, RecordedEvent
 from quintain_controller.domain.model import Budget, Candidate, Gate, SearchContext, SearchSpec, SearchState, Spend
-from quintain_controller.domain.records import CandidateRecord, CandidateWrite, NewSearch, SearchRecord
+from quintain_controller.domain.records import (
+    CandidateRecord,
+    CandidateWrite,
+    NewSearch,
+    SearchRecord,
+    UnreadableSearch,
+)
 
 SPEC = TypeAdapter(SearchSpec)
 CONTEXT = TypeAdapter(SearchContext)
@@ -67,6 +74,14 @@ def search_record(row: RowMapping) -> SearchRecord:
         needs_owner=row["needs_owner"],
         told=row["told"],
     )
+
+
+def search_record_or_reason(row: RowMapping) -> SearchRecord | UnreadableSearch:
+    try:
+        return search_record(row)
+    except ValueError as error:  # pydantic's, or a state that there is not
+        reason = explain(error) if isinstance(error, ValidationError) else str(error)
+        return UnreadableSearch(row["search_id"], row["created_at"], reason)
 
 
 def candidate_columns(write: CandidateWrite, keys: Sequence[str]) -> dict[str, object]:

@@ -30,6 +30,7 @@ from quintain_controller.domain.records import (
     Lease,
     NewSearch,
     SearchRecord,
+    UnreadableSearch,
 )
 
 _SCHEMA = Schema("controller", Path(__file__).parent / "migrations/versions", "searches", lock_key=5_120_731)
@@ -97,7 +98,7 @@ class SqlStore:
         with self._transaction(write=False) as connection:
             return self._read(connection, search_id)
 
-    def search_page(self, limit: int, after: tuple[float, str] | None) -> list[SearchRecord]:
+    def search_page(self, limit: int, after: tuple[float, str] | None) -> list[SearchRecord | UnreadableSearch]:
         """Newest first, after (created_at, search_id) of the last one seen."""
         query = select(searches).order_by(searches.c.created_at.desc(), searches.c.search_id).limit(limit)
         if after is not None:
@@ -109,7 +110,7 @@ class SqlStore:
                 )
             )
         with self._transaction(write=False) as connection:
-            return [rows.search_record(row) for row in connection.execute(query).mappings()]
+            return [rows.search_record_or_reason(row) for row in connection.execute(query).mappings()]
 
     def counts(self) -> dict[SearchState, int]:
         """How many searches are in each state."""

@@ -272,6 +272,14 @@ def test_keys_reach_the_generator_alone_and_the_verifier_gets_no_secret(manifest
             assert "secret" not in text
 
 
+def test_a_diff_against_the_cluster_converges(manifests: list[Manifest]) -> None:
+    """The API server drops empty lists, and the namespace is applied by its own file as well."""
+    (namespace,) = of_kind(manifests, "Namespace")
+    assert namespace == yaml.safe_load((KUBERNETES / "base/namespace.yaml").read_text())
+    for policy in of_kind(manifests, "NetworkPolicy"):
+        assert [] not in policy["spec"].values(), policy["metadata"]["name"]
+
+
 def test_the_verifier_may_call_nobody(manifests: list[Manifest]) -> None:
     policies = {p["metadata"]["name"]: p["spec"] for p in of_kind(manifests, "NetworkPolicy")}
     assert policies["default-deny"] == {"podSelector": {}, "policyTypes": ["Ingress", "Egress"]}

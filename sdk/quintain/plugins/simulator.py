@@ -324,10 +324,12 @@ class Description:
 @dataclass(frozen=True, slots=True)
 class RunOptions:
     """`calling_mode` is one of the simulator's own names; empty lets it choose. `timeline` asks for the whole timeline
-    (a picture's worth); without it only the slice around the worst moment is kept."""
+    (a picture's worth); without it only the slice around the worst moment is kept. `told_log` asks for
+    `Outcome.told_log`."""
 
     calling_mode: str = ""
     timeline: bool = False
+    told_log: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -351,7 +353,9 @@ class Outcome:
     `metrics` holds finite floats in a fixed order; what does not exist is absent (never NaN). With a `failure`,
     metrics say how far it came. `decisions_digest` is the sha256 (hex) over every decision in order, `decision_log`
     (at most a few thousand short entries) lets two runs be compared; `detail` is the simulator's own JSON document
-    (a full timeline for pictures), empty unless asked for.
+    (a full timeline for pictures), empty unless asked for. `told_log` has for each call of the policy two words:
+    a digest of all that it was told so far, and one of all that it decided before. A simulator that keeps it can be
+    told apart from a policy when two runs of one request part.
     """
 
     scenario: str
@@ -364,6 +368,7 @@ class Outcome:
     timeline: tuple[TimelineEvent, ...] = ()
     decision_log: tuple[str, ...] = ()
     detail: str = ""
+    told_log: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -79,6 +79,10 @@ class PackageSimulator:
         self._workloads: OrderedDict[str, list[list[Any]]] = OrderedDict()
 
     @property
+    def model_source(self) -> str:
+        return self._package.model
+
+    @property
     def suite_names(self) -> tuple[str, ...]:
         return tuple(self._full(name) for name in self._package.suites)
 
@@ -140,7 +144,7 @@ class PackageSimulator:
     ) -> Outcome:
         of = _spec_of(scenario)
         inputs = self._inputs(of, open_program)
-        loop = SystemLoop(self._package, of.config, inputs, of.spec.duration, of.spec.seed)
+        loop = SystemLoop(self._package, of.config, inputs, of.spec.duration, of.spec.seed, options=options)
         run = loop.run(open_policy, open_program)
         metrics = run.metrics.values()
         return Outcome(
@@ -152,7 +156,10 @@ class PackageSimulator:
             decisions_digest=run.digest,
             calling_mode="",
             failure=run.failure,
+            timeline=run.timeline.events(failed=run.failure is not None),
             decision_log=tuple(run.log),
+            told_log=tuple(run.told_log),
+            detail=run.timeline.detail(scenario.name, of.spec.duration),
         )
 
     def score(self, objective: str, scenario: Scenario, outcome: Outcome, baseline: Outcome) -> ScenarioScore:

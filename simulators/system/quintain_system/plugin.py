@@ -118,7 +118,7 @@ def installed() -> Mapping[str, PackageSimulator]:
     found = {}
     for name, folder in sorted(folders.items()):
         try:
-            package = read_package(_files(folder, ""))
+            package = read_package(folder_files(folder))
         except (InvalidInput, OSError) as error:
             raise SimulatorFault(f"the installed package {name} cannot be used: {error}") from error
         found[package.name] = PackageSimulator(package, engine_build(), prefix=package.name)
@@ -144,20 +144,20 @@ def _unique(items: Sequence[Objective]) -> tuple[Objective, ...]:
 def engine_build() -> str:
     """sha256 (hex) over the engine's own code: the same on every machine and Python version."""
     digest = hashlib.sha256()
-    for name, file in sorted(_files(resources.files("quintain_system"), "").items()):
+    for name, file in sorted(folder_files(resources.files("quintain_system")).items()):
         if name.endswith(".py") and not name.startswith("packages/"):
             digest.update(f"{name}\0{len(file)}\0".encode())
             digest.update(file)
     return digest.hexdigest()
 
 
-def _files(folder: Traversable, prefix: str) -> dict[str, bytes]:
+def folder_files(folder: Traversable, prefix: str = "") -> dict[str, bytes]:
     found: dict[str, bytes] = {}
     for item in folder.iterdir():
         if item.name.startswith((".", "__")) and item.name != "__init__.py":
             continue
         if item.is_dir():
-            found |= _files(item, f"{prefix}{item.name}/")
+            found |= folder_files(item, f"{prefix}{item.name}/")
         elif not item.name.endswith((".pyc", ".pyo")):
             found[prefix + item.name] = item.read_bytes()
     return found

@@ -28,6 +28,15 @@ def parting(first: Outcome, second: Outcome, how: str) -> PolicyFailure | None:
     return None
 
 
+def simulator_parted(first: Outcome, second: Outcome) -> int | None:
+    """In which call of the policy it was told different things in the two runs after equal decisions: then it is the
+    simulator that is not deterministic. None if that did not happen, or if the simulator keeps no log of it."""
+    for number, (a, b) in enumerate(zip(first.told_log, second.told_log, strict=False), start=1):
+        if a != b:
+            return number if a.partition(" ")[2] == b.partition(" ")[2] else None
+    return None
+
+
 def _nondeterministic(message: str) -> PolicyFailure:
     advice = "Decide only by what the simulator shows: no clock, no hash order of sets, no unseeded randomness."
     return PolicyFailure(FailureKind.NONDETERMINISTIC, f"{message}. {advice}")

@@ -100,7 +100,7 @@ def canonical(outcome: Outcome, source: str) -> Outcome:
     time was up), and with the policy's own lines in the traceback."""
     failure = outcome.failure
     if failure is None:
-        return replace(outcome, timeline=outcome.timeline[:TIMELINE_EVENTS], decision_log=())
+        return replace(outcome, timeline=outcome.timeline[:TIMELINE_EVENTS], decision_log=(), told_log=())
     failure = replace(
         failure,
         message=_ADDRESS.sub("0x...", failure.message),
@@ -109,7 +109,7 @@ def canonical(outcome: Outcome, source: str) -> Outcome:
     if failure.kind in _MACHINE_DEPENDENT:
         failure = replace(failure, step=None, time_seconds=None, line=None, traceback="")
         return Outcome(outcome.scenario, {}, (), "", outcome.calling_mode, failure)
-    return replace(outcome, failure=failure, timeline=outcome.timeline[:TIMELINE_EVENTS], decision_log=())
+    return replace(outcome, failure=failure, timeline=outcome.timeline[:TIMELINE_EVENTS], decision_log=(), told_log=())
 
 
 def with_source_lines(failure: PolicyFailure, source: str) -> str:

@@ -30,7 +30,7 @@ from quintain.plugins.simulator import (
     SimulatorFault,
     narrowed,
 )
-from quintain_verifier.domain.determinism import parting
+from quintain_verifier.domain.determinism import parting, simulator_parted
 from quintain_verifier.domain.verdict import Reference, ScenarioResult, canonical
 from quintain_verifier.sandbox.faults import RunCancelled, SandboxFault
 from quintain_verifier.sandbox.fresh import FreshPolicies
@@ -139,6 +139,7 @@ class Runner:
         first = self._policy(simulator, scenario, job, use, HASH_SEED, job.calling_mode)
         if job.check_determinism:
             second = self._policy(simulator, scenario, job, use, OTHER_HASH_SEED, job.calling_mode)
+            _check_simulator(simulator, first, second)
             parted = parting(first, second, "when the same run is repeated")
             if parted is not None:
                 return replace(first, failure=parted)
@@ -153,7 +154,7 @@ class Runner:
     def _policy(
         self, simulator: Simulator, scenario: Scenario, job: RunJob, use: _Use, hash_seed: int, calling_mode: str
     ) -> Outcome:
-        options = RunOptions(calling_mode=calling_mode, timeline=job.include_detail)
+        options = RunOptions(calling_mode=calling_mode, timeline=job.include_detail, told_log=job.check_determinism)
         return self._jailed(simulator, scenario, job.source, job.limits, job.seed, options, use, hash_seed)
 
     def _jailed(
@@ -261,7 +262,12 @@ class Runner:
                 outcome = simulator.run(scenario, in_process(simulator, source), RunOptions())
             if outcome.failure is not None:
                 raise SimulatorFault(f"the default baseline failed on {scenario.name}: {outcome.failure.message}")
-            _keep(self._baselines, key, replace(outcome, timeline=(), decision_log=(), detail=""), _BASELINES_KEPT)
+            _keep(
+                self._baselines,
+                key,
+                replace(outcome, timeline=(), decision_log=(), told_log=(), detail=""),
+                _BASELINES_KEPT,
+            )
         return replace(self._baselines[key], scenario=scenario.name)
 
     def _score(
@@ -287,6 +293,20 @@ def _keep(cache: OrderedDict[K, V], key: K, value: V, most: int) -> None:
         cache.popitem(last=False)
 
 
+def _check_simulator(simulator: Simulator, first: Outcome, second: Outcome) -> None:
+    """Raises ModelFault or SimulatorFault if it was not the policy that made two runs differ."""
+    number = simulator_parted(first, second)
+    if number is None:
+        return
+    message = (
+        f"in call {number}, two runs were told different things after equal decisions; use no clock, no hash order of "
+        "sets, and only the random that is given"
+    )
+    if isinstance(simulator, ProgramSimulator):
+        raise ModelFault("model.py", PolicyFailure(FailureKind.NONDETERMINISTIC, message))
+    raise SimulatorFault(f"it is not deterministic: {message}")
+
+
 class _Programs:
     """Opens the jailed programs of one run, and turns what they do wrong into ModelFault."""
 
@@ -307,7 +327,12 @@ class _Programs:
         try:
             return _JailedProgram(self._runner, program, run.open_policy(setup))
         except PolicyError as error:
-            raise ModelFault(program.name, error.failure) from error
+            raise _model_fault(program, error) from error
+
+
+def _model_fault(program: Program, error: PolicyError) -> ModelFault:
+    failure = error.failure
+    return ModelFault(program.name, replace(failure, message=failure.message.replace("policy process", "process")))
 
 
 class _JailedProgram:
@@ -322,6 +347,6 @@ class _JailedProgram:
         try:
             return self._inner.ask(message, on_query)
         except PolicyError as error:
-            raise ModelFault(self._program.name, error.failure) from error
+            raise _model_fault(self._program, error) from error
         finally:
             self._runner.waited_for_program(monotonic() - began)

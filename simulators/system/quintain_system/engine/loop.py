@@ -24,15 +24,18 @@ from quintain.plugins.simulator import (
     PolicyError,
     PolicyFailure,
     Program,
+    RunOptions,
 )
 from quintain_system.engine.invariants import Invariants
 from quintain_system.engine.metrics import Metrics
 from quintain_system.engine.records import Check, Ids, check_field, kinds, number_of
+from quintain_system.engine.timeline import Timeline
 from quintain_system.form.package import MODEL_FILE, Package
 
 INPUTS_IN_ONE_MESSAGE = 256
 MAX_EVENTS = 20_000_000  # in one run
 MAX_CALLS_AT_ONE_TIME = 1_000
+MAX_TOLD_LOG = 20_000  # calls of which is known what the policy was told
 MAX_LOG = 2_000  # decisions that can be looked at afterwards
 _STOPS = ("call", "inputs", "full", "end")
 
@@ -42,10 +45,12 @@ class SystemRun:
     """What happened, up to the end or the policy's failure."""
 
     metrics: Metrics
+    timeline: Timeline
     time: float = 0.0
     calls: int = 0
     decided: int = 0
     log: list[str] = field(default_factory=list)
+    told_log: list[str] = field(default_factory=list)
     digest: str = ""
     failure: PolicyFailure | None = None
     parameters: JsonValue = None
@@ -55,7 +60,14 @@ class SystemLoop:
     """One run of a policy in a scenario with its `config` and `inputs`. Not reusable."""
 
     def __init__(
-        self, package: Package, config: Mapping[str, Any], inputs: list[list[Any]], duration: float, seed: int
+        self,
+        package: Package,
+        config: Mapping[str, Any],
+        inputs: list[list[Any]],
+        duration: float,
+        seed: int,
+        *,
+        options: RunOptions,
     ) -> None:
         spec = package.spec
         self._package, self._config, self._inputs = package, config, inputs
@@ -72,7 +84,8 @@ class SystemLoop:
         self._time = 0.0
         self._events = 0
         self._sha = hashlib.sha256()
-        self._result = SystemRun(Metrics(spec, config, duration))
+        self._told = hashlib.sha256() if options.told_log else None
+        self._result = SystemRun(Metrics(spec, config, duration), Timeline(spec, config, whole=options.timeline))
         self._model: Policy
 
     def run(self, open_policy: OpenPolicy, open_program: OpenProgram) -> SystemRun:
@@ -85,6 +98,8 @@ class SystemLoop:
             self._loop(policy)
         except PolicyError as error:
             result.failure = self._located(error.failure)
+        if result.failure is None:
+            self._note_told(result.metrics.values())
         result.digest = self._sha.hexdigest()
         result.time = self._time
         return result
@@ -146,6 +161,9 @@ class SystemLoop:
         answer = self._model.ask({"decisions": decisions, "inputs": inputs, "more": self._sent < len(self._inputs)})
         if not isinstance(answer, dict):
             self._fault("protocol", f"its process answered {answer!r:.200}")
+        if "wrong" in answer:
+            line, message = _wrong(answer)
+            self._fault("event", message, line=line)
         if "rejected" in answer:
             self._refused(answer["rejected"], decisions)
         return answer
@@ -180,7 +198,8 @@ class SystemLoop:
             problem = self._invariants.problem(kind.name, record)
             if problem is not None:
                 self._fault(f"invariant {problem[0]}", problem[1], event - 1)
-            self._result.metrics.hear(kind.name, time, record)
+            of_class = self._result.metrics.hear(kind.name, time, record)
+            self._result.timeline.hear(kind, time, record, of_class)
             self._time = time
             if not kind.hidden:
                 happened.append([time, number, *[record[place] for place in kind.visible]])
@@ -223,8 +242,14 @@ class SystemLoop:
 
     def _ask_policy(self, policy: Policy, observation: Any, happened: list[JsonValue]) -> list[Any]:
         self._check_observation(observation)
+        self._result.timeline.observed(observation)
         self._result.calls += 1
-        answer = policy.ask({"time": self._time, "observation": observation, "happened": happened})
+        message = {"time": self._time, "observation": observation, "happened": happened}
+        self._note_told(message)
+        answer = policy.ask(message)
+        if isinstance(answer, dict) and "wrong" in answer:
+            line, text = _wrong(answer)
+            raise self._rejected("decision", text, None, line)
         if not isinstance(answer, list):
             raise _protocol(f"expected a list of decisions, got {answer!r:.200}")
         for position, decision in enumerate(answer):
@@ -235,6 +260,7 @@ class SystemLoop:
             if problem is not None:
                 raise self._rejected(problem[0], problem[1], position, _line(policy, position))
             self._result.metrics.hear(self._decisions[number].name, self._time, decision)
+            self._result.timeline.decided(self._decisions[number], self._time, decision)
         if answer:
             self._record(answer)
         return answer
@@ -253,6 +279,11 @@ class SystemLoop:
             missing = next(name for name in self._observed if name not in observation)
             self._fault("observation", f"observe() lacks {missing!r}")
 
+    def _note_told(self, what: JsonValue) -> None:
+        if self._told is not None and len(self._result.told_log) < MAX_TOLD_LOG:
+            self._told.update(json.dumps(what).encode())
+            self._result.told_log.append(f"{self._told.hexdigest()[:12]} {self._sha.hexdigest()[:12]}")
+
     def _record(self, decisions: list[Any]) -> None:
         self._result.decided += len(decisions)
         text = json.dumps([self._time, decisions], separators=(",", ":"))
@@ -262,9 +293,10 @@ class SystemLoop:
 
     # --------------------------------------------------------------------------------------------------- failures
 
-    def _fault(self, rule: str, message: str, event: int | None = None) -> NoReturn:
+    def _fault(self, rule: str, message: str, event: int | None = None, line: int | None = None) -> NoReturn:
         """The model is wrong. `event`: the number of the event in its last answer, whose line is asked for."""
-        line = _line(self._model, event) if event is not None and event >= 0 else None
+        if event is not None and event >= 0:
+            line = _line(self._model, event)
         failure = PolicyFailure(
             FailureKind.REJECTED, f"{message} (at {self._time:g} s)", rule, time_seconds=self._time, line=line
         )
@@ -289,6 +321,14 @@ def _line(peer: Policy, number: int) -> int | None:
     if isinstance(lines, list) and number < len(lines) and type(lines[number]) is int:
         return int(lines[number])
     return None
+
+
+def _wrong(answer: Mapping[str, Any]) -> tuple[int | None, str]:
+    """Line and message of what the other side says was no record. Its word, in a checked shape."""
+    match answer["wrong"]:
+        case [int() | None as line, str(message)]:
+            return line, message[:1000]
+    return None, f"its process answered {answer!r:.200}"
 
 
 def _protocol(message: str) -> PolicyError:

@@ -42,12 +42,14 @@ class Metrics:
         """In order, those that came."""
         return sorted(self._classes.seen, key=lambda c: (str(type(c)), c))
 
-    def hear(self, kind: str, time: float, record: Record) -> None:
+    def hear(self, kind: str, time: float, record: Record) -> Any:
+        """Returns the record's class."""
         handlers = self._handlers.get(kind)
         of_class = self._classes.of(kind, record)
         if handlers:
             for handler in handlers:
                 handler(time, record, of_class)
+        return of_class
 
     def values(self) -> dict[str, float]:
         """In the order of the package; what does not exist is left out."""

@@ -44,6 +44,12 @@ class Kind:
             self._introduced.add(value)
         return None
 
+    def shown(self, record: Sequence[Any]) -> str:
+        """``kind(field=value, ...)`` of the fields that a policy may see."""
+        values = [record[i] for i in self.visible]
+        shown = [f"{v:.4g}" if isinstance(v, float) else repr(v) for v in values]
+        return f"{self.name}({', '.join(f'{f}={v}' for f, v in zip(self.shown_fields, shown, strict=True))})"
+
     def introduce(self, values: Sequence[Any]) -> None:
         """Note the id of a record that was checked before; `values` are its fields."""
         if self.id_index is not None:

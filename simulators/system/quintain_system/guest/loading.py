@@ -36,29 +36,42 @@ class Kinds:
         return record
 
     def encode(self, record: Any) -> list[Any]:
-        """[kind's number, field, ...]. Raises TypeError or ValueError that says what would be right."""
+        """[kind's number, field, ...]. Raises Wrong, which says what would be right."""
         if isinstance(record, Record):
             inside: dict[str, Any] = record.__dict__
         elif isinstance(record, dict):
             inside = record
         else:
-            raise TypeError(f"expected {self._what}, got {record!r:.200}")
+            raise Wrong(None, f"expected {self._what}, got {record!r:.200}")
         kind = inside.get("kind")
         number = self._number.get(kind) if isinstance(kind, str) else None
         if number is None:
-            raise ValueError(f"{kind!r:.100} is not declared as {self._what}; declared are: {', '.join(self.names)}")
+            raise Wrong(
+                line_of(record), f"{kind!r:.100} is not declared as {self._what}; declared are: {', '.join(self.names)}"
+            )
         fields = self.fields[number]
         try:
             values = [inside[name] for name in fields]
         except KeyError as error:
-            raise ValueError(
-                f"{self._what} {kind!r} lacks the field {error}; its fields are: {_listed(fields)}"
-            ) from None
+            message = f"{self._what} {kind!r} lacks the field {error}; its fields are: {_listed(fields)}"
+            raise Wrong(line_of(record), message) from None
         if len(inside) > len(fields) + 1:
             extra = [name for name in inside if name not in (*fields, "kind", "time", "_line")]
             if extra:
-                raise ValueError(f"{self._what} {kind!r} has no field {extra[0]!r}; its fields are: {_listed(fields)}")
+                raise Wrong(
+                    line_of(record),
+                    f"{self._what} {kind!r} has no field {extra[0]!r}; its fields are: {_listed(fields)}",
+                )
         return [number, *values]
+
+
+class Wrong(Exception):
+    """A record that is none of the declared kinds; `line` is where it was made, if that is known."""
+
+    def __init__(self, line: int | None, message: str) -> None:
+        super().__init__(message)
+        self.line = line
+        self.message = message
 
 
 def line_of(record: Any) -> int | None:

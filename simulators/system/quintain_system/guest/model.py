@@ -8,8 +8,9 @@ inputs after these}``. The decisions are made now, the inputs come when their ti
     "stop": "call" (a policy must be asked; "observation" is what it may see), "inputs" (more are needed), "full" (the
             answer is long enough) or "end"
 
-or ``{"rejected": [number of the decision, rule, message]}``. At one instant the events come before the inputs, and the
-policy is asked after all of them. ``{"lines": true}`` asks for the lines in which the last answer's events were made.
+``{"rejected": [number of the decision, rule, message]}``, or ``{"wrong": [line, message]}`` for an event that is none.
+At one instant the events come before the inputs, and the policy is asked after all of them. ``{"lines": true}`` asks
+for the lines in which the last answer's events were made.
 """
 
 import random
@@ -18,7 +19,7 @@ from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
 
-from quintain_system.guest.loading import Kinds, line_of, load_module
+from quintain_system.guest.loading import Kinds, Wrong, line_of, load_module
 from quintain_system.interface import Parameter, Rejected
 
 MAX_STEPS_AT_ONE_TIME = 100_000
@@ -66,7 +67,10 @@ class Session:
         self._inputs.extend(message["inputs"])
         log: list[Any] = []
         self._lines = []
-        stop = self._run(log, message["more"])
+        try:
+            stop = self._run(log, message["more"])
+        except Wrong as wrong:
+            return {"wrong": [wrong.line, wrong.message]}
         answer = {"log": log, "time": self._now, "stop": stop}
         if stop == "call":
             self._call_due = False

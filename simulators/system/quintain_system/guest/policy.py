@@ -1,15 +1,15 @@
 """Beside a policy: gives it what it may see, and takes its decisions.
 
 Message: ``{"time": seconds, "observation": {...}, "happened": [[time, kind, field, ...], ...]}``; a kind above the
-inputs' is an event. Answer: ``[[kind, field, ...], ...]``. ``{"lines": true}`` asks for the lines in which the last
-answer's decisions were made.
+inputs' is an event. Answer: ``[[kind, field, ...], ...]``, or ``{"wrong": [line, message]}``. ``{"lines": true}`` asks
+for the lines in which the last answer's decisions were made.
 """
 
 from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
 
-from quintain_system.guest.loading import Kinds, line_of, load_module
+from quintain_system.guest.loading import Kinds, Wrong, line_of, load_module
 
 
 class Session:
@@ -47,7 +47,10 @@ class Session:
             raise TypeError(f"decide must return a list of decisions, got {decided!r:.200}")
         self._lines = [line_of(decision) for decision in decided]
         encode = self._decisions.encode
-        return [encode(decision) for decision in decided]
+        try:
+            return [encode(decision) for decision in decided]
+        except Wrong as wrong:
+            return {"wrong": [wrong.line, wrong.message]}
 
 
 def load(source: str, setup: Any, query: Callable[[Any], Any]) -> Session:

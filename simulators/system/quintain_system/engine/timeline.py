@@ -1,0 +1,172 @@
+"""What a run looked like: the slice around its worst moment for feedback, and the whole for pictures.
+
+The worst moment is the failure, or else when most things were waiting: begun, by the first metric that goes from one
+event to another (the objective's own, if it is one), and not yet at its end.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import deque
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from quintain.plugins.simulator import TimelineEvent
+from quintain_system.engine.records import Kind
+from quintain_system.form.checks import key_field, kinds_of
+from quintain_system.form.spec import Late, Level, ObjectiveSpec, SystemSpec, Time
+
+BEFORE, AFTER = 9, 5  # records of the slice
+MOST_CHARACTERS = 180  # of one line
+MOST_POINTS = 2_000  # of one curve of a picture
+
+Paired = Time | Late | Level
+
+
+class Timeline:
+    """Hears every record and decision of a run. `whole`: keep what a picture needs."""
+
+    def __init__(self, spec: SystemSpec, config: Mapping[str, Any], *, whole: bool) -> None:
+        self._spec = spec
+        self._metric = _followed(spec)
+        self._starts, self._ends = _keys(spec, self._metric)
+        self._waiting: dict[Any, float] = {}
+        self._most = 0
+        self._recent: deque[tuple[float, str, Kind, Sequence[Any]]] = deque(maxlen=BEFORE)
+        self._slice: list[tuple[float, str, Kind, Sequence[Any]]] = []
+        self._still_to_come = 0
+        self._observation: Any = None
+        self._observed_at_worst: tuple[float, Any, int] | None = None
+        self._whole = _Whole(spec, config) if whole else None
+
+    def hear(self, kind: Kind, time: float, record: Sequence[Any], of_class: Any) -> None:
+        if self._whole is not None:
+            self._whole.hear(kind.name, time, record, of_class)
+        entry = (time, "", kind, record)
+        place = self._ends.get(kind.name)
+        if place is not None:
+            self._waiting.pop(record[place], None)
+        place = self._starts.get(kind.name)
+        if place is not None:
+            self._waiting[record[place]] = time
+            if len(self._waiting) > self._most:
+                self._most = len(self._waiting)
+                self._slice = [*self._recent, entry]
+                self._observed_at_worst = (time, self._observation, self._most)
+                self._still_to_come = AFTER
+                self._recent.append(entry)
+                return
+        self._note(entry)
+
+    def decided(self, kind: Kind, time: float, record: Sequence[Any]) -> None:
+        self._note((time, "decided ", kind, record))
+
+    def observed(self, observation: Any) -> None:
+        self._observation = observation
+
+    def _note(self, entry: tuple[float, str, Kind, Sequence[Any]]) -> None:
+        self._recent.append(entry)
+        if self._still_to_come:
+            self._slice.append(entry)
+            self._still_to_come -= 1
+
+    def events(self, *, failed: bool) -> tuple[TimelineEvent, ...]:
+        """The slice, in order of time."""
+        chosen = list(self._recent) if failed else self._slice
+        lines = [
+            TimelineEvent(time, _cut(prefix + kind.shown(record)))
+            for time, prefix, kind, record in chosen
+            if not kind.hidden
+        ]
+        if failed or self._observed_at_worst is None:
+            return tuple(lines)
+        time, observation, waiting = self._observed_at_worst
+        ends = " or ".join(self._metric.end) if self._metric else ""
+        state = f"{waiting} of {self._metric.by if self._metric else 'things'} without {ends}"
+        if observation:
+            state += f"; last seen: {json.dumps(observation, separators=(',', ':'))}"
+        at = next((n for n, line in enumerate(lines) if line.time_seconds > time), len(lines))
+        return (*lines[:at], TimelineEvent(time, _cut(state)), *lines[at:])
+
+    def detail(self, name: str, duration: float) -> str:
+        return "" if self._whole is None else self._whole.json(name, duration)
+
+
+class _Whole:
+    """Curves over time: what is between two events, by class, for each metric that says so; and how long it took."""
+
+    def __init__(self, spec: SystemSpec, config: Mapping[str, Any]) -> None:
+        self._spec, self._config = spec, config
+        self._metrics = {name: m for name, m in spec.metrics.items() if isinstance(m, Paired)}
+        unique = {(m.start, m.end, m.by): (name, m) for name, m in reversed(self._metrics.items())}
+        self._curves = {name: (m, *_keys(spec, m)) for name, m in reversed(unique.values())}
+        self._open: dict[str, dict[Any, tuple[float, str]]] = {name: {} for name in self._curves}
+        self._levels: dict[str, dict[str, list[tuple[float, int]]]] = {name: {} for name in self._curves}
+        self._now: dict[tuple[str, str], int] = {}
+        self._times: dict[str, list[tuple[float, float, str]]] = {name: [] for name in self._curves}
+
+    def hear(self, kind: str, time: float, record: Sequence[Any], of_class: Any) -> None:
+        for name, (_, starts, ends) in self._curves.items():
+            place = ends.get(kind)
+            if place is not None and (begun := self._open[name].pop(record[place], None)) is not None:
+                self._times[name].append((begun[0], time - begun[0], begun[1]))
+                self._step(name, begun[1], time, -1)
+            place = starts.get(kind)
+            if place is not None:
+                label = "all" if of_class is None else str(of_class)
+                self._open[name][record[place]] = (time, label)
+                self._step(name, label, time, 1)
+
+    def _step(self, name: str, label: str, time: float, change: int) -> None:
+        level = self._now[name, label] = self._now.get((name, label), 0) + change
+        self._levels[name].setdefault(label, []).append((time, level))
+
+    def json(self, scenario: str, duration: float) -> str:
+        document = {
+            "scenario": scenario,
+            "duration_seconds": duration,
+            "curves": [
+                {
+                    "name": name,
+                    "what": f"{metric.by}: {metric.start} to {' or '.join(metric.end)}",
+                    "levels": {c: _thinned_levels(points) for c, points in sorted(self._levels[name].items())},
+                    "times": _thinned(self._times[name]),
+                }
+                for name, (metric, _, _) in self._curves.items()
+            ],
+        }
+        return json.dumps(document, separators=(",", ":"))
+
+
+def _followed(spec: SystemSpec) -> Paired | None:
+    names = [objective.metric for objective in spec.objectives.values() if isinstance(objective, ObjectiveSpec)]
+    metrics = [spec.metrics[name] for name in (*names, *spec.metrics)]
+    return next((m for m in metrics if isinstance(m, Paired)), None)
+
+
+def _keys(spec: SystemSpec, metric: Paired | None) -> tuple[dict[str, int], dict[str, int]]:
+    """Where the thing's id is in records of the kinds that begin, and that end it."""
+    if metric is None:
+        return {}, {}
+
+    def place(kind: str) -> int:
+        return list(kinds_of(spec)[kind].fields).index(key_field(spec, kind, metric.by) or "") + 1
+
+    return {metric.start: place(metric.start)}, {kind: place(kind) for kind in metric.end}
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= MOST_CHARACTERS else text[: MOST_CHARACTERS - 3] + "..."
+
+
+def _thinned(points: list[Any]) -> list[Any]:
+    step = -(-len(points) // MOST_POINTS) if points else 1
+    return points[::step]
+
+
+def _thinned_levels(points: list[tuple[float, int]]) -> list[tuple[float, int]]:
+    """At most so many points, each the highest of its stretch: a thinned queue must not hide its peak."""
+    step = -(-len(points) // MOST_POINTS)
+    if step <= 1:
+        return points
+    return [max(points[i : i + step], key=lambda point: point[1]) for i in range(0, len(points), step)]

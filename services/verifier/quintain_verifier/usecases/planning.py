@@ -132,7 +132,9 @@ class Planner:
     def _entries(self, simulator: Simulator, order: VerifyOrder) -> tuple[Suite | None, list[tuple[Scenario, Part]]]:
         """Scenarios named one by one or brought along steer like train scenarios: the caller has seen them."""
         if bool(order.suite or order.scenarios) == bool(order.inline_scenarios):
-            raise InvalidInput("suite", "give a suite (with scenarios: some of it), scenarios, or inline_scenarios")
+            raise InvalidInput(
+                "suite", "give exactly one of suite (scenarios: some of it), scenarios and inline_scenarios"
+            )
         if order.parts and not order.suite:
             raise InvalidInput("parts", "only a suite has parts")
         suite = simulator.suite(order.suite) if order.suite else None

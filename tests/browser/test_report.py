@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 from tests.support.report_data import made_up_search
+from tests.support.services import eventually
 
-from quintain_cli.report.page import render_report
+from quintain_cli.report.page import render_picture, render_report
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 
@@ -54,6 +55,7 @@ def open_report(browser: playwright.Browser, report: Path, viewport: dict[str, i
     page.on("pageerror", lambda error: seen.errors.append(str(error)))
     page.on("request", lambda request: seen.requests.append(request.url))
     page.goto(report.as_uri())
+    page.wait_for_selector("body[data-drawn]")
     page.wait_for_function(f"[...document.querySelectorAll('.plotly-graph-div')].every(one => {TRACES}(one) > 0)")
     return page, seen
 
@@ -95,4 +97,38 @@ def test_printed_figures_fit_the_paper(browser: playwright.Browser, report: Path
     page.wait_for_function("[...document.querySelectorAll('.main-svg')].every(one => one.clientWidth <= 700)")
     assert page.evaluate("document.documentElement.scrollWidth") <= 718
     assert page.pdf(format="A4").startswith(b"%PDF")
+    assert seen.errors == []
+
+
+def test_in_the_dark_page_and_figures_are_dark_and_pictures_stay_readable(
+    browser: playwright.Browser, report: Path
+) -> None:
+    page, seen = open_report(browser, report, DESK)
+    page.emulate_media(color_scheme="dark")
+    ink = "document.querySelector('[data-themed]').layout.font.color"
+    eventually(lambda: page.evaluate(ink) == "#d7dde4", "the figures follow")
+    assert page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(20, 25, 31)"
+    other = "getComputedStyle(document.querySelector('.plotly-graph-div:not([data-themed])')).backgroundColor"
+    assert page.evaluate(other) == "rgb(255, 255, 255)"
+    assert seen.errors == []
+
+
+def test_a_candidates_source_and_what_it_changed_open_under_it(browser: playwright.Browser, report: Path) -> None:
+    page, _ = open_report(browser, report, DESK)
+    button = page.locator("button[data-candidate='4']")
+    button.click()
+    opened = page.locator("tr.opened")
+    assert opened.locator("h3").all_text_contents() == ["against its parent #1", "source of #4"]
+    assert "+# policy 4" in opened.locator("pre").first.text_content()
+    assert page.locator("img").count() == 0, "a source stays text"
+    button.click()
+    assert opened.count() == 0
+
+
+def test_a_picture_fits_a_phone(browser: playwright.Browser, tmp_path: Path) -> None:
+    path = tmp_path / "run.html"
+    rows = [("metric", "all", *"abcdef"), ("a_metric_with_a_long_name", *["123,456"] * 7)]
+    path.write_text(render_picture("mine.py on steady", "value 2.05", rows, made_up_search().timelines[0].figure))
+    page, seen = open_report(browser, path, PHONE)
+    assert page.evaluate("document.documentElement.scrollWidth") <= PHONE["width"]
     assert seen.errors == []

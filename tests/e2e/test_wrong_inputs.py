@@ -91,7 +91,7 @@ WRONG = {
     "suites --token-file nowhere.txt": "nowhere.txt: No such file or directory",
     "suites --ca-file nowhere.pem": "nowhere.pem: No such file or directory",
     # names
-    "verify {POLICY}": "name exactly one of --suite, --scenario NAME and --scenario FILE",
+    "verify {POLICY}": "name --suite (with --scenario NAME: some of it), --scenario NAME or FILE",
     "verify {POLICY} --suite nowhere": "paper-reference, standard, smoke",
     "verify {POLICY} --scenario nowhere": "smoke_steady",
     "verify {POLICY} --suite smoke --simulator nowhere": "faas",

@@ -92,4 +92,5 @@ def made_up_search(usd: float = 0.01) -> ReportData:
         candidates[0],
         timelines,
         "one scenario",
+        {c.summary.candidate_id: c.source for c in candidates},
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -22,6 +23,8 @@ from quintain_cli.files import refuse_existing, write_file
 from quintain_cli.render import errors, say
 from quintain_cli.report.data import ReportData, Timeline
 from quintain_cli.target import TargetCommand
+
+MOST_SOURCES = 500
 
 
 def add_commands(app: typer.Typer) -> None:
@@ -67,7 +70,18 @@ def gather(connection: Connection, search_id: str, timelines: bool) -> ReportDat
             errors.print("[yellow]without timelines and held-out scenarios:[/] ", end="")
             render.print_error(error)
     events = events_so_far(connection, search)
-    return ReportData(search, candidates, events, shown, verdict, seed, pictures, scenario)
+    sources = read_sources(connection, candidates)
+    return ReportData(search, candidates, events, shown, verdict, seed, pictures, scenario, sources)
+
+
+def read_sources(connection: Connection, candidates: Sequence[pb.CandidateSummary]) -> dict[str, str]:
+    """Sources by candidate's id. Of a long search, of the last ones: the page stays a file for a mail."""
+    found = {}
+    for c in candidates[-MOST_SOURCES:]:
+        whole = connection.controller.get_candidate(pb.GetCandidateRequest(candidate_id=c.candidate_id)).candidate
+        if whole.source:
+            found[c.candidate_id] = whole.source
+    return found
 
 
 def events_so_far(connection: Connection, search: pb.Search) -> list[pb.Event]:

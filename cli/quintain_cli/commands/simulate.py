@@ -17,6 +17,7 @@ from quintain.plugins.simulator import Outcome, RunOptions, Scenario, ScenarioSc
 from quintain.verifier.v1 import verifier_pb2
 from quintain_cli import render
 from quintain_cli.commands.verify import POLICY_FAILED, read_policy
+from quintain_cli.files import refuse_existing, write_file
 from quintain_cli.render import errors, out, say
 from quintain_cli.suites import SUITE_HELP, read_suite
 from quintain_cli.waiting import Waiting
@@ -35,10 +36,13 @@ def simulate(
     objective: Annotated[str, typer.Option(help="Empty: the simulator's first.")] = "",
     calling_mode: Annotated[str, typer.Option(help="One of the simulator's; empty: it chooses.")] = "",
     picture: Annotated[Path | None, typer.Option(help="Write a picture of the run to this HTML file.")] = None,
+    force: Annotated[bool, typer.Option("--force", help="Overwrite the file of the picture.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON document.")] = False,
     verbose: Annotated[bool, typer.Option("--verbose", help="Show the traceback of an error.")] = False,  # see app.main
 ) -> None:
     """Run a policy that you trust on one scenario, in this process, without any service or sandbox."""
+    if picture is not None:
+        refuse_existing(picture, force)
     source = read_policy(policy)
     suite_name, suite_files = read_suite(suite)
     by_name = [] if scenario.endswith(".toml") else [scenario]
@@ -55,7 +59,7 @@ def simulate(
     else:
         _print(outcome, score)
     if picture is not None:
-        write_picture(simulator, outcome.detail, f"{policy.name} on {chosen.name}", picture)
+        write_picture(simulator, outcome, score, f"{policy.name} on {chosen.name}", picture)
     if outcome.failure is not None:
         raise typer.Exit(POLICY_FAILED)
 
@@ -79,12 +83,16 @@ def find_scenario(plugin: Simulator, scenario: str, traces: list[Path]) -> Scena
     return plugin.inline_scenario(path.stem, files)
 
 
-def write_picture(simulator: str, detail: str, title: str, path: Path) -> None:
+def write_picture(simulator: str, outcome: Outcome, score: ScenarioScore, title: str, path: Path) -> None:
+    from quintain_cli.report.page import render_picture  # plotly takes a second to import
+
     try:
         draw = PICTURES.load(simulator)
     except PluginError as error:
         raise FailedPrecondition(str(error)) from error
-    draw(detail, title).write_html(path, include_plotlyjs=True)
+    figure = draw(outcome.detail, "")
+    figure.update_layout(width=None, autosize=True, margin={"t": 20})  # the page gives the width
+    write_file(path, render_picture(title, score_line(outcome, score), metric_rows(outcome), figure))
     errors.print(f"wrote {path}")
 
 
@@ -108,22 +116,31 @@ def _document(outcome: Outcome, score: ScenarioScore) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _print(outcome: Outcome, score: ScenarioScore) -> None:
-    names = [group.name for group in outcome.groups]
+def metric_rows(outcome: Outcome) -> list[tuple[str, ...]]:
+    """A head, and a row for each metric: its name, its value over all, and in each group."""
     metrics = list(dict.fromkeys(name for group in outcome.groups for name in group.metrics))
-    rows = render.table("metric", "all", *names, numeric=("all", *names))
+    rows: list[tuple[str, ...]] = [("metric", "all", *(group.name for group in outcome.groups))]
     for name in dict.fromkeys([*outcome.metrics, *metrics]):
-        rows.add_row(
-            name,
-            render.number(outcome.metrics.get(name)),
-            *(render.number(group.metrics.get(name)) for group in outcome.groups),
-        )
-    out.print(rows)
-    out.print(
+        groups = (render.number(group.metrics.get(name)) for group in outcome.groups)
+        rows.append((name, render.number(outcome.metrics.get(name)), *groups))
+    return rows
+
+
+def score_line(outcome: Outcome, score: ScenarioScore) -> str:
+    return (
         f"value {render.number(score.value)}, baseline {render.number(score.baseline)}, bound "
         f"{render.number(score.bound)}, normalized {render.percent(score.normalized)} "
         f"({outcome.calling_mode or 'default'} mode)"
     )
+
+
+def _print(outcome: Outcome, score: ScenarioScore) -> None:
+    head, *body = metric_rows(outcome)
+    rows = render.table(*head, numeric=head[1:])
+    for row in body:
+        rows.add_row(*row)
+    out.print(rows)
+    say(score_line(outcome, score))
     for floor in score.broken_floors:
         out.print(
             f"[yellow]floor broken: {floor.name} {render.number(floor.reached)} < {render.number(floor.required)}[/]"

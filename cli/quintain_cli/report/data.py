@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from quintain.controller.v1 import controller_pb2 as pb
 from quintain.type.v1 import type_pb2
@@ -15,14 +16,14 @@ class Timeline:
     """A picture of one run: a plotly figure, and whose run it is."""
 
     name: str
-    figure: object
+    figure: Any
 
 
 @dataclass(frozen=True, slots=True)
 class ReportData:
     """A search with its candidates in order of number. `shown` is the promoted winner or else the best candidate; None
     if nothing was scored. `verdict` is that of `shown`, on held-out scenarios as well where it could be had. `seed` is
-    the policy that `shown` is compared with."""
+    the policy that `shown` is compared with. `sources`: of the candidates that can be looked at, by id."""
 
     search: pb.Search
     candidates: Sequence[pb.CandidateSummary]
@@ -32,6 +33,7 @@ class ReportData:
     seed: pb.Candidate | None = None
     timelines: Sequence[Timeline] = field(default_factory=tuple)
     timelines_scenario: str = ""
+    sources: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def minimize(self) -> bool:

@@ -14,11 +14,11 @@ from quintain_cli.render import enum_name, number
 from quintain_cli.report.data import ReportData, ancestors, best_so_far
 
 # Okabe and Ito's palette: told apart by the colour-blind.
-BEST, OTHER, BASELINE, BOUND, FAILED, HELD_OUT = "#0072B2", "#9AA5B1", "#555555", "#009E73", "#D55E00", "#CC79A7"
+BEST, OTHER, BASELINE, BOUND, FAILED, HELD_OUT = "#2E86C1", "#9AA5B1", "#7A8590", "#009E73", "#D55E00", "#CC79A7"
 CANDIDATE = "candidate"
 MOST_TICKS = 20
 OPERATOR_COLOURS = {
-    "seed": "#222222",
+    "seed": "#7A8590",
     "full": "#E69F00",
     "diff": "#0072B2",
     "crossover": "#009E73",
@@ -76,7 +76,7 @@ def lineage(data: ReportData) -> go.Figure:
                     xs += [at[parent][0], child.number, None]
                     ys += [at[parent][1], child.score, None]
         name = "line of the shown policy" if strong else "other descent"
-        line = {"color": BEST, "width": 2} if strong else {"color": "#D5DAE0", "width": 1}
+        line = {"color": BEST, "width": 2} if strong else {"color": "rgba(140,150,160,0.35)", "width": 1}
         figure.add_scatter(x=xs, y=ys, mode="lines", name=name, line=line, hoverinfo="skip")
     for operator, colour in OPERATOR_COLOURS.items():
         made = [c for c in data.scored if _operator(c) == operator]
@@ -161,12 +161,15 @@ def _styled(figure: go.Figure, data: ReportData, x_title: str) -> go.Figure:
     unit = " (mean normalized)" if normalized else f" ({objective.unit})" if objective.unit else ""
     figure.update_layout(
         template="plotly_white",
+        paper_bgcolor="rgba(0,0,0,0)",  # the page's own, light or dark
+        plot_bgcolor="rgba(0,0,0,0)",
         height=380,
         margin={"l": 10, "r": 10, "t": 30, "b": 10},
         font={"family": "system-ui, sans-serif", "size": 13},
         legend={"orientation": "h", "y": -0.22, "yanchor": "top", "x": 0},
         hoverlabel={"align": "left"},
     )
+    figure.update_traces(cliponaxis=False, selector={"type": "scatter"})  # whole marks, also at the first candidate
     figure.update_xaxes(title_text=x_title, automargin=True)
     if x_title == CANDIDATE and len(data.candidates) <= MOST_TICKS:
         figure.update_xaxes(dtick=1)  # there is no candidate 0.5

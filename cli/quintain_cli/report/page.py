@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Sequence
+import json
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,12 +16,15 @@ from pygments.formatters import HtmlFormatter
 from pygments.lexers import DiffLexer, PythonLexer
 from rich.text import Text
 
+import quintain
 from quintain.controller.v1 import controller_pb2 as pb
+from quintain.generator.v1 import generator_pb2
 from quintain.type.v1 import type_pb2
 from quintain.verifier.v1 import verifier_pb2
 from quintain_cli import live, render
 from quintain_cli.report import figures
-from quintain_cli.report.data import ReportData, costs_by_backend
+from quintain_cli.report.bundle import pack
+from quintain_cli.report.data import ReportData, Timeline, costs_by_backend
 
 MOST_EVENTS = 300
 
@@ -34,48 +38,145 @@ class Section:
     figure: Markup
 
 
-def render_report(data: ReportData) -> str:
-    """The whole file as text."""
-    environment = Environment(
+class Figures:
+    """The figures of a page: each is a place in it, and what is drawn there once the page has unpacked it."""
+
+    def __init__(self) -> None:
+        self._drawn: dict[str, Any] = {}
+
+    def add(self, figure: Any, themed: bool = True) -> Markup:
+        """The place of a figure. `themed`: its colours follow the page's, light or dark; others keep a white ground."""
+        name = f"figure-{len(self._drawn) + 1}"
+        self._drawn[name] = json.loads(figure.to_json())
+        height = figure.layout.height or 450
+        return Markup('<div id="{}" class="plotly-graph-div" {} style="height:{}px"></div>').format(
+            name, Markup('data-themed="yes"') if themed else "", height
+        )
+
+    def packed(self, sources: Mapping[str, Sequence[tuple[str, str]]]) -> Markup:
+        return Markup(pack(json.dumps({"figures": self._drawn, "sources": sources})))
+
+
+def _environment() -> Environment:
+    return Environment(
         loader=PackageLoader("quintain_cli.report", "templates"), autoescape=True, undefined=StrictUndefined
     )
+
+
+def _code_css() -> Markup:
+    light, dark = (HtmlFormatter(style=style, cssclass="code") for style in ("default", "github-dark"))
+    return Markup(
+        f"{light.get_style_defs('.code')}\n@media screen and (prefers-color-scheme: dark) {{\n"  # type: ignore[no-untyped-call]
+        f"{dark.get_style_defs('.code')}\n}}"  # type: ignore[no-untyped-call]
+    )
+
+
+def render_picture(title: str, note: str, rows: Sequence[tuple[str, ...]], figure: Any) -> str:
+    """The page of one run: its figure, and below it what was measured (`rows`, the first one a head)."""
+    figures = Figures()
+    return _environment().get_template("picture.html.j2").render(
+        title=title,
+        note=note,
+        rows=rows,
+        figure=figures.add(figure, themed=False),
+        version=quintain.__version__,
+        code_css="",
+        packed_plotly=Markup(pack(get_plotlyjs())),
+        packed_data=figures.packed({}),
+    )  # fmt: skip
+
+
+def render_report(data: ReportData) -> str:
+    """The whole file as text."""
     formatter = HtmlFormatter(style="default", cssclass="code")
     shown, seed = data.shown, data.seed
-    return environment.get_template("report.html.j2").render(
-        search=data.search,
-        title=data.search.spec.title or f"{data.search.spec.simulator} / {data.search.spec.suite}",
-        state=render.enum_name(pb.SearchState, data.search.state),
-        promoted=data.promoted,
-        shown=shown.summary if shown else None,
-        facts=_facts(data),
-        settings=_settings(data.search),
-        sections=_sections(data),
-        scenarios=_scenario_rows(data.verdict, data.search.objective.direction) if data.verdict else [],
-        gates=data.search.gates,
-        costs=costs_by_backend(data),
-        spend=data.search.spend,
-        timelines=[(t.name, _html(t.figure)) for t in data.timelines],
-        timelines_scenario=data.timelines_scenario,
-        policy=Markup(highlight(shown.source, PythonLexer(), formatter)) if shown else "",
-        diff=_diff(seed, shown, formatter) if seed and shown else "",
-        events=_event_rows(data.events, data.search.direction),
-        events_left_out=max(0, _worth_a_line(data.events, data.search.direction) - MOST_EVENTS),
-        usd=render.usd,
-        duration=live.duration,
-        plotly_js=Markup(get_plotlyjs()),
-        code_css=Markup(formatter.get_style_defs(".code")),  # type: ignore[no-untyped-call]
-    )
-
-
-def _html(figure: Any) -> Markup:
-    return Markup(
-        figure.to_html(
-            full_html=False,
-            include_plotlyjs=False,
-            default_width="100%",
-            config={"responsive": True, "displaylogo": False, "displayModeBar": False},
+    figures_of_page = Figures()
+    return (
+        _environment()
+        .get_template("report.html.j2")
+        .render(
+            search=data.search,
+            title=data.search.spec.title or f"{data.search.spec.simulator} / {data.search.spec.suite}",
+            state=render.enum_name(pb.SearchState, data.search.state),
+            promoted=data.promoted,
+            shown=shown.summary if shown else None,
+            facts=_facts(data),
+            settings=_settings(data),
+            sections=_sections(data, figures_of_page),
+            candidates=_candidate_rows(data),
+            scenarios=_scenario_rows(data.verdict, data.search.objective.direction) if data.verdict else [],
+            gates=data.search.gates,
+            costs=costs_by_backend(data),
+            spend=data.search.spend,
+            timelines=[(t.name, figures_of_page.add(t.figure, themed=False)) for t in same_scales(data.timelines)],
+            timelines_scenario=data.timelines_scenario,
+            policy=Markup(highlight(shown.source, PythonLexer(), formatter)) if shown else "",
+            diff=_diff(seed, shown, formatter) if seed and shown else "",
+            events=_event_rows(data.events, data.search.direction),
+            events_left_out=max(0, _worth_a_line(data.events, data.search.direction) - MOST_EVENTS),
+            usd=render.usd,
+            duration=live.duration,
+            packed_plotly=Markup(pack(get_plotlyjs())),
+            packed_data=figures_of_page.packed(_sources(data)),
+            code_css=_code_css(),
         )
     )
+
+
+def same_scales(timelines: Sequence[Timeline]) -> Sequence[Timeline]:
+    """The timelines with every axis that has a range in all of them over the same range: they are compared by eye."""
+    layouts = [timeline.figure.layout for timeline in timelines]
+    for name in {key for layout in layouts for key in layout if key.startswith(("xaxis", "yaxis"))}:
+        ranges = [layout[name].range for layout in layouts if name in layout and layout[name].range]
+        if len(ranges) == len(layouts):
+            low, high = min(r[0] for r in ranges), max(r[1] for r in ranges)
+            for layout in layouts:
+                layout[name].range = (low, high)
+    return timelines
+
+
+def _candidate_rows(data: ReportData) -> list[dict[str, Any]]:
+    numbers = {c.candidate_id: c.number for c in data.candidates}
+    rows = []
+    for c in data.candidates:
+        if c.state == pb.CANDIDATE_STATE_REJECTED:
+            outcome = render.enum_name(generator_pb2.Outcome, c.generation_outcome)
+        elif c.state == pb.CANDIDATE_STATE_VERIFIED:
+            outcome = render.enum_name(verifier_pb2.VerdictStatus, c.verdict_status)
+        else:
+            outcome = render.enum_name(pb.CandidateState, c.state)
+        rows.append(
+            {
+                "number": c.number,
+                "how": render.enum_name(generator_pb2.Operator, c.operator) if c.operator else "seed",
+                "backend": c.backend,
+                "parents": ", ".join(f"#{numbers[p]}" for p in c.parent_ids if p in numbers),
+                "score": render.number(c.score if c.HasField("score") else None),
+                "held_out": render.number(c.held_out_score if c.HasField("held_out_score") else None),
+                "cost": "unpriced" if c.cost.unpriced else render.usd(c.cost.usd),
+                "outcome": outcome,
+                "summary": c.summary,
+                "has_source": c.candidate_id in data.sources,
+            }
+        )
+    return rows
+
+
+def _sources(data: ReportData) -> dict[str, list[tuple[str, str]]]:
+    """What opens under a candidate in the table, by its number: titles and texts."""
+    numbers = {c.candidate_id: c.number for c in data.candidates}
+    found = {}
+    for c in data.candidates:
+        if c.candidate_id not in data.sources:
+            continue
+        source = data.sources[c.candidate_id]
+        texts = [(f"source of #{c.number}", source)]
+        parent = next((p for p in c.parent_ids if p in data.sources), None)
+        if parent is not None:
+            diff = _unified(data.sources[parent], source, f"#{numbers[parent]}", f"#{c.number}")
+            texts.insert(0, (f"against its parent #{numbers[parent]}", diff or "the same"))
+        found[str(c.number)] = texts
+    return found
 
 
 def _facts(data: ReportData) -> list[tuple[str, str, str]]:
@@ -99,11 +200,13 @@ def _facts(data: ReportData) -> list[tuple[str, str, str]]:
     return facts
 
 
-def _settings(search: pb.Search) -> list[tuple[str, str]]:
-    spec = search.spec
+def _settings(data: ReportData) -> list[tuple[str, str]]:
+    search, spec = data.search, data.search.spec
+    build = data.shown.verdict.simulator_build if data.shown else ""
     return [
+        ("quintain", quintain.__version__),
         ("search", search.search_id),
-        ("simulator", spec.simulator),
+        ("simulator", f"{spec.simulator}, build {build[:12]}" if build else spec.simulator),
         ("suite", spec.suite),
         ("objective", f"{search.objective.name}: {search.objective.description}"),
         ("score", render.enum_name(type_pb2.Aggregation, search.aggregation)),
@@ -116,27 +219,27 @@ def _settings(search: pb.Search) -> list[tuple[str, str]]:
     ]
 
 
-def _sections(data: ReportData) -> list[Section]:
+def _sections(data: ReportData, page: Figures) -> list[Section]:
     if not data.scored:
         return []
     sections = [
         Section(
             "Score over candidates",
             "Each point is a verified policy; the line is the best so far.",
-            _html(figures.score_over_candidates(data)),
+            page.add(figures.score_over_candidates(data)),
         )
     ]
     dollars = figures.score_over_usd(data)
     if dollars is not None:
-        sections.append(Section("Score over dollars", "The best so far against what was paid.", _html(dollars)))
-    sections.append(Section("Lineage", "Each line leads from a parent to its child.", _html(figures.lineage(data))))
+        sections.append(Section("Score over dollars", "The best so far against what was paid.", page.add(dollars)))
+    sections.append(Section("Lineage", "Each line leads from a parent to its child.", page.add(figures.lineage(data))))
     gap = figures.held_out(data)
     if gap is not None:
         sections.append(
             Section(
                 "Train and held-out",
                 "For every new best: lines that part mean that the search fits its training scenarios.",
-                _html(gap),
+                page.add(gap),
             )
         )
     return sections
@@ -167,15 +270,13 @@ def _scenario_rows(verdict: verifier_pb2.Verdict, direction: int) -> list[dict[s
 
 
 def _diff(seed: pb.Candidate, shown: pb.Candidate, formatter: HtmlFormatter[str]) -> Markup:
-    lines = difflib.unified_diff(
-        seed.source.splitlines(),
-        shown.source.splitlines(),
-        f"seed (#{seed.summary.number})",
-        f"#{shown.summary.number}",
-        lineterm="",
-    )
-    text = "\n".join(lines)
+    text = _unified(seed.source, shown.source, f"seed (#{seed.summary.number})", f"#{shown.summary.number}")
     return Markup(highlight(text, DiffLexer(), formatter)) if text else Markup("<p>the same as the seed</p>")
+
+
+def _unified(before: str, after: str, name_before: str, name_after: str) -> str:
+    lines = difflib.unified_diff(before.splitlines(), after.splitlines(), name_before, name_after, lineterm="")
+    return "\n".join(lines)
 
 
 def _event_rows(events: Sequence[pb.Event], direction: int) -> list[tuple[str, str]]:

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import base64
+import gzip
 import re
 from dataclasses import replace
 
+import plotly.graph_objects as go
 import pytest
 from tests.support.report_data import made_up_search
 
+import quintain
 from quintain.controller.v1 import controller_pb2 as pb
 from quintain.type.v1 import type_pb2
 from quintain.verifier.v1 import verifier_pb2
 from quintain_cli.report import figures
-from quintain_cli.report.data import ReportData, ancestors, best_so_far, costs_by_backend
-from quintain_cli.report.page import render_report
+from quintain_cli.report.bundle import pack
+from quintain_cli.report.data import ReportData, Timeline, ancestors, best_so_far, costs_by_backend
+from quintain_cli.report.page import render_picture, render_report, same_scales
 
 
 @pytest.fixture(scope="module")
@@ -70,7 +75,7 @@ def test_without_spend_there_is_no_figure_over_dollars() -> None:
 @pytest.mark.parametrize(
     "heading",
     ["Score over candidates", "Score over dollars", "Lineage", "Train and held-out", "Scenarios", "Gates", "Timelines",
-     "Cost", "The policy", "Against the seed", "Settings", "Events"],
+     "Cost", "The policy", "Against the seed", "Settings", "Candidates", "Events"],
 )  # fmt: skip
 def test_every_section_is_there(page: str, heading: str) -> None:
     assert f"<h2>{heading}</h2>" in page
@@ -98,3 +103,31 @@ def test_a_search_without_any_score_still_has_a_report(data: ReportData) -> None
     search.ClearField("best")
     empty = ReportData(search, [data.candidates[2]], data.events)
     assert "No candidate has a score." in render_report(empty)
+
+
+def test_it_is_small_enough_for_a_mail_and_says_what_made_it(page: str) -> None:
+    assert len(page.encode()) < 2_000_000
+    top = page[: page.index("<h2>Score over candidates</h2>")]
+    assert f"<dt>quintain</dt><dd>{quintain.__version__}</dd>" in top
+
+
+def test_what_is_packed_is_the_text_and_nothing_that_html_reads() -> None:
+    text = "".join(map(chr, range(1, 0x500))) * 9
+    packed = pack(text)
+    assert not set("<>&\"'") & set(packed)
+    assert gzip.decompress(base64.b85decode(packed.translate(str.maketrans(",.:", "<>&")))).decode() == text
+
+
+def test_timelines_are_drawn_on_the_same_scales() -> None:
+    short, long = ({"xaxis": {"range": [0, end]}, "yaxis2": {"range": [low, 3]}} for end, low in ((10, 1), (60, 0)))
+    timelines = [Timeline("seed", go.Figure(layout=short)), Timeline("best", go.Figure(layout=long))]
+    first, second = same_scales(timelines)
+    assert first.figure.layout.xaxis.range == second.figure.layout.xaxis.range == (0, 60)
+    assert first.figure.layout.yaxis2.range == second.figure.layout.yaxis2.range == (0, 3)
+
+
+def test_a_picture_has_the_runs_title_and_its_metrics() -> None:
+    rows = [("metric", "all", "query"), ("completed", "12", "3")]
+    page = render_picture("mine.py on <steady>", "value 2.05", rows, go.Figure(go.Bar(x=[1], y=[2])))
+    assert "<h1>mine.py on &lt;steady&gt;</h1>" in page
+    assert '<td>completed</td><td class="n">12</td>' in page

@@ -49,13 +49,16 @@ class Embedded(Enum):
 
 class Connection:
     """Clients of the services that a command needs. The first one needed is what ``--address`` means. With `ready`
-    false, services that this command starts need only answer."""
+    false, services that this command starts need only answer; with `start` false it starts none."""
 
-    def __init__(self, target: Target, *needs: str, embedded: Embedded = Embedded.READS, ready: bool = True) -> None:
+    def __init__(
+        self, target: Target, *needs: str, embedded: Embedded = Embedded.READS, ready: bool = True, start: bool = True
+    ) -> None:
         self._target = target
         self._needs = needs
         self._embedded = embedded
         self._ready = ready
+        self._start = start
         self._exit = ExitStack()
         self._stack: Stack | None = None
         self._shared: state.StackRecord | None = None
@@ -173,6 +176,8 @@ class Connection:
         missing = [service for service in (SERVICES if whole else self._needs) if service not in self.addresses]
         if not missing:
             return
+        if not self._start:
+            raise Unavailable(f"no {missing[0]} is running")
         if ownership is not None:
             self._exit.callback(ownership.close)
         runs = self._embedded is Embedded.RUNS

@@ -16,7 +16,7 @@ from quintain.clients.pages import entries
 from quintain.controller.v1 import controller_pb2 as pb
 from quintain.errors import FailedPrecondition, InvalidArgument, NotFound
 from quintain.statistics import Interval, paired_bootstrap
-from quintain_cli import live, render
+from quintain_cli import completion, live, render
 from quintain_cli.commands.compare import conclusion
 from quintain_cli.commands.lookup import get_search
 from quintain_cli.commands.search import (
@@ -77,10 +77,16 @@ class Contrast:
 
 def ablate(
     ctx: typer.Context,
-    strategy: Annotated[list[str] | None, typer.Option(help="A strategy to compare; repeat it.")] = None,
-    backend: Annotated[list[str] | None, typer.Option(help="A backend to compare; repeat it.")] = None,
-    simulator: Annotated[str, typer.Option(help="The simulator.")] = "faas",
-    suite: Annotated[str, typer.Option(help=f"What scores. {SUITE_HELP}")] = "standard",
+    strategy: Annotated[
+        list[str] | None, typer.Option(autocompletion=completion.strategies, help="A strategy to compare; repeat it.")
+    ] = None,
+    backend: Annotated[
+        list[str] | None, typer.Option(autocompletion=completion.backends, help="A backend to compare; repeat it.")
+    ] = None,
+    simulator: Annotated[str, typer.Option(autocompletion=completion.simulators, help="The simulator.")] = "faas",
+    suite: Annotated[
+        str, typer.Option(autocompletion=completion.suites, help=f"What scores. {SUITE_HELP}")
+    ] = "standard",
     seeds: Annotated[int, typer.Option(min=1, help="Searches for each, with seeds 1 to N.")] = 5,
     candidates: Candidates = None,
     verifications: Verifications = None,

@@ -13,7 +13,7 @@ from quintain.errors import QuintainError
 from quintain.generator.v1 import generator_pb2
 from quintain.type.v1 import type_pb2
 from quintain.verifier.v1 import verifier_pb2
-from quintain_cli import render
+from quintain_cli import completion, render
 from quintain_cli.connect import Connection
 from quintain_cli.render import errors, out
 from quintain_cli.target import TargetCommand
@@ -94,7 +94,9 @@ def _describe(
 
 def suites(
     ctx: typer.Context,
-    simulator: Annotated[str, typer.Argument(help="A simulator; none: all.")] = "",
+    simulator: Annotated[
+        str, typer.Argument(autocompletion=completion.simulators, help="A simulator; none: all.")
+    ] = "",
     as_json: AsJson = False,
 ) -> None:
     """List suites and their scenarios, and the suites that lack something here."""

@@ -20,7 +20,7 @@ from quintain.plugins.backend import Example, Operator, Task
 from quintain.plugins.doors import BACKENDS, STRATEGIES
 from quintain.plugins.loading import Door, PluginError
 from quintain.plugins.simulator import Simulator
-from quintain_cli import render
+from quintain_cli import completion, render
 from quintain_cli.commands.simulate import load_simulator
 from quintain_cli.connect import client_settings
 from quintain_cli.render import errors, out, say
@@ -68,7 +68,12 @@ def check_a_backend(
     dead_options: Annotated[
         str, typer.Option(help="Options with which no provider can be reached, to check how it fails.")
     ] = "",
-    simulator: Annotated[str, typer.Option(help="The simulator that the backend is asked to write for.")] = "faas",
+    simulator: Annotated[
+        str,
+        typer.Option(
+            autocompletion=completion.simulators, help="The simulator that the backend is asked to write for."
+        ),
+    ] = "faas",
     as_json: AsJson = False,
     verbose: Annotated[bool, typer.Option("--verbose", help="Show the traceback of an error.")] = False,  # see app.main
 ) -> None:

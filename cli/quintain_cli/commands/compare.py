@@ -13,7 +13,7 @@ from quintain.errors import InvalidArgument
 from quintain.statistics import FEWEST_PAIRS, Interval, paired_bootstrap
 from quintain.type.v1 import type_pb2
 from quintain.verifier.v1 import verifier_pb2 as pb
-from quintain_cli import render
+from quintain_cli import completion, render
 from quintain_cli.commands.verify import LARGEST_SEED, POLICY_FAILED, read_policy, run_verify
 from quintain_cli.connect import Connection
 from quintain_cli.render import out, say
@@ -50,8 +50,8 @@ def compare(
     ctx: typer.Context,
     a: Annotated[str, typer.Argument(help="Policy file, or the name of a baseline.")],
     b: Annotated[str, typer.Argument(help="Policy file, or the name of a baseline.")],
-    suite: Annotated[str, typer.Option(help=SUITE_HELP)],
-    simulator: Annotated[str, typer.Option(help="The simulator.")] = "faas",
+    suite: Annotated[str, typer.Option(autocompletion=completion.suites, help=SUITE_HELP)],
+    simulator: Annotated[str, typer.Option(autocompletion=completion.simulators, help="The simulator.")] = "faas",
     objective: Annotated[str, typer.Option(help="Empty: the suite's own.")] = "",
     seed: Annotated[int, typer.Option(min=0, max=LARGEST_SEED, help="Of the policies' random and the bootstrap.")] = 0,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON document.")] = False,

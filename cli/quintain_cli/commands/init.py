@@ -13,6 +13,7 @@ from rich.markup import escape
 from quintain.errors import FailedPrecondition, InvalidArgument
 from quintain.plugins.doors import SIMULATORS
 from quintain.plugins.loading import PluginError
+from quintain_cli import completion
 from quintain_cli.files import write_file
 from quintain_cli.render import out
 from quintain_cli.stack.paths import PROJECT_FOLDER
@@ -26,7 +27,12 @@ def add_commands(app: typer.Typer) -> None:
 
 def init(
     folder: Annotated[Path, typer.Argument(help="The project's folder; it may exist.")] = Path("."),
-    simulator: Annotated[str, typer.Option(help="An installed simulator; its baseline is the first policy.")] = "faas",
+    simulator: Annotated[
+        str,
+        typer.Option(
+            autocompletion=completion.simulators, help="An installed simulator; its baseline is the first policy."
+        ),
+    ] = "faas",
 ) -> None:
     """Make a project folder: a policy to begin with, configuration files that explain every backend, and a data folder
     of its own. Nothing that exists is overwritten."""

@@ -10,11 +10,15 @@ import typer
 from quintain.clients.pages import entries
 from quintain.controller.v1 import controller_pb2 as pb
 from quintain.errors import NotFound
+from quintain_cli import completion
 from quintain_cli.connect import Connection
 
 PAGE = 500
 
-SearchId = Annotated[str, typer.Argument(metavar="SEARCH", help="Id of a search (`quintain searches`).")]
+SearchId = Annotated[
+    str,
+    typer.Argument(metavar="SEARCH", autocompletion=completion.searches, help="Id of a search (`quintain searches`)."),
+]
 CandidateId = Annotated[str, typer.Argument(metavar="CANDIDATE", help="Id or number of a candidate.")]
 AsJson = Annotated[bool, typer.Option("--json", help="JSON lines.")]
 

@@ -14,7 +14,7 @@ from quintain.controller.v1 import controller_pb2 as pb
 from quintain.errors import InvalidArgument
 from quintain.generator.v1 import generator_pb2
 from quintain.verifier.v1 import verifier_pb2
-from quintain_cli import live, render
+from quintain_cli import completion, live, render
 from quintain_cli.commands.lookup import PAGE, AsJson, CandidateId, SearchId, get_candidate, get_search, list_candidates
 from quintain_cli.commands.outcome import print_outcome
 from quintain_cli.commands.search import (
@@ -253,8 +253,10 @@ def fork(
     ctx: typer.Context,
     search_id: SearchId,
     candidate: CandidateId,
-    strategy: Annotated[str, typer.Option(help="Empty: the search's own.")] = "",
-    backend: Annotated[list[str] | None, typer.Option(help="None: the search's own; repeatable.")] = None,
+    strategy: Annotated[str, typer.Option(autocompletion=completion.strategies, help="Empty: the search's own.")] = "",
+    backend: Annotated[
+        list[str] | None, typer.Option(autocompletion=completion.backends, help="None: the search's own; repeatable.")
+    ] = None,
     candidates: Candidates = None,
     verifications: Verifications = None,
     usd: Usd = None,

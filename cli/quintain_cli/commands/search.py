@@ -15,8 +15,8 @@ from quintain.clients.pages import entries
 from quintain.controller.v1 import controller_pb2 as pb
 from quintain.errors import FailedPrecondition, InvalidArgument, QuintainError
 from quintain.type.v1 import type_pb2
-from quintain_cli import live, render
-from quintain_cli.commands.lookup import get_search
+from quintain_cli import completion, live, render
+from quintain_cli.commands.lookup import SearchId, get_search
 from quintain_cli.commands.outcome import print_outcome
 from quintain_cli.commands.verify import LARGEST_SEED, read_policy
 from quintain_cli.connect import Connection, Embedded
@@ -46,12 +46,19 @@ def add_commands(app: typer.Typer) -> None:
 
 def search(
     ctx: typer.Context,
-    simulator: Annotated[str, typer.Option(help="The simulator.")] = "faas",
-    suite: Annotated[str, typer.Option(help=f"What scores. {SUITE_HELP}")] = "paper-reference",
+    simulator: Annotated[str, typer.Option(autocompletion=completion.simulators, help="The simulator.")] = "faas",
+    suite: Annotated[
+        str, typer.Option(autocompletion=completion.suites, help=f"What scores. {SUITE_HELP}")
+    ] = "paper-reference",
     objective: Annotated[str, typer.Option(help="Empty: the suite's own.")] = "",
-    strategy: Annotated[str, typer.Option(help="Empty: evolve. See `quintain strategies`.")] = "",
+    strategy: Annotated[
+        str, typer.Option(autocompletion=completion.strategies, help="Empty: evolve. See `quintain strategies`.")
+    ] = "",
     option: Annotated[list[str] | None, typer.Option(help="Option of the strategy, key=value; repeatable.")] = None,
-    backend: Annotated[list[str] | None, typer.Option(help="Backend; repeatable. See `quintain backends`.")] = None,
+    backend: Annotated[
+        list[str] | None,
+        typer.Option(autocompletion=completion.backends, help="Backend; repeatable. See `quintain backends`."),
+    ] = None,
     candidates: Candidates = None,
     verifications: Verifications = None,
     usd: Usd = None,
@@ -66,7 +73,12 @@ def search(
     parallel_generations: Annotated[int, typer.Option(min=0, max=256, help="At once; 0: the default.")] = 0,
     parallel_verifications: Annotated[int, typer.Option(min=0, max=256, help="At once; 0: the default.")] = 0,
     title: Annotated[str, typer.Option(help="Your own name for the search.")] = "",
-    resume: Annotated[str, typer.Option(metavar="SEARCH", help="Go on with a search; budget options raise it.")] = "",
+    resume: Annotated[
+        str,
+        typer.Option(
+            metavar="SEARCH", autocompletion=completion.searches, help="Go on with a search; budget options raise it."
+        ),
+    ] = "",
     detach: Annotated[bool, typer.Option("--detach", help="Start it in the running stack and return.")] = False,
     as_json: AsJson = False,
 ) -> None:
@@ -206,7 +218,7 @@ def pause(connection: Connection, search_id: str, go_on: str) -> None:
 
 def watch(
     ctx: typer.Context,
-    search_id: Annotated[str, typer.Argument(metavar="SEARCH")],
+    search_id: SearchId,
     after: Annotated[int, typer.Option(min=0, max=MOST, help="Show events after this sequence number.")] = 0,
     as_json: AsJson = False,
 ) -> None:

@@ -15,7 +15,7 @@ from quintain.plugins.inprocess import simulate as run_here
 from quintain.plugins.loading import PluginError
 from quintain.plugins.simulator import Outcome, RunOptions, Scenario, ScenarioScore, Simulator, narrowed
 from quintain.verifier.v1 import verifier_pb2
-from quintain_cli import render
+from quintain_cli import completion, render
 from quintain_cli.commands.verify import POLICY_FAILED, read_policy
 from quintain_cli.files import refuse_existing, write_file
 from quintain_cli.render import errors, out, say
@@ -31,8 +31,12 @@ def simulate(
     policy: Annotated[Path, typer.Argument(help="Python file with the policy. It runs WITHOUT a sandbox.")],
     scenario: Annotated[str, typer.Option(help="A scenario by name, or a scenario.toml file.")],
     trace: Annotated[list[Path] | None, typer.Option(help="A trace that the scenario file names.")] = None,
-    simulator: Annotated[str, typer.Option(help="An installed simulator.")] = "faas",
-    suite: Annotated[str, typer.Option(help=f"{SUITE_HELP} Only where the scenario is one of it.")] = "",
+    simulator: Annotated[
+        str, typer.Option(autocompletion=completion.simulators, help="An installed simulator.")
+    ] = "faas",
+    suite: Annotated[
+        str, typer.Option(autocompletion=completion.suites, help=f"{SUITE_HELP} Only where the scenario is one of it.")
+    ] = "",
     objective: Annotated[str, typer.Option(help="Empty: the simulator's first.")] = "",
     calling_mode: Annotated[str, typer.Option(help="One of the simulator's; empty: it chooses.")] = "",
     picture: Annotated[Path | None, typer.Option(help="Write a picture of the run to this HTML file.")] = None,

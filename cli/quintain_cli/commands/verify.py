@@ -12,7 +12,7 @@ from rich.markup import escape
 from quintain.errors import Internal, InvalidArgument
 from quintain.type.v1 import type_pb2
 from quintain.verifier.v1 import verifier_pb2 as pb
-from quintain_cli import render
+from quintain_cli import completion, render
 from quintain_cli.connect import Connection
 from quintain_cli.render import out, say
 from quintain_cli.suites import SUITE_HELP, read_suite, suite_message
@@ -31,7 +31,7 @@ def add_commands(app: typer.Typer) -> None:
 def verify(
     ctx: typer.Context,
     policy: Annotated[Path, typer.Argument(help="Python file with the policy; - for standard input.")],
-    suite: Annotated[str, typer.Option(help=SUITE_HELP)] = "",
+    suite: Annotated[str, typer.Option(autocompletion=completion.suites, help=SUITE_HELP)] = "",
     scenario: Annotated[
         list[str] | None, typer.Option(help="A scenario by name, or a scenario.toml file; may be repeated.")
     ] = None,
@@ -39,7 +39,7 @@ def verify(
         list[Path] | None,
         typer.Option(help="A trace that lies elsewhere than beside the scenario file that names it; may be repeated."),
     ] = None,
-    simulator: Annotated[str, typer.Option(help="The simulator.")] = "faas",
+    simulator: Annotated[str, typer.Option(autocompletion=completion.simulators, help="The simulator.")] = "faas",
     objective: Annotated[str, typer.Option(help="Empty: the suite's own.")] = "",
     seed: Annotated[int, typer.Option(min=0, max=LARGEST_SEED, help="Seed of the policy's own random.")] = 0,
     check_determinism: Annotated[

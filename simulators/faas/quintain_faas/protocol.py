@@ -11,15 +11,19 @@ All messages are JSON values. Everything is numbered by the engine, in an order 
 
     {"params": {name: value}, "max_job_ticks": int, "calling_mode": "" or one of CALLING_MODES}
 
-The guest's ``info`` after loading: ``{"calling_mode": one of CALLING_MODES, "algorithm_key": str}``, and ``"reason"``
-with the line for which a policy is called on every tick though nobody asked for it.
+The guest's ``info``, of a policy that it has looked at and not yet run: ``{"calling_mode": one of CALLING_MODES,
+"runs_ahead": whether the policy has provably no way to see a message}``, and ``"reason"`` with the line for which a
+policy is called on every tick though nobody asked for it.
+
+**Start** (engine -> guest, first): ``{"tick": -1, "start": true}``; the guest runs the policy's module and init
+function and answers ``{"tick": -1}``. If that raises it asks ``{"failed_to_load": true}`` first; the reply is None.
 
 **Step** (engine -> guest): what became observable since the last step, then call the policy. Keys that would be empty
 are left out::
 
     "tick":       the tick of the (first) call
     "until":      grant: call for tick, tick + 1, ... until - 1, with nothing new after the first, and stop at the first
-                  decision that is not empty (default: tick + 1)
+                  decision that is not empty (default: tick + 1). Only to a guest that runs ahead: it tells the future
     "states":     [operator * 8 + state, ...] in the order in which they happened; ASSIGNED is left out, as the guest
                   set it itself when the policy made the assignment
     "boundaries": [[container, completed operators, tick], ...] containers that may be suspended on tick + 1

@@ -5,13 +5,11 @@ from __future__ import annotations
 import pytest
 from tests.support.threads import taking_turns
 
-from quintain.plugins.inprocess import InProcessPolicy
 from quintain.plugins.simulator import FailureKind, InvalidInput
-from quintain_faas import Workload, guest
 from quintain_faas.guest.guard import is_guarded
-from quintain_faas.run import run
 
 from .policies import PARAMS, TWO_STEPS, policy, simulate_on
+from .test_foreign_policies import simulate
 
 ACT = """
 out = []
@@ -478,28 +476,8 @@ def test_a_policy_at_rest_is_left_alone(name: str) -> None:
     assert chosen.failure is None
     assert chosen.calling_mode == "fixed_point"
     assert chosen.decision_log == simulate_on(source, calling_mode="every_tick").decision_log
-    asked = count_calls(source)
-    assert asked < 40, "200 ticks with a handful of events"
-
-
-def count_calls(source: str) -> int:
-    """How often the scheduler is really called, by its use of an uninstrumented list."""
-    seen: list[int] = []
-
-    def open_policy(setup: object) -> InProcessPolicy:
-        opened = InProcessPolicy(guest.load, source, setup)  # type: ignore[arg-type]
-        session = opened._session
-        schedule = session._schedule  # type: ignore[attr-defined]
-
-        def counting(*arguments: object) -> object:
-            seen.append(1)
-            return schedule(*arguments)
-
-        session._schedule = counting  # type: ignore[attr-defined]
-        return opened
-
-    run(PARAMS, Workload.from_trace_text(TWO_STEPS), open_policy)
-    return len(seen)
+    _, calls = simulate(source, TWO_STEPS, PARAMS)
+    assert calls < 40, "200 ticks with a handful of events"
 
 
 def test_a_mode_that_is_not_safe_cannot_be_forced() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 from random import Random
+from typing import Any
 
 import pytest
 from tests.fuzz.policies import check
@@ -28,15 +29,21 @@ def simulate(source: str, trace: str, params: Params, calling_mode: str = "") ->
 
     def open_policy(setup: JsonValue) -> InProcessPolicy:
         opened = InProcessPolicy(guest.load, source, setup)
-        session = opened._session
-        schedule = session._schedule  # type: ignore[attr-defined]
+        session: Any = opened._session
+        start = session._run_module
 
-        def counting(*arguments: object) -> object:
-            nonlocal calls
-            calls += 1
-            return schedule(*arguments)
+        def starting() -> None:
+            start()
+            schedule = session._schedule
 
-        session._schedule = counting  # type: ignore[attr-defined]
+            def counting(*arguments: object) -> object:
+                nonlocal calls
+                calls += 1
+                return schedule(*arguments)
+
+            session._schedule = counting
+
+        session._run_module = starting
         return opened
 
     return run(params, Workload.from_trace_text(trace, strict=False), open_policy, calling_mode=calling_mode), calls

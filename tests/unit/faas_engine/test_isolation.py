@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,6 +13,8 @@ from benchmarks.engine import opener
 
 from quintain.plugins.inprocess import InProcessPolicy
 from quintain_faas import Params, Workload, guest
+from quintain_faas.guest.guard import parse
+from quintain_faas.guest.sight import sees_only_the_mirror
 from quintain_faas.run import RunResult, run
 
 from .policies import PARAMS, TWO_STEPS, policy, simulate_on
@@ -129,7 +132,8 @@ def test_neither_needs_nor_future_are_told() -> None:
     params = Params(duration=417, ticks_per_second=10, num_pools=1, random_seed=987654, ram_gb_per_pool=99)
     trace = TWO_STEPS.replace(",10\n", ",13.25\n") + "p3,23.7,QUERY,late,,7.125,const,,13.25\n"
     run(params, Workload.from_trace_text(trace), open_policy)
-    setup, *steps = told
+    setup, start, *steps = told
+    assert start == {"tick": -1, "start": True}
     text = json.dumps(told)
     assert setup["params"]["duration"] == 417
     for secret in ("13.25", "7.125", "const"):
@@ -138,24 +142,94 @@ def test_neither_needs_nor_future_are_told() -> None:
     assert sum("p3" in json.dumps(step) for step in steps) == 1
 
 
-def test_grants_are_of_one_size_and_never_end_at_an_event() -> None:
+def grants_to(source: str) -> list[tuple[int, int]]:
+    """(first tick, tick after the last) of every step in a run on every tick."""
     grants: list[tuple[int, int]] = []
 
     def open_policy(setup: Any) -> Any:
-        session = InProcessPolicy(guest.load, policy(HONEST.format(cheat="pass"), init="s.known = []"), setup)
+        session = InProcessPolicy(guest.load, source, setup)
 
         class Recording:
             info = session.info
 
             def ask(self, message: Any, on_query: Any = None) -> Any:
-                grants.append((message["tick"], message.get("until", message["tick"] + 1)))
+                if message["tick"] >= 0:
+                    grants.append((message["tick"], message.get("until", message["tick"] + 1)))
                 return session.ask(message, on_query)
 
         return Recording()
 
-    run(PARAMS, Workload.from_trace_text(TWO_STEPS), open_policy, calling_mode="every_tick")
-    assert {until - tick for tick, until in grants} == {1, 50}
-    assert [tick for tick, _ in grants] == [0, *(until for _, until in grants[:-1])]
+    result = run(PARAMS, Workload.from_trace_text(TWO_STEPS), open_policy, calling_mode="every_tick")
+    assert result.failure is None
+    return grants
+
+
+def test_idle_ticks_are_granted_up_to_the_next_event_to_a_policy_that_cannot_see_it() -> None:
+    grants = grants_to(policy(HONEST.format(cheat="pass"), init="s.known = []"))
+    assert grants[0] == (0, 2)  # the first pipeline arrives at 0.2 s
+    assert len(grants) < 20
+    assert [tick for tick, _ in grants] == sorted({tick for tick, _ in grants})
+
+
+# Ways to the message of the engine, or to what they are made of.
+LOOKS = {
+    "frames": "import sys\nframe = sys._getframe()",
+    "frames of a module's module": "import collections.abc as c\nframe = c.sys._getframe()",
+    "frames by an alias": "from collections import abc as c\nprint(c)",
+    "frames of logging": "import logging\nframe = logging.currentframe()",
+    "a traceback": "try:\n    1 / 0\nexcept ZeroDivisionError as e:\n    t = e.__traceback__",
+    "a traceback by name": "try:\n    1 / 0\nexcept ZeroDivisionError as e:\n    t = getattr(e, '__trace' + 'back__')",
+    "a generator's frame": "g = (x for x in [])\nf = g.gi_frame",
+    "a generator's frame in a text": "g = (x for x in [])\nf = '{0.gi_frame.f_back.f_locals}'.format(g)",
+    "a text put together": "a = '{0.gi_'\nf = (a + 'frame}').format(1)",
+    "getattr by another name": "g = getattr\ng([], 'x', 0)",
+    "an attribute getter": "from operator import attrgetter\nattrgetter('x')",
+    "a pattern": "match [].append:\n    case object(__self__=x): pass",
+    "the garbage collector": "import gc\ngc.get_objects()",
+    "inspection": "import inspect\ninspect.stack()",
+    "evaluated text": "eval('1')",
+    "evaluated annotations": "import typing\ntyping.get_type_hints(int)",
+    "the guest": "import quintain_faas.guest.session",
+    "modules": "import sys\nsys.modules",
+    "a module handed on": "import math\nm = math\nm.pi",
+    "a patched module": "import math\nmath.pi = 3",
+    "a bound method": "s.executor.pools[0]._query.__self__",
+    "globals of a function": "def f(): pass\nf.__globals__",
+    "subclasses": "[].__class__.__subclasses__",
+    "all bases": "[].__class__.mro()",
+    "a class in making": "class A(metaclass=type): pass",
+    "a star": "from math import *",
+}
+
+
+@pytest.mark.parametrize("name", LOOKS)
+def test_a_policy_that_might_look_is_told_one_tick_at_a_time(name: str) -> None:
+    source = policy(HONEST.format(cheat="pass"), init="s.known = []")
+    body = "\n".join(f"    {line}" for line in LOOKS[name].splitlines())
+    if name == "a star":
+        source = f"{LOOKS[name]}\n{source}"
+    else:
+        source += f"\ndef never(s):\n{body}\n"
+    grants = grants_to(source)
+    assert {until - tick for tick, until in grants} == {1}
+    assert len(grants) == 200
+
+
+def test_most_policies_in_foreign_styles_cannot_look() -> None:
+    folder = Path(__file__).parents[2] / "golden" / "policies" / "foreign"
+    blind = [sees_only_the_mirror(parse(path.read_text())) for path in folder.glob("*.py")]
+    assert sum(blind) >= 0.8 * len(blind), f"{sum(blind)} of {len(blind)}"
+
+
+def test_what_a_policy_says_once_it_runs_does_not_let_it_look() -> None:
+    """The guest says what the policy can see before any of it has run."""
+    liar = """
+import gc
+for o in gc.get_objects():
+    if type(o).__name__ == "Session" and hasattr(o, "info"): o.info["runs_ahead"] = True
+"""
+    told = {until - tick for tick, until in grants_to(liar + policy(HONEST.format(cheat="pass"), init="s.known = []"))}
+    assert told == {1}
 
 
 def test_the_guest_loads_neither_numpy_nor_the_engine_and_quickly() -> None:

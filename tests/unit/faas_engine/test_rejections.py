@@ -238,8 +238,11 @@ def test_a_question_about_a_later_tick_forbids_an_earlier_answer() -> None:
             query({"memory": 0, "tick": message["until"] - 1})
         return {"tick": message["tick"]}
 
+    class FarSeeing(Liar):
+        info: JsonValue = {"calling_mode": "every_tick", "runs_ahead": True}  # noqa: RUF012
+
     params = replace(PARAMS, duration=200)
-    result = run(params, Workload.from_trace_text(TWO_STEPS), lambda setup: Liar(reply))
+    result = run(params, Workload.from_trace_text(TWO_STEPS), lambda setup: FarSeeing(reply))
     assert result.failure is not None
     assert result.failure.kind is FailureKind.PROTOCOL
 

@@ -5,8 +5,10 @@ an arrival, or a call of the policy; which ticks are calls depends on the callin
 
 * ``guard``: on ticks with results or arrivals (on all others the policy provably does nothing);
 * ``fixed_point``: after every observable change, and on until the guest says that repeating the call changes nothing;
-* ``every_tick``: always. Idle ticks are granted in windows of one fixed size, and only when a whole window is free of
-  events, so that a grant says nothing about where in the near future the next event lies.
+* ``every_tick``: always.
+
+Where a policy is called on idle ticks, many may be granted at once, up to the next event. A message that says how many
+tells the future, so only a guest gets it whose policy has no way to see one; it says so before any of the policy runs.
 """
 
 from __future__ import annotations
@@ -17,7 +19,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from quintain.plugins.simulator import JsonValue, OpenPolicy, Policy, PolicyError, PolicyFailure
+from quintain.plugins.simulator import FailureKind, JsonValue, OpenPolicy, Policy, PolicyError, PolicyFailure
 from quintain_faas.engine.collector import Collector
 from quintain_faas.engine.container import Timings
 from quintain_faas.engine.curve import reading_curve
@@ -32,7 +34,7 @@ from quintain_faas.protocol import CALLING_MODES, FIXED_POINT, GUARD
 from quintain_faas.workload.model import PRIORITIES
 from quintain_faas.workload.workload import Batch
 
-WINDOW_TICKS = 50
+MOST_TICKS_AHEAD = 1000  # in one grant: a slow policy shall not run into the time limit of one answer
 NEVER = 1 << 62
 
 _PRIORITY_CODE = {name: code for code, name in enumerate(PRIORITIES, start=1)}
@@ -74,6 +76,7 @@ class Simulation:
         self.pools = [Pool(number, self._shared) for number in range(params.num_pools)]
         self._reader = DecisionReader(params.num_pools, self._owners, self._states)
         self.calling_mode = ""
+        self._runs_ahead = False
         self.ended_tick = 0
 
     # ------------------------------------------------------------------------------------------------------- run
@@ -89,6 +92,8 @@ class Simulation:
                 }
             )
             self.calling_mode = _mode_of(policy.info, calling_mode)
+            self._runs_ahead = isinstance(policy.info, dict) and policy.info.get("runs_ahead") is True
+            self._start(policy)
         except PolicyError as error:
             return error.failure
         self._asked_tick = -1
@@ -101,6 +106,27 @@ class Simulation:
             return replace(failure, step=step, time_seconds=step / self._tps)
         self.ended_tick = self._max_ticks
         return None
+
+    @staticmethod
+    def _start(policy: Policy) -> None:
+        """Have the policy run its module and its init function: what fails there failed to load."""
+        failed_to_load = False
+
+        def on_query(question: JsonValue) -> JsonValue:
+            nonlocal failed_to_load
+            if question != {"failed_to_load": True}:
+                raise protocol_violation("before the first tick there is nothing to ask")
+            failed_to_load = True
+            return None
+
+        try:
+            answer = policy.ask({"tick": -1, "start": True}, on_query)
+        except PolicyError as error:
+            if failed_to_load and error.failure.kind is FailureKind.RAISED:
+                raise PolicyError(replace(error.failure, kind=FailureKind.LOAD)) from error
+            raise
+        if not isinstance(answer, dict) or answer.get("tick") != -1:
+            raise protocol_violation("the first answer says that the policy has started")
 
     def _run(self, policy: Policy) -> None:
         tick = -1  # the last tick that is done
@@ -171,9 +197,10 @@ class Simulation:
     def _ask(self, policy: Policy, tick: int, arrivals: Sequence[JsonValue], event_tick: int) -> Decision:
         message: dict[str, Any] = {"tick": tick}
         until = tick + 1
-        if self.calling_mode != GUARD and self._is_quiet(tick, event_tick):
-            until = tick + WINDOW_TICKS
-            message["until"] = until
+        if self._runs_ahead and self.calling_mode != GUARD:
+            until = self._quiet_until(tick, event_tick)
+            if until > tick + 1:
+                message["until"] = until
         pools = self.pools
         changed: list[list[JsonValue]] = [
             [i, pools[i].available_cpu, pools[i].available_ram] for i in sorted(self._outbox.changed_pools)
@@ -192,12 +219,11 @@ class Simulation:
         self.collector.assignments += decision.counts[1]
         return decision
 
-    def _is_quiet(self, tick: int, event_tick: int) -> bool:
-        """Whether nothing becomes observable in the whole window that begins with `tick`: what happens in the executor
-        on the window's last tick is seen after it."""
-        end = tick + WINDOW_TICKS
+    def _quiet_until(self, tick: int, event_tick: int) -> int:
+        """The first tick after `tick` on which something new may be seen: what happens in the executor on a tick is
+        seen on the next."""
         arrival = self._batches[self._next_batch][0] if self._next_batch < len(self._batches) else NEVER
-        return event_tick >= end - 1 and arrival >= end and self._max_ticks >= end
+        return min(event_tick + 1, arrival, self._max_ticks, tick + MOST_TICKS_AHEAD)
 
     def _answer(self, question: JsonValue, until: int) -> JsonValue:
         """A question of the guest in the middle of a step. Raises PolicyError for a question out of turn."""

@@ -5,12 +5,13 @@ from __future__ import annotations
 import math
 import sys
 from collections.abc import Callable
+from dataclasses import dataclass
 from types import ModuleType
 from typing import Any
 
 from quintain_faas.guest.cluster import Clock, Container, Executor, Pool, Scheduler
 from quintain_faas.guest.effects import instrument
-from quintain_faas.guest.guard import is_guarded
+from quintain_faas.guest.guard import is_guarded, parse
 from quintain_faas.guest.journal import Journal
 from quintain_faas.guest.known import POLICY_MODULE
 from quintain_faas.guest.names import Registry, namespace
@@ -25,6 +26,7 @@ from quintain_faas.guest.objects import (
     Suspend,
 )
 from quintain_faas.guest.refusals import NotInstrumentable
+from quintain_faas.guest.sight import sees_only_the_mirror
 from quintain_faas.protocol import EVERY_TICK, FIXED_POINT, GUARD, NO_POOL, STATE_FACTOR
 
 POLICY_FILENAME = "policy.py"
@@ -38,32 +40,28 @@ class _Malformed(Exception):
 
 
 def load(source: str, setup: Any, query: Callable[[Any], Any]) -> Session:
-    """Load a policy: compile it, find its functions, run its init. Whatever it raises is the policy's failure."""
-    mode, code, journal, reason = _prepare(source, setup["calling_mode"])
-    registry = Registry()
-    policy = ModuleType(POLICY_MODULE)
-    policy.__dict__.update(namespace(registry))
-    if journal is not None:
-        journal.module = policy.__dict__
-        policy.__dict__.update(journal.names)
-    sys.modules[POLICY_MODULE] = policy  # where dataclasses and typing look for a class's module
-    exec(code, policy.__dict__)
-    key, init, schedule = registry.only_pair()
-    session = Session(schedule, key, mode, journal, setup, query)
-    if reason:
-        session.info["reason"] = reason
-    init(session.scheduler)
-    return session
+    """Look at a policy's source and compile it. Nothing of it runs before the message ``start``, so that what the
+    session says of it until then is not the policy's word."""
+    return Session(_prepare(source, setup["calling_mode"]), setup, query)
 
 
-def _prepare(source: str, forced: str) -> tuple[str, Any, Journal | None, str]:
-    """Choose the calling mode and compile; the last part says why it is every tick, if that was not asked for. Raises
-    ValueError if the forced mode is not safe for this policy."""
+@dataclass(frozen=True)
+class _Prepared:
+    mode: str
+    code: Any
+    journal: Journal | None  # of an instrumented source
+    runs_ahead: bool
+    reason: str  # for which line it is every tick, if that was not asked for
+
+
+def _prepare(source: str, forced: str) -> _Prepared:
+    """Choose the calling mode and compile. Raises ValueError if the forced mode is not safe for this policy."""
     code: Any = compile(source, POLICY_FILENAME, "exec", dont_inherit=True)
     if forced in ("", GUARD) and is_guarded(source):
-        return GUARD, code, None, ""
+        return _Prepared(GUARD, code, None, False, "")
     if forced == GUARD:
         raise ValueError("cannot be called in guard mode: it is not evident that it does nothing on idle ticks")
+    runs_ahead = sees_only_the_mirror(parse(source))
     reason = ""
     if forced in ("", FIXED_POINT):
         try:
@@ -73,26 +71,23 @@ def _prepare(source: str, forced: str) -> tuple[str, Any, Journal | None, str]:
                 raise ValueError(f"cannot be called in fixed_point mode: {error}") from error
             reason = str(error)
         else:
-            return FIXED_POINT, compile(tree, POLICY_FILENAME, "exec", dont_inherit=True), journal, ""
-    return EVERY_TICK, code, None, reason
+            instrumented = compile(tree, POLICY_FILENAME, "exec", dont_inherit=True)
+            return _Prepared(FIXED_POINT, instrumented, journal, runs_ahead, "")
+    return _Prepared(EVERY_TICK, code, None, runs_ahead, reason)
 
 
 class Session:
     """Satisfies quintain.plugins.simulator.GuestSession."""
 
-    def __init__(
-        self,
-        schedule: Callable[..., Any],
-        key: str,
-        mode: str,
-        journal: Journal | None,
-        setup: Any,
-        query: Callable[[Any], Any],
-    ) -> None:
+    _schedule: Callable[..., Any]
+
+    def __init__(self, prepared: _Prepared, setup: Any, query: Callable[[Any], Any]) -> None:
         params = setup["params"]
-        self.info: Any = {"calling_mode": mode, "algorithm_key": str(key)}
-        self._schedule = schedule
-        self._journal = journal
+        self.info: Any = {"calling_mode": prepared.mode, "runs_ahead": prepared.runs_ahead}
+        if prepared.reason:
+            self.info["reason"] = prepared.reason
+        self._code: Any = prepared.code  # None once the policy has been started
+        self._journal = prepared.journal
         self._at_rest_before = False  # the last call had no effect but new lists for equal ones
         self._max_job_ticks = setup["max_job_ticks"]
         self._query = query
@@ -107,13 +102,34 @@ class Session:
         self.scheduler.clock = self._clock
         self.scheduler.executor = executor
         self.scheduler.params = dict(params)
+
+    def _run_module(self) -> None:
+        """Run the policy's module and its init function. Whatever it raises is the policy's failure to load."""
+        registry = Registry()
+        policy = ModuleType(POLICY_MODULE)
+        policy.__dict__.update(namespace(registry))
+        if self._journal is not None:
+            self._journal.module = policy.__dict__
+            policy.__dict__.update(self._journal.names)
+        sys.modules[POLICY_MODULE] = policy  # where dataclasses and typing look for a class's module
+        code, self._code = self._code, None
+        exec(code, policy.__dict__)
+        key, init, self._schedule = registry.only_pair()
         self.scheduler.algo_name = key
-        self.scheduler.algo_func = schedule
+        self.scheduler.algo_func = self._schedule
+        init(self.scheduler)
 
     # ------------------------------------------------------------------------------------------------------- answer
 
     def answer(self, message: Any) -> Any:
         """One step: see `quintain_faas.protocol`."""
+        if self._code is not None:
+            try:
+                self._run_module()
+            except BaseException:
+                self._query({"failed_to_load": True})
+                raise
+            return {"tick": -1}
         tick = message["tick"]
         until = message.get("until", tick + 1)
         clock = self._clock

@@ -26,7 +26,7 @@ class BackendSettings(Settings):
     tokens_per_minute: int | None = Field(
         default=None, gt=0, description="estimated input + allowed output, then settled"
     )
-    max_calls: int = Field(default=5, gt=0, description="calls for one answer, retries included")
+    max_calls: int = Field(default=5, gt=0, description="calls for one answer and one try, retries included")
     call_timeout_seconds: float = Field(
         default=600.0, gt=0, description="for one call as a whole, however slowly it drips"
     )

@@ -137,6 +137,138 @@ async def test_an_error_that_is_no_object_is_quoted(tmp_path: Path, status: int,
         assert said in (await failure(s)).message
 
 
+# ------------------------------------------------------------------------------- dialects, see docs/providers.md
+
+
+def sse(*events: object) -> bytes:
+    return b"".join(e if isinstance(e, bytes) else f"data: {json.dumps(e)}\n\n".encode() for e in events)
+
+
+DONE = b"data: [DONE]\n\n"
+FILTERS = {"id": "", "choices": [], "created": 0, "model": "", "object": "", "prompt_filter_results": [{}]}
+THOUGHTS = {"choices": [{"delta": {"content": "", "reasoning": CODE}}]}
+THINKING = {"choices": [{"delta": {"reasoning_content": "hm"}, "index": 0, "finish_reason": None}]}
+DIED = {"error": {"message": "engine died", "type": "InternalServerError", "code": 500}}
+STOPPED = {"choices": [{"index": 0, "finish_reason": "stop"}]}
+READING = {"id": "1", "object": "chat.completion.chunk", "choices": [], "usage": USAGE}
+GONE = {**chunk("", "error"), "error": {"code": 502, "message": "Provider disconnected"}}
+RETRY = {"error": {"code": 429, "message": "quota", "status": "RESOURCE_EXHAUSTED", "details": [{"retryDelay": "36s"}]}}
+EXTRA = {"type": "extra_forbidden", "loc": ["body", "max_completion_tokens"], "msg": "Extra inputs are not permitted"}
+
+DIALECTS: dict[str, tuple[int, Mapping[str, str], bytes, str]] = {
+    "vllm": (200, SSE, sse(chunk("", None), chunk(CODE), chunk("", "stop"), READING, DONE), "OK"),
+    "vllm error": (
+        200,
+        SSE,
+        sse(DIED, DONE),
+        "BACKEND_DOWN: engine died",
+    ),
+    "ollama": (200, SSE, sse(chunk(CODE, ""), chunk("", "stop"), DONE), "OK"),
+    "ollama reasoning": (200, SSE, sse(THOUGHTS, chunk("", "stop"), DONE), "OK"),
+    "ollama error": (
+        200,
+        SSE,
+        sse(chunk(""), b'{"error": "model runner has stopped"}\n'),
+        "BACKEND_DOWN: model runner has stopped",
+    ),
+    "llama.cpp": (200, SSE, sse(THINKING, chunk(CODE), chunk("", "stop"), READING, DONE), "OK"),
+    "llama.cpp error": (
+        200,
+        SSE,
+        sse(
+            b'error: {"code": 400, "message": "context is full"}\n\n',
+            {"error": {"code": 400, "message": "context is full", "type": "x"}},
+        ),
+        "BACKEND_REFUSED_REQUEST: context is full",
+    ),
+    "lm studio, wrong path": (
+        200,
+        JSON,
+        b'{"error": "Unexpected endpoint or method. (POST /chat/completions)"}',
+        "BACKEND_REFUSED_REQUEST: Unexpected endpoint",
+    ),
+    "openrouter": (200, SSE, sse(b": OPENROUTER PROCESSING\n\n", chunk(CODE), chunk("", "stop"), READING, DONE), "OK"),
+    "openrouter, broken off": (200, SSE, sse(chunk(CODE), GONE), "UNKNOWN: Provider disconnected"),
+    "openrouter, no credits": (
+        402,
+        JSON,
+        b'{"error": {"code": 402, "message": "Insufficient credits"}}',
+        "SPEND_LIMIT_REACHED: Insufficient credits",
+    ),
+    "gemini": (200, SSE, sse({**chunk(CODE, "STOP"), "usage": USAGE}, DONE), "OK"),
+    "gemini, cut": (200, SSE, sse({**chunk(CODE, "MAX_TOKENS"), "usage": USAGE}, DONE), "TRUNCATED"),
+    "gemini error": (
+        400,
+        JSON,
+        b'[{"error": {"code": 400, "message": "API key not valid", "status": "X"}}]',
+        "BACKEND_REFUSED_REQUEST: API key not valid",
+    ),
+    "gemini quota": (429, JSON, json.dumps([RETRY]).encode(), "RATE_LIMITED: quota"),
+    "mistral, thinking": (
+        200,
+        SSE,
+        sse(
+            chunk([{"type": "thinking", "thinking": []}, {"type": "text", "text": CODE}]),
+            chunk("", "model_length"),
+            DONE,
+        ),
+        "TRUNCATED",
+    ),
+    "mistral, older field": (
+        422,
+        JSON,
+        json.dumps({"object": "error", "message": {"detail": [EXTRA]}}).encode(),
+        'BACKEND_REFUSED_REQUEST: set max_tokens_field = "max_tokens"',
+    ),
+    "deepseek": (
+        200,
+        SSE,
+        sse(b": keep-alive\n\n" * 3, chunk(CODE), {**chunk("", "stop"), "usage": USAGE}, DONE),
+        "OK",
+    ),
+    "deepseek, whole": (200, JSON, b"\n\n\n" + json.dumps(completion(CODE)).encode(), "OK"),
+    "deepseek, busy": (
+        200,
+        SSE,
+        sse(chunk(CODE), chunk("", "insufficient_system_resource"), DONE),
+        "UNKNOWN: insufficient",
+    ),
+    "azure": (
+        200,
+        SSE,
+        sse(FILTERS, chunk(CODE), {"choices": [{"index": 0, "finish_reason": "stop"}]}, READING, DONE),
+        "OK",
+    ),
+    "azure, filtered": (
+        400,
+        JSON,
+        b'{"error": {"code": "content_filter", "message": "filtered", "status": 400}}',
+        "CONTENT_FILTERED",
+    ),
+    "fastchat": (
+        200,
+        SSE,
+        sse({"text": "max_tokens must be at least 1", "error_code": 50001}, DONE),
+        "BACKEND_DOWN: max_tokens must be at least 1",
+    ),
+}
+
+
+@pytest.mark.parametrize("dialect", DIALECTS)
+async def test_what_servers_of_many_kinds_send_is_read_as_they_mean_it(tmp_path: Path, dialect: str) -> None:
+    status, headers, body, expected = DIALECTS[dialect]
+    async with stack(tmp_path, faults=FaultServer(default="verbatim"), backend={"max_calls": 1}) as s:
+        s.server.verbatim = (status, body, dict(headers))
+        try:
+            generation = await s.generate_once(request("r1", "llm"))
+            came = f"{pb.Outcome.Name(generation.outcome).removeprefix('OUTCOME_')}: {generation.detail}"
+        except QuintainError as error:
+            came = f"{error.reason}: {error.message}"
+    reason, _, words = expected.partition(": ")
+    assert came.startswith(f"{reason}: ")
+    assert words in came
+
+
 # --------------------------------------------------------------------------------------------------------- Anthropic
 
 

@@ -17,6 +17,7 @@ from quintain.errors import QuintainError, Unavailable
 from quintain.generator.v1 import generator_pb2 as pb
 from quintain.generator.v1.generator_pb2_grpc import GeneratorStub
 from quintain_generator.backends import wire as backend_wire
+from quintain_generator.usecases import readiness, waiting
 
 
 async def _call_and_leave(s: Stack, request_id: str) -> None:
@@ -215,3 +216,54 @@ async def test_progress_is_told_while_the_answer_arrives(tmp_path: Path) -> None
     assert stages[:5] == ["queued", "calling", "retrying", "queued", "calling"]
     assert "streaming" in stages
     assert stages[-2:] == ["extracting", "result"]
+
+
+@pytest.mark.parametrize(
+    ("faults", "backend", "words"),
+    [
+        (["hang"], {}, "waiting for priced-model: nothing so far, at most"),
+        (["rate_limited_soon", "ok"], {"retry_base_seconds": 1.0}, "again in"),
+        (["hang"], {"max_concurrency": 1}, "waiting for one of 1 places (max_concurrency)"),
+    ],
+)
+async def test_nobody_waits_in_silence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, faults: list[str], backend: dict[str, object], words: str
+) -> None:
+    monkeypatch.setattr(waiting, "SILENCE_SECONDS", 0.02)
+    async with stack(tmp_path, faults=FaultServer(faults), backend=backend, abandoned_call_seconds=0.0) as s:
+        if "max_concurrency" in backend:
+            await _call_and_keep(s, "r0")
+        notes: list[str] = []
+
+        async def listen() -> None:
+            async for event in s.client.generate_stream(request("r1", "llm", seed=2), timeout=20.0):
+                notes.append(event.progress.note)
+
+        listening = asyncio.create_task(listen())
+        await until(lambda: any(words in note for note in notes))
+        listening.cancel()
+        await asyncio.wait([listening])
+
+
+async def _call_and_keep(s: Stack, request_id: str) -> None:
+    """Start a generation that takes the one place there is; its caller leaves when the test does."""
+    call = asyncio.create_task(s.generate_once(request(request_id, "llm"), timeout=20.0))
+    _KEPT.add(call)
+    call.add_done_callback(lambda done: (_KEPT.discard(done), done.cancelled() or done.exception()))
+    await until(lambda: bool(s.server.seen))
+
+
+_KEPT: set[asyncio.Task[pb.Generation]] = set()
+
+
+async def test_a_generator_whose_store_cannot_be_written_is_not_ready(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(readiness, "_BELIEVED_SECONDS", 0.0)
+    folder = tmp_path / "data"
+    async with stack(tmp_path, store_url=f"sqlite:///{folder}/generator.db") as s:
+        assert await s.service.ready()
+        folder.rename(tmp_path / "moved")
+        assert not await s.service.ready()
+        (tmp_path / "moved").rename(folder)
+        assert await s.service.ready()

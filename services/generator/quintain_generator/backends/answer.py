@@ -171,7 +171,7 @@ def _take_event(answer: Answer, event: Event) -> None:
     for value in values:
         if not isinstance(value, dict):
             continue
-        if is_complaint(value):
+        if is_complaint(value) or event.name == "error":
             answer.take_event(value, event.name)  # it may hold text, too
             answer.events += 1
             answer.failure = complained(complaint_in(value))

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 _LINE_END = re.compile(rb"\r\n|\n|\r")
-_FIELD = re.compile(rb"(data|event|id|retry|):|(data|event|id|retry)$")
+_FIELD = re.compile(rb"(data|event|id|retry|error|):|(data|event|id|retry)$")  # `error:` is llama.cpp's own
 _DONE = "[DONE]"
 _MAX_PAGE_BYTES = 64 * 1024
 
@@ -126,13 +126,16 @@ class _Stream:
             self._stray.append(line.decode("utf-8", "replace"))
             return
         name, _, value = line.partition(b":")
-        if name not in (b"data", b"event"):
+        if name not in (b"data", b"event", b"error"):
             return
         try:
             text = value.removeprefix(b" ").decode()
         except UnicodeDecodeError:
             raise NotTheProtocol("an event of the stream is not UTF-8") from None
-        if name == b"data":
+        if name == b"error":
+            said = _loads(text)
+            yield Event("error", {"error": text if said is None else said})
+        elif name == b"data":
             self._data.append(text)
         else:
             self._name = text.strip()

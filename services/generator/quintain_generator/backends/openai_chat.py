@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, ClassVar, Literal
 
 from openai import Omit, omit
 from openai.types.chat import ChatCompletionMessageParam
 from pydantic import Field
 
-from quintain.plugins.backend import BackendCall, BackendOptions, BackendReply, Message, Usage
+from quintain.plugins.backend import BackendCall, BackendOptions, BackendReply, CallOutcome, Message, Usage
 from quintain_generator.backends.answer import Answer, field_of, word_of
 from quintain_generator.backends.llm import LLMBackend, LLMOptions
 from quintain_generator.backends.openai_client import ask, make_client
@@ -55,7 +56,12 @@ class OpenAICompatibleBackend(LLMBackend):
             **self._stream,
         }
         answer = ChatAnswer(call.allowance.max_output_tokens)
-        return await ask(self._completions.create(**request), answer, call, self.address)
+        reply = await ask(self._completions.create(**request), answer, call, self.address)
+        if reply.outcome is CallOutcome.BAD_REQUEST and "max_completion_tokens" in reply.detail:
+            return replace(
+                reply, detail=f'{reply.detail}; set max_tokens_field = "max_tokens" in the backend\'s options'
+            )
+        return reply
 
     async def close(self) -> None:
         await self._client.close()

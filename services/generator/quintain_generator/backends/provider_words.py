@@ -40,6 +40,7 @@ def is_complaint(value: Mapping[str, Any]) -> bool:
         bool(value.get("error"))
         or bool(value.get("errors"))
         or "error" in (value.get("type"), value.get("object"))
+        or bool(value.get("error_code"))
         or value.get("success") is False
     )
 
@@ -130,6 +131,7 @@ _BY_NAME = {_plain(name): outcome for outcome, names in _NAMES_OF.items() for na
 _NO_MONEY = re.compile(
     r"(?i)credit balance is too low|specified API usage limits|insufficient (?:balance|credits?|funds)|out of credits"
 )
+_WRONG_PLACE = re.compile(r"(?i)unexpected endpoint")  # LM Studio's, under 200
 _BY_STATUS = {
     401: CallOutcome.AUTH,
     402: CallOutcome.SPEND_LIMIT,
@@ -153,6 +155,8 @@ def classify(status: int, *names: object, words: str = "") -> CallOutcome:
     named = [_BY_NAME[plain] for name in names if isinstance(name, str) and (plain := _plain(name)) in _BY_NAME]
     if CallOutcome.SPEND_LIMIT in named or _NO_MONEY.search(words):
         return CallOutcome.SPEND_LIMIT
+    if status < 300 and _WRONG_PLACE.search(words):
+        return CallOutcome.BAD_REQUEST
     if status < 300 and not named:
         status = next((int(str(name)) for name in names if _LATE_STATUS.fullmatch(str(name))), status)
     if 300 <= status < 400:  # redirects are not followed; the base URL is wrong

@@ -61,8 +61,7 @@ class GeneratorService:
         return [generator_pb2.DESCRIPTOR.services_by_name["Generator"].full_name]
 
     async def unready_reason(self) -> str:
-        ready = await self._generations.ready()
-        return "" if ready else "the store does not answer, or no backend can be used"
+        return await self._generations.unready_reason()
 
     async def drain(self) -> None:
         await self._generations.drain()

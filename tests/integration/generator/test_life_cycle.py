@@ -262,8 +262,8 @@ async def test_a_generator_whose_store_cannot_be_written_is_not_ready(
     monkeypatch.setattr(readiness, "_BELIEVED_SECONDS", 0.0)
     folder = tmp_path / "data"
     async with stack(tmp_path, store_url=f"sqlite:///{folder}/generator.db") as s:
-        assert await s.service.ready()
+        assert await s.service.unready_reason() == ""
         folder.rename(tmp_path / "moved")
-        assert not await s.service.ready()
+        assert "the store cannot be written: the file" in await s.service.unready_reason()
         (tmp_path / "moved").rename(folder)
-        assert await s.service.ready()
+        assert await s.service.unready_reason() == ""

@@ -229,7 +229,7 @@ def test_a_full_disk_is_found_by_the_check(tmp_path: Path, monkeypatch: pytest.M
     store = opened(f"sqlite:///{tmp_path}/store.db")
     full = shutil.disk_usage(tmp_path)._replace(free=4096)
     monkeypatch.setattr(shutil, "disk_usage", lambda _path: full)
-    assert "4096 bytes are left" in store.check()
+    assert "less than 8388608 bytes are left" in store.check()
     monkeypatch.undo()
     assert store.check() == ""
     store.close()

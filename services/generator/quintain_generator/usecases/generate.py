@@ -138,13 +138,15 @@ class Generations:
         except Unavailable as error:  # the lease runs out by itself
             log.warning("the store could not be closed", reason=error.message)
 
-    async def ready(self) -> bool:
-        """Whether a request would be served: a write succeeds, and a backend can be used."""
-        return (
-            not self._draining
-            and any(not e.backend.unavailable_reason for e in self._endpoints.values())
-            and not await self._readiness.problem()
-        )
+    async def unready_reason(self) -> str:
+        """Why a request would not be served now; empty: a write succeeds, and a backend can be used."""
+        if self._draining:
+            return "the generator is stopping"
+        reasons = [f"{name}: {endpoint.backend.unavailable_reason}" for name, endpoint in self._endpoints.items()]
+        if all(endpoint.backend.unavailable_reason for endpoint in self._endpoints.values()):
+            return f"no backend can be used ({'; '.join(reasons)})"
+        problem = await self._readiness.problem()
+        return f"the store cannot be written: {problem}" if problem else ""
 
     # ------------------------------------------------------------------------------------------- use cases
 

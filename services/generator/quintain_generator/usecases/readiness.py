@@ -5,10 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 
-from quintain.service.logs import get_logger
 from quintain_generator.ports import GenerationStore
-
-log = get_logger("readiness")
 
 _BELIEVED_SECONDS = 3.0  # of a store that could be written
 _ANSWER_SECONDS = 2.0  # for a store to say so
@@ -35,9 +32,5 @@ class StoreReadiness:
         if done:
             checked, self._checking, self._checked_at = self._checking, None, clock()
             found = checked.result()
-        if found and not self._problem:
-            log.error("not ready: the store cannot be written", reason=found)
-        elif self._problem and not found:
-            log.info("the store can be written again")
         self._problem = found
         return found

@@ -106,7 +106,7 @@ class SqlGenerationStore:
         if self._identity is not None:
             free = shutil.disk_usage(Path(str(self._url.database)).parent).free
             if free < _LEAST_FREE_BYTES:
-                return f"{free} bytes are left on the disk of {self._url.database}, {_LEAST_FREE_BYTES} are needed"
+                return f"less than {_LEAST_FREE_BYTES} bytes are left on the disk of {self._url.database}"
         try:
             with self._transaction() as connection:
                 self._live(connection)

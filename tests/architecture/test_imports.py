@@ -179,6 +179,11 @@ def test_a_simulator_knows_its_own_libraries_and_no_clock() -> None:
     )
 
 
+def test_spot_deadline_knows_its_own_libraries_and_looks_at_the_environment_in_one_place() -> None:
+    found = outside("quintain_spot_deadline", {"quintain.plugins", "numpy"}, frozenset(WORLD - {"pathlib"}))
+    assert found == ["simulators/spot_deadline/quintain_spot_deadline/settings.py: os"]
+
+
 def test_a_planted_import_is_seen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "plain").mkdir()
     (tmp_path / "plain/late.py").write_text("def f():\n    import numpy.random\n    import time\n")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-VARIABLE = "QUINTAIN_SPOT_DEADLINE_DATA"
+VARIABLE = "SPOT_DEADLINE_DATA"
 BESIDE = "shared/data/adrs-spot"  # beside the checkout, or further up
 
 

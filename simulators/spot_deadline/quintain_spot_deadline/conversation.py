@@ -39,6 +39,9 @@ class Conversation:
         if self._ahead and available == self._about:
             return self._ahead.pop()
         answers = self._policy.ask([tick, available])
+        match answers:
+            case ["none" | "spot" | "on_demand" as only]:
+                return str(only)
         if not isinstance(answers, list) or not 1 <= len(answers) <= MAX_ANSWERS:
             raise _broken(f"expected a list of decisions, got {answers!r:.200}")
         if self.calling_mode == EACH_TICK and len(answers) > 1:

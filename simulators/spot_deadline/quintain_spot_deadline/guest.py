@@ -10,16 +10,17 @@ from __future__ import annotations
 
 import ast
 import copy
+import functools
 import sys
 from collections.abc import Callable
-from types import ModuleType
+from types import CodeType, ModuleType
 from typing import Any
 
 from quintain_spot_deadline.rules import MACHINES, NONE, ON_DEMAND, SPOT, Job, Progress
 
 POLICY_FILENAME = "policy.py"
 EACH_TICK, AHEAD = "each_tick", "ahead"
-MAX_AHEAD = 12  # ticks after the one that is asked about
+MIN_AHEAD, MAX_AHEAD = 2, 16  # ticks after the one that is asked about
 _LETTERS = {NONE: "-", SPOT: "s", ON_DEMAND: "d"}
 _PLAIN = (bool, int, float, str, type(None))
 _MAX_TEXT = 100
@@ -50,13 +51,12 @@ class Session:
     """One loaded policy and the job that it drives."""
 
     def __init__(self, source: str, job: Job, calling_mode: str) -> None:
-        tree = ast.parse(source, POLICY_FILENAME)
-        may = remembers_nothing_itself(tree)
+        code, may = _compiled(source)
         if calling_mode == AHEAD and not may:
             raise ValueError("cannot be called ahead: it is not evident that it keeps its memory in now.memory only")
         policy = ModuleType("policy")
         sys.modules["policy"] = policy  # where dataclasses and typing look for a class's module
-        exec(compile(tree, POLICY_FILENAME, "exec", dont_inherit=True), policy.__dict__)
+        exec(code, policy.__dict__)
         decide = getattr(policy, "decide", None)
         if not callable(decide):
             raise TypeError("the policy must define a function decide(job, now)")
@@ -75,8 +75,9 @@ class Session:
         tick, available = message
         self._go_back_to(tick)
         answers = [self._step(available)]
+        far = self._far_enough()
         try:
-            while len(self._marks) < self._ahead and answers[-1] in MACHINES:
+            while len(self._marks) < far and answers[-1] in MACHINES:
                 self._mark()
                 answers.append(self._step(available))
         except Exception:  # noqa: BLE001 - it may never come to that; if it does, it is asked about that tick and raises
@@ -84,6 +85,11 @@ class Session:
         if self._ahead and not self._marks:
             self._ahead = 0  # its memory cannot be copied: it is asked tick by tick from here on
         return answers if answers[-1] in MACHINES or len(answers) == 1 else answers[:-1]
+
+    def _far_enough(self) -> int:
+        """How many ticks to think ahead: what has lasted tends to last on."""
+        lasted = len(self._history) - len(self._history.rstrip(self._history[-1]))
+        return min(self._ahead, max(MIN_AHEAD, lasted))
 
     def _step(self, available: bool) -> Any:
         """Call the policy for the next tick and let the tick pass."""
@@ -124,6 +130,13 @@ class Session:
             self._machines = self._machines[:tick]
         self._marks.clear()
         self._asked = tick
+
+
+@functools.lru_cache(maxsize=8)
+def _compiled(source: str) -> tuple[CodeType, bool]:
+    """-> (the policy's code, whether it may be called ahead)."""
+    tree = ast.parse(source, POLICY_FILENAME)
+    return compile(tree, POLICY_FILENAME, "exec", dont_inherit=True), remembers_nothing_itself(tree)
 
 
 def load(source: str, setup: Any, query: Callable[[Any], Any]) -> Session:

@@ -6,7 +6,7 @@ import functools
 import os
 from pathlib import Path
 
-VARIABLE = "QUINTAIN_SPOT_DEADLINE_DATA"
+VARIABLE = "SPOT_DEADLINE_DATA"
 
 
 @functools.cache

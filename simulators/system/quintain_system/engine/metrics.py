@@ -95,7 +95,7 @@ class Metrics:
                 return self._pairs(metric, _Times(metric))
             case Late():
                 within = self._number(metric.start, metric.within)
-                return self._pairs(metric, _Lateness(within))
+                return self._pairs(metric, _Lateness(within, self._number(metric.start, metric.weight)))
             case Level():
                 amount = self._number(metric.start, metric.amount)
                 capacity = None if metric.capacity is None else Formula(metric.capacity).value(self._names)
@@ -227,24 +227,25 @@ class _Times(_Paired):
 
 
 class _Lateness(_Paired):
-    def __init__(self, within: Callable[[Record], float]) -> None:
-        self._within = within
-        self._due: dict[Any, tuple[float, Any]] = {}
-        self._begun: dict[Any, int] = defaultdict(int)
-        self._in_time: dict[Any, int] = defaultdict(int)
+    def __init__(self, within: Callable[[Record], float], weight: Callable[[Record], float]) -> None:
+        self._within, self._weight = within, weight
+        self._due: dict[Any, tuple[float, float, Any]] = {}  # time, weight, class
+        self._begun: dict[Any, float] = defaultdict(float)
+        self._in_time: dict[Any, float] = defaultdict(float)
 
     def begin(self, key: Any, time: float, record: Record, of_class: Any) -> None:
-        self._due[key] = (time + self._within(record), of_class)
-        self._begun[of_class] += 1
+        weight = self._weight(record)
+        self._due[key] = (time + self._within(record), weight, of_class)
+        self._begun[of_class] += weight
 
     def end(self, key: Any, time: float) -> None:
         due = self._due.pop(key, None)
         if due is not None and time <= due[0]:
-            self._in_time[due[1]] += 1
+            self._in_time[due[2]] += due[1]
 
     def value(self, duration: float, of_class: Any) -> float | None:
-        begun = sum(self._begun.values()) if of_class is ALL else self._begun.get(of_class, 0)
-        in_time = sum(self._in_time.values()) if of_class is ALL else self._in_time.get(of_class, 0)
+        begun = sum(self._begun.values()) if of_class is ALL else self._begun.get(of_class, 0.0)
+        in_time = sum(self._in_time.values()) if of_class is ALL else self._in_time.get(of_class, 0.0)
         return 1.0 - in_time / begun if begun else None
 
 

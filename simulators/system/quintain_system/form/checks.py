@@ -277,6 +277,8 @@ def _metric(spec: SystemSpec, name: str, metric: Metric, known: set[str], place:
             _where(kinds[start], metric.where, path, place)
             if isinstance(metric, Late) and isinstance(metric.within, str) and metric.within not in config_names(spec):
                 _need_number(kinds[start], metric.within, (*path, "within"), place)
+            if isinstance(metric, Late) and isinstance(metric.weight, str):
+                _need_number(kinds[start], metric.weight, (*path, "weight"), place)
             if isinstance(metric, Level):
                 if isinstance(metric.amount, str):
                     _need_number(kinds[start], metric.amount, (*path, "amount"), place)

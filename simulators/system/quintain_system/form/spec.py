@@ -195,6 +195,7 @@ class Late(MetricBase):
     end: tuple[Name, ...] = Field(alias="to")
     by: Name
     within: str | float = Field(description="Seconds: a number, a key of the configuration, or a field of `from`.")
+    weight: str | float = Field(1.0, description="How much a thing counts: a number, or a field of `from`.")
     where: Where = {}
 
 

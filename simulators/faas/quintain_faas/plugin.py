@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import hashlib
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from importlib import resources
 from importlib.resources.abc import Traversable
 
@@ -26,7 +27,15 @@ from quintain_faas.bounds import scenario_bounds
 from quintain_faas.grammar import grammar_json
 from quintain_faas.outcome import run_scenario
 from quintain_faas.scenario import scenario_from_files, spec_of
-from quintain_faas.scenario_suite import BUILT_IN, built_in_scenarios, built_in_suites
+from quintain_faas.scenario_suite import (
+    BUILT_IN,
+    LoadedSuite,
+    built_in_scenarios,
+    built_in_suites,
+    suite_from_files,
+)
+
+BASELINES_FOLDER = "baselines/"
 
 REQUIRED = (
     RequiredDefinition(
@@ -70,6 +79,9 @@ class FaasSimulator:
     def inline_scenario(self, name: str, files: Mapping[str, bytes]) -> Scenario:
         return scenario_from_files(name, files)
 
+    def from_files(self, name: str, files: Mapping[str, bytes]) -> OwnSuite:
+        return OwnSuite(name, suite_from_files(name, files), files)
+
     def run(self, scenario: Scenario, open_policy: OpenPolicy, options: RunOptions) -> Outcome:
         return run_scenario(scenario, open_policy, options)
 
@@ -83,6 +95,38 @@ class FaasSimulator:
             duration=float(spec.params.duration),
             bounds={"throughput": bounds.throughput, "penalised_latency": bounds.penalised_latency},
         )
+
+
+class OwnSuite(FaasSimulator):
+    """This simulator with one suite of the caller's, and the caller's policies to compare with: ``baselines/*.py``, of
+    which the first by name sets the floors. Without any they are the simulator's own."""
+
+    def __init__(self, name: str, loaded: LoadedSuite, files: Mapping[str, bytes]) -> None:
+        self._name, self._loaded = name, loaded
+        sources = {
+            file.removeprefix(BASELINES_FOLDER).removesuffix(".py"): _text(file, files[file])
+            for file in sorted(files)
+            if file.startswith(BASELINES_FOLDER) and file.endswith(".py") and file.count("/") == 1
+        }
+        own = tuple(Baseline(baseline, _about(source), source) for baseline, source in sources.items())
+        common = super().describe()
+        build = hashlib.sha256(f"{common.build}\0{sorted(sources.items())}".encode()).hexdigest()
+        self._described = replace(
+            common, suites=(name,), baselines=own or common.baselines, build=build if own else common.build, hints=""
+        )
+
+    def describe(self) -> Description:
+        return self._described
+
+    def suite(self, name: str) -> Suite:
+        if name != self._name:
+            raise InvalidInput("suite", f"{name!r} is unknown; the files hold {self._name!r}")
+        return self._loaded.suite
+
+    def scenario(self, name: str) -> Scenario:
+        if name not in self._loaded.scenarios:
+            raise InvalidInput("scenario", f"{name!r} is unknown; known are: {', '.join(self._loaded.scenarios)}")
+        return self._loaded.scenarios[name]
 
 
 @functools.cache
@@ -106,7 +150,19 @@ def _description() -> Description:
 
 def _baseline(package: Traversable, name: str) -> Baseline:
     source = (package / "baselines" / f"{name}.py").read_text(encoding="utf-8")
-    return Baseline(name=name, description=source.partition('"""')[2].partition('"""')[0], source=source)
+    return Baseline(name=name, description=_about(source), source=source)
+
+
+def _about(source: str) -> str:
+    """A policy's docstring."""
+    return source.partition('"""')[2].partition('"""')[0]
+
+
+def _text(file: str, data: bytes) -> str:
+    try:
+        return data.decode()
+    except UnicodeDecodeError as error:
+        raise InvalidInput(file, f"is not UTF-8 (byte {error.start})") from None
 
 
 def build_digest(package: Traversable) -> str:

@@ -27,7 +27,7 @@ from typing import Any
 
 from quintain.plugins.simulator import Aggregation, InvalidInput, Part, Scenario, Suite, SuiteEntry
 from quintain_faas.objective import OBJECTIVES
-from quintain_faas.scenario import SECTIONS, checked, parse_toml, scenario_from_table
+from quintain_faas.scenario import SECTIONS, ReadFile, checked, parse_toml, scenario_from_table
 
 SUITE_FILE = "suite.toml"
 BUILT_IN = ("paper-reference", "standard", "smoke")
@@ -43,7 +43,7 @@ class LoadedSuite:
 def built_in_suites() -> Mapping[str, LoadedSuite]:
     """The suites of the wheel, by name."""
     root = resources.files("quintain_faas") / "suites"
-    return {name: _load(root / name, name) for name in BUILT_IN}
+    return {name: _load(_in(root / name), f"{name}/{SUITE_FILE}", name) for name in BUILT_IN}
 
 
 @functools.cache
@@ -54,16 +54,34 @@ def built_in_scenarios() -> Mapping[str, Scenario]:
 
 def load_suite(path: str | Path) -> LoadedSuite:
     """A suite from your own directory. Raises InvalidInput with the file and the entry."""
-    loaded = _load(Path(path), Path(path).name)
+    folder = Path(path)
+    return _checked(_load(_in(folder), str(folder / SUITE_FILE), folder.name))
+
+
+def suite_from_files(name: str, files: Mapping[str, bytes]) -> LoadedSuite:
+    """A suite that comes as a folder's files: ``suite.toml``, or ``suites/NAME.toml`` for the name ``folder/NAME``; its
+    traces lie beside it. Every trace is read. Raises InvalidInput with file, row and column."""
+    chosen = name.rpartition("/")[2]
+    folder, file = ("suites/", f"{chosen}.toml") if "/" in name else ("", SUITE_FILE)
+    if folder + file not in files:
+        given = ", ".join(sorted(files)[:20]) or "none"
+        raise InvalidInput(folder + file, f"is missing; the files given are: {given}")
+    return _checked(_load(lambda wanted: files[folder + wanted], folder + file, name, file))
+
+
+def _checked(loaded: LoadedSuite) -> LoadedSuite:
     for scenario in loaded.scenarios.values():
         checked(scenario)
     return loaded
 
 
-def _load(folder: Traversable, name: str) -> LoadedSuite:
-    where = str(folder / SUITE_FILE) if isinstance(folder, Path) else f"{name}/{SUITE_FILE}"
+def _in(folder: Traversable) -> ReadFile:
+    return lambda name: (folder / name).read_bytes()
+
+
+def _load(read_file: ReadFile, where: str, name: str, file: str = SUITE_FILE) -> LoadedSuite:
     try:
-        data = (folder / SUITE_FILE).read_bytes()
+        data = read_file(file)
     except OSError as error:
         raise InvalidInput(where, f"cannot be read: {error.strerror}") from error
     table = parse_toml(where, data)
@@ -78,7 +96,7 @@ def _load(folder: Traversable, name: str) -> LoadedSuite:
     if not isinstance(listed, list) or not listed:
         raise InvalidInput(f"{where}:scenarios", "needs at least one [[scenarios]] entry")
     for number, entry in enumerate(listed, start=1):
-        scenario, part = _entry(f"{where}:scenarios[{number}]", entry, defaults, folder)
+        scenario, part = _entry(f"{where}:scenarios[{number}]", entry, defaults, read_file)
         if scenario.name in scenarios:
             raise InvalidInput(f"{where}:scenarios[{number}].name", f"{scenario.name!r} is there twice")
         scenarios[scenario.name] = scenario
@@ -97,7 +115,7 @@ def _load(folder: Traversable, name: str) -> LoadedSuite:
     return LoadedSuite(suite, scenarios)
 
 
-def _entry(where: str, entry: Any, defaults: Mapping[str, Any], folder: Traversable) -> tuple[Scenario, Part]:
+def _entry(where: str, entry: Any, defaults: Mapping[str, Any], read_file: ReadFile) -> tuple[Scenario, Part]:
     if not isinstance(entry, dict) or not isinstance(entry.get("name"), str) or not entry["name"]:
         raise InvalidInput(where, "needs a name")
     table = {k: v for k, v in entry.items() if k not in ("name", "part")}
@@ -109,7 +127,7 @@ def _entry(where: str, entry: Any, defaults: Mapping[str, Any], folder: Traversa
             table[section] = {**values, **(own or {})}
     part = Part(_choice(f"{where}.part", entry.get("part"), [p.value for p in Part]))
     named = f"{where} ({entry['name']})"
-    return scenario_from_table(named, entry["name"], table, lambda file: (folder / file).read_bytes()), part
+    return scenario_from_table(named, entry["name"], table, read_file), part
 
 
 def _defaults(where: str, defaults: Any) -> Mapping[str, Any]:

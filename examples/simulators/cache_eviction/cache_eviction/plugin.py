@@ -6,6 +6,7 @@ import functools
 import hashlib
 from collections import Counter
 from collections.abc import Mapping
+from dataclasses import replace
 from importlib import resources
 
 from cache_eviction import scenarios
@@ -60,6 +61,9 @@ class CacheEviction:
     def inline_scenario(self, name: str, files: Mapping[str, bytes]) -> Scenario:
         return scenarios.from_files(name, files)
 
+    def from_files(self, name: str, files: Mapping[str, bytes]) -> OwnSuite:
+        return OwnSuite(*scenarios.suite_from_files(name, files))
+
     def run(self, scenario: Scenario, open_policy: OpenPolicy, options: RunOptions) -> Outcome:
         spec = spec_of(scenario)
         run = Engine(spec.trace, spec.capacity, options.calling_mode).run(open_policy)
@@ -83,6 +87,26 @@ class CacheEviction:
         value = 0.0 if outcome.failure is not None or raw is None else raw
         normalized = value / bound if bound else 1.0
         return ScenarioScore(value, raw, normalized, baseline.metrics["hit_rate"], bound)
+
+
+class OwnSuite(CacheEviction):
+    """This simulator with one suite of the caller's."""
+
+    def __init__(self, suite: Suite, of_suite: Mapping[str, Scenario]) -> None:
+        self._suite, self._scenarios = suite, of_suite
+
+    def describe(self) -> Description:
+        return replace(super().describe(), suites=(self._suite.name,))
+
+    def suite(self, name: str) -> Suite:
+        if name != self._suite.name:
+            raise InvalidInput("suite", f"{name!r} is unknown; the files hold {self._suite.name!r}")
+        return self._suite
+
+    def scenario(self, name: str) -> Scenario:
+        if name not in self._scenarios:
+            raise InvalidInput("scenario", f"{name!r} is unknown; known are: {', '.join(self._scenarios)}")
+        return self._scenarios[name]
 
 
 def _metrics(run: CacheRun, spec: CacheScenario) -> dict[str, float]:

@@ -9,6 +9,7 @@ import io
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from cache_eviction.engine import most_hits
 from cache_eviction.traces import KINDS, Trace, make_trace
@@ -102,37 +103,74 @@ SUITES = {
 
 def from_files(name: str, files: Mapping[str, bytes]) -> Scenario:
     """``scenario.toml`` with ``capacity``, and ``trace.csv`` with a column ``key`` (and ``source``, if you like)."""
-    for file in ("scenario.toml", "trace.csv"):
-        if file not in files:
-            raise InvalidInput(file, f"is missing; the files given are: {', '.join(sorted(files)) or 'none'}")
+    table = _toml("scenario.toml", files)
+    _known("scenario.toml", table, {"capacity", "description"})
+    return _from_table("scenario.toml", name, table, "trace.csv", files)
+
+
+def suite_from_files(name: str, files: Mapping[str, bytes]) -> tuple[Suite, dict[str, Scenario]]:
+    """``suite.toml`` with ``[[scenarios]]``: of each ``name``, ``part``, ``capacity``, ``trace`` (a file)."""
+    table = _toml("suite.toml", files)
+    _known("suite.toml", table, {"description", "scenarios"})
+    entries: list[SuiteEntry] = []
+    scenarios: dict[str, Scenario] = {}
+    for number, entry in enumerate(table.get("scenarios", []), start=1):
+        where = f"suite.toml:scenarios[{number}]"
+        _known(where, entry, {"name", "part", "capacity", "trace", "description"})
+        own = entry.get("name")
+        if not isinstance(own, str) or not own or own in scenarios:
+            raise InvalidInput(f"{where}.name", f"{own!r} is empty or there twice")
+        if entry.get("part") not in ("train", "held_out"):
+            raise InvalidInput(f"{where}.part", f"{entry.get('part')!r} is not one of train, held_out")
+        scenarios[own] = _from_table(where, own, entry, str(entry.get("trace")), files)
+        entries.append(SuiteEntry(own, Part(entry["part"])))
+    if not any(entry.part is Part.TRAIN for entry in entries):
+        raise InvalidInput("suite.toml:scenarios", "none is of part 'train'; a score counts those only")
+    description = str(table.get("description", ""))
+    return Suite(name, description, "hit_rate", Aggregation.MEAN_NORMALIZED, tuple(entries)), scenarios
+
+
+def _toml(file: str, files: Mapping[str, bytes]) -> dict[str, Any]:
     try:
-        table = tomllib.loads(files["scenario.toml"].decode())
+        return tomllib.loads(_file(file, files).decode())
     except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise InvalidInput("scenario.toml", f"is not TOML: {error}") from error
-    if unknown := sorted(table.keys() - {"capacity", "description"}):
-        raise InvalidInput(f"scenario.toml:{unknown[0]}", "unknown key; known are: capacity, description")
+        raise InvalidInput(file, f"is not TOML: {error}") from error
+
+
+def _file(file: str, files: Mapping[str, bytes]) -> bytes:
+    if file not in files:
+        raise InvalidInput(file, f"is missing; the files given are: {', '.join(sorted(files)) or 'none'}")
+    return files[file]
+
+
+def _known(where: str, table: Mapping[str, Any], keys: set[str]) -> None:
+    if unknown := sorted(table.keys() - keys):
+        raise InvalidInput(f"{where}:{unknown[0]}", f"unknown key; known are: {', '.join(sorted(keys))}")
+
+
+def _from_table(where: str, name: str, table: Mapping[str, Any], trace: str, files: Mapping[str, bytes]) -> Scenario:
     capacity = table.get("capacity")
     if not isinstance(capacity, int) or isinstance(capacity, bool) or not 1 <= capacity <= MAX_CAPACITY:
-        raise InvalidInput("scenario.toml:capacity", f"{capacity!r} is not a whole number from 1 to {MAX_CAPACITY}")
-    return _scenario(name, str(table.get("description", "")), capacity, _read_trace(files["trace.csv"]))
+        raise InvalidInput(f"{where}:capacity", f"{capacity!r} is not a whole number from 1 to {MAX_CAPACITY}")
+    return _scenario(name, str(table.get("description", "")), capacity, _read_trace(trace, _file(trace, files)))
 
 
-def _read_trace(data: bytes) -> Trace:
+def _read_trace(file: str, data: bytes) -> Trace:
     try:
         rows = csv.DictReader(io.StringIO(data.decode(), newline=""))
         if "key" not in (rows.fieldnames or ()):
-            raise InvalidInput("trace.csv:1", f"needs a column 'key'; it has {rows.fieldnames}")
+            raise InvalidInput(f"{file}:1", f"needs a column 'key'; it has {rows.fieldnames}")
         keys: list[str] = []
         sources: list[str] = []
         for row in rows:
             if not row["key"]:
-                raise InvalidInput(f"trace.csv:{rows.line_num}:key", "is empty")
+                raise InvalidInput(f"{file}:{rows.line_num}:key", "is empty")
             keys.append(row["key"])
             sources.append(row.get("source") or "all")
     except (UnicodeDecodeError, csv.Error) as error:
-        raise InvalidInput("trace.csv", f"is not a CSV file in UTF-8: {error}") from error
+        raise InvalidInput(file, f"is not a CSV file in UTF-8: {error}") from error
     if not 1 <= len(keys) <= MAX_REQUESTS:
-        raise InvalidInput("trace.csv", f"has {len(keys)} requests; 1 to {MAX_REQUESTS} are possible")
+        raise InvalidInput(file, f"has {len(keys)} requests; 1 to {MAX_REQUESTS} are possible")
     return Trace(tuple(keys), tuple(sources))
 
 

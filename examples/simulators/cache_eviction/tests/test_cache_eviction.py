@@ -208,3 +208,49 @@ def test_bad_files_are_refused_with_their_place(files: dict[str, bytes], place: 
 def test_unknown_names_are_answered_with_the_known_ones(ask: object) -> None:
     with pytest.raises(InvalidInput, match="known are"):
         ask("nonsense")  # type: ignore[operator]
+
+
+SUITE = b"""
+[[scenarios]]
+name = "monday"
+part = "train"
+capacity = 2
+trace = "monday.csv"
+
+[[scenarios]]
+name = "tuesday"
+part = "held_out"
+capacity = 3
+trace = "monday.csv"
+"""
+TRACE = b"key\na\nb\na\nc\na\nb\n"
+
+
+def test_a_suite_of_ones_own_comes_as_files() -> None:
+    own = simulator.from_files("mine", {"suite.toml": SUITE, "monday.csv": TRACE})
+    assert [(e.scenario, e.part.value) for e in own.suite("mine").entries] == [
+        ("monday", "train"),
+        ("tuesday", "held_out"),
+    ]
+    assert own.describe().suites == ("mine",)
+    assert own.scenario("monday").digest != own.scenario("tuesday").digest
+
+
+@pytest.mark.parametrize(
+    ("suite", "told"),
+    [
+        (SUITE.replace(b'part = "train"', b'part = "held_out"'), "none is of part 'train'"),
+        (SUITE.replace(b"capacity = 2", b"capacity = 0"), "suite.toml:scenarios[1]:capacity: 0 is not a whole number"),
+        (
+            SUITE.replace(b"monday.csv", b"gone.csv"),
+            "gone.csv: is missing; the files given are: monday.csv, suite.toml",
+        ),
+        (SUITE.replace(b"tuesday", b"monday"), "suite.toml:scenarios[2].name: 'monday' is empty or there twice"),
+        (SUITE.replace(b"capacity = 3", b"size = 3"), "suite.toml:scenarios[2]:size: unknown key"),
+        (b"[[", "suite.toml: is not TOML"),
+    ],
+)
+def test_what_is_wrong_in_a_suite_of_ones_own_is_named(suite: bytes, told: str) -> None:
+    with pytest.raises(InvalidInput) as caught:
+        simulator.from_files("mine", {"suite.toml": suite, "monday.csv": TRACE})
+    assert told in str(caught.value)

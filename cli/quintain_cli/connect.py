@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, TypeVar
 from quintain.errors import InvalidArgument, Unavailable
 from quintain_cli.render import show_retries
 from quintain_cli.stack import paths, sharing, state
-from quintain_cli.stack.service_process import StackError, is_serving
+from quintain_cli.stack.service_process import StackError, health
 from quintain_cli.stack.stack import SERVICES, Stack
 from quintain_cli.target import Target, token
 from quintain_cli.waiting import Waiting
@@ -37,6 +37,7 @@ _REACH_SECONDS = 5.0
 _CHECK_SECONDS = 0.5
 _HEALTH_SECONDS = 5.0
 _RETRY_SECONDS = 0.1
+NOT_READY = "the controller is not ready: its database cannot be used (is the disk full?), or it is stopping"
 
 
 class Embedded(Enum):
@@ -153,8 +154,7 @@ class Connection:
         address = self.addresses.get("controller", "")
         if self._target.ca_file or self._target.certificate_file or not address:
             return  # health is asked without TLS
-        serving = is_serving(address)
-        self.trouble = "" if serving else "the controller cannot work: its database cannot be used (is the disk full?)"
+        self.trouble = NOT_READY if health(address) is False else ""
 
     def _known(self) -> dict[str, str]:
         local = state.running_addresses(self._target.data_dir)

@@ -14,6 +14,7 @@ from typing import Any
 
 from google.protobuf.json_format import MessageToDict
 from google.protobuf.message import Message
+from rich import box
 from rich.console import Console, ConsoleOptions, RenderResult
 from rich.markup import escape
 from rich.table import Table
@@ -24,7 +25,7 @@ from quintain.type.v1 import type_pb2
 from quintain.verifier.v1 import verifier_pb2
 
 PIPE_WIDTH = 140  # where nothing says how wide the reader is
-LEAST_COLUMN = 11  # what a column of a table needs to be read, its border included
+MEASURED = 10_000  # columns: as wide as a table wants to be
 
 errors = Console(stderr=True, highlight=False, soft_wrap=True)  # commands to copy stay on one line
 out = Console(highlight=False)
@@ -116,13 +117,17 @@ def share_of_bound(score: float | None, bound: float | None, direction: int) -> 
 
 
 class _Table(Table):
-    """Written as records, a line for each cell, where the terminal is too narrow for so many columns."""
+    """Written without lines between the columns where the terminal is narrow, and as records, a line for each cell,
+    where it is too narrow for so many columns."""
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         self = _without_blanks(self)
-        if options.max_width >= LEAST_COLUMN * len(self.columns):
-            yield from super().__rich_console__(console, options)
-            return
+        for bordered in (True, False):
+            self.box, self.padding = (box.HEAVY_HEAD, (0, 1)) if bordered else (box.SIMPLE_HEAD, (0, 1, 0, 0))
+            self.show_edge = self.pad_edge = bordered
+            if self.__rich_measure__(console, options.update(max_width=MEASURED)).minimum <= options.max_width:
+                yield from super().__rich_console__(console, options)
+                return
         if self.title:
             yield console.render_str(f"[bold]{self.title}[/]")
         for cells in zip(*(column.cells for column in self.columns), strict=True):

@@ -73,7 +73,7 @@ def searches(
     if not found:
         out.print("no searches yet")
         return
-    numeric = ("best", "improvement", "candidates", "spent")
+    numeric = ("best", "better by", "tried", "spent")
     rows = render.table("search", "state", "what", *numeric, "created", numeric=numeric)
     for one in found:
         best = one.best if one.HasField("best") else None
@@ -118,7 +118,7 @@ def show(
         print_outcome(connection, found)
     if candidates:
         numeric = ("#", "score", "held-out", "cost")
-        rows = render.table("#", "id", "how", "parents", "score", "held-out", "cost", "outcome", numeric=numeric)
+        rows = render.table("#", "how", "parents", "score", "held-out", "cost", "outcome", numeric=numeric)
         numbers = {c.candidate_id: str(c.number) for c in listed}
         for c in listed:
             rows.add_row(*_candidate_row(c, numbers))
@@ -161,7 +161,6 @@ def _candidate_row(c: pb.CandidateSummary, numbers: dict[str, str]) -> tuple[str
     how = render.enum_name(generator_pb2.Operator, c.operator) if c.operator else "seed"
     return (
         str(c.number),
-        c.candidate_id,
         escape(f"{how} {c.backend}".strip()),
         ", ".join(numbers.get(parent, parent) for parent in c.parent_ids),
         render.number(c.score if c.HasField("score") else None),

@@ -16,6 +16,7 @@ from quintain.controller.v1 import controller_pb2 as pb
 from quintain.errors import FailedPrecondition, InvalidArgument, QuintainError
 from quintain.type.v1 import type_pb2
 from quintain_cli import completion, live, render
+from quintain_cli.commands.estimate import say_estimate
 from quintain_cli.commands.lookup import SearchId, get_search
 from quintain_cli.commands.outcome import print_outcome
 from quintain_cli.commands.verify import LARGEST_SEED, read_policy
@@ -113,6 +114,7 @@ def search(
                 assume_usd_per_generation=assume_usd_per_generation,
                 title=title,
             )
+            say_estimate(connection, spec)
             request = pb.CreateSearchRequest(request_id=uuid.uuid4().hex, spec=spec)
             found = connection.controller.create_search(request).search
         if detach:

@@ -121,6 +121,11 @@ def read_endpoint(address_file: Path) -> Endpoint:
 
 def is_serving(address: str, timeout: float = 2.0, service: str = "") -> bool:
     """Whether the health service at `address` says that work would succeed, or what its name `service` means."""
+    return bool(health(address, timeout, service))
+
+
+def health(address: str, timeout: float = 2.0, service: str = "") -> bool | None:
+    """What the health service at `address` says; None if it does not answer."""
     import grpc  # here, so that a service can be started before this process has loaded it
     from grpc_health.v1 import health_pb2, health_pb2_grpc
 
@@ -130,5 +135,5 @@ def is_serving(address: str, timeout: float = 2.0, service: str = "") -> bool:
             request = health_pb2.HealthCheckRequest(service=service)
             answer = stub.Check(request, timeout=timeout)  # type: ignore[attr-defined]
         except grpc.RpcError:
-            return False
+            return None
     return bool(answer.status == health_pb2.HealthCheckResponse.SERVING)

@@ -18,7 +18,7 @@ from tests.unit.cli.test_verify import failed_verdict, good_verdict
 from quintain.controller.v1 import controller_pb2 as pb
 from quintain.generator.v1 import generator_pb2
 from quintain.verifier.v1 import verifier_pb2
-from quintain_cli import files, live, render
+from quintain_cli import connect, files, live, render
 
 REJECTED = pb.CANDIDATE_STATE_REJECTED
 
@@ -161,7 +161,7 @@ def test_what_a_search_waits_for_is_said_with_how_long_it_has_taken() -> None:
         progress.take(pb.Event(candidate_changed=done, spend=pb.Spend(candidates=1)))
     assert progress.waits_for() == "the best candidates go through the gates"
     assert "left" not in progress.headline()
-    progress.controller_trouble = "the controller cannot work: its database cannot be used (is the disk full?)"
+    progress.controller_trouble = connect.NOT_READY
     assert "disk full" in progress.waits_for()
 
 

@@ -94,7 +94,12 @@ def test_control_characters_of_a_model_are_shown_on_a_terminal_and_left_alone_el
 def test_a_table_becomes_records_where_its_columns_do_not_fit() -> None:
     rows = render.table("search", "state", "best", "", title="all", numeric=("best",))
     rows.add_row("s16fc0d9f81b5", "finished", "0.74", "")
-    for width, expected in ((33, "│ s16fc0d9f81b5 │"), (32, "all\nsearch s16fc0d9f81b5\nstate finished\nbest 0.74\n")):
+    bordered, plain, record = (
+        "│ s16fc0d9f81b5 │",
+        "s16fc0d9f81b5  finished  0.74",
+        "all\nsearch s16fc0d9f81b5\nstate finished\n",
+    )
+    for width, expected in ((35, bordered), (34, plain), (29, plain), (28, record)):
         written = io.StringIO()
         Console(width=width, file=written).print(rows)
         assert expected in written.getvalue()

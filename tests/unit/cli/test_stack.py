@@ -18,7 +18,7 @@ import sqlalchemy
 from tests.support.services import eventually
 from tests.unit.cli.conftest import Run
 
-from quintain_cli import waiting
+from quintain_cli import connect, waiting
 from quintain_cli.connect import Connection, Embedded
 from quintain_cli.stack import paths, settings, sharing, stack, state
 from quintain_cli.stack.service_process import StackError, is_serving
@@ -273,3 +273,25 @@ def test_a_spoilt_configuration_file_is_one_clear_line(
     assert ran.code == 2
     assert ran.err.startswith(f"error: {home}/generator.toml: {told}")
     assert len(ran.err.splitlines()) == 1
+
+
+def test_a_controller_that_cannot_work_is_said_to_who_follows_a_search(
+    home: Path, services: Services, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connect, "_CHECK_SECONDS", 0.05)
+    monkeypatch.setattr(connect, "_HEALTH_SECONDS", 0.1)
+    fills = HEALTHY.replace(
+        "signal.sigwait({signal.SIGTERM})",
+        'signal.sigwait({signal.SIGUSR1}); servicer.set("", health_pb2.HealthCheckResponse.NOT_SERVING)\n'
+        "signal.sigwait({signal.SIGTERM})",
+    )
+    services("import signal; signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGUSR1, signal.SIGTERM})\n" + fills)
+    with Connection(Target(data_dir=tmp_path), "controller") as connection:
+        following = connection.follow(iter(threading.Event().wait, True))  # a stream in which nothing comes
+        next(following)
+        assert connection.trouble == ""
+        assert connection._stack is not None
+        os.kill(connection._stack._processes[0].process.pid, signal.SIGUSR1)
+        while not connection.trouble:
+            next(following)
+        assert connection.trouble == connect.NOT_READY

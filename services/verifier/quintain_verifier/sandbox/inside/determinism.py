@@ -27,9 +27,18 @@ class _VirtualClock:
         self.elapsed += seconds
 
 
-def make_deterministic(seed: int) -> None:
+_chance = random.Random(0)  # of the run: where nothing else is seeded
+
+
+def make_deterministic() -> None:
+    """Once, in the fork server: the children inherit it."""
     _patch_clocks(_VirtualClock())
-    _patch_random(random.Random(f"quintain:{seed}"))
+    _patch_random(_chance)
+
+
+def seed_run(seed: int) -> None:
+    """In the child, before the policy."""
+    _chance.seed(f"quintain:{seed}")
     random.seed(seed)
 
 

@@ -156,13 +156,18 @@ class _Program(ctypes.Structure):
     _fields_ = [("length", ctypes.c_ushort), ("instructions", ctypes.c_void_p)]
 
 
+# Built once, before the children that put it on: what they compute themselves costs pages of their own.
+_FILTER = build_filter(MACHINE) if MACHINE in TABLES else b""
+_FILTER_BUFFER = ctypes.create_string_buffer(_FILTER, len(_FILTER))
+_PROGRAM = _Program(len(_FILTER) // 8, ctypes.addressof(_FILTER_BUFFER))
+
+
 def _seccomp() -> None:
-    code = build_filter(MACHINE)
-    buffer = ctypes.create_string_buffer(code, len(code))
-    program = _Program(len(code) // 8, ctypes.addressof(buffer))
+    if not _FILTER:
+        raise OSError(errno.ENOSYS, f"seccomp: no filter for {MACHINE}")
     # TSYNC returns the id of a thread that could not be filtered: anything but 0 is a failure
     mode, flags = ctypes.c_uint(_SECCOMP_SET_MODE_FILTER), ctypes.c_uint(_SECCOMP_FILTER_FLAG_TSYNC)
-    result = _syscall("seccomp", mode, flags, ctypes.byref(program))
+    result = _syscall("seccomp", mode, flags, ctypes.byref(_PROGRAM))
     if _check(result, "seccomp") != 0:
         raise OSError(errno.EBUSY, "seccomp: a thread was not filtered")
 

@@ -28,6 +28,7 @@ from quintain_verifier.sandbox.inside.control import (
     NOTICE,
     REQUEST,
 )
+from quintain_verifier.sandbox.inside.determinism import make_deterministic
 from quintain_verifier.sandbox.inside.session import Channel, Session
 from quintain_verifier.sandbox.inside.syscalls import MACHINE
 
@@ -194,6 +195,7 @@ def main(config: dict[str, Any]) -> None:
     if problem:
         sys.exit(1)
     sys.meta_path.append(NothingMore(config["policy_modules"]))
+    make_deterministic()
     gc.collect()
     gc.freeze()  # children share these pages for ever
     ForkServer(control, confine=config["confine"], preferred_in_oom=preferred_in_oom).serve()

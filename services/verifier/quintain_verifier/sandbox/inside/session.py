@@ -15,7 +15,7 @@ from types import ModuleType, TracebackType
 from typing import Any, NoReturn, Protocol
 
 from quintain_verifier.sandbox.inside.control import CHANNEL_FD
-from quintain_verifier.sandbox.inside.determinism import make_deterministic
+from quintain_verifier.sandbox.inside.determinism import seed_run
 
 POLICY_FILENAME = "policy.py"
 GUEST_FILENAME = "guest.py"
@@ -125,7 +125,7 @@ class Session:
 
     def _load(self) -> _Guest:
         _, load = self._channel.receive()
-        make_deterministic(load["seed"])
+        seed_run(load["seed"])
         sys.stdout = sys.stderr = _Silence()
         try:
             if load["guest_module"]:

@@ -54,7 +54,7 @@ def configure_logging(service: str, *, json: bool = True, level: str = "INFO") -
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(formatter)
     logging.basicConfig(handlers=[handler], level=level, force=True)
-    for noisy in ("httpx2", "httpcore2", "asyncio", "grpc", "alembic.runtime.plugins"):
+    for noisy in ("httpx2", "httpcore2", "asyncio", "grpc", "alembic.runtime.plugins", "alembic.runtime.migration"):
         logging.getLogger(noisy).setLevel(max(logging.WARNING, logging.getLevelName(level)))
     structlog.configure(
         processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],

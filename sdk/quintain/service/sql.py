@@ -41,11 +41,13 @@ STORE_ERRORS = (DBAPIError, sqlite3.Error)
 class Schema:
     """A service's schema. `revisions`: the folder of its Alembic revisions. `first_table`: a table of the first
     revision; a database that has it and no version was made before there were versions, and is taken as the first.
-    `lock_key`: any number, the same in every process of the service: one of them migrates at a time."""
+    `version_table`: where the version is kept; several services may share a database, so each has its own. `lock_key`:
+    any number, the same in every process of the service: one of them migrates at a time."""
 
     service: str
     revisions: Path
     first_table: str
+    version_table: str
     lock_key: int
 
 
@@ -160,9 +162,11 @@ def migrate(engine: Engine, schema: Schema) -> None:
     with engine.begin() as connection:
         if engine.dialect.name == "postgresql":
             connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": schema.lock_key})
-        config.attributes["connection"] = connection
+        config.attributes.update(connection=connection, version_table=schema.version_table)
         known = {script.revision for script in ScriptDirectory.from_config(config).walk_revisions()}
-        found = set(MigrationContext.configure(connection).get_current_heads())
+        found = set(
+            MigrationContext.configure(connection, opts={"version_table": schema.version_table}).get_current_heads()
+        )
         if found - known:
             newer = ", ".join(found - known)
             raise CommandError(f"its schema {newer} was made by a newer {schema.service}; this one knows {max(known)}")

@@ -16,6 +16,7 @@ from pydantic import TypeAdapter
 
 from quintain.errors import Aborted, AlreadyExists, FailedPrecondition, Unavailable
 from quintain.plugins.backend import BackendReply, CallOutcome, Message, Usage
+from quintain_controller.adapters.store.sql import SqlStore
 from quintain_generator.adapters.store.schema import metadata
 from quintain_generator.adapters.store.sql import SqlGenerationStore
 from quintain_generator.domain.generation import CallRecord, Cost, Generation, Outcome, Ownership, RequestKey
@@ -186,11 +187,11 @@ def test_a_schema_of_a_newer_generator_is_refused_and_left_alone(store_url: str)
     opened(store_url).close()
     engine = sa.create_engine(store_url)
     with engine.begin() as connection:
-        connection.execute(sa.text("UPDATE alembic_version SET version_num = '9999'"))
+        connection.execute(sa.text("UPDATE generator_version SET version_num = '9999'"))
     with pytest.raises(FailedPrecondition, match="9999 was made by a newer generator; this one knows 0002"):
         opened(store_url)
     with engine.begin() as connection:
-        assert connection.execute(sa.text("SELECT version_num FROM alembic_version")).scalar() == "9999"
+        assert connection.execute(sa.text("SELECT version_num FROM generator_version")).scalar() == "9999"
     engine.dispose()
 
 
@@ -200,7 +201,7 @@ def test_the_migrations_make_the_tables_that_the_code_knows(store_url: str) -> N
     with engine.connect() as connection:
         found = compare_metadata(MigrationContext.configure(connection), metadata)
     engine.dispose()
-    assert [difference for difference in found if "alembic_version" not in str(difference)] == []
+    assert [difference for difference in found if "generator_version" not in str(difference)] == []
 
 
 def test_what_keeps_a_write_from_succeeding_is_found_before_it_is_tried(tmp_path: Path) -> None:
@@ -249,3 +250,16 @@ def test_a_flipped_bit_is_found_by_the_check(tmp_path: Path) -> None:
     store = opened(f"sqlite:///{file}")
     assert "damaged" in store.check()
     store.close()
+
+
+@pytest.mark.parametrize("generator_first", [True, False])
+def test_a_controller_may_have_the_same_database(store_url: str, generator_first: bool) -> None:
+    def controller() -> None:
+        SqlStore(store_url).close()
+
+    def generator() -> None:
+        opened(store_url).close()
+
+    for _ in range(2):
+        for make in (generator, controller) if generator_first else (controller, generator):
+            make()

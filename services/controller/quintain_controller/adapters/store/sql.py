@@ -33,7 +33,9 @@ from quintain_controller.domain.records import (
     UnreadableSearch,
 )
 
-_SCHEMA = Schema("controller", Path(__file__).parent / "migrations/versions", "searches", lock_key=5_120_731)
+_SCHEMA = Schema(
+    "controller", Path(__file__).parent / "migrations/versions", "searches", "alembic_version", lock_key=5_120_731
+)
 _ENDED = [state for state in SearchState if state.ended]
 
 

@@ -46,7 +46,9 @@ LEASE_SECONDS = 15.0
 """How long an owner is believed alive after its last renewal (PostgreSQL)."""
 
 
-_SCHEMA = Schema("generator", Path(__file__).parent / "migrations/versions", "generation", lock_key=5_120_733)
+_SCHEMA = Schema(
+    "generator", Path(__file__).parent / "migrations/versions", "generation", "generator_version", lock_key=5_120_733
+)
 _SQLITE_WAITS_SECONDS = 5.0  # then the caller is told what is waited for
 _DAMAGE_SECONDS = 60.0  # between two looks at all of a SQLite file
 _LEAST_FREE_BYTES = 8 * 1024 * 1024  # room for an answer, its prompt and the log of the database

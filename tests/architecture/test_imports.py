@@ -56,6 +56,13 @@ VIOLATIONS = {
         "quintain_generator.usecases.endpoint",
     ),
     "The generator is built in layers": ("quintain_generator.usecases", "quintain_generator.rpc.servicer"),
+    "Behind a port of the verifier nobody knows the use cases": (
+        "quintain_verifier.adapters.store",
+        "quintain_verifier.usecases.verify",
+    ),
+    "The verifier's rpc knows no adapter": ("quintain_verifier.rpc", "quintain_verifier.workers.pool"),
+    "The verifier is built in layers": ("quintain_verifier.usecases", "quintain_verifier.workers.pool"),
+    "The sdk is built in layers": ("quintain.wire", "quintain.service.settings"),
     "The guest knows the standard library and the policy interface": ("quintain_faas.guest", "quintain_faas.engine"),
     "Beside a model there is the standard library and its interface": (
         "quintain_system.guest",
@@ -84,6 +91,17 @@ IN_NEW_FILES = [
     ("quintain_generator.domain", "quintain_generator.metrics"),
     ("quintain_generator.rpc", "quintain_generator.adapters.registry"),
     ("quintain_verifier.sandbox", "grpc.aio"),
+    ("quintain_verifier.sandbox", "quintain_verifier.domain.plan"),
+    ("quintain_verifier.domain", "quintain_verifier.metrics"),
+    ("quintain_verifier.usecases", "quintain_verifier.adapters.store.verdicts"),
+    ("quintain_verifier.usecases", "quintain.verifier.v1.verifier_pb2"),
+    ("quintain_verifier.rpc", "quintain_verifier.adapters.registry"),
+    ("quintain_verifier.workers", "quintain_verifier.rpc.to_proto"),
+    ("quintain_verifier.workers", "sqlite3"),
+    ("quintain.clients", "quintain.service.settings"),
+    ("quintain.wire", "quintain.clients.channel"),
+    ("quintain.plugins", "quintain.wire.endpoints"),
+    ("quintain.service", "quintain.conformance.strategy"),
 ]
 # Where the world outside would make the same inputs give different results.
 WORLD = {"asyncio", "os", "pathlib", "secrets", "shutil", "signal", "socket", "subprocess", "tempfile", "threading",
@@ -163,7 +181,11 @@ def test_what_runs_beside_a_policy_knows_the_standard_library_and_the_policy_int
     ("package", "allowed"),
     [
         ("quintain_generator.domain", {"threading"}),  # a lock around the interpreter's parser
-        ("quintain_verifier.domain", {"quintain_verifier.sandbox.limits"}),  # plain data
+        # Plain data, and the structs that travel to the workers.
+        (
+            "quintain_verifier.domain",
+            {"quintain_verifier.sandbox.limits", "quintain_verifier.sandbox.report", "msgspec"},
+        ),
         ("quintain_controller.domain", {"quintain.statistics", "quintain.errors"}),  # plain too
     ],
 )

@@ -6,8 +6,8 @@ from typing import get_args
 
 from prometheus_client import Counter, Gauge, Histogram
 
+from quintain_verifier.domain.jobs import Fault
 from quintain_verifier.domain.verdict import Status
-from quintain_verifier.workers.messages import Fault
 
 QUEUE_DEPTH = Gauge("quintain_verifier_queue_depth_requests", "Requests that wait for their first worker.")
 SLOTS_BUSY = Gauge("quintain_verifier_slots_busy_workers", "Workers that run a policy.")

@@ -12,16 +12,17 @@ from quintain.service.settings import ConfigError
 from quintain.verifier.v1 import verifier_pb2, verifier_pb2_grpc
 from quintain_verifier import metrics
 from quintain_verifier.adapters.registry import RegistryError, load_simulators
-from quintain_verifier.adapters.simulator_threads import SimulatorThreads
 from quintain_verifier.adapters.store.verdicts import Records, RecordsError
-from quintain_verifier.adapters.suite_files import SuiteFileCache
 from quintain_verifier.config import VerifierSettings
+from quintain_verifier.ports import Worker
 from quintain_verifier.rpc.servicer import VerifierServicer
 from quintain_verifier.usecases.fair_queue import FairQueue
 from quintain_verifier.usecases.planning import Planner
 from quintain_verifier.usecases.run_plan import JobRunner
+from quintain_verifier.usecases.simulator_threads import SimulatorThreads
+from quintain_verifier.usecases.suite_files import SuiteFileCache
 from quintain_verifier.usecases.verify import Verification
-from quintain_verifier.workers.pool import Worker, WorkerPool
+from quintain_verifier.workers.pool import WorkerPool
 
 log: structlog.typing.FilteringBoundLogger = structlog.get_logger("service")
 

@@ -10,7 +10,8 @@ import pytest
 from tests.unit.verifier.test_domain import RAISED, planned, result
 
 from quintain_verifier.adapters.store import verdicts
-from quintain_verifier.adapters.store.verdicts import Execution, Record, Records, RecordsError
+from quintain_verifier.adapters.store.verdicts import Records, RecordsError
+from quintain_verifier.domain.record import Execution, Record
 from quintain_verifier.domain.verdict import assemble
 from quintain_verifier.sandbox.report import IsolationReport
 

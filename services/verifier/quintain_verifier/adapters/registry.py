@@ -3,24 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 from quintain.plugins.doors import SIMULATORS
 from quintain.plugins.loading import PluginError
 from quintain.plugins.simulator import Simulator
 from quintain.wire.endpoints import Endpoint
+from quintain_verifier.ports import Registry
 
 
 class RegistryError(Exception):
     """The configuration asks for a simulator that is not there."""
-
-
-@dataclass(frozen=True, slots=True)
-class Registry:
-    """The simulators by name, and the installed ones that cannot be used with the reason why. Both sorted."""
-
-    usable: Mapping[str, Simulator]
-    unusable: Mapping[str, str]
 
 
 def load_simulators(names: Sequence[str], remote: Mapping[str, Endpoint]) -> Registry:

@@ -18,13 +18,13 @@ from quintain.verifier.v1 import verifier_pb2 as pb
 from quintain.verifier.v1 import verifier_pb2_grpc
 from quintain.wire.balancing import may_go_elsewhere
 from quintain.wire.simulator_messages import description_message, suite_message
-from quintain_verifier.adapters.registry import Registry
-from quintain_verifier.adapters.simulator_threads import SimulatorThreads
-from quintain_verifier.adapters.suite_files import SuiteFileCache
+from quintain_verifier.ports import Registry
 from quintain_verifier.rpc.from_proto import order_of, suite_files_of
 from quintain_verifier.rpc.to_proto import progress_message, result_message
 from quintain_verifier.sandbox.limits import Limits
 from quintain_verifier.usecases.run_plan import Progress
+from quintain_verifier.usecases.simulator_threads import SimulatorThreads
+from quintain_verifier.usecases.suite_files import SuiteFileCache
 from quintain_verifier.usecases.verify import Verification
 
 _DESCRIBE_SECONDS = 3.0  # a listing does not wait longer for one simulator

@@ -16,7 +16,7 @@ from quintain.wire.simulator_messages import (
     reasons_message,
     timeline_message,
 )
-from quintain_verifier.adapters.store.verdicts import Execution
+from quintain_verifier.domain.record import Execution
 from quintain_verifier.domain.verdict import PartScore, ScenarioVerdict, Status, Verdict
 from quintain_verifier.sandbox.inside.lockdown import REQUIRED
 from quintain_verifier.sandbox.report import IsolationReport

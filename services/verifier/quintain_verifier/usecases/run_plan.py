@@ -13,13 +13,13 @@ import structlog
 from quintain.errors import FailedPrecondition, Internal, InvalidArgument, Unavailable
 from quintain.plugins.simulator import FailureKind, Outcome, PolicyFailure
 from quintain_verifier import metrics
+from quintain_verifier.domain.jobs import Failed, Ran, ReferenceJob, Referred, RunJob
 from quintain_verifier.domain.plan import Plan, PlannedScenario
 from quintain_verifier.domain.verdict import Reference, ScenarioResult, Verdict, assemble, first_stop, first_time_limit
+from quintain_verifier.ports import JobTimedOut, Worker, WorkerDied, Workers
 from quintain_verifier.sandbox.report import IsolationReport
 from quintain_verifier.usecases.fair_queue import Ticket
 from quintain_verifier.usecases.planning import PlannedOrder
-from quintain_verifier.workers.messages import Failed, Ran, ReferenceJob, Referred, RunJob
-from quintain_verifier.workers.pool import JobTimedOut, Worker, WorkerDied, WorkerPool
 
 _REFERENCES_KEPT = 10_000
 
@@ -60,7 +60,7 @@ class JobRunner:
     """Lives on one event loop, used by many flights at once. `engine_seconds`: what a simulator may take for one run
     beside the time it waits for the policy."""
 
-    def __init__(self, pool: WorkerPool, engine_seconds: float) -> None:
+    def __init__(self, pool: Workers[Any], engine_seconds: float) -> None:
         self._pool = pool
         self._engine_seconds = engine_seconds
         self._references: dict[tuple[str, str, str, str], Reference] = {}

@@ -9,14 +9,14 @@ from dataclasses import dataclass, field
 
 from quintain.errors import NotFound, ResourceExhausted, Unavailable
 from quintain_verifier import metrics
-from quintain_verifier.adapters.simulator_threads import SimulatorThreads
-from quintain_verifier.adapters.store.verdicts import Execution, Record, Records
 from quintain_verifier.domain.feedback import ScenarioChange, changes, render
+from quintain_verifier.domain.record import Execution, Record
+from quintain_verifier.ports import Verdicts, Worker
 from quintain_verifier.sandbox.report import WEAK
 from quintain_verifier.usecases.fair_queue import FairQueue, Ticket
 from quintain_verifier.usecases.planning import PlannedOrder, Planner, VerifyOrder
 from quintain_verifier.usecases.run_plan import JobRunner, Progress, RunTotals
-from quintain_verifier.workers.pool import Worker
+from quintain_verifier.usecases.simulator_threads import SimulatorThreads
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +57,7 @@ class Verification:
         threads: SimulatorThreads,
         queue: FairQueue[Worker],
         runner: JobRunner,
-        records: Records,
+        records: Verdicts,
         *,
         clock: Callable[[], float] = time.time,
         only_strict: bool,

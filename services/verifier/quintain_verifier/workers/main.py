@@ -24,19 +24,16 @@ from quintain.plugins.simulator import (
 )
 from quintain.wire.endpoints import Endpoint
 from quintain_verifier.adapters.registry import load_simulators
+from quintain_verifier.domain.jobs import Failed, ReferenceJob, Referred, RunJob
 from quintain_verifier.sandbox.faults import RunCancelled, SandboxFault
 from quintain_verifier.workers.messages import (
     HEADER,
     MAX_FRAME_BYTES,
     Cancel,
-    Failed,
     FrameTooLarge,
     Ready,
-    ReferenceJob,
-    Referred,
     Reply,
     Request,
-    RunJob,
     WorkerSettings,
     frame,
     request_decoder,

@@ -4,20 +4,15 @@ are ours; a policy never sees this channel."""
 from __future__ import annotations
 
 import struct
-from typing import Any, Literal, TypeAlias
+from typing import Any, TypeAlias
 
 import msgspec
 
-from quintain_verifier.domain.verdict import Reference, ScenarioResult
-from quintain_verifier.sandbox.limits import Limits
+from quintain_verifier.domain.jobs import Failed, Ran, ReferenceJob, Referred, RunJob
 from quintain_verifier.sandbox.report import IsolationReport
 
 MAX_FRAME_BYTES = 256 * 1024 * 1024
 HEADER = struct.Struct("<I")
-
-Fault: TypeAlias = Literal[
-    "sandbox", "simulator", "model", "unavailable", "build_changed", "invalid_input", "cancelled"
-]
 
 
 class WorkerSettings(msgspec.Struct, frozen=True, tag=True):
@@ -31,37 +26,6 @@ class WorkerSettings(msgspec.Struct, frozen=True, tag=True):
     program_seconds: float = 240.0
 
 
-class ScenarioJob(msgspec.Struct, frozen=True, kw_only=True):
-    """`files` only for a scenario that came with the request, `suite_files` for a suite that did. `build` and `digest`:
-    what the service planned with."""
-
-    job: int
-    simulator: str
-    build: str
-    scenario: str
-    digest: str
-    suite: str
-    suite_files: dict[str, bytes] | None
-    files: dict[str, bytes] | None
-    objective: str
-
-
-class ReferenceJob(ScenarioJob, frozen=True, tag=True):
-    """Asks for what the scores on a scenario are measured with."""
-
-
-class RunJob(ScenarioJob, frozen=True, kw_only=True, tag=True):
-    """Asks for one policy on one scenario. `seed` and `limits` are the policy's."""
-
-    source: str
-    limits: Limits
-    seed: int
-    calling_mode: str
-    check_determinism: bool
-    confirm: bool
-    include_detail: bool
-
-
 class Cancel(msgspec.Struct, frozen=True, tag=True):
     """The answer to `job` is not wanted any more. The worker still answers, with Failed or what it has."""
 
@@ -73,32 +37,6 @@ class Ready(msgspec.Struct, frozen=True, tag=True):
 
     isolation: IsolationReport | None
     problem: str = ""
-
-
-class Ran(msgspec.Struct, frozen=True, tag=True):
-    """What the policy's processes used, and what ended those that did not live to the end (`sandbox.run.Usage`)."""
-
-    job: int
-    result: ScenarioResult
-    cpu_seconds: float
-    peak_memory_bytes: int
-    killed_by: list[str]
-    isolation: IsolationReport
-
-
-class Referred(msgspec.Struct, frozen=True, tag=True):
-    job: int
-    reference: Reference
-
-
-class Failed(msgspec.Struct, frozen=True, tag=True):
-    """No answer, and not for anything that the policy did. `field` for invalid input, and for a model its file and
-    line."""
-
-    job: int
-    fault: Fault
-    message: str
-    field: str = ""
 
 
 Request: TypeAlias = WorkerSettings | ReferenceJob | RunJob | Cancel

@@ -17,17 +17,14 @@ import structlog
 from quintain.wire.endpoints import Endpoint
 from quintain_verifier import metrics
 from quintain_verifier.config import VerifierSettings
+from quintain_verifier.domain.jobs import Failed, Ran, ReferenceJob, Referred, RunJob
+from quintain_verifier.ports import JobTimedOut, WorkerDied
 from quintain_verifier.sandbox.report import IsolationReport
 from quintain_verifier.workers.messages import (
     HEADER,
     MAX_FRAME_BYTES,
     Cancel,
-    Failed,
-    Ran,
     Ready,
-    ReferenceJob,
-    Referred,
-    RunJob,
     WorkerSettings,
     frame,
     reply_decoder,
@@ -43,16 +40,8 @@ _FIRST_BACKOFF_SECONDS, _LAST_BACKOFF_SECONDS = 0.1, 10.0
 log: structlog.typing.FilteringBoundLogger = structlog.get_logger("workers")
 
 
-class WorkerDied(Exception):
-    """The worker process ended in the middle of a job."""
-
-
 class NoJail(Exception):
     """The worker has no jail: the machine lacks a means of isolation."""
-
-
-class JobTimedOut(Exception):
-    """A job, engine included, took longer than it may. Its worker was killed."""
 
 
 class Worker:

@@ -31,13 +31,13 @@ from quintain.plugins.simulator import (
     narrowed,
 )
 from quintain_verifier.domain.determinism import parting, simulator_parted
+from quintain_verifier.domain.jobs import Ran, ReferenceJob, RunJob, ScenarioJob
 from quintain_verifier.domain.verdict import Reference, ScenarioResult, canonical
 from quintain_verifier.sandbox.faults import RunCancelled, SandboxFault
 from quintain_verifier.sandbox.fresh import FreshPolicies
 from quintain_verifier.sandbox.jail import Jail, JailedRun
 from quintain_verifier.sandbox.limits import MAX_LIMITS, Limits, program_limits
 from quintain_verifier.sandbox.report import IsolationReport
-from quintain_verifier.workers.messages import Ran, ReferenceJob, RunJob, ScenarioJob
 
 HASH_SEED, OTHER_HASH_SEED = 0, 1
 K = TypeVar("K")

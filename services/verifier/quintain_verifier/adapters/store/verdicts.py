@@ -8,33 +8,12 @@ import threading
 import time
 from collections import OrderedDict
 from contextlib import closing
-from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
 import structlog
 
-from quintain_verifier.domain.verdict import Verdict
-from quintain_verifier.sandbox.report import IsolationReport
-
-
-@dataclass(frozen=True, slots=True)
-class Execution:
-    """How a verdict came about. `finished_at` in seconds since the epoch."""
-
-    finished_at: float
-    queue_seconds: float
-    wall_seconds: float
-    policy_cpu_seconds: float
-    policy_peak_memory_bytes: int
-    isolation: IsolationReport
-
-
-@dataclass(frozen=True, slots=True)
-class Record:
-    verdict: Verdict
-    execution: Execution
-
+from quintain_verifier.domain.record import Record
 
 log: structlog.typing.FilteringBoundLogger = structlog.get_logger("records")
 

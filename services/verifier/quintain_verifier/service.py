@@ -22,7 +22,7 @@ from quintain_verifier.usecases.run_plan import JobRunner
 from quintain_verifier.usecases.simulator_threads import SimulatorThreads
 from quintain_verifier.usecases.suite_files import SuiteFileCache
 from quintain_verifier.usecases.verify import Verification
-from quintain_verifier.workers.pool import WorkerPool
+from quintain_verifier.workers.pool import START_SECONDS, WorkerPool
 
 log: structlog.typing.FilteringBoundLogger = structlog.get_logger("service")
 
@@ -83,7 +83,7 @@ class VerifierService:
             for layer, active in workers[0].isolation.layers.items():
                 metrics.JAIL_LAYERS.labels(layer).set(active)
         if not workers:
-            return self._pool.no_jail or "no worker has started yet"
+            return self._pool.no_jail or f"no worker has started yet; each has {START_SECONDS:.0f} s"
         return await asyncio.to_thread(self._records.problem)
 
     async def drain(self) -> None:

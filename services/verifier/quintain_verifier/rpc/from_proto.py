@@ -9,7 +9,7 @@ from quintain.plugins.simulator import Aggregation, InvalidInput, Part
 from quintain.type.v1 import type_pb2
 from quintain.verifier.v1 import verifier_pb2 as pb
 from quintain_verifier.sandbox.limits import Limits
-from quintain_verifier.usecases.planning import InlineScenario, VerifyOrder
+from quintain_verifier.usecases.planning import InlineScenario, VerifyRequest
 
 PARTS = {type_pb2.PART_TRAIN: Part.TRAIN, type_pb2.PART_HELD_OUT: Part.HELD_OUT}
 AGGREGATIONS = {
@@ -29,13 +29,15 @@ def suite_files_of(message: pb.SuiteFiles) -> tuple[str, dict[str, bytes]]:
     return message.digest, files
 
 
-def order_of(request: pb.VerifyRequest, default_limits: Limits, suite_files: Mapping[str, bytes] | None) -> VerifyOrder:
+def verify_request_of(
+    request: pb.VerifyRequest, default_limits: Limits, suite_files: Mapping[str, bytes] | None
+) -> VerifyRequest:
     unknown_parts = [p for p in request.parts if p not in PARTS]
     if unknown_parts:
         raise InvalidInput("parts", f"found {unknown_parts[0]}; must be PART_TRAIN or PART_HELD_OUT")
     if request.aggregation not in AGGREGATIONS:
         raise InvalidInput("aggregation", f"found {request.aggregation}; must be one of the contract's values")
-    return VerifyOrder(
+    return VerifyRequest(
         simulator=request.simulator,
         source=request.policy.source,
         suite=request.suite,

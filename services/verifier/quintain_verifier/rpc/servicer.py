@@ -19,7 +19,7 @@ from quintain.verifier.v1 import verifier_pb2_grpc
 from quintain.wire.balancing import may_go_elsewhere
 from quintain.wire.simulator_messages import description_message, suite_message
 from quintain_verifier.ports import Registry
-from quintain_verifier.rpc.from_proto import order_of, suite_files_of
+from quintain_verifier.rpc.from_proto import suite_files_of, verify_request_of
 from quintain_verifier.rpc.to_proto import progress_message, result_message
 from quintain_verifier.sandbox.limits import Limits
 from quintain_verifier.usecases.run_plan import Progress
@@ -53,9 +53,9 @@ class VerifierServicer(verifier_pb2_grpc.VerifierServicer):
         self._suites = suites
 
     async def Verify(self, request: pb.VerifyRequest, context: Context) -> AsyncGenerator[pb.VerifyResponse, None]:
-        order = order_of(request, self._default_limits, self._suite_files(request))
+        wanted = verify_request_of(request, self._default_limits, self._suite_files(request))
         elsewhere = may_go_elsewhere(context.invocation_metadata() or ())
-        async with aclosing(self._verification.verify(order, caller_of(context), elsewhere=elsewhere)) as events:
+        async with aclosing(self._verification.verify(wanted, caller_of(context), elsewhere=elsewhere)) as events:
             async for event in events:
                 if isinstance(event, Progress):
                     yield pb.VerifyResponse(progress=progress_message(event))

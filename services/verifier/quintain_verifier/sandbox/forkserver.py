@@ -41,7 +41,7 @@ class Exit:
 
 @dataclass(slots=True)
 class Child:
-    """One forked child as the fork server tells of it. `exited` is set at its end, or when nothing more will be heard
+    """One forked child as the fork server tells of it. `exited` is set at its end, or when nothing more will come
     of it; then `exit` is None."""
 
     run: int
@@ -133,7 +133,7 @@ class ForkServer:
                 socket.send_fds(self._control, [request], [channel.fileno()])
             except OSError as error:
                 del self._children[child.run]
-                self._condemn_locked("does not take requests")
+                self._quarantine_locked("does not take requests")
                 raise SandboxFault(f"fork server: {error}") from error
             return child
 
@@ -155,14 +155,14 @@ class ForkServer:
             try:
                 self._control.sendall(REQUEST.pack(KILL, child.run, 0, 0))
             except OSError:
-                self._condemn_locked("does not take requests")
+                self._quarantine_locked("does not take requests")
 
-    def condemn(self, why: str) -> None:
+    def quarantine(self, why: str) -> None:
         """The server is stopped, slow or wrong: end it. Its runs end with it; a new one starts."""
         with self._lock:
-            self._condemn_locked(why)
+            self._quarantine_locked(why)
 
-    def _condemn_locked(self, why: str) -> None:
+    def _quarantine_locked(self, why: str) -> None:
         self._problem = why
         self._control = None  # nobody asks it again
         if self._process is not None:
@@ -248,7 +248,7 @@ class ForkServer:
             kind, run, pid, status, cpu_seconds, max_rss_bytes = NOTICE.unpack(data)
             with self._lock:
                 child = self._children.get(run)
-                if child is None:  # its request failed half way: the server is condemned
+                if child is None:  # its request failed half way: the server is quarantined
                     for descriptor in descriptors:
                         os.close(descriptor)
                 elif kind == FORKED:

@@ -96,12 +96,12 @@ class Channel:
 
     def _hear_out_of_turn(self) -> None:
         try:
-            heard = self._end.recv(1)
+            received = self._end.recv(1)
         except BlockingIOError:
             return
         except ConnectionError as error:
             raise ChannelClosed from error
-        if not heard:
+        if not received:
             raise ChannelClosed
         raise BadFrame("it spoke out of turn")
 

@@ -99,7 +99,7 @@ class JailedRun:
         try:
             frame, _ = self._channel.receive(READY_SECONDS)
         except DeadlinePassed as error:
-            self._server.condemn("too slow to start a run")
+            self._server.quarantine("too slow to start a run")
             raise SandboxFault(f"a child was not ready after {READY_SECONDS} s") from error
         except _ChannelTrouble as error:
             self._child.exited.wait(EXIT_SECONDS)
@@ -306,7 +306,7 @@ class JailedRun:
             self._end.close()
         self._server.kill(self._child)
         if not self._child.exited.wait(REAP_SECONDS):
-            self._server.condemn("does not report the end of a run")
+            self._server.quarantine("does not report the end of a run")
             self._child.exited.wait(REAP_SECONDS)
         self._wall_seconds = monotonic() - self._started
 

@@ -31,7 +31,7 @@ class InlineScenario:
 
 
 @dataclass(frozen=True, slots=True)
-class VerifyOrder:
+class VerifyRequest:
     """What a caller asks for; empty means the default, as in the contract. `limits` validated by the planner.
     `suite_files`: the suite's own, if it comes with the request."""
 
@@ -56,8 +56,8 @@ class VerifyOrder:
 
 
 @dataclass(frozen=True, slots=True)
-class PlannedOrder:
-    """`files` by scenario name: the inline scenarios' content. `suite` and `suite_files` as in the order."""
+class PlannedRequest:
+    """`files` by scenario name: the inline scenarios' content. `suite` and `suite_files` as in the request."""
 
     plan: Plan
     files: Mapping[str, Mapping[str, bytes]]
@@ -73,36 +73,36 @@ class Planner:
         self._simulators, self._unusable = simulators, unusable
         self._max_limits = max_limits
 
-    def plan(self, order: VerifyOrder) -> PlannedOrder:
+    def plan(self, request: VerifyRequest) -> PlannedRequest:
         """Raises InvalidInput, and SimulatorFault if a remote simulator cannot be reached."""
-        simulator = self.narrowed(order.simulator, order.suite, order.scenarios, order.suite_files)
+        simulator = self.narrowed(request.simulator, request.suite, request.scenarios, request.suite_files)
         description = simulator.describe()
-        self._check_source(order)
-        limits = order.limits.validate(self._max_limits)
-        suite, entries = self._entries(simulator, order)
-        if order.calling_mode and order.calling_mode not in description.calling_modes:
+        self._check_source(request)
+        limits = request.limits.validate(self._max_limits)
+        suite, entries = self._entries(simulator, request)
+        if request.calling_mode and request.calling_mode not in description.calling_modes:
             known = ", ".join(description.calling_modes) or "none: leave it empty"
-            raise InvalidInput("calling_mode", f"{order.calling_mode!r} is unknown; known are: {known}")
-        if order.stop_below_score is not None and not math.isfinite(order.stop_below_score):
-            raise InvalidInput("stop_below_score", f"found {order.stop_below_score}; must be a finite number")
+            raise InvalidInput("calling_mode", f"{request.calling_mode!r} is unknown; known are: {known}")
+        if request.stop_below_score is not None and not math.isfinite(request.stop_below_score):
+            raise InvalidInput("stop_below_score", f"found {request.stop_below_score}; must be a finite number")
         plan = Plan(
-            source=order.source,
-            simulator=order.simulator,
+            source=request.source,
+            simulator=request.simulator,
             build=description.build,
             scenarios=tuple(PlannedScenario(s.name, s.digest, part, s.cost) for s, part in entries),
-            objective=_objective(description, order.objective or (suite.objective if suite else "")),
-            aggregation=order.aggregation or (suite.aggregation if suite else Aggregation.MEAN_NORMALIZED),
+            objective=_objective(description, request.objective or (suite.objective if suite else "")),
+            aggregation=request.aggregation or (suite.aggregation if suite else Aggregation.MEAN_NORMALIZED),
             limits=limits,
-            seed=order.seed,
-            calling_mode=order.calling_mode,
-            check_determinism=order.check_determinism,
-            confirm=order.confirm,
-            stop_below_score=order.stop_below_score,
-            include_detail=order.include_detail,
-            continue_after_time_limit=order.continue_after_time_limit,
+            seed=request.seed,
+            calling_mode=request.calling_mode,
+            check_determinism=request.check_determinism,
+            confirm=request.confirm,
+            stop_below_score=request.stop_below_score,
+            include_detail=request.include_detail,
+            continue_after_time_limit=request.continue_after_time_limit,
         )
-        files = {inline.name: inline.files for inline in order.inline_scenarios}
-        return PlannedOrder(plan, files, order.suite, order.suite_files)
+        files = {inline.name: inline.files for inline in request.inline_scenarios}
+        return PlannedRequest(plan, files, request.suite, request.suite_files)
 
     def narrowed(
         self, name: str, suite: str, scenarios: Sequence[str] = (), suite_files: Mapping[str, bytes] | None = None
@@ -118,40 +118,42 @@ class Planner:
             raise InvalidInput("simulator", f"{name!r} is unknown; known are: {', '.join(self._simulators)}")
         return self._simulators[name]
 
-    def _check_source(self, order: VerifyOrder) -> None:
-        if not order.source.strip():
+    def _check_source(self, request: VerifyRequest) -> None:
+        if not request.source.strip():
             raise InvalidInput("policy.source", "is empty; must be Python source that implements the policy interface")
-        size = len(order.source.encode())
-        if size > order.limits.source_bytes:
+        size = len(request.source.encode())
+        if size > request.limits.source_bytes:
             raise InvalidInput(
                 "policy.source",
-                f"has {size} bytes; the limit is {order.limits.source_bytes} (limits.source_bytes, at most"
+                f"has {size} bytes; the limit is {request.limits.source_bytes} (limits.source_bytes, at most"
                 f" {self._max_limits.source_bytes})",
             )
 
-    def _entries(self, simulator: Simulator, order: VerifyOrder) -> tuple[Suite | None, list[tuple[Scenario, Part]]]:
+    def _entries(
+        self, simulator: Simulator, request: VerifyRequest
+    ) -> tuple[Suite | None, list[tuple[Scenario, Part]]]:
         """Scenarios named one by one or brought along steer like train scenarios: the caller has seen them."""
-        if bool(order.suite or order.scenarios) == bool(order.inline_scenarios):
+        if bool(request.suite or request.scenarios) == bool(request.inline_scenarios):
             raise InvalidInput(
                 "suite", "give exactly one of suite (scenarios: some of it), scenarios and inline_scenarios"
             )
-        if order.parts and not order.suite:
+        if request.parts and not request.suite:
             raise InvalidInput("parts", "only a suite has parts")
-        suite = simulator.suite(order.suite) if order.suite else None
-        wanted = [e for e in suite.entries if e.part in (order.parts or frozenset(Part))] if suite else []
-        if suite is not None and order.scenarios:
-            wanted = _chosen(suite, wanted, order.scenarios)
+        suite = simulator.suite(request.suite) if request.suite else None
+        wanted = [e for e in suite.entries if e.part in (request.parts or frozenset(Part))] if suite else []
+        if suite is not None and request.scenarios:
+            wanted = _chosen(suite, wanted, request.scenarios)
         if suite is not None and not wanted:
             raise InvalidInput("parts", f"suite {suite.name} has no scenario in these parts")
-        count = len(wanted) if suite is not None else len(order.scenarios) + len(order.inline_scenarios)
-        if count > order.limits.scenarios:  # before the first of them is loaded
-            raise InvalidInput("scenarios", f"found {count}; one request may have {order.limits.scenarios}")
+        count = len(wanted) if suite is not None else len(request.scenarios) + len(request.inline_scenarios)
+        if count > request.limits.scenarios:  # before the first of them is loaded
+            raise InvalidInput("scenarios", f"found {count}; one request may have {request.limits.scenarios}")
         if suite is not None:
             entries = [(simulator.scenario(e.scenario), e.part) for e in wanted]
-        elif order.scenarios:
-            entries = [(simulator.scenario(name), Part.TRAIN) for name in order.scenarios]
+        elif request.scenarios:
+            entries = [(simulator.scenario(name), Part.TRAIN) for name in request.scenarios]
         else:
-            entries = [(_inline(simulator, inline), Part.TRAIN) for inline in order.inline_scenarios]
+            entries = [(_inline(simulator, inline), Part.TRAIN) for inline in request.inline_scenarios]
         repeated = [name for name, count in Counter(s.name for s, _ in entries).items() if count > 1]
         if repeated:
             raise InvalidInput("scenarios", f"{repeated[0]!r} is named more than once")

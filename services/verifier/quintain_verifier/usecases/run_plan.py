@@ -19,7 +19,7 @@ from quintain_verifier.domain.verdict import Reference, ScenarioResult, Verdict,
 from quintain_verifier.ports import JobTimedOut, Worker, WorkerDied, Workers
 from quintain_verifier.sandbox.report import IsolationReport
 from quintain_verifier.usecases.fair_queue import Ticket
-from quintain_verifier.usecases.planning import PlannedOrder
+from quintain_verifier.usecases.planning import PlannedRequest
 
 _REFERENCES_KEPT = 10_000
 
@@ -78,7 +78,7 @@ class JobRunner:
         return min(30.0, max(0.2, self.mean_run_seconds))
 
     async def run(
-        self, planned: PlannedOrder, ticket: Ticket[Worker], advanced: Callable[[str, int], None]
+        self, planned: PlannedRequest, ticket: Ticket[Worker], advanced: Callable[[str, int], None]
     ) -> tuple[Verdict, RunTotals]:
         """`advanced(scenario, how many are done)` after each scenario. Raises QuintainError; cancelled, it lets go of
         its workers."""
@@ -110,7 +110,7 @@ class JobRunner:
         return assemble(plan, results, references), totals
 
     async def _references_of(
-        self, planned: PlannedOrder, scenarios: Sequence[PlannedScenario], ticket: Ticket[Worker]
+        self, planned: PlannedRequest, scenarios: Sequence[PlannedScenario], ticket: Ticket[Worker]
     ) -> dict[str, Reference]:
         tasks = [asyncio.create_task(self._reference(planned, s, ticket)) for s in scenarios]
         try:
@@ -119,7 +119,7 @@ class JobRunner:
             await _end(tasks)
         return {s.name: reference for s, reference in zip(scenarios, references, strict=True)}
 
-    async def _reference(self, planned: PlannedOrder, scenario: PlannedScenario, ticket: Ticket[Worker]) -> Reference:
+    async def _reference(self, planned: PlannedRequest, scenario: PlannedScenario, ticket: Ticket[Worker]) -> Reference:
         plan = planned.plan
         key = (plan.simulator, plan.build, scenario.digest, plan.objective.name)
         if key not in self._references:
@@ -138,7 +138,7 @@ class JobRunner:
         return self._references[key]
 
     async def _scenario(
-        self, planned: PlannedOrder, scenario: PlannedScenario, ticket: Ticket[Worker], totals: RunTotals
+        self, planned: PlannedRequest, scenario: PlannedScenario, ticket: Ticket[Worker], totals: RunTotals
     ) -> ScenarioResult:
         """One scenario to its end. A wall limit is tried once more: the machine may have been busy."""
         plan = planned.plan
@@ -175,7 +175,7 @@ class JobRunner:
 
     async def _failed(
         self,
-        planned: PlannedOrder,
+        planned: PlannedRequest,
         scenario: PlannedScenario,
         ticket: Ticket[Worker],
         totals: RunTotals,
@@ -241,7 +241,7 @@ class JobRunner:
                 log.error("simulator failed", **details, message=failed.message)
                 raise Internal(message, reason="SIMULATOR_FAULT", metadata=details)
 
-    def _common(self, planned: PlannedOrder, scenario: PlannedScenario) -> dict[str, Any]:
+    def _common(self, planned: PlannedRequest, scenario: PlannedScenario) -> dict[str, Any]:
         plan: Plan = planned.plan
         files = planned.files.get(scenario.name)
         return {

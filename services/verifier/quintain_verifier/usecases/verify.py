@@ -14,7 +14,7 @@ from quintain_verifier.domain.record import Execution, Record
 from quintain_verifier.ports import Verdicts, Worker
 from quintain_verifier.sandbox.report import WEAK
 from quintain_verifier.usecases.fair_queue import FairQueue, Ticket
-from quintain_verifier.usecases.planning import PlannedOrder, Planner, VerifyOrder
+from quintain_verifier.usecases.planning import PlannedRequest, Planner, VerifyRequest
 from quintain_verifier.usecases.run_plan import JobRunner, Progress, RunTotals
 from quintain_verifier.usecases.simulator_threads import SimulatorThreads
 
@@ -34,7 +34,7 @@ class Answer:
 class _Flight:
     """A run in flight and those who wait for it."""
 
-    planned: PlannedOrder
+    planned: PlannedRequest
     ticket: Ticket[Worker]
     admitted: float
     progress: Progress
@@ -72,21 +72,21 @@ class Verification:
         queue.changed = self._queue_changed
 
     async def verify(
-        self, order: VerifyOrder, caller: str, *, elsewhere: bool = False
+        self, request: VerifyRequest, caller: str, *, elsewhere: bool = False
     ) -> AsyncGenerator[Progress | Answer, None]:
         """Progress, then the answer. Raises InvalidInput and QuintainError. Closing it gives up this caller's interest;
         a run that nobody waits for is ended at once. `elsewhere`: the caller asks another replica if all workers are
         busy here."""
-        self._planner.simulator(order.simulator)
-        planned = await self._threads.run(order.simulator, lambda: self._planner.plan(order))
+        self._planner.simulator(request.simulator)
+        planned = await self._threads.run(request.simulator, lambda: self._planner.plan(request))
         digest = planned.plan.digest
         record = await self._recorded(digest)
         if record is not None:
             metrics.ANSWERS.labels("cache").inc()
-            yield await self._answer(record, order.parent_digest, cached=True)
+            yield await self._answer(record, request.parent_digest, cached=True)
             return
         joined = digest in self._flights
-        flight = self._flights.get(digest) or self._launch(planned, caller, elsewhere)
+        flight = self._flights.get(digest) or self._begin(planned, caller, elsewhere)
         flight.waiters += 1
         told: Progress | None = None
         try:
@@ -104,7 +104,7 @@ class Verification:
             if flight.task.cancelled():
                 raise flight.refused or Unavailable("the run was given up", reason="RUN_CANCELLED")
             metrics.ANSWERS.labels("joined" if joined else "run").inc()
-            yield await self._answer(flight.task.result(), order.parent_digest, joined=joined)
+            yield await self._answer(flight.task.result(), request.parent_digest, joined=joined)
         finally:
             flight.waiters -= 1
             self._abandon(flight)
@@ -132,7 +132,7 @@ class Verification:
 
     # ------------------------------------------------------------------------------------------------------ flights
 
-    def _launch(self, planned: PlannedOrder, caller: str, elsewhere: bool) -> _Flight:
+    def _begin(self, planned: PlannedRequest, caller: str, elsewhere: bool) -> _Flight:
         if self._draining:
             kind = ResourceExhausted if elsewhere else Unavailable  # which gRPC gives to the next replica, or not
             raise kind("draining: another replica takes new work", reason="DRAINING", retry_after_seconds=1.0)
@@ -158,13 +158,13 @@ class Verification:
             raise
         progress = Progress(plan.digest, 0, 0, len(plan.scenarios), "")
         flight = _Flight(planned, ticket, time.monotonic(), progress)
-        flight.task = asyncio.create_task(self._fly(flight))
-        flight.task.add_done_callback(lambda task: self._landed(flight))
+        flight.task = asyncio.create_task(self._run(flight))
+        flight.task.add_done_callback(lambda task: self._done(flight))
         self._flights[plan.digest] = flight
         self._queue_changed()
         return flight
 
-    async def _fly(self, flight: _Flight) -> Record:
+    async def _run(self, flight: _Flight) -> Record:
         plan = flight.planned.plan
 
         def advanced(scenario: str, done: int) -> None:
@@ -178,7 +178,7 @@ class Verification:
             await asyncio.to_thread(self._records.put, record)
         return record
 
-    def _landed(self, flight: _Flight) -> None:
+    def _done(self, flight: _Flight) -> None:
         """Also when the run was cancelled before its first step."""
         self._forget(flight)
         self._queue.leave(flight.ticket)

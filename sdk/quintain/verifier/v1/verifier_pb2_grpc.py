@@ -82,9 +82,10 @@ class VerifierServicer(object):
 
         A policy that fails ends with OK and a verdict that says so. Status codes: INVALID_ARGUMENT (unknown names, a
         malformed trace with row and column, limits above the server's maximum, a source that is too large),
-        RESOURCE_EXHAUSTED with RetryInfo (the queue is full), UNAVAILABLE (draining, sandbox restarting; retry joins the
-        run), DEADLINE_EXCEEDED (ask again to join the run, or find its verdict), FAILED_PRECONDITION (the required isolation
-        cannot be had on this machine). Closing the stream gives the run up, unless somebody else waits for it.
+        RESOURCE_EXHAUSTED with RetryInfo (the queue is full; or reason BUSY, only for callers whose channel asks the next
+        replica then), UNAVAILABLE (draining, sandbox restarting; retry joins the run), DEADLINE_EXCEEDED (ask again to join
+        a run that others wait for, or find its verdict), FAILED_PRECONDITION (the required isolation cannot be had on this
+        machine). Closing the stream gives the run up, unless somebody else waits for it.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

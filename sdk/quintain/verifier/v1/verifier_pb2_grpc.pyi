@@ -42,9 +42,10 @@ class VerifierStub:
 
     A policy that fails ends with OK and a verdict that says so. Status codes: INVALID_ARGUMENT (unknown names, a
     malformed trace with row and column, limits above the server's maximum, a source that is too large),
-    RESOURCE_EXHAUSTED with RetryInfo (the queue is full), UNAVAILABLE (draining, sandbox restarting; retry joins the
-    run), DEADLINE_EXCEEDED (ask again to join the run, or find its verdict), FAILED_PRECONDITION (the required isolation
-    cannot be had on this machine). Closing the stream gives the run up, unless somebody else waits for it.
+    RESOURCE_EXHAUSTED with RetryInfo (the queue is full; or reason BUSY, only for callers whose channel asks the next
+    replica then), UNAVAILABLE (draining, sandbox restarting; retry joins the run), DEADLINE_EXCEEDED (ask again to join
+    a run that others wait for, or find its verdict), FAILED_PRECONDITION (the required isolation cannot be had on this
+    machine). Closing the stream gives the run up, unless somebody else waits for it.
     """
     GetVerdict: _grpc.UnaryUnaryMultiCallable[_verifier_pb2.GetVerdictRequest, _verifier_pb2.GetVerdictResponse]
     """GetVerdict returns a recorded result by its digest. NOT_FOUND: not known here (replicas share no records, and old
@@ -78,9 +79,10 @@ class VerifierAsyncStub(VerifierStub):
 
     A policy that fails ends with OK and a verdict that says so. Status codes: INVALID_ARGUMENT (unknown names, a
     malformed trace with row and column, limits above the server's maximum, a source that is too large),
-    RESOURCE_EXHAUSTED with RetryInfo (the queue is full), UNAVAILABLE (draining, sandbox restarting; retry joins the
-    run), DEADLINE_EXCEEDED (ask again to join the run, or find its verdict), FAILED_PRECONDITION (the required isolation
-    cannot be had on this machine). Closing the stream gives the run up, unless somebody else waits for it.
+    RESOURCE_EXHAUSTED with RetryInfo (the queue is full; or reason BUSY, only for callers whose channel asks the next
+    replica then), UNAVAILABLE (draining, sandbox restarting; retry joins the run), DEADLINE_EXCEEDED (ask again to join
+    a run that others wait for, or find its verdict), FAILED_PRECONDITION (the required isolation cannot be had on this
+    machine). Closing the stream gives the run up, unless somebody else waits for it.
     """
     GetVerdict: _aio.UnaryUnaryMultiCallable[_verifier_pb2.GetVerdictRequest, _verifier_pb2.GetVerdictResponse]  # type: ignore[assignment]
     """GetVerdict returns a recorded result by its digest. NOT_FOUND: not known here (replicas share no records, and old
@@ -117,9 +119,10 @@ class VerifierServicer(metaclass=_abc_1.ABCMeta):
 
         A policy that fails ends with OK and a verdict that says so. Status codes: INVALID_ARGUMENT (unknown names, a
         malformed trace with row and column, limits above the server's maximum, a source that is too large),
-        RESOURCE_EXHAUSTED with RetryInfo (the queue is full), UNAVAILABLE (draining, sandbox restarting; retry joins the
-        run), DEADLINE_EXCEEDED (ask again to join the run, or find its verdict), FAILED_PRECONDITION (the required isolation
-        cannot be had on this machine). Closing the stream gives the run up, unless somebody else waits for it.
+        RESOURCE_EXHAUSTED with RetryInfo (the queue is full; or reason BUSY, only for callers whose channel asks the next
+        replica then), UNAVAILABLE (draining, sandbox restarting; retry joins the run), DEADLINE_EXCEEDED (ask again to join
+        a run that others wait for, or find its verdict), FAILED_PRECONDITION (the required isolation cannot be had on this
+        machine). Closing the stream gives the run up, unless somebody else waits for it.
         """
 
     @_abc_1.abstractmethod

@@ -186,7 +186,7 @@ def test_what_runs_beside_a_policy_knows_the_standard_library_and_the_policy_int
             "quintain_verifier.domain",
             {"quintain_verifier.sandbox.limits", "quintain_verifier.sandbox.report", "msgspec"},
         ),
-        ("quintain_controller.domain", {"quintain.statistics", "quintain.errors"}),  # plain too
+        ("quintain_controller.domain", {"quintain.statistics", "quintain.errors", "quintain.backoff"}),  # plain too
     ],
 )
 def test_a_domain_knows_neither_clock_nor_files_nor_network(package: str, allowed: set[str]) -> None:

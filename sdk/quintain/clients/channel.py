@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 import grpc
 from pydantic import Field
 
+from quintain.backoff import Backoff
 from quintain.errors import Aborted, DeadlineExceeded, QuintainError, ResourceExhausted, Unavailable
 from quintain.wire.balancing import SERVICE_CONFIG, client_metadata
 from quintain.wire.endpoints import ClientTls, Endpoint
@@ -37,8 +38,7 @@ T = TypeVar("T")
 
 log = logging.getLogger(__name__)
 
-_FIRST_DELAY_SECONDS = 0.1
-_MAX_DELAY_SECONDS = 5.0
+_BACKOFF = Backoff(first_seconds=0.1, most_seconds=5.0)
 CONNECT_SECONDS = 10.0  # a server that was never reached is given up after so long, however long a call may take
 
 
@@ -91,7 +91,7 @@ class _Retries:
         self._reached = True
         self._said = ""
 
-    def delay(self, error: grpc.RpcError, attempt: int, began: float, deadline: float) -> float:
+    def delay(self, error: grpc.RpcError, failures: int, began: float, deadline: float) -> float:
         """Seconds to wait before the next try. Raises the typed error if the call must not or cannot be tried again
         before `deadline`."""
         typed = from_rpc_error(error)
@@ -102,21 +102,22 @@ class _Retries:
             deadline = min(deadline, began + CONNECT_SECONDS)
         if not self._settings.retries:
             raise typed from error
-        delay = retry_delay(typed, attempt, deadline)
+        delay = retry_delay(typed, failures, deadline)
         if typed.message != self._said:
             log.warning("%s; trying again", typed.message)
             self._said = typed.message
         return delay
 
 
-def retry_delay(error: QuintainError, attempt: int, deadline: float) -> float:
-    """Seconds to wait before the next try; raises `error` if it must not or cannot be retried before `deadline`."""
+def retry_delay(error: QuintainError, failures: int, deadline: float) -> float:
+    """Seconds to wait before the next try, after so many failures in a row; raises `error` if it must not or cannot be
+    retried before `deadline`."""
     waits_help = isinstance(error, Unavailable | Aborted) or (
         isinstance(error, ResourceExhausted) and error.retry_after_seconds is not None
     )
     if not waits_help:
         raise error
-    backoff = min(_MAX_DELAY_SECONDS, _FIRST_DELAY_SECONDS * 2**attempt) * random.uniform(0.5, 1.0)
+    backoff = _BACKOFF.seconds(failures) * random.uniform(0.5, 1.0)
     delay: float = max(backoff, error.retry_after_seconds or 0.0)
     if time.monotonic() + delay >= deadline:
         raise error
@@ -138,13 +139,13 @@ class SyncCaller:
     def unary(self, method: Callable[..., T], request: Any, timeout: float | None = None) -> T:
         began = time.monotonic()
         deadline = began + (timeout or self._settings.timeout_seconds)
-        for attempt in itertools.count():
+        for failures in itertools.count(1):
             try:
                 answer = method(request, timeout=_left(deadline), metadata=(*self._metadata, *outgoing_metadata()))
                 self._retries.answered()
                 return answer
             except grpc.RpcError as error:
-                time.sleep(self._retries.delay(error, attempt, began, deadline))
+                time.sleep(self._retries.delay(error, failures, began, deadline))
         raise AssertionError("count() has no end")
 
     def stream(
@@ -153,15 +154,18 @@ class SyncCaller:
         """A stream that begins again, with a new `request()`, when it breaks: only for calls that may be repeated."""
         began = time.monotonic()
         deadline = began + (timeout or self._settings.timeout_seconds)
-        for attempt in itertools.count():
+        failures = 0  # since the last response
+        while True:
             call = method(request(), timeout=_left(deadline), metadata=(*self._metadata, *outgoing_metadata()))
             try:
                 for response in call:
                     self._retries.answered()
+                    failures = 0
                     yield response
                 return
             except grpc.RpcError as error:
-                delay = self._retries.delay(error, attempt, began, deadline)
+                failures += 1
+                delay = self._retries.delay(error, failures, began, deadline)
             finally:
                 call.cancel()
             time.sleep(delay)
@@ -187,7 +191,7 @@ class AsyncCaller:
     async def unary(self, method: Callable[..., Any], request: Any, timeout: float | None = None) -> Any:
         began = time.monotonic()
         deadline = began + (timeout or self._settings.timeout_seconds)
-        for attempt in itertools.count():
+        for failures in itertools.count(1):
             try:
                 answer = await method(
                     request, timeout=_left(deadline), metadata=(*self._metadata, *outgoing_metadata())
@@ -195,7 +199,7 @@ class AsyncCaller:
                 self._retries.answered()
                 return answer
             except grpc.RpcError as error:
-                await asyncio.sleep(self._retries.delay(error, attempt, began, deadline))
+                await asyncio.sleep(self._retries.delay(error, failures, began, deadline))
         raise AssertionError("count() has no end")
 
     async def stream(
@@ -203,15 +207,18 @@ class AsyncCaller:
     ) -> AsyncIterator[Any]:
         began = time.monotonic()
         deadline = began + (timeout or self._settings.timeout_seconds)
-        for attempt in itertools.count():
+        failures = 0  # since the last response
+        while True:
             call = method(request(), timeout=_left(deadline), metadata=(*self._metadata, *outgoing_metadata()))
             try:
                 async for response in call:
                     self._retries.answered()
+                    failures = 0
                     yield response
                 return
             except grpc.RpcError as error:
-                delay = self._retries.delay(error, attempt, began, deadline)
+                failures += 1
+                delay = self._retries.delay(error, failures, began, deadline)
             finally:
                 with suppress(Exception):
                     call.cancel()

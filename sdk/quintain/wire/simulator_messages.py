@@ -99,6 +99,7 @@ def outcome_message(outcome: Outcome) -> simulator_pb2.Outcome:
         timeline=timeline_message(outcome.timeline),
         decision_log=outcome.decision_log,
         detail=outcome.detail,
+        told_log=outcome.told_log,
     )
 
 
@@ -114,6 +115,7 @@ def outcome_from(message: simulator_pb2.Outcome) -> Outcome:
         timeline=tuple(TimelineEvent(e.time_seconds, e.text) for e in message.timeline),
         decision_log=tuple(message.decision_log),
         detail=message.detail,
+        told_log=tuple(message.told_log),
     )
 
 

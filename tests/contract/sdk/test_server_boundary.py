@@ -17,10 +17,10 @@ from prometheus_client import REGISTRY
 from pydantic import ValidationError
 from tests.support.certificates import certificates
 
-from quintain.clients import AsyncController, AsyncVerifier, ClientSettings
+from quintain.clients import AsyncController, AsyncVerifier, ClientSettings, channel
 from quintain.clients.channel import ClientTls
 from quintain.controller.v1 import controller_pb2, controller_pb2_grpc
-from quintain.errors import Internal, InvalidArgument, ResourceExhausted, Unauthenticated, Unavailable
+from quintain.errors import Internal, InvalidArgument, QuintainError, ResourceExhausted, Unauthenticated, Unavailable
 from quintain.service import metrics_server
 from quintain.service.interceptors import caller_of
 from quintain.service.server import LIVENESS, start_server
@@ -153,6 +153,22 @@ async def test_a_watch_goes_on_over_broken_streams_without_gap_or_repeat() -> No
     async with AsyncController(server.address) as client:
         sequences = [event.sequence async for event in client.watch_search("s", timeout=20)]
     assert sequences == [1, 2, 3, 4, 5, 6, 7]
+    await server.stop()
+
+
+async def test_breaks_of_a_watch_that_goes_on_are_no_failures_in_a_row(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each connection brings events: the pause never grows, however often the connection breaks."""
+    counted: list[int] = []
+
+    def delay(error: QuintainError, failures: int, deadline: float) -> float:
+        counted.append(failures)
+        return 0.0
+
+    monkeypatch.setattr(channel, "retry_delay", delay)
+    server = await start_server(Service(), ServerSettings())
+    async with AsyncController(server.address) as client:
+        assert [event.sequence async for event in client.watch_search("s", timeout=20)] == [1, 2, 3, 4, 5, 6, 7]
+    assert set(counted) == {1}
     await server.stop()
 
 

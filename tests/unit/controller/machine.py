@@ -11,6 +11,7 @@ from typing import TypeVar
 
 from tests.unit.controller.toy import CONTEXT, SCENARIOS, make_spec
 
+from quintain.backoff import Backoff
 from quintain.errors import QuintainError
 from quintain_controller.adapters.store.memory import MemoryStore
 from quintain_controller.domain.machine import messages as m
@@ -30,7 +31,6 @@ from quintain_controller.domain.model import (
     Verification,
 )
 from quintain_controller.domain.records import NewSearch, SearchRecord
-from quintain_controller.domain.retry import Backoff
 from quintain_controller.usecases.strategies import make_planner
 
 T = TypeVar("T")

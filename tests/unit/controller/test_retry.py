@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from quintain.backoff import Backoff
 from quintain.errors import (
     AlreadyExists,
     FailedPrecondition,
@@ -17,7 +18,7 @@ from quintain_controller.domain import retry
 from quintain_controller.domain.machine.calls import CallTable
 from quintain_controller.domain.machine.messages import CallKind, Verify
 from quintain_controller.domain.model import Charge
-from quintain_controller.domain.retry import Backoff, NeedsOperator, RetryLater, WrongRequest
+from quintain_controller.domain.retry import NeedsOperator, RetryLater, WrongRequest
 
 
 def decisions(*failures: QuintainError) -> list[retry.Decision]:

@@ -58,8 +58,10 @@ ROUND_TRIPS: dict[type, Any] = {
 
 
 @pytest.mark.parametrize("kind", ROUND_TRIPS, ids=lambda kind: kind.__name__)
-@settings(deadline=None, max_examples=60)
-@given(data=st.data())
-def test_nothing_is_lost_on_the_way(kind: type, data: st.DataObject) -> None:
-    given_value = data.draw(values_of(kind))
-    assert ROUND_TRIPS[kind](given_value) == given_value
+def test_nothing_is_lost_on_the_way(kind: type) -> None:
+    @settings(deadline=None, max_examples=60)
+    @given(values_of(kind))
+    def check(value: Any) -> None:
+        assert ROUND_TRIPS[kind](value) == value
+
+    check()

@@ -291,6 +291,7 @@ class Outcome(_message.Message):
     TIMELINE_FIELD_NUMBER: _builtins.int
     DECISION_LOG_FIELD_NUMBER: _builtins.int
     DETAIL_FIELD_NUMBER: _builtins.int
+    TOLD_LOG_FIELD_NUMBER: _builtins.int
     scenario: _builtins.str
     decisions_digest: _builtins.str
     calling_mode: _builtins.str
@@ -307,6 +308,12 @@ class Outcome(_message.Message):
     def timeline(self) -> _containers.RepeatedCompositeFieldContainer[_verifier_pb2.TimelineEvent]: ...
     @_builtins.property
     def decision_log(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
+    @_builtins.property
+    def told_log(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """For each call of the policy two words: a digest of all that it was told so far, and one of all that it decided
+        before. Empty: the simulator keeps none, and what makes two runs part is the policy.
+        """
+
     def __init__(
         self,
         *,
@@ -320,10 +327,11 @@ class Outcome(_message.Message):
         timeline: _abc.Iterable[_verifier_pb2.TimelineEvent] | None = ...,
         decision_log: _abc.Iterable[_builtins.str] | None = ...,
         detail: _builtins.str = ...,
+        told_log: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["failure", b"failure"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["calling_mode", b"calling_mode", "decision_log", b"decision_log", "decisions_digest", b"decisions_digest", "detail", b"detail", "failure", b"failure", "failures_by_reason", b"failures_by_reason", "groups", b"groups", "metrics", b"metrics", "scenario", b"scenario", "timeline", b"timeline"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["calling_mode", b"calling_mode", "decision_log", b"decision_log", "decisions_digest", b"decisions_digest", "detail", b"detail", "failure", b"failure", "failures_by_reason", b"failures_by_reason", "groups", b"groups", "metrics", b"metrics", "scenario", b"scenario", "timeline", b"timeline", "told_log", b"told_log"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

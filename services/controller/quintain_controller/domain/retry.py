@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
+from quintain.backoff import Backoff
 from quintain.errors import (
     Aborted,
     AlreadyExists,
@@ -23,14 +24,6 @@ _INTERNAL_TRIES = 3
 # A service that asks for so long a wait has the search paused meanwhile, with the time said.
 LONG_WAIT_SECONDS = 60.0
 _PASSING = (Unavailable, Aborted, DeadlineExceeded, Cancelled, ResourceExhausted, Internal)
-
-
-@dataclass(frozen=True, slots=True)
-class Backoff:
-    """Pauses between tries: `first_seconds`, doubling up to `most_seconds`; a service that asks for longer gets it."""
-
-    first_seconds: float
-    most_seconds: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,8 +58,7 @@ def after(service: str, error: QuintainError, failures: int, internal_failures: 
     used_up = isinstance(error, ResourceExhausted) and error.retry_after_seconds is None
     if final or used_up or not isinstance(error, _PASSING):
         return NeedsOperator(f"{service}: {error.reason}: {error.message}")
-    delay = min(backoff.most_seconds, backoff.first_seconds * 2.0 ** min(failures - 1, 30))
-    return RetryLater(max(delay, error.retry_after_seconds or 0.0))
+    return RetryLater(max(backoff.seconds(failures), error.retry_after_seconds or 0.0))
 
 
 def clock_time(epoch: float) -> str:

@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 
 from structlog.contextvars import bound_contextvars
 
+from quintain.backoff import Backoff
 from quintain.errors import QuintainError
 from quintain.service.logs import get_logger
 from quintain_controller import metrics
@@ -22,7 +23,6 @@ from quintain_controller.domain.machine.messages import CallKind
 from quintain_controller.domain.machine.search import SearchMachine
 from quintain_controller.domain.model import Candidate, CandidateState, SearchState, Verification, request_id
 from quintain_controller.domain.records import Batch, Control, Lease, SearchRecord
-from quintain_controller.domain.retry import Backoff
 from quintain_controller.usecases.candidate_sources import CandidateSourceCache
 from quintain_controller.usecases.dependencies import Dependencies
 from quintain_controller.usecases.requests import make_request, remake_request

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 from dataclasses import replace
 
+from quintain.backoff import Backoff
 from quintain.errors import DeadlineExceeded, FailedPrecondition, QuintainError, ResourceExhausted, Unavailable
 from quintain.plugins.backend import Allowance, BackendCall, BackendReply, CallOutcome, Message, Task
 from quintain.service.logs import get_logger
@@ -320,10 +321,10 @@ class CallLoop:
     def _wait_before_retry(self, reply: BackendReply, failures: int) -> float:
         """Seconds until the next call. Raises the error to answer with if there is to be none."""
         settings = self._endpoint.settings
-        backoff = min(settings.retry_max_seconds, settings.retry_base_seconds * 2 ** (failures - 1))
+        backoff = Backoff(settings.retry_base_seconds, settings.retry_max_seconds)
         wait = reply.retry_after_seconds
         if wait is None:
-            wait = backoff * random.uniform(0.5, 1.0)
+            wait = backoff.seconds(failures) * random.uniform(0.5, 1.0)
         uncertain = sum(1 for c in self.calls if c.reply is not None and is_uncertain(c.reply))
         gives_up = (
             reply.outcome in _FINAL_ERRORS

@@ -14,6 +14,7 @@ from typing import Any
 import msgspec
 import structlog
 
+from quintain.backoff import Backoff
 from quintain.wire.endpoints import Endpoint
 from quintain_verifier import metrics
 from quintain_verifier.config import VerifierSettings
@@ -35,7 +36,7 @@ CANCEL_SECONDS = 2.0  # a worker that has not let go of a cancelled job by then 
 STOP_SECONDS = 5.0
 PROGRAM_SHARE = 0.8  # of the simulator's time, that its jailed programs may use
 SANDBOX_FAULTS = 2  # a worker whose jail failed so often in a row is replaced
-_FIRST_BACKOFF_SECONDS, _LAST_BACKOFF_SECONDS = 0.1, 10.0
+_RESTARTS = Backoff(first_seconds=0.1, most_seconds=10.0)
 
 log: structlog.typing.FilteringBoundLogger = structlog.get_logger("workers")
 
@@ -266,7 +267,7 @@ class WorkerPool:
     async def _replace(self, worker: Worker) -> None:
         self._in_use.discard(worker)
         self._workers.discard(worker)
-        backoff = _FIRST_BACKOFF_SECONDS
+        failures = 0
         while not self._closing:
             await worker.kill()
             metrics.WORKER_RESTARTS.inc()
@@ -277,8 +278,8 @@ class WorkerPool:
                 self._set_free(worker)
                 return
             self._workers.discard(worker)
-            await asyncio.sleep(backoff)
-            backoff = min(2 * backoff, _LAST_BACKOFF_SECONDS)
+            failures += 1
+            await asyncio.sleep(_RESTARTS.seconds(failures))
 
     def _background(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.get_running_loop().create_task(work)

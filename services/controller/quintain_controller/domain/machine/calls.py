@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from quintain.backoff import Backoff
 from quintain.errors import Internal, QuintainError
 from quintain_controller.domain import retry
 from quintain_controller.domain.machine.messages import Call, CallKind, Send, Verify
@@ -24,7 +25,7 @@ class _Open:
 class CallTable:
     """Who is called, and how often it has failed."""
 
-    def __init__(self, backoff: retry.Backoff) -> None:
+    def __init__(self, backoff: Backoff) -> None:
         self._backoff = backoff
         self._open: dict[Call, _Open] = {}
         self._serial = 0

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import deque
 from dataclasses import dataclass, replace
 
+from quintain.backoff import Backoff
 from quintain.errors import FailedPrecondition, Internal, InvalidArgument, QuintainError
 from quintain_controller.domain import retry
 from quintain_controller.domain.events import BackendTrouble, CandidateChanged, DomainEvent
@@ -26,7 +27,6 @@ from quintain_controller.domain.model import (
 from quintain_controller.domain.planner import Asked, Done, NotReproduced, Planner, Told, answered, verified
 from quintain_controller.domain.promotion import Answer, LoadCandidates, Needed, Promotion, Steps, promote
 from quintain_controller.domain.records import CandidateWrite, Control, SearchRecord, Transition
-from quintain_controller.domain.retry import Backoff
 
 
 @dataclass(slots=True)

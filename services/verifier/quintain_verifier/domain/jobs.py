@@ -47,11 +47,13 @@ class RunJob(ScenarioJob, frozen=True, kw_only=True, tag=True):
 
 
 class Ran(msgspec.Struct, frozen=True, tag=True):
-    """What the policy's processes used, and what ended those that did not live to the end (`sandbox.run.Usage`)."""
+    """What the policy's processes used, and what ended those that did not live to the end (`sandbox.run.Usage`).
+    `wall_seconds`: how long they lived, the simulator's own time included."""
 
     job: int
     result: ScenarioResult
     cpu_seconds: float
+    wall_seconds: float
     peak_memory_bytes: int
     killed_by: list[str]
     isolation: IsolationReport

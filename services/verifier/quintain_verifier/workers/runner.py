@@ -53,6 +53,7 @@ class BuildChanged(Exception):
 @dataclass(slots=True)
 class _Use:
     cpu_seconds: float = 0.0
+    wall_seconds: float = 0.0
     peak_memory_bytes: int = 0
     killed_by: list[str] = field(default_factory=list)
 
@@ -122,7 +123,15 @@ class Runner:
         if not job.include_detail:
             outcome = replace(outcome, detail="")
         result = ScenarioResult(outcome, score, baseline_score.normalized)
-        return Ran(job.job, result, use.cpu_seconds, use.peak_memory_bytes, use.killed_by, self._isolation())
+        return Ran(
+            job.job,
+            result,
+            use.cpu_seconds,
+            use.wall_seconds,
+            use.peak_memory_bytes,
+            use.killed_by,
+            self._isolation(),
+        )
 
     def reference(self, job: ReferenceJob) -> Reference:
         simulator = self._simulator(job)
@@ -209,6 +218,7 @@ class Runner:
             if self._cancelled:
                 raise RunCancelled
         use.cpu_seconds += policy.usage.cpu_seconds
+        use.wall_seconds += policy.usage.wall_seconds
         use.peak_memory_bytes = max(use.peak_memory_bytes, policy.usage.max_rss_bytes)
         if policy.usage.killed_by:
             use.killed_by.append(policy.usage.killed_by)

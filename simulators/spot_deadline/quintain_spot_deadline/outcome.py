@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from statistics import fmean
 
 from quintain.plugins.simulator import (
+    FailureKind,
     Group,
     OpenPolicy,
     Outcome,
@@ -81,11 +82,12 @@ def run_scenario(scenario: Scenario, open_policy: OpenPolicy, options: RunOption
 
 
 def _located(failure: PolicyFailure, number: int, labelled: LabelledWindow, run: Run) -> PolicyFailure:
-    """With the tick at which it happened, once there was one."""
-    if not run.machines and not run.decided and number == 0 and failure.kind.value == "load":
+    """With the run and the tick in which it happened, once there was one."""
+    if failure.kind is FailureKind.LOAD:
         return failure
     tick = len(run.machines)
-    return replace(failure, step=tick, time_seconds=float(tick * labelled.window.job.gap))
+    message = f"run {number} ({labelled.label}): {failure.message}"
+    return replace(failure, message=message, step=tick, time_seconds=float(tick * labelled.window.job.gap))
 
 
 def _note(log: list[str], number: int, run: Run) -> None:

@@ -70,6 +70,7 @@ COMMANDS = {
     "check-strategy": Entry(
         "check", INSTALLED, "Check that a strategy keeps its contract.", "quintain check-strategy evolve"
     ),
+    "system": Entry("system", POLICIES, "Make, check and run a system of your own.", "quintain system new my-system"),
     "trace": Entry(
         "trace", POLICIES, "Make a trace from a recorded log.", "quintain trace import log.csv --map map.toml"
     ),

@@ -10,6 +10,7 @@ import typer
 from quintain.clients.pages import entries
 from quintain.controller.v1 import controller_pb2 as pb
 from quintain.errors import NotFound
+from quintain.verifier.v1 import verifier_pb2
 from quintain_cli import completion
 from quintain_cli.connect import Connection
 
@@ -31,6 +32,14 @@ def list_candidates(connection: Connection, search_id: str) -> Iterator[pb.Candi
     """All candidates in order of creation, page by page."""
     request = pb.ListCandidatesRequest(search_id=search_id, page_size=PAGE)
     return entries(connection.controller.list_candidates, request)
+
+
+def suite_files(connection: Connection, search: pb.Search) -> verifier_pb2.SuiteFiles | None:
+    """The suite that the search brought along, if it did."""
+    if not search.spec.HasField("suite_files"):
+        return None
+    request = pb.GetSuiteFilesRequest(search_id=search.search_id)
+    return connection.controller.get_suite_files(request).suite_files
 
 
 def get_candidate(connection: Connection, search_id: str, candidate: str) -> pb.Candidate:

@@ -13,16 +13,19 @@ from quintain.generator.v1 import generator_pb2
 from quintain.type.v1 import type_pb2
 from quintain.verifier.v1 import verifier_pb2
 from quintain_cli import live, render
-from quintain_cli.commands.lookup import list_candidates
+from quintain_cli.commands.lookup import list_candidates, suite_files
 from quintain_cli.connect import Connection
 from quintain_cli.render import out, say
 
 
-def baseline_name(connection: Connection, simulator: str) -> str:
-    """Name of the simulator's default baseline where the verifier can be asked, else just that."""
+def baseline_name(connection: Connection, found: pb.Search) -> str:
+    """Name of the default baseline in the search's suite where the verifier can be asked, else just that."""
     if "verifier" not in connection.addresses:
         return "baseline"
-    described = connection.verifier.get_simulator(verifier_pb2.GetSimulatorRequest(name=simulator)).simulator
+    request = verifier_pb2.GetSuiteRequest(
+        simulator=found.spec.simulator, suite=found.spec.suite, suite_files=suite_files(connection, found)
+    )
+    described = connection.verifier.get_suite(request).simulator
     return described.baselines[0].name if described.baselines else "baseline"
 
 
@@ -32,7 +35,7 @@ def print_outcome(connection: Connection, found: pb.Search) -> None:
     state = render.enum_name(pb.SearchState, found.state)
     say(f"search {found.search_id} {state}{': ' + escape(reason) if reason else ''}")
     if found.HasField("best"):
-        out.print(outcome_table(found, baseline_name(connection, found.spec.simulator)))
+        out.print(outcome_table(found, baseline_name(connection, found)))
     for gate in found.gates:
         say(live.gate_line(gate))
     candidates = list(list_candidates(connection, found.search_id))

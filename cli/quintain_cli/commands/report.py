@@ -16,7 +16,7 @@ from quintain.plugins.loading import PluginError, UnknownPlugin
 from quintain.type.v1 import type_pb2
 from quintain.verifier.v1 import verifier_pb2
 from quintain_cli import render
-from quintain_cli.commands.lookup import SearchId, get_candidate, get_search, list_candidates
+from quintain_cli.commands.lookup import SearchId, get_candidate, get_search, list_candidates, suite_files
 from quintain_cli.commands.verify import run_verify
 from quintain_cli.connect import Connection
 from quintain_cli.files import refuse_existing, write_file
@@ -94,14 +94,6 @@ def events_so_far(connection: Connection, search: pb.Search) -> list[pb.Event]:
         if event.sequence >= search.last_sequence:
             break
     return events
-
-
-def suite_files(connection: Connection, search: pb.Search) -> verifier_pb2.SuiteFiles | None:
-    """The suite that the search brought along, if it did."""
-    if not search.spec.HasField("suite_files"):
-        return None
-    request = pb.GetSuiteFilesRequest(search_id=search.search_id)
-    return connection.controller.get_suite_files(request).suite_files
 
 
 def _request(search: pb.Search, candidate: pb.Candidate, **fields: Any) -> verifier_pb2.VerifyRequest:

@@ -479,6 +479,13 @@ class SuiteReader(Protocol):
         build and digests. Raises InvalidInput with file, line and key.
         """
 
+    def suite_template(self, name: str) -> Mapping[str, bytes]:
+        """The files of a small commented suite that runs, to begin one's own with. Raises InvalidInput for a name that
+        cannot be."""
+
+    def suite_notes(self, name: str, files: Mapping[str, bytes]) -> Sequence[str]:
+        """What the author of a suite should know of it, one line each: what policies do not see, what is weak."""
+
 
 def narrowed(
     simulator: Simulator, suite: str = "", scenarios: Sequence[str] = (), files: Mapping[str, bytes] | None = None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import re
 import threading
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
@@ -27,6 +28,7 @@ from quintain.plugins.simulator import (
     Suite,
     files_digest,
 )
+from quintain_system.form.notes import notes
 from quintain_system.form.package import read_package
 from quintain_system.package_simulator import PackageSimulator
 
@@ -50,7 +52,7 @@ class SystemSimulator:
         self._from_files: OrderedDict[tuple[str, str], PackageSimulator] = OrderedDict()
 
     def describe(self) -> Description:
-        packages = installed()
+        packages, broken = installed()
         first = next(iter(packages.values())).describe()
         return replace(
             first,
@@ -62,6 +64,7 @@ class SystemSimulator:
             suites=tuple(name for p in packages.values() for name in p.suite_names),
             descriptors=(),
             grammar="",
+            unavailable_suites=broken,
         )
 
     def narrowed(self, suite: str = "", scenarios: Sequence[str] = ()) -> Simulator:
@@ -83,6 +86,16 @@ class SystemSimulator:
             while len(self._from_files) > PACKAGES_KEPT:
                 self._from_files.popitem(last=False)
         return made
+
+    def suite_template(self, name: str) -> Mapping[str, bytes]:
+        own = name.replace("-", "_")
+        if not re.fullmatch(r"[a-z][a-z0-9_]{0,63}", own):
+            raise InvalidInput("name", f"{name!r} must be lower-case letters, digits and - or _, a letter first")
+        files = folder_files(resources.files("quintain_system") / "template")
+        return {file: content.replace(b'"NAME"', f'"{own}"'.encode()) for file, content in files.items()}
+
+    def suite_notes(self, name: str, files: Mapping[str, bytes]) -> Sequence[str]:
+        return notes(read_package(files).spec)
 
     def suite(self, name: str) -> Suite:
         return _package(_owner(name), "suite").suite(name)
@@ -109,24 +122,32 @@ class SystemSimulator:
 
 
 @functools.cache
-def installed() -> Mapping[str, PackageSimulator]:
-    """The packages that are shipped here, and those of other wheels (entry points), by name."""
+def installed() -> tuple[Mapping[str, PackageSimulator], Mapping[str, str]]:
+    """The packages that are shipped here, and those of other wheels (entry points), by name; and what is wrong with
+    those that cannot be used."""
     folders = {f.name: f for f in (resources.files("quintain_system") / "packages").iterdir() if f.is_dir()}
     folders.pop("__pycache__", None)
+    broken: dict[str, str] = {}
     for point in entry_points(group=PACKAGES_GROUP):
-        folders[point.name] = resources.files(point.value)
+        try:
+            folders[point.name] = resources.files(point.value)
+        except (ImportError, TypeError) as error:
+            broken[point.name] = f"{point.value}: {error}"
     found = {}
     for name, folder in sorted(folders.items()):
         try:
             package = read_package(folder_files(folder))
         except (InvalidInput, OSError) as error:
-            raise SimulatorFault(f"the installed package {name} cannot be used: {error}") from error
-        found[package.name] = PackageSimulator(package, engine_build(), prefix=package.name)
-    return found
+            broken[name] = str(error)
+        else:
+            found[package.name] = PackageSimulator(package, engine_build(), prefix=package.name)
+    return found, broken
 
 
 def _package(name: str, field: str) -> PackageSimulator:
-    packages = installed()
+    packages, broken = installed()
+    if name in broken:
+        raise InvalidInput(field, f"package {name} cannot be used: {broken[name]}")
     if name not in packages:
         raise InvalidInput(field, f"{name!r} is unknown; installed packages are: {', '.join(packages)}")
     return packages[name]
@@ -145,7 +166,7 @@ def engine_build() -> str:
     """sha256 (hex) over the engine's own code: the same on every machine and Python version."""
     digest = hashlib.sha256()
     for name, file in sorted(folder_files(resources.files("quintain_system")).items()):
-        if name.endswith(".py") and not name.startswith("packages/"):
+        if name.endswith(".py") and not name.startswith(("packages/", "template/")):
             digest.update(f"{name}\0{len(file)}\0".encode())
             digest.update(file)
     return digest.hexdigest()

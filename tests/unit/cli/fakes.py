@@ -54,6 +54,10 @@ class FakeVerifier(verifier_pb2_grpc.VerifierServicer):
             simulator=type_pb2.SimulatorDescription(name=request.name, title="A title", baselines=[baseline])
         )
 
+    def GetSuite(self, request: vpb.GetSuiteRequest, context: Any) -> vpb.GetSuiteResponse:
+        described = self.GetSimulator(vpb.GetSimulatorRequest(name=request.simulator), context).simulator
+        return vpb.GetSuiteResponse(suite=type_pb2.Suite(name=request.suite), simulator=described)
+
     def ListSimulators(self, request: vpb.ListSimulatorsRequest, _context: Any) -> vpb.ListSimulatorsResponse:
         """Two pages of one simulator each."""
         if request.page_token:

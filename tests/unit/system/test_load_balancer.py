@@ -12,7 +12,7 @@ from quintain_system.plugin import installed, simulator
 
 @pytest.fixture(scope="module")
 def balancer() -> PackageSimulator:
-    return installed()["load_balancer"]
+    return installed()[0]["load_balancer"]
 
 
 def times_in_rotation(scenario: SystemScenario) -> list[float]:

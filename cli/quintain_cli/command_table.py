@@ -71,6 +71,7 @@ COMMANDS = {
         "check", INSTALLED, "Check that a strategy keeps its contract.", "quintain check-strategy evolve"
     ),
     "system": Entry("system", POLICIES, "Make, check and run a system of your own.", "quintain system new my-system"),
+    "suite": Entry("suite", POLICIES, "Make, check and split a suite of your own.", "quintain suite new my-suite"),
     "trace": Entry(
         "trace", POLICIES, "Make a trace from a recorded log.", "quintain trace import log.csv --map map.toml"
     ),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from importlib import resources
 from importlib.resources.abc import Traversable
@@ -33,6 +33,7 @@ from quintain_faas.scenario_suite import (
     built_in_scenarios,
     built_in_suites,
     suite_from_files,
+    weaknesses,
 )
 
 BASELINES_FOLDER = "baselines/"
@@ -81,6 +82,13 @@ class FaasSimulator:
 
     def from_files(self, name: str, files: Mapping[str, bytes]) -> OwnSuite:
         return OwnSuite(name, suite_from_files(name, files), files)
+
+    def suite_template(self, name: str) -> Mapping[str, bytes]:
+        folder = resources.files("quintain_faas") / "template"
+        return {file: item.read_bytes() for file, item in _files(folder, "")}
+
+    def suite_notes(self, name: str, files: Mapping[str, bytes]) -> Sequence[str]:
+        return weaknesses(suite_from_files(name, files))
 
     def run(self, scenario: Scenario, open_policy: OpenPolicy, options: RunOptions) -> Outcome:
         return run_scenario(scenario, open_policy, options)

@@ -27,7 +27,15 @@ from typing import Any
 
 from quintain.plugins.simulator import Aggregation, InvalidInput, Part, Scenario, Suite, SuiteEntry
 from quintain_faas.objective import OBJECTIVES
-from quintain_faas.scenario import SECTIONS, ReadFile, checked, parse_toml, scenario_from_table
+from quintain_faas.scenario import (
+    SECTIONS,
+    ReadFile,
+    checked,
+    parse_toml,
+    scenario_from_table,
+    spec_of,
+    workload_of,
+)
 
 SUITE_FILE = "suite.toml"
 BUILT_IN = ("paper-reference", "standard", "smoke")
@@ -67,6 +75,32 @@ def suite_from_files(name: str, files: Mapping[str, bytes]) -> LoadedSuite:
         given = ", ".join(sorted(files)[:20]) or "none"
         raise InvalidInput(folder + file, f"is missing; the files given are: {given}")
     return _checked(_load(lambda wanted: files[folder + wanted], folder + file, name, file))
+
+
+FEW_TRAIN = 5  # of fewer, no interval of an improvement can be told
+
+
+def weaknesses(loaded: LoadedSuite) -> list[str]:
+    """What a suite cannot tell, one line each."""
+    notes = []
+    parts = [entry.part for entry in loaded.suite.entries]
+    train, held_out = parts.count(Part.TRAIN), parts.count(Part.HELD_OUT)
+    if held_out == 0:
+        notes.append("there are no held-out scenarios: nothing will say whether a gain carries over")
+    if train < FEW_TRAIN:
+        notes.append(f"{train} train scenarios: of fewer than {FEW_TRAIN} no interval of an improvement can be told")
+    seen: dict[str, str] = {}
+    for name, scenario in loaded.scenarios.items():
+        if other := seen.get(scenario.digest):
+            notes.append(f"{name} is the same scenario as {other}")
+        seen.setdefault(scenario.digest, name)
+        spec = spec_of(scenario)
+        late = (
+            sum(p.arrival_seconds >= spec.params.duration for p in workload_of(spec).pipelines()) if spec.trace else 0
+        )
+        if late:
+            notes.append(f"{name}: {late} pipelines arrive after its end, {spec.params.duration:g} s, and never run")
+    return notes
 
 
 def _checked(loaded: LoadedSuite) -> LoadedSuite:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import hashlib
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from importlib import resources
 
@@ -23,6 +23,7 @@ from quintain.plugins.simulator import (
     Objective,
     OpenPolicy,
     Outcome,
+    Part,
     RequiredDefinition,
     RunOptions,
     Scenario,
@@ -63,6 +64,14 @@ class CacheEviction:
 
     def from_files(self, name: str, files: Mapping[str, bytes]) -> OwnSuite:
         return OwnSuite(*scenarios.suite_from_files(name, files))
+
+    def suite_template(self, name: str) -> Mapping[str, bytes]:
+        return scenarios.template()
+
+    def suite_notes(self, name: str, files: Mapping[str, bytes]) -> Sequence[str]:
+        suite, _ = scenarios.suite_from_files(name, files)
+        held_out = any(entry.part is Part.HELD_OUT for entry in suite.entries)
+        return () if held_out else ("there are no held-out scenarios: nothing will say whether a gain carries over",)
 
     def run(self, scenario: Scenario, open_policy: OpenPolicy, options: RunOptions) -> Outcome:
         spec = spec_of(scenario)

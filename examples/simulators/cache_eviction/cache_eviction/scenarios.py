@@ -130,6 +130,21 @@ def suite_from_files(name: str, files: Mapping[str, bytes]) -> tuple[Suite, dict
     return Suite(name, description, "hit_rate", Aggregation.MEAN_NORMALIZED, tuple(entries)), scenarios
 
 
+def template() -> dict[str, bytes]:
+    """Two short traces and the table that names them."""
+    table = "".join(
+        f'[[scenarios]]\nname = "{name}"\npart = "{part}"   # train or held_out\n'
+        f'capacity = 100   # objects\ntrace = "{name}.csv"   # columns: key, and source if you like\n\n'
+        for name, part in (("monday", "train"), ("tuesday", "held_out"))
+    )
+    traces = {"monday.csv": make_trace("popular", 1, 3_000), "tuesday.csv": make_trace("bursts", 2, 3_000)}
+    files = {"suite.toml": table.encode()}
+    for name, trace in traces.items():
+        rows = ["key,source", *map(",".join, zip(trace.keys, trace.sources, strict=True)), ""]
+        files[name] = "\n".join(rows).encode()
+    return files
+
+
 def _toml(file: str, files: Mapping[str, bytes]) -> dict[str, Any]:
     try:
         return tomllib.loads(_file(file, files).decode())

@@ -89,3 +89,22 @@ def test_one_sqlite_file_has_one_generator(tmp_path: Path) -> None:
         SqlGenerationStore(url).open()
     first.close()
     _opened(url).close()
+
+
+def test_after_an_outage_of_the_store_everybody_has_time_to_say_that_they_live(postgres_url: str) -> None:
+    """Nobody could renew a lease while it was away, so one that ran out then says nothing."""
+    first, second = _opened(postgres_url), _opened(postgres_url)
+    first.begin(REQUEST)
+    first.intend("r1", 1, PROMPT, 0.5)
+    _die(first)
+    working, second._engine = second._engine, sa.create_engine("postgresql+psycopg://nobody@127.0.0.1:1/nothing")
+    with pytest.raises(Unavailable):
+        second.renew()
+    second._engine.dispose()
+    second._engine = working
+    assert second.begin(REQUEST).ownership is Ownership.OWNED_BY_OTHER
+    assert second.abandoned() == []
+    first.renew()
+    first.settle("r1", CallRecord(1, PROMPT, 0.5, BackendReply(CallOutcome.OK, text="x", usage=Usage(1, 0, 0, 1))))
+    for store in (first, second):
+        store.close()

@@ -61,7 +61,8 @@ _MAX_JUDGED = 200  # characters of a line that is code or words
 
 @dataclass(frozen=True, slots=True)
 class Extracted:
-    """`source` is empty if nothing in the answer looks like code. `rationale` is the prose before the code.
+    """What was found in an answer. `source` is empty if nothing in it looks like code. `rationale` is the prose before
+    the code.
 
     `is_policy` is False for code that is only the best guess."""
 

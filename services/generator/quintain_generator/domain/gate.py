@@ -43,7 +43,7 @@ class Unparsable(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Checked:
-    """`problem` is empty if the source may be verified."""
+    """What the gate found. `problem` is empty if the source may be verified."""
 
     problem: str
     ast_digest: str

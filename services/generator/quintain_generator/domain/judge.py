@@ -14,7 +14,7 @@ from quintain_generator.domain.generation import FINAL_ANSWERS, Outcome
 
 @dataclass(frozen=True, slots=True)
 class Judgement:
-    """`source` is empty unless the outcome is OK or DUPLICATE."""
+    """What an answer is worth. `source` is empty unless the outcome is OK or DUPLICATE."""
 
     outcome: Outcome
     source: str = ""

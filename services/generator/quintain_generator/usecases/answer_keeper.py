@@ -16,7 +16,7 @@ _LOG_SECONDS = 5.0
 
 
 class AnswerKeeper:
-    """One for a process, on its event loop."""
+    """The writes that must not be lost, of one process; on its event loop."""
 
     def __init__(self) -> None:
         self._closing = asyncio.Event()

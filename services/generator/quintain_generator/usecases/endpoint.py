@@ -26,7 +26,7 @@ MAX_TEXT_CHARACTERS = 4_000_000
 
 
 class Endpoint:
-    """Lives on one event loop. Made at start-up, one for each configured backend."""
+    """A configured backend with what all its callers share. Made at start-up, on the event loop that uses it."""
 
     def __init__(self, name: str, settings: BackendSettings, backend: Backend, prices: PriceTable) -> None:
         self.name = name

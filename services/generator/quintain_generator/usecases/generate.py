@@ -58,7 +58,7 @@ class GenerationRequest:
 
 @dataclass(frozen=True, slots=True)
 class Finished:
-    """`recorded`: it was in the record already and nobody was called."""
+    """The result of a request. `recorded`: it was in the record already and nobody was called."""
 
     generation: Generation
     recorded: bool
@@ -81,7 +81,7 @@ class _Run:
 
 
 class Generations:
-    """Lives on one event loop."""
+    """All requests of this process, and those who wait for them; on one event loop."""
 
     def __init__(
         self,

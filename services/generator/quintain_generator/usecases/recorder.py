@@ -29,7 +29,7 @@ _UNSEEN_END = "the generator ended before it could write down what came of the c
 
 
 class Recorder:
-    """On one event loop."""
+    """Writes the ends of requests and calls; on one event loop."""
 
     def __init__(self, store: GenerationStore, keeper: AnswerKeeper, endpoints: Mapping[str, Endpoint]) -> None:
         self._store = store

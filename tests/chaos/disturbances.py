@@ -91,11 +91,14 @@ def store_full(stage: Stage, chance: random.Random) -> str:
     """No file of the process may grow: what a full disk does to its writes."""
     owner = stage.store_owner(chance)
     assert owner.process is not None
-    _, hard = resource.prlimit(owner.process.pid, resource.RLIMIT_FSIZE)
-    resource.prlimit(owner.process.pid, resource.RLIMIT_FSIZE, (4096, hard))
-    pause(chance, 0.5, 4.0)
-    if owner.process.poll() is None:
-        resource.prlimit(owner.process.pid, resource.RLIMIT_FSIZE, (hard, hard))
+    pid = owner.process.pid
+    try:
+        _, hard = resource.prlimit(pid, resource.RLIMIT_FSIZE)
+        resource.prlimit(pid, resource.RLIMIT_FSIZE, (4096, hard))
+        pause(chance, 0.5, 4.0)
+        resource.prlimit(pid, resource.RLIMIT_FSIZE, (hard, hard))
+    except ProcessLookupError:
+        return f"{owner.config.stem} (which ended)"
     return owner.config.stem
 
 

@@ -26,6 +26,7 @@ class Report:
     seconds: float = 0.0
     disturbances: Counter[str] = field(default_factory=Counter)
     counts: dict[str, int] = field(default_factory=dict)
+    restarts: int = 0  # of services that ended by themselves, for want of a store at their start
     complaints: list[str] = field(default_factory=list)
 
 
@@ -59,6 +60,7 @@ async def chaos(folder: Path, postgres_url: str, disturbances: int, seed: int) -
         if "Traceback (most recent call last)" in log:
             report.complaints.append(f"{name}.log holds {log.count('Traceback (most recent call last)')} tracebacks")
     report.counts = {
+        "services that ended by themselves and were restarted": report.restarts,
         "searches": searches,
         "candidates": len(checker.rows(store, "SELECT number FROM candidates")),
         "calls that the provider saw": len(provider),
@@ -88,6 +90,7 @@ async def _disturb(stage: Stage, chance: random.Random, report: Report, search_i
         found = await _look(stage.stack, search_id)
         if found is not None and found.state not in (pb.SEARCH_STATE_RUNNING, pb.SEARCH_STATE_PAUSED):
             return left
+        report.restarts += stage.stack.restart_ended()
         kind = chance.choice(kinds)
         done_to = await asyncio.to_thread(kind, stage, chance)
         report.disturbances[kind.__name__] += 1
@@ -102,6 +105,7 @@ async def _ended(stack: ChaosStack, search_id: str) -> str:
     await asyncio.to_thread(stack.calm_provider)
     found = None
     while time.monotonic() < deadline:
+        stack.restart_ended()
         found = await _look(stack, search_id) or found
         if found is not None and found.state not in (pb.SEARCH_STATE_RUNNING, pb.SEARCH_STATE_PAUSED):
             return ""

@@ -72,6 +72,14 @@ class ChaosStack(CrashStack):
         with urllib.request.urlopen(request, timeout=10):
             pass
 
+    def restart_ended(self) -> int:
+        """Start again what has ended by itself, as a supervisor does: one that cannot open its store at the start ends
+        with a reason. How many there were."""
+        ended = [s for s in self.services if s.process is not None and s.process.poll() is not None]
+        for service in ended:
+            service.start()
+        return len(ended)
+
     def provider_calls(self) -> list[dict[str, Any]]:
         """Every call that the provider saw, in order, with the id that it gave in its answer."""
         with urllib.request.urlopen(f"{self._fault_url}/control/stats", timeout=10) as answer:

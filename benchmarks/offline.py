@@ -30,8 +30,8 @@ from pathlib import Path
 from quintain.plugins.backend import Attempt, Example, Operator
 from quintain.plugins.doors import SIMULATORS, STRATEGIES
 from quintain.plugins.grammar import Grammar
-from quintain.plugins.inprocess import in_process
-from quintain.plugins.simulator import Direction, Outcome, Part, RunOptions, Simulator
+from quintain.plugins.inprocess import in_process, simulate
+from quintain.plugins.simulator import Direction, Outcome, Part, RunOptions, Simulator, narrowed
 from quintain_cli.commands.ablate import Outcome as Arrived
 from quintain_cli.commands.ablate import contrast
 from quintain_controller.domain import model
@@ -72,7 +72,8 @@ class Judge:
         return self._known[source]
 
     def _run(self, name: str, source: str) -> Outcome:
-        return self._simulator.run(self._simulator.scenario(name), in_process(self._simulator, source), RunOptions())
+        scenario = self._simulator.scenario(name)
+        return simulate(self._simulator, scenario, in_process(self._simulator, source), RunOptions())
 
     def _verdict(self, outcomes: Mapping[str, Outcome]) -> Verdict:
         simulator, objective = self._simulator, self.suite.objective
@@ -210,7 +211,7 @@ class Candidates:
 
 def search(name: str, suite: str, method: str, seed: int, evaluations: int, best_known: float) -> Search:
     started = time.monotonic()
-    simulator = SIMULATORS.load(name)
+    simulator = narrowed(SIMULATORS.load(name), suite)
     judge = judge_of(name, suite, Part.TRAIN)
     best: list[float] = []
     winner, failed = "", 0
@@ -230,7 +231,7 @@ def search(name: str, suite: str, method: str, seed: int, evaluations: int, best
 @cache
 def judge_of(name: str, suite: str, part: Part) -> Judge:
     """One for all searches of a process: what one has verified another gets for nothing, as from the verifier."""
-    return Judge(SIMULATORS.load(name), suite, part)
+    return Judge(narrowed(SIMULATORS.load(name), suite), suite, part)
 
 
 def table(searches: list[Search], methods: list[str], best_known: float) -> str:

@@ -246,6 +246,17 @@ class Connection:
             channel.close()
 
 
+def is_running(target: Target, service: str) -> bool:
+    """Whether a command would find the service, and start none."""
+    if target.address or os.environ.get(f"QUINTAIN_{service.upper()}"):
+        return True
+    use = sharing.use_running(target.data_dir or paths.data_dir())
+    if use is not None:
+        use.close()
+        return True
+    return service in state.running_addresses(target.data_dir)
+
+
 def client_settings(target: Target, address: str) -> ClientSettings:
     """Settings for a service elsewhere, with the token and the TLS that the shared options say."""
     from pydantic import SecretStr

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Annotated
 
 import typer
@@ -14,9 +17,10 @@ from quintain.generator.v1 import generator_pb2
 from quintain.type.v1 import type_pb2
 from quintain.verifier.v1 import verifier_pb2
 from quintain_cli import completion, render
-from quintain_cli.connect import Connection
+from quintain_cli.commands.installed import Installed, verifier_has_settings
+from quintain_cli.connect import Connection, is_running
 from quintain_cli.render import errors, out
-from quintain_cli.target import TargetCommand
+from quintain_cli.target import Target, TargetCommand
 
 _DESCRIBE_SECONDS = 10.0  # for a simulator that was there a moment ago
 
@@ -35,7 +39,7 @@ def add_commands(app: typer.Typer) -> None:
 
 def simulators(ctx: typer.Context, as_json: AsJson = False) -> None:
     """List the simulators that the verifier has, with their baselines and objectives."""
-    with Connection(ctx.obj, "verifier", ready=False) as connection:
+    with _ask(ctx.obj) as connection:
         either = [_describe(connection, summary) for summary in list_simulators(connection)]
     if as_json:
         for document in either:
@@ -62,11 +66,28 @@ def _cannot_be_used(summary: verifier_pb2.SimulatorSummary) -> str:
     return f"[yellow]{escape(summary.name)} cannot be used: {escape(summary.unavailable_reason)}[/]"
 
 
-def list_simulators(connection: Connection) -> list[verifier_pb2.SimulatorSummary]:
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """Who says what there is: the installed simulators, in place of a connection to a verifier."""
+
+    verifier: Installed
+
+
+@contextmanager
+def _ask(target: Target) -> Iterator[Connection | Asked]:
+    """The verifier that runs; without one, and without settings for one, what is installed."""
+    if not verifier_has_settings() and not is_running(target, "verifier"):
+        yield Asked(Installed())
+        return
+    with Connection(target, "verifier", ready=False) as connection:
+        yield connection
+
+
+def list_simulators(connection: Connection | Asked) -> list[verifier_pb2.SimulatorSummary]:
     return list(entries(connection.verifier.list_simulators, verifier_pb2.ListSimulatorsRequest()))
 
 
-def simulator_names(connection: Connection) -> list[str]:
+def simulator_names(connection: Connection | Asked) -> list[str]:
     """The simulators that can be used; the others are said on standard error."""
     names = []
     for summary in list_simulators(connection):
@@ -78,7 +99,7 @@ def simulator_names(connection: Connection) -> list[str]:
 
 
 def _describe(
-    connection: Connection, summary: verifier_pb2.SimulatorSummary
+    connection: Connection | Asked, summary: verifier_pb2.SimulatorSummary
 ) -> type_pb2.SimulatorDescription | verifier_pb2.SimulatorSummary:
     """The description; the summary with the reason if there is none to be had."""
     if summary.unavailable_reason:
@@ -100,7 +121,7 @@ def suites(
     as_json: AsJson = False,
 ) -> None:
     """List suites and their scenarios, and the suites that lack something here."""
-    with Connection(ctx.obj, "verifier", ready=False) as connection:
+    with _ask(ctx.obj) as connection:
         names = [simulator] if simulator else simulator_names(connection)
         found = [(name, suite) for name in names for suite in list_suites(connection, name)]
         missing = [(name, suite) for name in names for suite in _unavailable_suites(connection, name)]
@@ -120,13 +141,13 @@ def suites(
         errors.print(f"[yellow]{escape(said)}[/]", soft_wrap=True)
 
 
-def _unavailable_suites(connection: Connection, simulator: str) -> list[type_pb2.UnavailableSuite]:
+def _unavailable_suites(connection: Connection | Asked, simulator: str) -> list[type_pb2.UnavailableSuite]:
     request = verifier_pb2.GetSimulatorRequest(name=simulator)
     described = connection.verifier.get_simulator(request, _DESCRIBE_SECONDS).simulator
     return list(described.unavailable_suites)
 
 
-def list_suites(connection: Connection, simulator: str) -> list[type_pb2.Suite]:
+def list_suites(connection: Connection | Asked, simulator: str) -> list[type_pb2.Suite]:
     return list(entries(connection.verifier.list_suites, verifier_pb2.ListSuitesRequest(simulator=simulator)))
 
 

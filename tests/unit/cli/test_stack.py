@@ -20,7 +20,7 @@ from tests.unit.cli.conftest import Run
 
 from quintain_cli import connect, waiting
 from quintain_cli.connect import Connection, Embedded
-from quintain_cli.stack import paths, settings, sharing, stack, state
+from quintain_cli.stack import paths, service_process, settings, sharing, stack, state
 from quintain_cli.stack.service_process import StackError, is_serving
 from quintain_cli.stack.stack import Stack
 from quintain_cli.target import Target
@@ -237,9 +237,10 @@ def test_a_start_that_goes_on_is_waited_for_and_said(
     home: Path, services: Services, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(waiting, "SAID_EVERY_SECONDS", 0.3)
-    busy = "import time\nwhile time.process_time() < 1.5: pass\n"
+    monkeypatch.setattr(service_process, "_LEAST_TICKS", 0)
+    busy = "import time\nwhile time.process_time() < 2.2: pass\n"
     services(busy + HEALTHY)
-    with Stack(["verifier"], data=tmp_path, start_seconds=0.7):
+    with Stack(["verifier"], data=tmp_path, start_seconds=2.0):
         pass
     assert "waiting for the verifier to start (" in capfd.readouterr().err
 

@@ -24,7 +24,7 @@ import sys
 import tempfile
 import time
 import venv
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from quintain.errors import NotFound
@@ -39,6 +39,7 @@ from quintain_controller.domain.model import (
     Aggregation,
     BackendProfile,
     Budget,
+    Charge,
     Direction,
     Generation,
     GenerationRequest,
@@ -68,7 +69,7 @@ class InstantGenerator:
     def encode(self, context: SearchContext, order: GenerationRequest) -> bytes:
         return encode_request(context, order)
 
-    async def generate(self, request: bytes) -> Generation:
+    async def generate(self, request: bytes, spent: Callable[[Charge], None]) -> Generation:
         message = generator_pb2.GenerateRequest.FromString(request)
         x = number(message.task.parents[0].source) + random.Random(message.task.seed).gauss(0.0, 0.05)
         return decode_generation(
@@ -111,6 +112,8 @@ class TrivialVerifier:
         *,
         check_determinism: bool = False,
         confirm: bool = False,
+        ignore_cache: bool = False,
+        progress: Callable[[int, int], None] = lambda _done, _total: None,
     ) -> Verification:
         x = number(source)
         verdict = verifier_pb2.Verdict(

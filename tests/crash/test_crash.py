@@ -13,14 +13,8 @@ from typing import Any
 import pytest
 from tests.crash.harness import CrashStack, search
 
-from quintain.clients.channel import ClientSettings
 from quintain.controller.v1 import controller_pb2 as pb
 from quintain.generator.v1 import generator_pb2
-from quintain_controller.adapters.generator import encode_request
-from quintain_controller.adapters.store.sql import SqlStore
-from quintain_controller.adapters.verifier import GrpcVerifier
-from quintain_controller.usecases.async_store import AsyncStore
-from quintain_controller.usecases.replay import replay
 
 CANDIDATES = int(os.environ.get("QUINTAIN_CRASH_CANDIDATES", "12"))
 KILLS = int(os.environ.get("QUINTAIN_CRASH_KILLS", "4"))
@@ -32,15 +26,16 @@ def essence(summary: pb.CandidateSummary) -> tuple[Any, ...]:
 
 
 async def replays_bit_for_bit(stack: CrashStack, search: pb.Search) -> None:
-    address = next(service.address for service in stack.services if service.config.stem == "verifier")
-    store = AsyncStore(SqlStore(stack.store_url))
-    verifier = GrpcVerifier(ClientSettings(address=address), 60.0, store.suite_files, retries=True)
-    try:
-        report = await replay(search.search_id, store, verifier, encode_request)
-    finally:
-        await verifier.close()
-        store.close()
-    assert report.differences == []
+    differences: list[str] = []
+    report = pb.ReplayReport()
+    client = stack.clients()[0]
+    async for response in client.replay_search(pb.ReplaySearchRequest(search_id=search.search_id), timeout=300.0):
+        report = response.report
+        if response.WhichOneof("event") == "difference":
+            differences.append(response.difference)
+    await client.close()
+    assert differences == []
+    assert report.equal
     assert report.winner_equal
     assert report.plans_equal == report.candidates == CANDIDATES + 1
 

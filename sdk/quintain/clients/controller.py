@@ -93,6 +93,12 @@ class Controller:
             last = response.event.sequence
             yield response.event
 
+    def replay_search(
+        self, request: pb.ReplaySearchRequest, timeout: float | None = None
+    ) -> Iterator[pb.ReplaySearchResponse]:
+        """Progress and differences, then the report. Over a broken connection it begins anew."""
+        return self._caller.stream(self._stub.ReplaySearch, lambda: request, timeout)
+
     def close(self) -> None:
         self._caller.close()
 
@@ -199,6 +205,12 @@ class AsyncController:
         async for response in self._caller.stream(self._stub.WatchSearch, request, timeout):
             last = response.event.sequence
             yield response.event
+
+    def replay_search(
+        self, request: pb.ReplaySearchRequest, timeout: float | None = None
+    ) -> AsyncIterator[pb.ReplaySearchResponse]:
+        """Progress and differences, then the report. Over a broken connection it begins anew."""
+        return self._caller.stream(self._stub.ReplaySearch, lambda: request, timeout)
 
     async def close(self) -> None:
         await self._caller.close()

@@ -10,6 +10,7 @@ from quintain_controller.domain.model import (
     BackendProfile,
     Budget,
     Candidate,
+    Charge,
     Generation,
     GenerationRequest,
     SearchContext,
@@ -37,8 +38,9 @@ class Generator(Protocol):
     def encode(self, context: SearchContext, request: GenerationRequest) -> bytes:
         """The request exactly as it will be sent: a function of its arguments."""
 
-    async def generate(self, request: bytes) -> Generation:
-        """Send an encoded request. Repeating a request id returns the recorded response."""
+    async def generate(self, request: bytes, spent: Callable[[Charge], None]) -> Generation:
+        """Send an encoded request. Repeating a request id returns the recorded response. `spent` hears what the request
+        has cost so far; an error says it too, in its metadata."""
 
     async def recorded(self, request_id: str) -> Generation:
         """What was recorded of an earlier request, calling nobody. Raises NotFound."""
@@ -62,8 +64,11 @@ class Verifier(Protocol):
         *,
         check_determinism: bool = False,
         confirm: bool = False,
+        ignore_cache: bool = False,
+        progress: Callable[[int, int], None] = lambda _done, _total: None,
     ) -> Verification:
-        """Verify a policy on parts of the search's suite."""
+        """Verify a policy on parts of the search's suite. `ignore_cache`: run it, even if its verdict is on record.
+        `progress` hears how many scenarios are done, and of how many."""
 
     def decode(self, record: bytes) -> Verification:
         """A recorded verification."""

@@ -25,6 +25,7 @@ from quintain_controller.usecases.async_store import AsyncStore
 from quintain_controller.usecases.dependencies import Dependencies
 from quintain_controller.usecases.manage import Manager
 from quintain_controller.usecases.notifier import Notifier
+from quintain_controller.usecases.replay import Replays
 from quintain_controller.usecases.runner import Runner
 
 
@@ -69,7 +70,8 @@ class ControllerService:
             self._runner.on_search_changed(record)
 
         manager = Manager(self._store, self._generator, self._verifier, changed)
-        self._servicer = ControllerServicer(self._store, manager, self._generator, notifier)
+        replays = Replays(self._store, self._verifier, self._generator.encode)
+        self._servicer = ControllerServicer(self._store, manager, self._generator, notifier, replays)
         self._runner.start()
         self._following = asyncio.create_task(notifier.follow(self._store, settings.watch_poll_seconds))
 

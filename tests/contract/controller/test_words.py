@@ -50,6 +50,8 @@ EVENTS: list[events.DomainEvent] = [
     events.Promoted(CANDIDATE),
     events.BackendTrouble("b", "r", True),
     events.BudgetExtended(model.Budget(candidates=3)),
+    events.GateProgress("determinism", 1, 1, 20, 3, 12),
+    events.BetterOnHeldOut(2, 0.5, 1, 0.6),
 ]
 
 

@@ -135,6 +135,18 @@ async def get(client: AsyncController, search_id: str) -> pb.Search:
     return (await client.get_search(pb.GetSearchRequest(search_id=search_id))).search
 
 
+async def replay(client: AsyncController, search_id: str) -> tuple[pb.ReplayReport, list[str]]:
+    """The report of a replay, and its differences."""
+    differences: list[str] = []
+    request = pb.ReplaySearchRequest(search_id=search_id)
+    async for response in client.replay_search(request, timeout=60.0):
+        if response.HasField("report"):
+            return response.report, differences
+        if response.WhichOneof("event") == "difference":
+            differences.append(response.difference)
+    raise AssertionError("a replay without a report")
+
+
 async def candidates(client: AsyncController, search_id: str) -> list[pb.CandidateSummary]:
     found: list[pb.CandidateSummary] = []
     token = ""

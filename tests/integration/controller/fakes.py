@@ -38,6 +38,7 @@ class Backend:
     tokens: int = 0
     priced: bool = True
     max_request_usd: float = 0.0
+    habits: Mapping[str, Any] = field(default_factory=dict)  # fields of the contract's Backend
     # (number of the candidate) -> outcome instead of OK
     outcomes: Mapping[int, int] = field(default_factory=dict)
     # (number of the candidate) -> source instead of the toy's mutation
@@ -100,6 +101,7 @@ class FakeGenerator(generator_pb2_grpc.GeneratorServicer):
                 deterministic=True,
                 priced=b.priced,
                 max_request_cost_usd=b.max_request_usd if b.priced else None,
+                **b.habits,
             )
             for i, b in enumerate(self.backends.values())
         ]
@@ -132,6 +134,7 @@ class FakeVerifier(verifier_pb2_grpc.VerifierServicer):
         self.in_flight = self.most_in_flight = 0
         self.delays: dict[str, asyncio.Event] = {}  # source -> waits until set
         self.held_out = dict(HELD_OUT)
+        self.ignored_caches: list[bool] = []  # what each request said
         self.refused_parts: set[type_pb2.Part.ValueType] = set()  # nobody may verify these
         self.gates = asyncio.Event()  # the determinism check and the confirmation wait for it
         self.gates.set()
@@ -157,6 +160,7 @@ class FakeVerifier(verifier_pb2_grpc.VerifierServicer):
         finally:
             self.in_flight -= 1
         self.verified[request.policy.source, tuple(request.parts)] += 1
+        self.ignored_caches.append(request.ignore_cache)
         yield verifier_pb2.VerifyResponse(progress=verifier_pb2.VerifyProgress(scenarios_total=3))
         yield verifier_pb2.VerifyResponse(result=self.result(request))
 

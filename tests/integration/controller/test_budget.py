@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from tests.integration.controller.conftest import NewStack, Stack, candidates, create, get, until, watch
+from tests.integration.controller.conftest import NewStack, Stack, candidates, create, get, spec, until, watch
 from tests.integration.controller.fakes import Backend
 
 from quintain.controller.v1 import controller_pb2 as pb
@@ -12,7 +12,7 @@ from quintain.generator.v1 import generator_pb2
 
 
 @pytest.mark.parametrize("workers", [1, 4])
-async def test_a_budget_in_dollars_stops_at_the_last_request_that_surely_fits(
+async def test_a_budget_in_dollars_stops_at_the_last_request_that_fits_by_what_they_cost(
     new_stack: NewStack, workers: int
 ) -> None:
     backend = Backend(usd=0.07, max_request_usd=0.10, tokens=100)
@@ -21,11 +21,11 @@ async def test_a_budget_in_dollars_stops_at_the_last_request_that_surely_fits(
     search_id = await create(client, budget=pb.Budget(usd=1.0), parallel_generations=workers)
     await watch(client, search_id)
     search = await get(client, search_id)
-    # 13 cost 0.91; a 14th may cost 0.10.
-    assert search.spend.candidates == len(stack.generator.calls) == 13
-    assert search.spend.usd == pytest.approx(0.91, abs=1e-9)
+    # 13 cost 0.91; with the room above what they cost, 0.0875, there is place for a 14th, and for no 15th.
+    assert search.spend.candidates == len(stack.generator.calls) == 14
+    assert search.spend.usd == pytest.approx(0.98, abs=1e-9)
     assert search.spend.reserved_usd == 0.0
-    assert search.spend.tokens == 1300
+    assert search.spend.tokens == 1400
     assert search.stop_reason.startswith("budget used up: usd")
 
 
@@ -219,3 +219,60 @@ async def test_a_cancelled_search_is_settled_while_others_use_all_there_is(stack
     stack.generator.gate.set()
     await watch(client, busy)
     assert (await get(client, busy)).spend.candidates == 20
+
+
+async def test_a_backend_whose_habits_are_known_is_asked_in_parallel_within_two_dollars(new_stack: NewStack) -> None:
+    """One request may cost 2.04 dollars and costs 0.03: what was found to generate nothing makes a search."""
+    habits = {"measured_requests": 50, "typical_request_cost_usd": 0.03, "high_request_cost_usd": 0.05}
+    stack = new_stack(Backend(usd=0.03, max_request_usd=2.04, habits=habits))
+    client = await stack.start()
+    stack.generator.gate.clear()
+    search_id = await create(client, budget=pb.Budget(usd=2.0))
+    await until(lambda: stack.generator.in_flight == 4)
+    stack.generator.gate.set()
+    await watch(client, search_id)
+    search = await get(client, search_id)
+    assert search.spend.candidates >= 60
+    assert search.spend.usd <= 2.0
+
+
+async def test_a_budget_that_is_none_is_refused_and_one_that_is_doubtful_is_warned_of(new_stack: NewStack) -> None:
+    stack = new_stack(Backend(usd=0.03, max_request_usd=2.04))
+    client = await stack.start()
+    with pytest.raises(InvalidArgument, match="no room for one request") as refused:
+        await create(client, budget=pb.Budget(usd=2.0))
+    assert [v.field for v in refused.value.violations] == ["spec.budget.usd"]
+    request = pb.CreateSearchRequest(spec=spec(budget=pb.Budget(usd=5.0)), validate_only=True)
+    estimate = (await client.create_search(request)).estimate
+    assert any("2 of 4 go at once" in warning for warning in estimate.warnings)
+    assert not (await client.list_searches(pb.ListSearchesRequest())).searches
+
+
+async def test_an_estimate_before_the_start_knows_what_earlier_searches_took(new_stack: NewStack) -> None:
+    habits = {"measured_requests": 50, "typical_request_cost_usd": 0.04, "high_request_cost_usd": 0.05}
+    stack = new_stack(Backend(usd=0.04, max_request_usd=2.0, habits=habits))
+    client = await stack.start()
+    request = pb.CreateSearchRequest(spec=spec(budget=pb.Budget(candidates=20)))
+    response = await client.create_search(request)
+    assert (response.estimate.candidates, response.estimate.usd) == (20, pytest.approx(0.8))
+    assert not response.estimate.HasField("seconds")
+    await watch(client, response.search.search_id)
+    request.validate_only = True
+    assert (await client.create_search(request)).estimate.seconds > 0.0
+
+
+async def test_calls_that_broke_off_count_at_once_and_are_booked_at_the_cancel(new_stack: NewStack) -> None:
+    stack = new_stack(Backend(usd=0.07, max_request_usd=0.10))
+    client = await stack.start()
+    broken = {"calls": "3", "spent_usd": "0.01", "at_risk_usd": "0.25"}
+    stack.generator.failures = [Unavailable("broken off", metadata=broken, retry_after_seconds=30.0)] * 4
+    search_id = await create(client, budget=pb.Budget(usd=1.0), parallel_generations=1)
+
+    async def counted() -> bool:
+        return (await get(client, search_id)).spend.at_risk_usd > 0.0
+
+    await until(counted)
+    await client.cancel_search(pb.CancelSearchRequest(search_id=search_id))
+    await watch(client, search_id)
+    spend = (await get(client, search_id)).spend
+    assert (spend.usd, spend.at_risk_usd, spend.reserved_usd) == (pytest.approx(0.01), pytest.approx(0.25), 0.0)

@@ -8,18 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.integration.controller.conftest import NewStack, Stack, candidates, create, get, until, watch
+from tests.integration.controller.conftest import NewStack, Stack, candidates, create, get, replay, until, watch
 from tests.integration.controller.fakes import FakeVerifier
 
-from quintain.clients.channel import ClientSettings
 from quintain.controller.v1 import controller_pb2 as pb
-from quintain.errors import FailedPrecondition, Unavailable
-from quintain_controller.adapters.generator import encode_request
+from quintain.errors import FailedPrecondition, InvalidArgument, NotFound, Unavailable
 from quintain_controller.adapters.store.sql import SqlStore
-from quintain_controller.adapters.verifier import GrpcVerifier
 from quintain_controller.domain.records import SearchRecord
-from quintain_controller.usecases.async_store import AsyncStore
-from quintain_controller.usecases.replay import replay
 
 
 def essence(found: list[pb.CandidateSummary]) -> list[tuple[Any, ...]]:
@@ -272,26 +267,21 @@ async def test_a_search_taken_at_the_moment_of_the_drain_is_handed_back_untouche
     assert (await get(client, search_id)).state == pb.SEARCH_STATE_RUNNING
 
 
-async def replayed(stack: Stack, search_id: str) -> Any:
-    store = AsyncStore(SqlStore(f"sqlite:///{stack.folder}/controller.db"))
-    verifier = GrpcVerifier(ClientSettings(address=stack._addresses["verifier"]), 30.0, store.suite_files)
-    try:
-        return await replay(search_id, store, verifier, encode_request)
-    finally:
-        await verifier.close()
-        store.close()
-
-
 async def test_a_finished_search_replays_bit_for_bit(stack: Stack) -> None:
     client = await stack.start()
     search_id = await create(client, strategy="evolve", budget=pb.Budget(candidates=30))
     await watch(client, search_id)
-    report = await replayed(stack, search_id)
-    assert report.differences == []
+    before = sum(stack.verifier.verified.values())
+    report, differences = await replay(client, search_id)
+    assert differences == []
+    assert report.equal
+    assert sum(stack.verifier.verified.values()) >= before + report.verdicts
+    assert all(stack.verifier.ignored_caches[before:])
+    assert not any(stack.verifier.ignored_caches[:before])
     assert (report.candidates, report.plans_equal, report.requests_equal) == (31, 31, 30)
     assert report.verdicts_equal == report.verdicts >= 31
     assert report.winner_equal
-    assert report.winner_number is not None
+    assert report.HasField("winner_number")
 
 
 async def test_a_replay_notices_a_verifier_that_changed_its_mind(stack: Stack) -> None:
@@ -306,10 +296,28 @@ async def test_a_replay_notices_a_verifier_that_changed_its_mind(stack: Stack) -
         return result
 
     stack.verifier.result = biased.__get__(stack.verifier)  # type: ignore[method-assign]
-    report = await replayed(stack, search_id)
+    report, differences = await replay(client, search_id)
     assert not report.equal
-    assert any("verdict" in line for line in report.differences)
-    assert any(line.startswith("gate determinism of candidate") for line in report.differences), report.differences
+    assert report.differences == len(differences)
+    assert any("verdict" in line for line in differences)
+    assert any(line.startswith("gate determinism of candidate") for line in differences), differences
+
+
+async def test_a_replay_waits_for_a_verifier_that_is_busy_and_says_when_it_cannot_be_had(stack: Stack) -> None:
+    client = await stack.start()
+    search_id = await create(client, budget=pb.Budget(candidates=3))
+    await watch(client, search_id)
+    stack.verifier.failures = [Unavailable("busy", retry_after_seconds=0.05) for _ in range(3)]
+    report, _ = await replay(client, search_id)
+    assert report.equal
+    stack.verifier.failures = [FailedPrecondition("no isolation here")] * 100
+    with pytest.raises(FailedPrecondition, match="no isolation here"):
+        await replay(client, search_id)
+    with pytest.raises(NotFound):
+        await replay(client, "no-such-search")
+    with pytest.raises(InvalidArgument, match="parallel_verifications"):
+        async for _ in client.replay_search(pb.ReplaySearchRequest(search_id=search_id, parallel_verifications=-1)):
+            pass
 
 
 async def test_a_controller_that_only_answers_settles_a_cancelled_search_and_runs_nothing(stack: Stack) -> None:

@@ -7,9 +7,9 @@ import sqlite3
 from pathlib import Path
 
 import pytest
-from tests.integration.controller.conftest import NewStack, Stack, candidates, create, get, until, watch
+from tests.integration.controller.conftest import NewStack, Stack, candidates, create, get, replay, watch
 from tests.integration.controller.fakes import Backend
-from tests.integration.controller.test_durability import essence, replayed
+from tests.integration.controller.test_durability import essence
 
 from quintain.controller.v1 import controller_pb2 as pb
 from quintain.generator.v1 import generator_pb2
@@ -59,9 +59,8 @@ async def test_a_search_begun_by_an_older_controller_ends_like_one_of_today(
 
 async def test_a_search_finished_by_an_older_controller_replays_bit_for_bit(older: Stack) -> None:
     client = await older.start()
-    report = await replayed(older, IDS["finished"])
-    assert report.differences == []
+    report, differences = await replay(client, IDS["finished"])
+    assert differences == []
     assert report.winner_equal
     assert report.candidates == 11
-    await until(lambda: not older.runs() or True)
     assert (await get(client, IDS["finished"])).state == pb.SEARCH_STATE_FINISHED

@@ -68,11 +68,3 @@ def test_the_outcome_fits_a_terminal_of_eighty_columns_without_cutting_words(
     for word in ("throughput", "(containers/s)", "better", "bound", "held-out"):
         assert f" {word} " in headers
     assert " +700.0 % " in ran.out
-
-
-def test_a_replay_from_a_database_that_is_not_there_makes_none(services: str, quintain: Run, tmp_path: Path) -> None:
-    database = tmp_path / "typo" / "controller.db"
-    ran = quintain("replay", "s1", "--store-url", f"sqlite:///{database}")
-    assert ran.code == 2
-    assert f"store_url: there is no database {database}" in ran.err
-    assert not database.parent.exists()

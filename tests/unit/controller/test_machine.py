@@ -19,10 +19,10 @@ from quintain.errors import (
     ResourceExhausted,
     Unavailable,
 )
-from quintain_controller.domain.events import BackendTrouble, HeldOutScored, Promoted
+from quintain_controller.domain.events import BackendTrouble, BetterOnHeldOut, GateProgress, HeldOutScored, Promoted
 from quintain_controller.domain.machine import messages as m
 from quintain_controller.domain.machine.messages import CallKind
-from quintain_controller.domain.model import Budget, CandidateState, Outcome, SearchState, VerdictStatus
+from quintain_controller.domain.model import Budget, CandidateState, Charge, Outcome, SearchState, VerdictStatus
 
 RUNNING, PAUSED, FINISHED, CANCELLED, FAILED = SearchState
 NO_KEY = FailedPrecondition("no key", reason="AUTHENTICATION_FAILED")
@@ -448,6 +448,60 @@ def test_a_request_that_costs_the_whole_budget_without_a_result_is_given_up() ->
     assert world.record.reason.startswith("budget used up: usd")
     assert world.record.spend.at_risk_usd_nano == 1_100_000_000
     assert len(world.sent) <= 3
+
+
+def test_the_gates_say_what_they_do_when_they_begin_and_every_ten_seconds() -> None:
+    world = World(context=WITH_HELD_OUT)
+    until(world, lambda: bool(world.calls(CallKind.GATE)))
+    (call,) = world.calls(CallKind.GATE)
+    for done in range(60):
+        world.later(1.0)
+        world.tell(m.Progressed(call, done, 60))
+    said = world.happened(GateProgress)
+    assert [event.scenarios_done for event in said] == [0, 9, 19, 29, 39, 49, 59]
+    assert (said[-1].name, said[-1].tries, said[-1].scenarios_total) == ("determinism", 1, 60)
+    world.run_to_the_end()
+    assert [event.name for event in world.happened(GateProgress)][-1] == "confirmation"
+
+
+@pytest.mark.parametrize("crashed", [False, True])
+def test_a_winner_that_an_earlier_best_beats_on_held_out_is_promoted_and_that_is_said(crashed: bool) -> None:
+    """Train chooses, held-out has no say; whoever reads the end hears of it."""
+    world = World(budget=Budget(candidates=3), context=WITH_HELD_OUT, parallel_generations=1)
+    held_out = {0: 0.1, 1: 0.6, 2: 0.5, 3: 0.4}
+
+    def scored(call: m.Call) -> m.Verified:
+        made = verification(call.number)
+        assert made.held_out is not None
+        value = held_out[call.number]
+        part = replace(made.held_out, score=value, normalized=value, values={"h1": value, "h2": value})
+        return m.Verified(call, replace(made, held_out=part))
+
+    while not world.finished:
+        call = next(call for kind in CallKind for call in world.calls(kind))
+        if crashed and call.kind is CallKind.GATE:
+            crashed = False
+            world.crash()
+            continue
+        world.answer(call, scored(call) if call.kind in (CallKind.HELD_OUT, CallKind.GATE) else None)
+    assert world.record.winner_number == 3
+    (said,) = world.happened(BetterOnHeldOut)
+    assert (said.winner_number, said.winner_normalized, said.number, said.normalized) == (3, 0.4, 1, 0.6)
+    assert "candidate 1 is better on held-out (0.6000) than the winner, candidate 3 (0.4000)" in world.record.reason
+
+
+def test_what_a_generation_has_cost_so_far_is_seen_while_it_runs() -> None:
+    world = asked(parallel_generations=1)
+    call = world.place()
+    before = world.record.spend.reserved_usd_nano
+    world.tell(m.Spent(call, Charge(usd_nano=1_000_000, at_risk_usd_nano=2_000_000)))
+    spend = world.record.spend
+    assert (spend.usd_nano, spend.at_risk_usd_nano) == (1_000_000, 2_000_000)
+    assert spend.reserved_usd_nano == before - 3_000_000
+    world.crash()  # and it is known to the next owner
+    assert world.record.spend.at_risk_usd_nano == 2_000_000
+    world.run_to_the_end()
+    assert world.record.spend.at_risk_usd_nano == 0  # the result says what it was
 
 
 # ---------------------------------------------------------------------------------------------- everything at random

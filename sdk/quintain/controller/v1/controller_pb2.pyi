@@ -87,11 +87,14 @@ Global___CandidateState: _TypeAlias = CandidateState  # noqa: Y015
 @_typing.final
 class Budget(_message.Message):
     """Budget bounds a search; unset means no bound of that kind. At least one of candidates, verifications, usd, tokens,
-    wall_seconds must be set, and what is set must be positive. No candidate is asked for that may exceed a bound, so that
-    dollars, candidates and verifications are never exceeded; wall_seconds ends the asking, what is under way is finished.
-    Tokens are kept by estimates, since nobody knows how long an answer will be: each generation under way is counted as
-    five quarters of the longest so far, and may exceed the bound by what it is longer. Verifications are those of candidates;
-    held-out scores and gates are not counted.
+    wall_seconds must be set, and what is set must be positive. Candidates and verifications are never exceeded.
+    Dollars and tokens are kept by what is reserved for the requests under way: five quarters of what the dearest request of
+    this search, or of this backend lately, has cost; the most that a request may cost while nothing is known of it. A
+    request that costs more than any before it may exceed the bound by the difference, never by more than the backend's
+    max_request_cost_usd for each request under way. Calls that broke off and may have been charged count at once.
+    wall_seconds ends the asking, and whatever waits for a backend; what is under way is finished. It counts while a search
+    waits for a backend, not while the user has paused it. Verifications are those of candidates; held-out scores and gates
+    are not counted.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
@@ -552,8 +555,11 @@ class CreateSearchRequest(_message.Message):
 
     REQUEST_ID_FIELD_NUMBER: _builtins.int
     SPEC_FIELD_NUMBER: _builtins.int
+    VALIDATE_ONLY_FIELD_NUMBER: _builtins.int
     request_id: _builtins.str
     """Chosen by the caller, so that a repeated request makes one search. Empty: every request makes a new one."""
+    validate_only: _builtins.bool
+    """Check and estimate only: nothing is recorded, and the response has no search."""
     @_builtins.property
     def spec(self) -> Global___SearchSpec: ...
     def __init__(
@@ -561,10 +567,11 @@ class CreateSearchRequest(_message.Message):
         *,
         request_id: _builtins.str = ...,
         spec: Global___SearchSpec | None = ...,
+        validate_only: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["spec", b"spec"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["request_id", b"request_id", "spec", b"spec"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["request_id", b"request_id", "spec", b"spec", "validate_only", b"validate_only"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -577,20 +584,72 @@ class CreateSearchResponse(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     SEARCH_FIELD_NUMBER: _builtins.int
+    ESTIMATE_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def search(self) -> Global___Search: ...
+    @_builtins.property
+    def estimate(self) -> Global___SearchEstimate:
+        """What the budget is good for, as far as that is known."""
+
     def __init__(
         self,
         *,
         search: Global___Search | None = ...,
+        estimate: Global___SearchEstimate | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["search", b"search"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["estimate", b"estimate", "search", b"search"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["search", b"search"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["estimate", b"estimate", "search", b"search"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___CreateSearchResponse: _TypeAlias = CreateSearchResponse  # noqa: Y015
+
+@_typing.final
+class SearchEstimate(_message.Message):
+    """SearchEstimate is made from what the backends' requests have cost lately, and how long searches of the same simulator,
+    suite and backends took before. What is unset is not known.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CANDIDATES_FIELD_NUMBER: _builtins.int
+    USD_FIELD_NUMBER: _builtins.int
+    SECONDS_FIELD_NUMBER: _builtins.int
+    WARNINGS_FIELD_NUMBER: _builtins.int
+    candidates: _builtins.int
+    usd: _builtins.float
+    seconds: _builtins.float
+    @_builtins.property
+    def warnings(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Whole sentences: what is doubtful about the budget."""
+
+    def __init__(
+        self,
+        *,
+        candidates: _builtins.int | None = ...,
+        usd: _builtins.float | None = ...,
+        seconds: _builtins.float | None = ...,
+        warnings: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_candidates", b"_candidates", "_seconds", b"_seconds", "_usd", b"_usd", "candidates", b"candidates", "seconds", b"seconds", "usd", b"usd"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_candidates", b"_candidates", "_seconds", b"_seconds", "_usd", b"_usd", "candidates", b"candidates", "seconds", b"seconds", "usd", b"usd", "warnings", b"warnings"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__candidates: _TypeAlias = _typing.Literal["candidates"]  # noqa: Y015
+    _WhichOneofArgType__candidates: _TypeAlias = _typing.Literal["_candidates", b"_candidates"]  # noqa: Y015
+    _WhichOneofReturnType__seconds: _TypeAlias = _typing.Literal["seconds"]  # noqa: Y015
+    _WhichOneofArgType__seconds: _TypeAlias = _typing.Literal["_seconds", b"_seconds"]  # noqa: Y015
+    _WhichOneofReturnType__usd: _TypeAlias = _typing.Literal["usd"]  # noqa: Y015
+    _WhichOneofArgType__usd: _TypeAlias = _typing.Literal["_usd", b"_usd"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__candidates) -> _WhichOneofReturnType__candidates | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__seconds) -> _WhichOneofReturnType__seconds | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__usd) -> _WhichOneofReturnType__usd | None: ...
+
+Global___SearchEstimate: _TypeAlias = SearchEstimate  # noqa: Y015
 
 @_typing.final
 class GetSearchRequest(_message.Message):
@@ -1015,6 +1074,8 @@ class Event(_message.Message):
     PROMOTED_FIELD_NUMBER: _builtins.int
     BACKEND_TROUBLE_FIELD_NUMBER: _builtins.int
     BUDGET_EXTENDED_FIELD_NUMBER: _builtins.int
+    GATE_PROGRESS_FIELD_NUMBER: _builtins.int
+    BETTER_ON_HELD_OUT_FIELD_NUMBER: _builtins.int
     sequence: _builtins.int
     """From 1, without gaps within a search."""
     search_id: _builtins.str
@@ -1042,6 +1103,10 @@ class Event(_message.Message):
     def backend_trouble(self) -> Global___BackendTrouble: ...
     @_builtins.property
     def budget_extended(self) -> Global___BudgetExtended: ...
+    @_builtins.property
+    def gate_progress(self) -> Global___GateProgress: ...
+    @_builtins.property
+    def better_on_held_out(self) -> Global___BetterOnHeldOut: ...
     def __init__(
         self,
         *,
@@ -1059,12 +1124,14 @@ class Event(_message.Message):
         promoted: Global___Promoted | None = ...,
         backend_trouble: Global___BackendTrouble | None = ...,
         budget_extended: Global___BudgetExtended | None = ...,
+        gate_progress: Global___GateProgress | None = ...,
+        better_on_held_out: Global___BetterOnHeldOut | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["at", b"at", "backend_trouble", b"backend_trouble", "budget_extended", b"budget_extended", "candidate_changed", b"candidate_changed", "event", b"event", "gate_decided", b"gate_decided", "held_out_scored", b"held_out_scored", "new_best", b"new_best", "overfitting", b"overfitting", "promoted", b"promoted", "spend", b"spend", "stagnation", b"stagnation", "state_changed", b"state_changed"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["at", b"at", "backend_trouble", b"backend_trouble", "better_on_held_out", b"better_on_held_out", "budget_extended", b"budget_extended", "candidate_changed", b"candidate_changed", "event", b"event", "gate_decided", b"gate_decided", "gate_progress", b"gate_progress", "held_out_scored", b"held_out_scored", "new_best", b"new_best", "overfitting", b"overfitting", "promoted", b"promoted", "spend", b"spend", "stagnation", b"stagnation", "state_changed", b"state_changed"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["at", b"at", "backend_trouble", b"backend_trouble", "budget_extended", b"budget_extended", "candidate_changed", b"candidate_changed", "event", b"event", "gate_decided", b"gate_decided", "held_out_scored", b"held_out_scored", "new_best", b"new_best", "overfitting", b"overfitting", "promoted", b"promoted", "search_id", b"search_id", "sequence", b"sequence", "spend", b"spend", "stagnation", b"stagnation", "state_changed", b"state_changed"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["at", b"at", "backend_trouble", b"backend_trouble", "better_on_held_out", b"better_on_held_out", "budget_extended", b"budget_extended", "candidate_changed", b"candidate_changed", "event", b"event", "gate_decided", b"gate_decided", "gate_progress", b"gate_progress", "held_out_scored", b"held_out_scored", "new_best", b"new_best", "overfitting", b"overfitting", "promoted", b"promoted", "search_id", b"search_id", "sequence", b"sequence", "spend", b"spend", "stagnation", b"stagnation", "state_changed", b"state_changed"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_event: _TypeAlias = _typing.Literal["state_changed", "candidate_changed", "new_best", "held_out_scored", "overfitting", "stagnation", "gate_decided", "promoted", "backend_trouble", "budget_extended"]  # noqa: Y015
+    _WhichOneofReturnType_event: _TypeAlias = _typing.Literal["state_changed", "candidate_changed", "new_best", "held_out_scored", "overfitting", "stagnation", "gate_decided", "promoted", "backend_trouble", "budget_extended", "gate_progress", "better_on_held_out"]  # noqa: Y015
     _WhichOneofArgType_event: _TypeAlias = _typing.Literal["event", b"event"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_event) -> _WhichOneofReturnType_event | None: ...
 
@@ -1252,6 +1319,76 @@ class GateDecided(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___GateDecided: _TypeAlias = GateDecided  # noqa: Y015
+
+@_typing.final
+class GateProgress(_message.Message):
+    """GateProgress tells that a gate is at work on a candidate: when it begins, and at most every ten seconds."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    CANDIDATE_ID_FIELD_NUMBER: _builtins.int
+    TRIES_FIELD_NUMBER: _builtins.int
+    MOST_TRIES_FIELD_NUMBER: _builtins.int
+    SCENARIOS_DONE_FIELD_NUMBER: _builtins.int
+    SCENARIOS_TOTAL_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """As Gate.name."""
+    candidate_id: _builtins.str
+    tries: _builtins.int
+    """It is the so many-th candidate that the gates look at, of at most `most_tries`."""
+    most_tries: _builtins.int
+    scenarios_done: _builtins.int
+    scenarios_total: _builtins.int
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        candidate_id: _builtins.str = ...,
+        tries: _builtins.int = ...,
+        most_tries: _builtins.int = ...,
+        scenarios_done: _builtins.int = ...,
+        scenarios_total: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["candidate_id", b"candidate_id", "most_tries", b"most_tries", "name", b"name", "scenarios_done", b"scenarios_done", "scenarios_total", b"scenarios_total", "tries", b"tries"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GateProgress: _TypeAlias = GateProgress  # noqa: Y015
+
+@_typing.final
+class BetterOnHeldOut(_message.Message):
+    """BetterOnHeldOut tells that an earlier best is better than the winner on the held-out scenarios, which have no say in
+    the choice.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    WINNER_CANDIDATE_ID_FIELD_NUMBER: _builtins.int
+    WINNER_HELD_OUT_NORMALIZED_FIELD_NUMBER: _builtins.int
+    CANDIDATE_ID_FIELD_NUMBER: _builtins.int
+    HELD_OUT_NORMALIZED_FIELD_NUMBER: _builtins.int
+    winner_candidate_id: _builtins.str
+    winner_held_out_normalized: _builtins.float
+    candidate_id: _builtins.str
+    held_out_normalized: _builtins.float
+    def __init__(
+        self,
+        *,
+        winner_candidate_id: _builtins.str = ...,
+        winner_held_out_normalized: _builtins.float = ...,
+        candidate_id: _builtins.str = ...,
+        held_out_normalized: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["candidate_id", b"candidate_id", "held_out_normalized", b"held_out_normalized", "winner_candidate_id", b"winner_candidate_id", "winner_held_out_normalized", b"winner_held_out_normalized"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___BetterOnHeldOut: _TypeAlias = BetterOnHeldOut  # noqa: Y015
 
 @_typing.final
 class Promoted(_message.Message):
@@ -1542,3 +1679,138 @@ class GetSuiteFilesResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___GetSuiteFilesResponse: _TypeAlias = GetSuiteFilesResponse  # noqa: Y015
+
+@_typing.final
+class ReplaySearchRequest(_message.Message):
+    """ReplaySearchRequest names a search."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SEARCH_ID_FIELD_NUMBER: _builtins.int
+    PARALLEL_VERIFICATIONS_FIELD_NUMBER: _builtins.int
+    search_id: _builtins.str
+    parallel_verifications: _builtins.int
+    """Verifications at once; the result does not depend on it. Zero: the default."""
+    def __init__(
+        self,
+        *,
+        search_id: _builtins.str = ...,
+        parallel_verifications: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["parallel_verifications", b"parallel_verifications", "search_id", b"search_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReplaySearchRequest: _TypeAlias = ReplaySearchRequest  # noqa: Y015
+
+@_typing.final
+class ReplaySearchResponse(_message.Message):
+    """ReplaySearchResponse is progress, a difference, or the one report."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PROGRESS_FIELD_NUMBER: _builtins.int
+    DIFFERENCE_FIELD_NUMBER: _builtins.int
+    REPORT_FIELD_NUMBER: _builtins.int
+    difference: _builtins.str
+    """One line for people."""
+    @_builtins.property
+    def progress(self) -> Global___ReplayProgress: ...
+    @_builtins.property
+    def report(self) -> Global___ReplayReport: ...
+    def __init__(
+        self,
+        *,
+        progress: Global___ReplayProgress | None = ...,
+        difference: _builtins.str = ...,
+        report: Global___ReplayReport | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["difference", b"difference", "event", b"event", "progress", b"progress", "report", b"report"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["difference", b"difference", "event", b"event", "progress", b"progress", "report", b"report"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_event: _TypeAlias = _typing.Literal["progress", "difference", "report"]  # noqa: Y015
+    _WhichOneofArgType_event: _TypeAlias = _typing.Literal["event", b"event"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_event) -> _WhichOneofReturnType_event | None: ...
+
+Global___ReplaySearchResponse: _TypeAlias = ReplaySearchResponse  # noqa: Y015
+
+@_typing.final
+class ReplayProgress(_message.Message):
+    """ReplayProgress counts verifications."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    VERIFICATIONS_DONE_FIELD_NUMBER: _builtins.int
+    VERIFICATIONS_TOTAL_FIELD_NUMBER: _builtins.int
+    verifications_done: _builtins.int
+    verifications_total: _builtins.int
+    def __init__(
+        self,
+        *,
+        verifications_done: _builtins.int = ...,
+        verifications_total: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["verifications_done", b"verifications_done", "verifications_total", b"verifications_total"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReplayProgress: _TypeAlias = ReplayProgress  # noqa: Y015
+
+@_typing.final
+class ReplayReport(_message.Message):
+    """ReplayReport says how much was compared and equal; the replay is equal if there was no difference."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SEARCH_ID_FIELD_NUMBER: _builtins.int
+    EQUAL_FIELD_NUMBER: _builtins.int
+    CANDIDATES_FIELD_NUMBER: _builtins.int
+    PLANS_EQUAL_FIELD_NUMBER: _builtins.int
+    REQUESTS_FIELD_NUMBER: _builtins.int
+    REQUESTS_EQUAL_FIELD_NUMBER: _builtins.int
+    VERDICTS_FIELD_NUMBER: _builtins.int
+    VERDICTS_EQUAL_FIELD_NUMBER: _builtins.int
+    WINNER_NUMBER_FIELD_NUMBER: _builtins.int
+    WINNER_EQUAL_FIELD_NUMBER: _builtins.int
+    DIFFERENCES_FIELD_NUMBER: _builtins.int
+    search_id: _builtins.str
+    equal: _builtins.bool
+    candidates: _builtins.int
+    plans_equal: _builtins.int
+    requests: _builtins.int
+    requests_equal: _builtins.int
+    verdicts: _builtins.int
+    verdicts_equal: _builtins.int
+    winner_number: _builtins.int
+    """Of the replay; unset: none."""
+    winner_equal: _builtins.bool
+    differences: _builtins.int
+    def __init__(
+        self,
+        *,
+        search_id: _builtins.str = ...,
+        equal: _builtins.bool = ...,
+        candidates: _builtins.int = ...,
+        plans_equal: _builtins.int = ...,
+        requests: _builtins.int = ...,
+        requests_equal: _builtins.int = ...,
+        verdicts: _builtins.int = ...,
+        verdicts_equal: _builtins.int = ...,
+        winner_number: _builtins.int | None = ...,
+        winner_equal: _builtins.bool = ...,
+        differences: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_winner_number", b"_winner_number", "winner_number", b"winner_number"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_winner_number", b"_winner_number", "candidates", b"candidates", "differences", b"differences", "equal", b"equal", "plans_equal", b"plans_equal", "requests", b"requests", "requests_equal", b"requests_equal", "search_id", b"search_id", "verdicts", b"verdicts", "verdicts_equal", b"verdicts_equal", "winner_equal", b"winner_equal", "winner_number", b"winner_number"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__winner_number: _TypeAlias = _typing.Literal["winner_number"]  # noqa: Y015
+    _WhichOneofArgType__winner_number: _TypeAlias = _typing.Literal["_winner_number", b"_winner_number"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__winner_number) -> _WhichOneofReturnType__winner_number | None: ...
+
+Global___ReplayReport: _TypeAlias = ReplayReport  # noqa: Y015

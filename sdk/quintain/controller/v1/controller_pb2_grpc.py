@@ -105,6 +105,11 @@ class ControllerStub(object):
                 request_serializer=quintain_dot_controller_dot_v1_dot_controller__pb2.GetSuiteFilesRequest.SerializeToString,
                 response_deserializer=quintain_dot_controller_dot_v1_dot_controller__pb2.GetSuiteFilesResponse.FromString,
                 _registered_method=True)
+        self.ReplaySearch = channel.unary_stream(
+                '/quintain.controller.v1.Controller/ReplaySearch',
+                request_serializer=quintain_dot_controller_dot_v1_dot_controller__pb2.ReplaySearchRequest.SerializeToString,
+                response_deserializer=quintain_dot_controller_dot_v1_dot_controller__pb2.ReplaySearchResponse.FromString,
+                _registered_method=True)
         self.ListStrategies = channel.unary_unary(
                 '/quintain.controller.v1.Controller/ListStrategies',
                 request_serializer=quintain_dot_controller_dot_v1_dot_controller__pb2.ListStrategiesRequest.SerializeToString,
@@ -127,6 +132,8 @@ class ControllerServicer(object):
         ALREADY_EXISTS: the id was used with another spec. INVALID_ARGUMENT names the field (unknown simulator, suite,
         strategy, backend; a budget without any bound); FAILED_PRECONDITION with reason UNPRICED_MODEL: a budget in
         dollars with a backend whose model has no price.
+        A budget that has no room for a single request is INVALID_ARGUMENT; one that is hardly a search is warned of in the
+        response. With validate_only nothing is recorded and nothing starts: the response estimates what would come of it.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -225,6 +232,16 @@ class ControllerServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ReplaySearch(self, request, context):
+        """ReplaySearch runs a search's strategy again on the recorded generations, verifies every policy again (not from the
+        verifier's records) and compares bit for bit: a stream of progress and differences, then exactly one report. It asks
+        no backend and writes nothing. A search that is under way is compared as far as it has come. UNAVAILABLE while the
+        verifier is.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ListStrategies(self, request, context):
         """ListStrategies lists the installed strategies with their options.
         """
@@ -299,6 +316,11 @@ def add_ControllerServicer_to_server(servicer, server):
                     servicer.GetSuiteFiles,
                     request_deserializer=quintain_dot_controller_dot_v1_dot_controller__pb2.GetSuiteFilesRequest.FromString,
                     response_serializer=quintain_dot_controller_dot_v1_dot_controller__pb2.GetSuiteFilesResponse.SerializeToString,
+            ),
+            'ReplaySearch': grpc.unary_stream_rpc_method_handler(
+                    servicer.ReplaySearch,
+                    request_deserializer=quintain_dot_controller_dot_v1_dot_controller__pb2.ReplaySearchRequest.FromString,
+                    response_serializer=quintain_dot_controller_dot_v1_dot_controller__pb2.ReplaySearchResponse.SerializeToString,
             ),
             'ListStrategies': grpc.unary_unary_rpc_method_handler(
                     servicer.ListStrategies,
@@ -663,6 +685,33 @@ class Controller(object):
             '/quintain.controller.v1.Controller/GetSuiteFiles',
             quintain_dot_controller_dot_v1_dot_controller__pb2.GetSuiteFilesRequest.SerializeToString,
             quintain_dot_controller_dot_v1_dot_controller__pb2.GetSuiteFilesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ReplaySearch(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/quintain.controller.v1.Controller/ReplaySearch',
+            quintain_dot_controller_dot_v1_dot_controller__pb2.ReplaySearchRequest.SerializeToString,
+            quintain_dot_controller_dot_v1_dot_controller__pb2.ReplaySearchResponse.FromString,
             options,
             channel_credentials,
             insecure,

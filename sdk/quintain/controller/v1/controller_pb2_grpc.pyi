@@ -45,6 +45,8 @@ class ControllerStub:
     ALREADY_EXISTS: the id was used with another spec. INVALID_ARGUMENT names the field (unknown simulator, suite,
     strategy, backend; a budget without any bound); FAILED_PRECONDITION with reason UNPRICED_MODEL: a budget in
     dollars with a backend whose model has no price.
+    A budget that has no room for a single request is INVALID_ARGUMENT; one that is hardly a search is warned of in the
+    response. With validate_only nothing is recorded and nothing starts: the response estimates what would come of it.
     """
     GetSearch: _grpc.UnaryUnaryMultiCallable[_controller_pb2.GetSearchRequest, _controller_pb2.GetSearchResponse]
     """GetSearch returns a search with its spend and best candidate."""
@@ -84,6 +86,12 @@ class ControllerStub:
     """GetCandidate returns everything that is recorded of a candidate, the prompt included."""
     GetSuiteFiles: _grpc.UnaryUnaryMultiCallable[_controller_pb2.GetSuiteFilesRequest, _controller_pb2.GetSuiteFilesResponse]
     """GetSuiteFiles returns the files of the suite that a search brought along. NOT_FOUND: it has a suite of the simulator's."""
+    ReplaySearch: _grpc.UnaryStreamMultiCallable[_controller_pb2.ReplaySearchRequest, _controller_pb2.ReplaySearchResponse]
+    """ReplaySearch runs a search's strategy again on the recorded generations, verifies every policy again (not from the
+    verifier's records) and compares bit for bit: a stream of progress and differences, then exactly one report. It asks
+    no backend and writes nothing. A search that is under way is compared as far as it has come. UNAVAILABLE while the
+    verifier is.
+    """
     ListStrategies: _grpc.UnaryUnaryMultiCallable[_controller_pb2.ListStrategiesRequest, _controller_pb2.ListStrategiesResponse]
     """ListStrategies lists the installed strategies with their options."""
 
@@ -104,6 +112,8 @@ class ControllerAsyncStub(ControllerStub):
     ALREADY_EXISTS: the id was used with another spec. INVALID_ARGUMENT names the field (unknown simulator, suite,
     strategy, backend; a budget without any bound); FAILED_PRECONDITION with reason UNPRICED_MODEL: a budget in
     dollars with a backend whose model has no price.
+    A budget that has no room for a single request is INVALID_ARGUMENT; one that is hardly a search is warned of in the
+    response. With validate_only nothing is recorded and nothing starts: the response estimates what would come of it.
     """
     GetSearch: _aio.UnaryUnaryMultiCallable[_controller_pb2.GetSearchRequest, _controller_pb2.GetSearchResponse]  # type: ignore[assignment]
     """GetSearch returns a search with its spend and best candidate."""
@@ -143,6 +153,12 @@ class ControllerAsyncStub(ControllerStub):
     """GetCandidate returns everything that is recorded of a candidate, the prompt included."""
     GetSuiteFiles: _aio.UnaryUnaryMultiCallable[_controller_pb2.GetSuiteFilesRequest, _controller_pb2.GetSuiteFilesResponse]  # type: ignore[assignment]
     """GetSuiteFiles returns the files of the suite that a search brought along. NOT_FOUND: it has a suite of the simulator's."""
+    ReplaySearch: _aio.UnaryStreamMultiCallable[_controller_pb2.ReplaySearchRequest, _controller_pb2.ReplaySearchResponse]  # type: ignore[assignment]
+    """ReplaySearch runs a search's strategy again on the recorded generations, verifies every policy again (not from the
+    verifier's records) and compares bit for bit: a stream of progress and differences, then exactly one report. It asks
+    no backend and writes nothing. A search that is under way is compared as far as it has come. UNAVAILABLE while the
+    verifier is.
+    """
     ListStrategies: _aio.UnaryUnaryMultiCallable[_controller_pb2.ListStrategiesRequest, _controller_pb2.ListStrategiesResponse]  # type: ignore[assignment]
     """ListStrategies lists the installed strategies with their options."""
 
@@ -166,6 +182,8 @@ class ControllerServicer(metaclass=_abc_1.ABCMeta):
         ALREADY_EXISTS: the id was used with another spec. INVALID_ARGUMENT names the field (unknown simulator, suite,
         strategy, backend; a budget without any bound); FAILED_PRECONDITION with reason UNPRICED_MODEL: a budget in
         dollars with a backend whose model has no price.
+        A budget that has no room for a single request is INVALID_ARGUMENT; one that is hardly a search is warned of in the
+        response. With validate_only nothing is recorded and nothing starts: the response estimates what would come of it.
         """
 
     @_abc_1.abstractmethod
@@ -277,6 +295,18 @@ class ControllerServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_controller_pb2.GetSuiteFilesResponse, _abc.Awaitable[_controller_pb2.GetSuiteFilesResponse]]:
         """GetSuiteFiles returns the files of the suite that a search brought along. NOT_FOUND: it has a suite of the simulator's."""
+
+    @_abc_1.abstractmethod
+    def ReplaySearch(
+        self,
+        request: _controller_pb2.ReplaySearchRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_controller_pb2.ReplaySearchResponse], _abc.AsyncIterator[_controller_pb2.ReplaySearchResponse]]:
+        """ReplaySearch runs a search's strategy again on the recorded generations, verifies every policy again (not from the
+        verifier's records) and compares bit for bit: a stream of progress and differences, then exactly one report. It asks
+        no backend and writes nothing. A search that is under way is compared as far as it has come. UNAVAILABLE while the
+        verifier is.
+        """
 
     @_abc_1.abstractmethod
     def ListStrategies(

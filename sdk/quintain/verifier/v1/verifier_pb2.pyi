@@ -226,6 +226,7 @@ class VerifyRequest(_message.Message):
     INCLUDE_DETAIL_FIELD_NUMBER: _builtins.int
     CONTINUE_AFTER_TIME_LIMIT_FIELD_NUMBER: _builtins.int
     SUITE_FILES_FIELD_NUMBER: _builtins.int
+    IGNORE_CACHE_FIELD_NUMBER: _builtins.int
     simulator: _builtins.str
     suite: _builtins.str
     """One way to name scenarios: a suite (with parts, and with scenarios: only these of it), scenarios by name, or inline
@@ -253,6 +254,8 @@ class VerifyRequest(_message.Message):
     """Run every scenario even if a time limit ended the policy on one. By default that ends the verification: in the order
     of running, the scenarios after the first such one do not run and count as the worst.
     """
+    ignore_cache: _builtins.bool
+    """Run, even if the verdict is on record."""
     @_builtins.property
     def policy(self) -> _type_pb2.Policy: ...
     @_builtins.property
@@ -290,10 +293,11 @@ class VerifyRequest(_message.Message):
         include_detail: _builtins.bool = ...,
         continue_after_time_limit: _builtins.bool = ...,
         suite_files: Global___SuiteFiles | None = ...,
+        ignore_cache: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_stop_below_score", b"_stop_below_score", "limits", b"limits", "policy", b"policy", "stop_below_score", b"stop_below_score", "suite_files", b"suite_files"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_stop_below_score", b"_stop_below_score", "aggregation", b"aggregation", "calling_mode", b"calling_mode", "check_determinism", b"check_determinism", "confirm", b"confirm", "continue_after_time_limit", b"continue_after_time_limit", "include_detail", b"include_detail", "inline_scenarios", b"inline_scenarios", "limits", b"limits", "objective", b"objective", "parent_digest", b"parent_digest", "parts", b"parts", "policy", b"policy", "scenarios", b"scenarios", "seed", b"seed", "simulator", b"simulator", "stop_below_score", b"stop_below_score", "suite", b"suite", "suite_files", b"suite_files"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_stop_below_score", b"_stop_below_score", "aggregation", b"aggregation", "calling_mode", b"calling_mode", "check_determinism", b"check_determinism", "confirm", b"confirm", "continue_after_time_limit", b"continue_after_time_limit", "ignore_cache", b"ignore_cache", "include_detail", b"include_detail", "inline_scenarios", b"inline_scenarios", "limits", b"limits", "objective", b"objective", "parent_digest", b"parent_digest", "parts", b"parts", "policy", b"policy", "scenarios", b"scenarios", "seed", b"seed", "simulator", b"simulator", "stop_below_score", b"stop_below_score", "suite", b"suite", "suite_files", b"suite_files"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__stop_below_score: _TypeAlias = _typing.Literal["stop_below_score"]  # noqa: Y015
     _WhichOneofArgType__stop_below_score: _TypeAlias = _typing.Literal["_stop_below_score", b"_stop_below_score"]  # noqa: Y015

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Literal
 
 from quintain.clients.channel import ClientSettings
 from quintain.clients.generator import AsyncGenerator
@@ -20,6 +21,7 @@ from quintain_controller.domain.model import (
     SearchContext,
     without_nul,
 )
+from quintain_controller.domain.retry import charge_of
 from quintain_controller.mapping import OPERATORS
 
 _OPERATOR_NAMES = {number: name for name, number in OPERATORS.items()}
@@ -54,9 +56,19 @@ class GrpcGenerator:
     def encode(self, context: SearchContext, wanted: GenerationRequest) -> bytes:
         return encode_request(context, wanted)
 
-    async def generate(self, request: bytes) -> Generation:
+    async def generate(self, request: bytes, spent: Callable[[Charge], None]) -> Generation:
         message = pb.GenerateRequest.FromString(request)
-        return decode_generation(await self._client.generate(message, timeout=self._generate_seconds))
+        result: pb.Generation | None = None
+        async for response in self._client.generate_stream(message, timeout=self._generate_seconds):
+            if response.WhichOneof("event") == "result":
+                result = response.result
+            elif response.progress.HasField("spend"):
+                spend = response.progress.spend
+                if (charge := charge_of(spend.spent_usd, spend.at_risk_usd)) is not None:
+                    spent(charge)
+        if result is None:
+            raise Internal("the generator ended the stream without a result")
+        return decode_generation(result)
 
     async def recorded(self, request_id: str) -> Generation:
         request = pb.GetGenerationRequest(request_id=request_id)
@@ -127,7 +139,15 @@ def _profile(backend: pb.Backend) -> BackendProfile:
         operators=tuple(_OPERATOR_NAMES[op] for op in backend.operators if op in _OPERATOR_NAMES) or ("full",),
         priced=priced,
         max_request_cost_usd_nano=round(backend.max_request_cost_usd * NANO) if priced else None,
+        measured_requests=backend.measured_requests,
+        typical_cost_usd_nano=_nano(backend, "typical_request_cost_usd"),
+        high_cost_usd_nano=_nano(backend, "high_request_cost_usd"),
+        high_tokens=backend.high_request_input_tokens + backend.high_request_output_tokens,
     )
+
+
+def _nano(backend: pb.Backend, field: Literal["typical_request_cost_usd", "high_request_cost_usd"]) -> int | None:
+    return round(getattr(backend, field) * NANO) if backend.HasField(field) else None
 
 
 def _example(example: Example) -> pb.Example:

@@ -93,6 +93,8 @@ class GrpcVerifier:
         *,
         check_determinism: bool = False,
         confirm: bool = False,
+        ignore_cache: bool = False,
+        progress: Callable[[int, int], None] = lambda _done, _total: None,
     ) -> Verification:
         request = pb.VerifyRequest(
             simulator=spec.simulator,
@@ -104,17 +106,29 @@ class GrpcVerifier:
             seed=_POLICY_SEED,
             check_determinism=check_determinism,
             confirm=confirm,
+            ignore_cache=ignore_cache,
         )
         if not spec.suite_digest:
-            return decode_verification(await self._client.verify(request, timeout=self._verify_seconds))
+            return await self._verify(request, progress)
         request.suite_files.digest = spec.suite_digest
         try:
-            return decode_verification(await self._client.verify(request, timeout=self._verify_seconds))
+            return await self._verify(request, progress)
         except FailedPrecondition as error:
             if error.reason != "SUITE_NOT_HERE":
                 raise
         request.suite_files.ParseFromString(await self._suite_files(spec.suite_digest))
-        return decode_verification(await self._client.verify(request, timeout=self._verify_seconds))
+        return await self._verify(request, progress)
+
+    async def _verify(self, request: pb.VerifyRequest, progress: Callable[[int, int], None]) -> Verification:
+        result: pb.VerifyResult | None = None
+        async for response in self._client.verify_stream(request, timeout=self._verify_seconds):
+            if response.WhichOneof("event") == "result":
+                result = response.result
+            elif response.progress.scenarios_total:
+                progress(response.progress.scenarios_done, response.progress.scenarios_total)
+        if result is None:
+            raise Internal("the verifier ended the stream without a result")
+        return decode_verification(result)
 
     def decode(self, record: bytes) -> Verification:
         return decode_verification(pb.VerifyResult.FromString(record))

@@ -61,6 +61,30 @@ class GateDecided:
 
 
 @dataclass(frozen=True, slots=True)
+class GateProgress:
+    """A gate is at work on the `tries`-th candidate that the gates look at."""
+
+    name: str
+    number: int
+    tries: int
+    most_tries: int
+    scenarios_done: int = 0
+    scenarios_total: int = 0
+    kind: Literal["gate_progress"] = "gate_progress"
+
+
+@dataclass(frozen=True, slots=True)
+class BetterOnHeldOut:
+    """An earlier best is better than the winner where nothing chose: on the held-out scenarios."""
+
+    winner_number: int
+    winner_normalized: float
+    number: int
+    normalized: float
+    kind: Literal["better_on_held_out"] = "better_on_held_out"
+
+
+@dataclass(frozen=True, slots=True)
 class Promoted:
     candidate: Candidate
     kind: Literal["promoted"] = "promoted"
@@ -91,6 +115,8 @@ DomainEvent = (
     | Promoted
     | BackendTrouble
     | BudgetExtended
+    | GateProgress
+    | BetterOnHeldOut
 )
 
 

@@ -172,6 +172,11 @@ class BackendProfile:
     operators: tuple[str, ...]
     priced: bool
     max_request_cost_usd_nano: int | None
+    # What its latest requests have cost, all their calls together: how many, the median, a high quantile.
+    measured_requests: int = 0
+    typical_cost_usd_nano: int | None = None
+    high_cost_usd_nano: int | None = None
+    high_tokens: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,6 +14,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 from quintain.plugins.strategy import Note, Result, Strategy
+from quintain_controller.domain.estimate import Habits, reserved_tokens, reserved_usd
 from quintain_controller.domain.events import DomainEvent, NewBest, Stagnation
 from quintain_controller.domain.ledger import Ledger
 from quintain_controller.domain.lifecycle import BUDGET_USED_UP
@@ -34,10 +35,8 @@ from quintain_controller.domain.model import (
     Verification,
     candidate_seed,
 )
+from quintain_controller.domain.tally import Tally
 
-# Before anything is known of a model's habits: an input of the bounded prompt's size, and an answer.
-_FIRST_INPUT_TOKENS = 16_000
-_FIRST_OUTPUT_TOKENS = 16_000
 _IMPROVERS_IN_HISTORY = 20
 _LESSONS = 5
 _LESSONS_COUNTED = 200
@@ -85,6 +84,8 @@ class Planner:
         self._improvers: deque[int] = deque(maxlen=_IMPROVERS_IN_HISTORY)
         self._lessons: Counter[str] = Counter()
         self._most_tokens = 0
+        self._habits: dict[str, Habits] = {}
+        self._tally = Tally()
         self._attempts: dict[int, Attempt] = {}
         self.ledger = Ledger()
         self.asked = 0
@@ -119,7 +120,7 @@ class Planner:
             if isinstance(asked, Asked):
                 return asked
             refusal = asked
-        return self.tell_next() or (Waiting() if self.told < self.asked else Done(refusal))
+        return self.tell_next() or (Waiting() if self.told < self.asked else Done(refusal + self._tally.what_came()))
 
     def tell_next(self) -> Told | None:
         """Tell the next result if it is there, without asking for more."""
@@ -206,15 +207,11 @@ class Planner:
         )
 
     def _reservation(self, backend: BackendProfile) -> Charge:
-        """The most that one request may cost; tokens are an estimate until the model's habits are known."""
-        allowance = self._spec.allowance
-        usd = backend.max_request_cost_usd_nano if backend.priced else self._spec.assume_usd_nano
-        if usd is not None and backend.priced and allowance.max_cost_usd is not None:
-            usd = min(usd, round(allowance.max_cost_usd * NANO))
-        first = _FIRST_INPUT_TOKENS + (allowance.max_output_tokens or _FIRST_OUTPUT_TOKENS)
-        if usd == 0 and backend.priced:
-            first = 0  # free, so most often not a model that counts tokens
-        return Charge(usd_nano=usd or 0, tokens=self._most_tokens * 5 // 4 if self._most_tokens else first)
+        """What is held of the budget for a request until its result is told: a function of the told results."""
+        return Charge(
+            usd_nano=reserved_usd(backend, self._spec, self._habits.get(backend.name, Habits())),
+            tokens=reserved_tokens(backend, self._spec, self._most_tokens),
+        )
 
     # ------------------------------------------------------------------------------------------------------ telling
 
@@ -222,6 +219,10 @@ class Planner:
         self.told += 1
         self.ledger.tell(candidate.number)
         self._most_tokens = max(self._most_tokens, candidate.charge.tokens)
+        self._tally.tell(candidate)
+        if candidate.plan is not None and _was_answered(candidate):
+            backend = candidate.plan.backend
+            self._habits[backend] = self._habits.get(backend, Habits()).told(candidate.charge)
         result = self.result(candidate)
         if candidate.number == 0 and candidate.train is not None:
             self.bound_score = candidate.train.bound_score
@@ -233,6 +234,7 @@ class Planner:
             previous = self.best.train.score if self.best and self.best.train else None
             self.best = candidate
             self.new_bests.append(candidate.number)
+            self._tally.improved(candidate)
             self._improvers.append(candidate.number)
             events.append(NewBest(candidate, previous))
         if result.fitness is not None and candidate.plan is not None:
@@ -253,6 +255,11 @@ class Planner:
         if len(self._attempts) > 2 * (_IMPROVERS_IN_HISTORY + (self._recent.maxlen or 0) + 1):
             kept = {*self._recent, *self._improvers}
             self._attempts = {number: a for number, a in self._attempts.items() if number in kept}
+
+
+def _was_answered(candidate: Candidate) -> bool:
+    """Whether a backend's answer was recorded: what it cost says something of the next one."""
+    return candidate.outcome not in (Outcome.NONE, Outcome.UNKNOWN)
 
 
 def attempt(candidate: Candidate) -> Attempt:

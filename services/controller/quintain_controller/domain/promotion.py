@@ -10,7 +10,7 @@ from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
-from quintain_controller.domain.events import DomainEvent, GateDecided, Promoted
+from quintain_controller.domain.events import BetterOnHeldOut, DomainEvent, GateDecided, Promoted
 from quintain_controller.domain.gates import bootstrap_gate, confirmation_gate, determinism_gate, held_out_gate
 from quintain_controller.domain.model import (
     Budget,
@@ -60,11 +60,18 @@ class Promotion:
     gates: tuple[Gate, ...] = ()
     writes: list[CandidateWrite] = field(default_factory=list)
 
-    def transition(self, reason: str, budget: Budget) -> Transition:
-        """What ends the search, for the given reason, if the budget is still this one."""
+    def transition(self, reason: str, budget: Budget, held_out: Mapping[int, float]) -> Transition:
+        """What ends the search, for the given reason, if the budget is still this one. `held_out`: normalised held-out
+        scores of the bests. They have no say in the choice; that one of them is better than the winner is said."""
         events: list[DomainEvent] = [GateDecided(gate) for gate in self.gates]
         if self.winner is not None:
             events.append(Promoted(self.winner))
+            if (better := _better_on_held_out(self.winner, held_out)) is not None:
+                events.append(better)
+                reason += (
+                    f"; candidate {better.number} is better on held-out ({better.normalized:.4f}) than the winner, "
+                    f"candidate {better.winner_number} ({better.winner_normalized:.4f})"
+                )
         return Transition(
             SearchState.FINISHED,
             reason,
@@ -131,6 +138,15 @@ def _passes(
         return False
     promotion.winner = candidate
     return True
+
+
+def _better_on_held_out(winner: Candidate, held_out: Mapping[int, float]) -> BetterOnHeldOut | None:
+    others = {number: value for number, value in held_out.items() if number != winner.number}
+    if winner.held_out is None or not others:
+        return None
+    number = max(others, key=lambda n: (others[n], -n))
+    own = winner.held_out.normalized
+    return BetterOnHeldOut(winner.number, own, number, others[number]) if others[number] > own else None
 
 
 def _better(candidate: Candidate, reference: Candidate, context: SearchContext) -> bool:

@@ -23,6 +23,8 @@ from quintain_controller.domain.model import NANO, Charge
 _INTERNAL_TRIES = 3
 # A service that asks for so long a wait has the search paused meanwhile, with the time said.
 LONG_WAIT_SECONDS = 60.0
+# No request costs more.
+_MOST_USD = 1e6
 _PASSING = (Unavailable, Aborted, DeadlineExceeded, Cancelled, ResourceExhausted, Internal)
 
 
@@ -72,6 +74,11 @@ def spent(error: QuintainError) -> Charge | None:
         usd, at_risk = (float(error.metadata[key]) for key in ("spent_usd", "at_risk_usd"))
     except (KeyError, ValueError):
         return None
-    if not (0.0 <= usd < 1e9 and 0.0 <= at_risk < 1e9):  # NaN is in no range
+    return charge_of(usd, at_risk)
+
+
+def charge_of(usd: float, at_risk: float) -> Charge | None:
+    """None for sums that no request costs: what a strange answer says is not booked."""
+    if not (0.0 <= usd <= _MOST_USD and 0.0 <= at_risk <= _MOST_USD):  # NaN is in no range
         return None
     return Charge(usd_nano=round(usd * NANO), at_risk_usd_nano=round(at_risk * NANO))

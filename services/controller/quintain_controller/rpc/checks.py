@@ -16,7 +16,7 @@ _MOST_USD = 1e9
 _MOST_SECONDS = 1e9  # thirty years
 _MOST_TOKENS = 10**15
 _MOST_CANDIDATES = 10**9
-_MOST_PARALLEL = 256
+MOST_PARALLEL = 256
 _MOST_SEEDS = 100
 _MOST_SEED_BYTES = 4 << 20  # of all seed policies together
 _LONGEST_NAME = 200
@@ -76,7 +76,7 @@ def _budget(budget: pb.Budget, path: str) -> Iterator[FieldViolation]:
 
 def _numbers(spec: pb.SearchSpec) -> Iterator[FieldViolation]:
     for name in ("parallel_generations", "parallel_verifications"):
-        yield from _range(f"spec.{name}", getattr(spec, name), 0, _MOST_PARALLEL, " (0: the default)")
+        yield from _range(f"spec.{name}", getattr(spec, name), 0, MOST_PARALLEL, " (0: the default)")
     if spec.HasField("assume_usd_per_generation"):
         yield from _range("spec.assume_usd_per_generation", spec.assume_usd_per_generation, 0, _MOST_USD)
     if spec.allowance.HasField("max_cost_usd"):

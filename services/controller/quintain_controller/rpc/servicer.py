@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import json
 from collections.abc import AsyncIterator
@@ -21,10 +22,11 @@ from quintain_controller.domain.model import candidate_id, parse_candidate_id
 from quintain_controller.domain.records import SearchRecord, UnreadableSearch
 from quintain_controller.ports import Generator
 from quintain_controller.rpc import from_proto, to_proto
-from quintain_controller.rpc.checks import check_budget, check_spec
+from quintain_controller.rpc.checks import MOST_PARALLEL, check_budget, check_spec
 from quintain_controller.usecases.async_store import AsyncStore
 from quintain_controller.usecases.manage import Manager
 from quintain_controller.usecases.notifier import Notifier
+from quintain_controller.usecases.replay import DEFAULT_PARALLEL, Replays
 from quintain_controller.usecases.requests import remake_request
 
 _EVENTS_AT_ONCE = 200
@@ -34,19 +36,23 @@ Context = grpc.aio.ServicerContext[Any, Any]
 
 
 class ControllerServicer(stubs.ControllerServicer):
-    def __init__(self, store: AsyncStore, manager: Manager, generator: Generator, notifier: Notifier) -> None:
+    def __init__(
+        self, store: AsyncStore, manager: Manager, generator: Generator, notifier: Notifier, replays: Replays
+    ) -> None:
         self._store, self._manager, self._generator, self._notifier = store, manager, generator, notifier
+        self._replays = replays
 
     async def CreateSearch(self, request: pb.CreateSearchRequest, context: Context) -> pb.CreateSearchResponse:
         check_spec(request.spec, request.request_id)
         spec = from_proto.with_suite_digest(request.spec)
-        record = await self._manager.create(
-            request.request_id,
-            _digest(request.spec.SerializeToString(deterministic=True)),
-            from_proto.decode_spec(spec),
-            suite_files=spec.suite_files.SerializeToString(deterministic=True) if spec.suite_files.files else b"",
-        )
-        return pb.CreateSearchResponse(search=await self._search(record))
+        draft = from_proto.decode_spec(spec)
+        files = spec.suite_files.SerializeToString(deterministic=True) if spec.suite_files.files else b""
+        if request.validate_only:
+            return pb.CreateSearchResponse(estimate=to_proto.encode_estimate(await self._manager.preview(draft, files)))
+        digest = _digest(request.spec.SerializeToString(deterministic=True))
+        record = await self._manager.create(request.request_id, digest, draft, suite_files=files)
+        estimate = await self._manager.estimate(record.spec, record.context)
+        return pb.CreateSearchResponse(search=await self._search(record), estimate=to_proto.encode_estimate(estimate))
 
     async def GetSearch(self, request: pb.GetSearchRequest, context: Context) -> pb.GetSearchResponse:
         record = await self._store(self._store.blocking.search, request.search_id)
@@ -154,6 +160,32 @@ class ControllerServicer(stubs.ControllerServicer):
             raise NotFound(f"search {request.search_id} has a suite of its simulator's, {record.spec.suite!r}")
         found = await self._store.suite_files(record.spec.suite_digest)
         return pb.GetSuiteFilesResponse(suite_files=verifier_pb2.SuiteFiles.FromString(found))
+
+    async def ReplaySearch(
+        self, request: pb.ReplaySearchRequest, context: Context
+    ) -> AsyncIterator[pb.ReplaySearchResponse]:
+        parallel = request.parallel_verifications or DEFAULT_PARALLEL
+        if not 1 <= parallel <= MOST_PARALLEL:
+            raise InvalidArgument.of("parallel_verifications", f"{parallel} is not within 1 and {MOST_PARALLEL}")
+        said: asyncio.Queue[pb.ReplaySearchResponse | None] = asyncio.Queue()
+
+        def progress(done: int, total: int) -> None:
+            counts = pb.ReplayProgress(verifications_done=done, verifications_total=total)
+            said.put_nowait(pb.ReplaySearchResponse(progress=counts))
+
+        def differed(difference: str) -> None:
+            said.put_nowait(pb.ReplaySearchResponse(difference=difference))
+
+        running = asyncio.create_task(
+            self._replays.run(request.search_id, parallel=parallel, progress=progress, differed=differed)
+        )
+        running.add_done_callback(lambda _: said.put_nowait(None))
+        try:
+            while (response := await said.get()) is not None:
+                yield response
+            yield pb.ReplaySearchResponse(report=to_proto.encode_replay(await running))
+        finally:
+            running.cancel()
 
     async def ListStrategies(self, request: pb.ListStrategiesRequest, context: Context) -> pb.ListStrategiesResponse:
         names, more = paging.page_of(STRATEGIES.names(), request.page_size, request.page_token, "strategies")

@@ -9,6 +9,7 @@ from quintain.generator.v1 import generator_pb2
 from quintain.type.v1 import type_pb2
 from quintain.verifier.v1 import verifier_pb2
 from quintain_controller.domain import events
+from quintain_controller.domain.estimate import Estimate
 from quintain_controller.domain.model import (
     NANO,
     Budget,
@@ -21,6 +22,7 @@ from quintain_controller.domain.model import (
 )
 from quintain_controller.domain.records import CandidateRecord, SearchRecord, UnreadableSearch
 from quintain_controller.mapping import OPERATORS, encode_limits
+from quintain_controller.usecases.replay import ReplayReport
 
 # ------------------------------------------------------------------------------------------------------------ outwards
 
@@ -160,6 +162,31 @@ def encode_candidate(search_id: str, record: CandidateRecord, request: bytes | N
     return message
 
 
+def encode_estimate(estimate: Estimate) -> pb.SearchEstimate:
+    return pb.SearchEstimate(
+        candidates=estimate.candidates,
+        usd=None if estimate.usd_nano is None else estimate.usd_nano / NANO,
+        seconds=estimate.seconds,
+        warnings=estimate.warnings,
+    )
+
+
+def encode_replay(report: ReplayReport) -> pb.ReplayReport:
+    return pb.ReplayReport(
+        search_id=report.search_id,
+        equal=report.equal,
+        candidates=report.candidates,
+        plans_equal=report.plans_equal,
+        requests=report.requests,
+        requests_equal=report.requests_equal,
+        verdicts=report.verdicts,
+        verdicts_equal=report.verdicts_equal,
+        winner_number=report.winner_number,
+        winner_equal=report.winner_equal,
+        differences=len(report.differences),
+    )
+
+
 def encode_event(search_id: str, event: events.RecordedEvent) -> pb.Event:
     message = pb.Event(
         sequence=event.sequence, search_id=search_id, at=_timestamp(event.at), spend=encode_spend(event.spend)
@@ -197,6 +224,26 @@ def encode_event(search_id: str, event: events.RecordedEvent) -> pb.Event:
             message.promoted.candidate.CopyFrom(encode_summary(search_id, candidate))
         case events.BackendTrouble(backend, reason, paused):
             message.backend_trouble.CopyFrom(pb.BackendTrouble(backend=backend, reason=reason, search_paused=paused))
+        case events.GateProgress() as progress:
+            message.gate_progress.CopyFrom(
+                pb.GateProgress(
+                    name=progress.name,
+                    candidate_id=candidate_id(search_id, progress.number),
+                    tries=progress.tries,
+                    most_tries=progress.most_tries,
+                    scenarios_done=progress.scenarios_done,
+                    scenarios_total=progress.scenarios_total,
+                )
+            )
+        case events.BetterOnHeldOut() as better:
+            message.better_on_held_out.CopyFrom(
+                pb.BetterOnHeldOut(
+                    winner_candidate_id=candidate_id(search_id, better.winner_number),
+                    winner_held_out_normalized=better.winner_normalized,
+                    candidate_id=candidate_id(search_id, better.number),
+                    held_out_normalized=better.normalized,
+                )
+            )
         case events.BudgetExtended(budget):
             message.budget_extended.budget.CopyFrom(encode_budget(budget))
     return message

@@ -6,16 +6,19 @@ import uuid
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
+from statistics import median
 
 from quintain.errors import AlreadyExists, FailedPrecondition, InvalidArgument
+from quintain_controller.domain.estimate import Estimate, Pace, estimate, too_small
 from quintain_controller.domain.events import StateChanged
-from quintain_controller.domain.model import BackendProfile, Budget, SearchSpec, SearchState
+from quintain_controller.domain.model import BackendProfile, Budget, SearchContext, SearchSpec, SearchState
 from quintain_controller.domain.records import NewSearch, SearchRecord
 from quintain_controller.ports import Generator, Verifier
 from quintain_controller.usecases.async_store import AsyncStore
 from quintain_controller.usecases.strategies import DEFAULT_STRATEGY, make_planner, parse_options, window
 
 _DEFAULT_PARALLEL = 4
+_SEARCHES_LOOKED_AT = 20
 _BOUNDS = ("usd_nano", "tokens", "candidates", "verifications", "wall_seconds")
 
 
@@ -46,6 +49,36 @@ class Manager:
                 if known[1] != digest:
                     raise AlreadyExists(f"request_id {request_id!r} was used to create another search; choose a new id")
                 return await self.store(self.store.blocking.search, known[0])
+        spec, context, suite_files = await self._complete(draft, first_policy, suite_files)
+        new = NewSearch(
+            search_id=f"s{uuid.uuid4().hex[:12]}",
+            request_id=request_id or uuid.uuid4().hex,
+            request_digest=digest,
+            spec=spec,
+            context=context,
+            forked_from=forked_from,
+            events=[StateChanged(SearchState.RUNNING, "created")],
+            suite_files=suite_files,
+        )
+        record = await self.store(self.store.blocking.create, new)
+        self.changed(record)
+        return record
+
+    async def preview(self, draft: SearchSpec, suite_files: bytes = b"") -> Estimate:
+        """What `create` would make, without making it: raises the same, records nothing."""
+        spec, context, _ = await self._complete(draft, "", suite_files)
+        return await self.estimate(spec, context)
+
+    async def estimate(self, spec: SearchSpec, context: SearchContext) -> Estimate:
+        """What the budget of a search is good for."""
+        recent = await self.store(self.store.blocking.search_page, _SEARCHES_LOOKED_AT, None)
+        return estimate(spec, context.backends, _pace(spec, recent))
+
+    async def _complete(
+        self, draft: SearchSpec, first_policy: str, suite_files: bytes
+    ) -> tuple[SearchSpec, SearchContext, bytes]:
+        """The spec with every default filled in, what it is searched against, and the caller's own suite. Raises for
+        what cannot be searched, or not within its budget."""
         _check(draft)
         strategy = draft.strategy or DEFAULT_STRATEGY
         options = parse_options(strategy, draft.strategy_options)
@@ -73,20 +106,10 @@ class Manager:
             raise InvalidArgument.of(
                 "spec.budget.verifications", f"at least {len(spec.seed_policies)}: the seed policies are verified first"
             )
+        if (small := too_small(spec, backends)) is not None:
+            raise InvalidArgument.of(f"spec.budget.{small[0]}", small[1])
         make_planner(spec, context)  # refuses a problem that the strategy cannot search
-        new = NewSearch(
-            search_id=f"s{uuid.uuid4().hex[:12]}",
-            request_id=request_id or uuid.uuid4().hex,
-            request_digest=digest,
-            spec=spec,
-            context=context,
-            forked_from=forked_from,
-            events=[StateChanged(SearchState.RUNNING, "created")],
-            suite_files=suite_files,
-        )
-        record = await self.store(self.store.blocking.create, new)
-        self.changed(record)
-        return record
+        return spec, context, suite_files
 
     async def pause(self, search_id: str) -> SearchRecord:
         return await self._change(search_id, SearchState.PAUSED, "paused by the user")
@@ -154,3 +177,20 @@ def _check_money(draft: SearchSpec, backends: tuple[BackendProfile, ...]) -> Non
         raise InvalidArgument.of(
             "spec.budget", "the backends cost nothing: bound candidates, verifications or wall_seconds"
         )
+
+
+def _pace(spec: SearchSpec, recent: list[SearchRecord]) -> Pace | None:
+    """How fast searches like this one were: the same simulator, suite and backends."""
+
+    def like(other: SearchSpec) -> bool:
+        return (other.simulator, other.suite, other.suite_digest, set(other.backends)) == (
+            spec.simulator,
+            spec.suite,
+            spec.suite_digest,
+            set(spec.backends),
+        )
+
+    spends = [r.spend for r in recent if like(r.spec) and r.spend.candidates and r.spend.wall_seconds > 0.0]
+    if not spends:
+        return None
+    return Pace(median(spend.wall_seconds / spend.candidates for spend in spends), len(spends))

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
+from quintain.errors import Internal, QuintainError
+from quintain_controller.domain import retry
 from quintain_controller.domain.model import (
     HELD_OUT,
     TRAIN,
@@ -27,13 +29,18 @@ from quintain_controller.usecases.requests import remake_request
 from quintain_controller.usecases.strategies import make_planner
 
 _PAGE = 200
+DEFAULT_PARALLEL = 2
+_BACKOFF = retry.Backoff(0.5, 5.0)
+_MOST_TRIES = 8
 
 
 @dataclass(slots=True)
 class ReplayReport:
-    """Counts of what was compared and equal; `differences` says each thing that was not, one line each."""
+    """Counts of what was compared and equal; `differences` says each thing that was not, one line each, and `differed`
+    heard of each."""
 
     search_id: str
+    differed: Callable[[str], None]
     candidates: int = 0
     plans_equal: int = 0
     requests_equal: int = 0
@@ -48,39 +55,86 @@ class ReplayReport:
     def equal(self) -> bool:
         return not self.differences
 
+    def differs(self, what: str) -> None:
+        self.differences.append(what)
+        self.differed(what)
 
-async def replay(
-    search_id: str,
-    store: AsyncStore,
-    verifier: Verifier,
-    encode: Callable[[SearchContext, GenerationRequest], bytes],
-    *,
-    parallel: int = 4,
-    progress: Callable[[int, int], None] = lambda _done, _total: None,
-) -> ReplayReport:
-    """Compare a search with a fresh run over its recorded generations; calls no generator and writes nothing.
 
-    `encode` makes a generation request's bytes (``quintain_controller.adapters.generator.encode_request``), `parallel`
-    bounds verifications in flight, `progress` is told verifications done and in all. A search that is under way is
-    compared as far as it has come, its winner only if it is finished. Raises NotFound, and what the verifier raises.
-    """
-    record = await store(store.blocking.search, search_id)
-    report = ReplayReport(search_id)
-    stored: list[CandidateRecord] = []
-    while page := await store(store.blocking.candidate_page, search_id, len(stored) - 1, _PAGE):
-        for candidate in page:
-            stored.append(await store(store.blocking.candidate, search_id, candidate.number))
-    report.candidates = len(stored)
-    again = await _verify_again(record, stored, verifier, report, parallel, progress)
-    await _compare_requests(store, record, stored, encode, report)
-    await _run_again(store, record, stored, again, verifier, report)
-    return report
+@dataclass(frozen=True, slots=True)
+class Replays:
+    """Replays searches of a store with a verifier. `encode` makes a generation request's bytes."""
+
+    store: AsyncStore
+    verifier: Verifier
+    encode: Callable[[SearchContext, GenerationRequest], bytes]
+
+    async def run(
+        self,
+        search_id: str,
+        *,
+        parallel: int = DEFAULT_PARALLEL,
+        progress: Callable[[int, int], None] = lambda _done, _total: None,
+        differed: Callable[[str], None] = lambda _difference: None,
+    ) -> ReplayReport:
+        """Compare a search with a fresh run over its recorded generations; calls no generator and writes nothing.
+
+        `parallel` bounds verifications in flight, `progress` is told verifications done and in all, `differed` each
+        difference as soon as it is known. A search that is under way is compared as far as it has come, its winner only
+        if it is finished. Raises NotFound, and what the verifier raises.
+        """
+        store, verifier = self.store, _Again(self.verifier)
+        record = await store(store.blocking.search, search_id)
+        report = ReplayReport(search_id, differed)
+        stored: list[CandidateRecord] = []
+        while page := await store(store.blocking.candidate_page, search_id, len(stored) - 1, _PAGE):
+            for candidate in page:
+                stored.append(await store(store.blocking.candidate, search_id, candidate.number))
+        report.candidates = len(stored)
+        again = await _verify_again(record, stored, verifier, report, parallel, progress)
+        await _compare_requests(store, record, stored, self.encode, report)
+        await _run_again(record, stored, again, verifier, report)
+        return report
+
+
+class _Again:
+    """Really runs policies again: what the verifier has on record proves nothing. Short troubles are waited for."""
+
+    def __init__(self, verifier: Verifier) -> None:
+        self._verifier = verifier
+        self.decode = verifier.decode
+
+    async def verify(
+        self,
+        record: SearchRecord,
+        source: str,
+        parts: Sequence[str],
+        *,
+        check_determinism: bool = False,
+        confirm: bool = False,
+    ) -> Verification:
+        failures = internal = 0
+        while True:
+            try:
+                return await self._verifier.verify(
+                    record.spec,
+                    source,
+                    parts,
+                    check_determinism=check_determinism,
+                    confirm=confirm,
+                    ignore_cache=True,
+                )
+            except QuintainError as error:
+                failures, internal = failures + 1, internal + isinstance(error, Internal)
+                decision = retry.after("verifier", error, failures, internal, _BACKOFF)
+                if not isinstance(decision, retry.RetryLater) or failures >= _MOST_TRIES:
+                    raise
+                await asyncio.sleep(decision.seconds)
 
 
 async def _verify_again(
     record: SearchRecord,
     stored: list[CandidateRecord],
-    verifier: Verifier,
+    verifier: _Again,
     report: ReplayReport,
     parallel: int,
     progress: Callable[[int, int], None],
@@ -92,7 +146,7 @@ async def _verify_again(
 
     async def one(item: CandidateRecord, part: str) -> None:
         async with room:
-            verification = await verifier.verify(record.spec, item.source or "", [part])
+            verification = await verifier.verify(record, item.source or "", [part])
         number = item.candidate.number
         fresh[number, part] = verification
         progress(len(fresh), len(work))
@@ -103,9 +157,7 @@ async def _verify_again(
         if verification.identity == before.identity:
             report.verdicts_equal += 1
         else:
-            report.differences.append(
-                f"candidate {number}: {part} verdict {before.digest} became {verification.digest}"
-            )
+            report.differs(f"candidate {number}: {part} verdict {before.digest} became {verification.digest}")
 
     await asyncio.gather(*(one(item, part) for item, part in work))
     candidates: list[Candidate] = []
@@ -138,15 +190,14 @@ async def _compare_requests(
         if digest == item.candidate.request_digest:
             report.requests_equal += 1
         else:
-            report.differences.append(f"candidate {item.candidate.number}: the request is made differently now")
+            report.differs(f"candidate {item.candidate.number}: the request is made differently now")
 
 
 async def _run_again(
-    store: AsyncStore,
     record: SearchRecord,
     stored: list[CandidateRecord],
     again: list[Candidate],
-    verifier: Verifier,
+    verifier: _Again,
     report: ReplayReport,
 ) -> None:
     """The strategy from the first result to the last, then the gates."""
@@ -154,14 +205,14 @@ async def _run_again(
     try:
         planner.restore(again)
     except NotReproduced as error:
-        report.differences.append(f"the strategy plans differently: {error}")
+        report.differs(f"the strategy plans differently: {error}")
         report.plans_equal = error.number
         return
     report.plans_equal = len(again)
     planner.tell_up_to(record.told)
     best = planner.best.number if planner.best is not None else None
     if best != record.best_number:
-        report.differences.append(f"the best candidate was {record.best_number} and is {best} now")
+        report.differs(f"the best candidate was {record.best_number} and is {best} now")
     if record.state is not SearchState.FINISHED:
         return
     sources = {item.candidate.number: item.source or "" for item in stored}
@@ -171,13 +222,13 @@ async def _run_again(
     report.winner_number = winner
     report.winner_equal = winner == record.winner_number
     if not report.winner_equal:
-        report.differences.append(f"the winner was {record.winner_number} and is {winner} now")
+        report.differs(f"the winner was {record.winner_number} and is {winner} now")
     said = {(gate.name, gate.number): gate for gate in record.gates}
     now = {(gate.name, gate.number): gate for gate in promotion.gates}
     for name, number in {**said, **now}:
         before, after = said.get((name, number)), now.get((name, number))
         if before != after:
-            report.differences.append(f"gate {name} of candidate {number}: was {_said(before)}; is {_said(after)} now")
+            report.differs(f"gate {name} of candidate {number}: was {_said(before)}; is {_said(after)} now")
 
 
 async def _promote(
@@ -185,7 +236,7 @@ async def _promote(
     ranking: list[int],
     candidates: list[Candidate],
     sources: dict[int, str],
-    verifier: Verifier,
+    verifier: _Again,
 ) -> Promotion:
     """The gates once more, on the candidates as they were verified again."""
     steps = promote(record.spec, record.context, ranking, candidates[0])
@@ -202,7 +253,7 @@ async def _promote(
         else:
             source = sources[needed.number]
             answer = await verifier.verify(
-                record.spec,
+                record,
                 source,
                 parts,
                 check_determinism=needed.check_determinism,

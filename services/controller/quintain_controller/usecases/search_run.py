@@ -182,7 +182,9 @@ class SearchRun:
         generator, call = self._dependencies.generator, wanted.call
         with self._traces.of(call.number):
             async with self._place(call, self._dependencies.generations):
-                outcome = await _outcome(lambda: generator.generate(wanted.request))
+                outcome = await _outcome(
+                    lambda: generator.generate(wanted.request, lambda c: self._tell(m.Spent(call, c)))
+                )
         if isinstance(outcome, QuintainError):
             self._troubled("generator", call, outcome)
         else:
@@ -202,6 +204,7 @@ class SearchRun:
                 wanted.parts,
                 check_determinism=wanted.check_determinism,
                 confirm=wanted.confirm,
+                progress=lambda done, total: self._tell(m.Progressed(call, done, total)),
             )
 
         with self._traces.of(call.number) if call.kind is CallKind.VERIFY else bound_contextvars():

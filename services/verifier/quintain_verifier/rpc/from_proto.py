@@ -55,6 +55,7 @@ def verify_request_of(
         stop_below_score=request.stop_below_score if request.HasField("stop_below_score") else None,
         parent_digest=request.parent_digest,
         include_detail=request.include_detail,
+        ignore_cache=request.ignore_cache,
         continue_after_time_limit=request.continue_after_time_limit,
     )
 

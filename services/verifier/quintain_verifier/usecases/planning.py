@@ -33,7 +33,7 @@ class InlineScenario:
 @dataclass(frozen=True, slots=True)
 class VerifyRequest:
     """What a caller asks for; empty means the default, as in the contract. `limits` validated by the planner.
-    `suite_files`: the suite's own, if it comes with the request."""
+    `suite_files`: the suite's own, if it comes with the request. `ignore_cache`: run, whatever is on record."""
 
     simulator: str
     source: str
@@ -53,6 +53,7 @@ class VerifyRequest:
     parent_digest: str = ""
     include_detail: bool = False
     continue_after_time_limit: bool = False
+    ignore_cache: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from quintain.backoff import Backoff
 from quintain.errors import FailedPrecondition, Internal, InvalidArgument, QuintainError
 from quintain_controller.domain import retry
-from quintain_controller.domain.events import BackendTrouble, CandidateChanged, DomainEvent
+from quintain_controller.domain.events import BackendTrouble, CandidateChanged, DomainEvent, GateProgress
 from quintain_controller.domain.gates import held_out_events
 from quintain_controller.domain.machine import messages as m
 from quintain_controller.domain.machine.calls import CallTable
@@ -25,8 +25,19 @@ from quintain_controller.domain.model import (
     Verification,
 )
 from quintain_controller.domain.planner import Asked, Done, NotReproduced, Planner, Told, answered, verified
-from quintain_controller.domain.promotion import Answer, LoadCandidates, Needed, Promotion, Steps, promote
+from quintain_controller.domain.promotion import (
+    MOST_TRIES,
+    Answer,
+    GateCheck,
+    LoadCandidates,
+    Needed,
+    Promotion,
+    Steps,
+    promote,
+)
 from quintain_controller.domain.records import CandidateWrite, Control, SearchRecord, Transition
+
+_GATE_WORD_SECONDS = 10.0
 
 
 @dataclass(slots=True)
@@ -56,10 +67,12 @@ class SearchMachine:
         self._making: Candidate | None = None  # its request is being made: planning goes on when it is there
         self._draft = Draft()  # of the plan in the making
         self._to_score: deque[Candidate] = deque()  # told and written, without a held-out score; candidate 0 first
+        self._held_out: dict[int, float] = {}  # normalised held-out scores of the bests
         self._reference: Candidate | None = None  # candidate 0, with its held-out score once there is one
         self._gates: Steps[Promotion] | None = None
         self._gates_for = ""  # the reason of the end that the gates prepare
         self._gates_need: Needed | None = None
+        self._gate_said = 0.0  # when their progress was said last
         self._ending = False  # the gates have decided; that is being written
         self._broke_verifier = False  # the last policy that was sent to the verifier broke it
         self._lost = False  # the search cannot go on; its end is being written
@@ -118,8 +131,9 @@ class SearchMachine:
             case m.Spent(call, charge):
                 if self._calls.known(call):
                     self._spent(call.number, charge)
-            case m.Progressed():
-                pass
+            case m.Progressed(call, done, total):
+                if self._calls.known(call):
+                    self._gate_progressed(done, total)
 
     def _called(self, given: m.Generated | m.Verified | m.Troubled | m.Recalled | m.Due) -> None:
         match given:
@@ -188,6 +202,8 @@ class SearchMachine:
             if not candidate.state.settled:
                 request = stored.requests.get(candidate.number)
                 self._under_way[candidate.number] = _UnderWay(candidate, request, durable=True)
+        bests = [stored.candidates[n] for n in {0, *self._planner.new_bests}]
+        self._held_out = {c.number: c.held_out.normalized for c in bests if c.held_out is not None}
         told = [stored.candidates[n] for n in sorted({0, *self._planner.new_bests}) if n < self._planner.told]
         self._to_score.extend(candidate for candidate in told if self._lacks_held_out(candidate))
 
@@ -518,6 +534,8 @@ class SearchMachine:
         candidate = replace(self._to_score.popleft(), held_out=verification.held_out)
         if candidate.number == 0:
             self._reference = candidate
+        if candidate.held_out is not None:
+            self._held_out[candidate.number] = candidate.held_out.normalized
         events = held_out_events(candidate, self._reference) if self._reference is not None else []
         self._write(CandidateWrite(candidate, held_out=verification.record), events=events)
 
@@ -610,13 +628,22 @@ class SearchMachine:
         if isinstance(needed, LoadCandidates):
             self._out.append(m.Load(needed.numbers))
             return
+        self._gate_said = self._clock or 0.0
+        self._write(events=[GateProgress(needed.gate, needed.number, needed.tried, MOST_TRIES)])
         call = self._calls.new(CallKind.GATE, needed.number)
         parts = (TRAIN, HELD_OUT) if self._context.held_out else (TRAIN,)
         self._call(m.Verify(call, parts, needed.check_determinism, needed.confirm))
 
+    def _gate_progressed(self, done: int, total: int) -> None:
+        """Said now and then: gates may take minutes."""
+        needed, now = self._gates_need, self._clock or 0.0
+        if isinstance(needed, GateCheck) and now - self._gate_said >= _GATE_WORD_SECONDS:
+            self._gate_said = now
+            self._write(events=[GateProgress(needed.gate, needed.number, needed.tried, MOST_TRIES, done, total)])
+
     def _decided(self, promotion: Promotion) -> None:
         self._gates, self._ending = None, True
-        transition = promotion.transition(self._gates_for, self.control.budget)
+        transition = promotion.transition(self._gates_for, self.control.budget, self._held_out)
         self._batcher.add(Draft(promotion.writes, transition=transition, idle_in=SearchState.FINISHED))
 
     def _stop_gates(self) -> None:

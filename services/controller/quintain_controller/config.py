@@ -19,8 +19,12 @@ class RunnerSettings(Settings):
     max_searches: int = Field(
         16, ge=0, description="searches that this process runs at once; 0: it answers, and settles what has ended"
     )
-    generations_in_flight: int = Field(16, ge=1, description="of all searches of this process")
-    verifications_in_flight: int = Field(8, ge=1, description="of all searches of this process")
+    generations_in_flight: int = Field(
+        64, ge=1, description="calls of the generator for all searches of this process; it has limits of its own"
+    )
+    verifications_in_flight: int = Field(
+        64, ge=1, description="calls of the verifier for all searches of this process; it queues them fairly"
+    )
     generate_seconds: float = Field(1800.0, gt=0, description="deadline of one generation")
     verify_seconds: float = Field(3600.0, gt=0, description="deadline of one verification, queueing included")
     first_retry_seconds: float = Field(0.2, gt=0, description="first pause after a service failed; doubles")

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
-from tests.integration.controller.conftest import Stack, candidates, create, get, watch
+from tests.integration.controller.conftest import Stack, candidates, create, get, until, watch
 
 from quintain.controller.v1 import controller_pb2 as pb
+from quintain.type.v1 import type_pb2
 from quintain_controller.usecases import candidate_sources
 
 
@@ -48,3 +51,18 @@ async def test_feedback_says_how_a_policy_moved_against_its_parent(stack: Stack)
     request = stack.generator.requests[f"{search_id}/3"]
     assert "Against the parent" in request.task.parents[0].feedback
     assert "- t1: " in request.task.parents[0].feedback
+
+
+async def test_searches_whose_verifications_stall_take_no_place_from_another(stack: Stack) -> None:
+    client = await stack.start()
+    stalls = "x = 0.0  # stalls\n"
+    stack.verifier.delays[stalls] = asyncio.Event()
+    stalled = [
+        await create(client, seed=seed, seed_policies=[type_pb2.Policy(source=stalls)] * 8, parallel_verifications=8)
+        for seed in range(3)
+    ]
+    await until(lambda: stack.verifier.in_flight >= 8)
+    other = await create(client, seed_policies=[type_pb2.Policy(source="x = 0.1\n")])
+    await watch(client, other)
+    assert (await get(client, other)).state == pb.SEARCH_STATE_FINISHED
+    assert {(await get(client, search_id)).state for search_id in stalled} == {pb.SEARCH_STATE_RUNNING}

@@ -306,7 +306,6 @@ class Candidate:
     behavior: str = ""
     summary: str = ""
     rule: str = ""
-    has_source: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -98,7 +98,7 @@ class Planner:
     def begin(self) -> list[Candidate]:
         """The seed policies as candidates, ready to be verified."""
         seeds = [
-            Candidate(number, CandidateState.GENERATED, None, summary="seed policy", has_source=True)
+            Candidate(number, CandidateState.GENERATED, None, summary="seed policy")
             for number in range(len(self._spec.seed_policies))
         ]
         for seed in seeds:
@@ -283,7 +283,6 @@ def answered(candidate: Candidate, generation: Generation, assume_usd_nano: int 
         state=CandidateState.GENERATED if usable else CandidateState.REJECTED,
         outcome=generation.outcome,
         charge=charge,
-        has_source=bool(generation.source),
         summary=_first_words(generation.rationale) if usable else f"{name}: {generation.detail}"[:300].rstrip(": "),
     )
 

@@ -10,6 +10,7 @@ from quintain.plugins.strategy import Ask, Note, Operator, Options, Problem, Res
 from quintain_controller.domain.strategies.archive import Grid, Island, ScenarioBests
 from quintain_controller.domain.strategies.bandit import Bandit
 from quintain_controller.domain.strategies.common import Progress, fitness
+from quintain_controller.domain.strategies.repairs import Leads, Repairs
 
 _OPERATORS = frozenset({Operator.FULL, Operator.DIFF, Operator.CROSSOVER})
 
@@ -22,7 +23,9 @@ class EvolveOptions(Options):
     migrate_every: int = Field(40, ge=1, description="Results between migrations of each island's best to the next.")
     patience: int = Field(30, ge=1, description="Candidates without improvement before the search spreads out.")
     inspirations: int = Field(3, ge=0, le=5, description="Further candidates shown beside the parents.")
-    repair: float = Field(0.3, ge=0, le=1, description="Chance that a failed candidate is sent back for repair.")
+    repair: float = Field(
+        0.3, ge=0, le=1, description="Chance that a failed or slightly broken candidate is sent back."
+    )
 
 
 class Evolve(Strategy):
@@ -34,15 +37,18 @@ class Evolve(Strategy):
         self._islands = [Island(options.population) for _ in range(count)]
         self._grid = Grid(problem.descriptors)
         self._scenarios = ScenarioBests(len(problem.scenarios))
-        self._failed: Result | None = None
+        self._leads = Leads(len(problem.scenarios))
+        self._repairs = Repairs(self._leads)
         self._asked: dict[int, tuple[int, tuple[float, ...]]] = {}  # under way -> island, fitness of the best parent
         self._told = 0
 
     def tell(self, result: Result) -> Note | None:
         island, to_beat = self._asked.pop(result.number, (None, ()))
         self._told += 1
-        if result.failed:
-            self._failed = result
+        if result.fitness is not None:
+            self._leads.add(result)
+        if result.failed or self._leads.near(result):
+            self._repairs.add(result)
         if result.fitness is not None:
             homes = self._islands if island is None else [self._islands[island]]
             for home in homes:
@@ -62,7 +68,7 @@ class Evolve(Strategy):
         rng = random.Random(seed)
         island = number % len(self._islands)
         members = self._islands[island].members
-        if self._failed is not None and rng.random() < self._options.repair:
+        if self._repairs and rng.random() < self._options.repair:
             return self._mend(number, island)
         if not members:
             self._asked[number] = (island, ())
@@ -121,8 +127,7 @@ class Evolve(Strategy):
         return tuple(wanted)
 
     def _mend(self, number: int, island: int) -> Ask:
-        failed, self._failed = self._failed, None
-        assert failed is not None
+        failed = self._repairs.take()
         self._asked[number] = (island, ())
         backend = self._problem.backends[number % len(self._problem.backends)]
         operator = Operator.REPAIR if Operator.REPAIR in backend.operators else backend.operators[0]

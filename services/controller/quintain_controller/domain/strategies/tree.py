@@ -10,6 +10,7 @@ from pydantic import Field
 from quintain.plugins.strategy import Ask, Note, Operator, Options, Problem, Result, Strategy, StrategyPlugin
 from quintain_controller.domain.strategies.bandit import Bandit
 from quintain_controller.domain.strategies.common import Progress, fitness
+from quintain_controller.domain.strategies.repairs import Leads, nearest
 
 
 class TreeOptions(Options):
@@ -34,7 +35,8 @@ class Tree(Strategy):
         self._progress = Progress(options.patience, options.stop_after_stagnation)
         self._bandit = Bandit(problem.backends, frozenset({Operator.FULL, Operator.DIFF}))
         self._frontier: list[_Node] = []
-        self._repair: list[tuple[int, int]] = []  # failed candidate, depth of repairs
+        self._leads = Leads(len(problem.scenarios))
+        self._repair: list[tuple[Result, int]] = []  # failed or spoiled candidate, depth of repairs
         self._asked: dict[int, tuple[int, int]] = {}  # candidate under way -> parent, depth of repairs
         self._expansions = 0
 
@@ -42,8 +44,10 @@ class Tree(Strategy):
         parent, depth = self._asked.pop(result.number, (None, 0))
         improved = fitness(result) > (fitness(self._progress.best) if self._progress.best else ())
         self._bandit.tell(result.number, 1.0 if improved else 0.0, result.cost_usd)
-        if result.failed and depth < self._options.repairs:
-            self._repair.append((result.number, depth + 1))
+        if result.fitness is not None:
+            self._leads.add(result)
+        if (result.failed or self._leads.near(result)) and depth < self._options.repairs:
+            self._repair.append((result, depth + 1))
         if result.fitness is not None and all(n.result.behavior != result.behavior for n in self._frontier):
             self._frontier.append(_Node(result, parent))
             self._frontier.sort(key=lambda n: (fitness(n.result), -n.result.number), reverse=True)
@@ -53,7 +57,10 @@ class Tree(Strategy):
     def ask(self, number: int, seed: int) -> Ask:
         best = self._progress.best
         if self._repair:
-            failed, depth = self._repair.pop(0)
+            first = nearest([result for result, _ in self._repair], self._leads)[0]
+            depth = next(depth for result, depth in self._repair if result is first)
+            self._repair.remove((first, depth))
+            failed = first.number
             self._asked[number] = (failed, depth)
             name = self._problem.backends[number % len(self._problem.backends)]
             operator = Operator.REPAIR if Operator.REPAIR in name.operators else name.operators[0]

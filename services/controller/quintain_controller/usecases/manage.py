@@ -72,7 +72,8 @@ class Manager:
     async def estimate(self, spec: SearchSpec, context: SearchContext) -> Estimate:
         """What the budget of a search is good for."""
         recent = await self.store(self.store.blocking.search_page, _SEARCHES_LOOKED_AT, None)
-        return estimate(spec, context.backends, _pace(spec, recent))
+        readable = [record for record in recent if isinstance(record, SearchRecord)]
+        return estimate(spec, context.backends, _pace(spec, readable))
 
     async def _complete(
         self, draft: SearchSpec, first_policy: str, suite_files: bytes

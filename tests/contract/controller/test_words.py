@@ -24,6 +24,7 @@ from quintain_controller.rpc import from_proto, to_proto
         (model.CandidateState, controller_pb2.CandidateState, "CANDIDATE_STATE_"),
         (model.Outcome, generator_pb2.Outcome, "OUTCOME_"),
         (model.VerdictStatus, verifier_pb2.VerdictStatus, "VERDICT_STATUS_"),
+        (model.WinnerRule, controller_pb2.WinnerRule, "WINNER_RULE_"),
         (model.Direction, type_pb2.Direction, "DIRECTION_"),
         (model.Aggregation, type_pb2.Aggregation, "AGGREGATION_"),
     ],
@@ -77,6 +78,7 @@ def test_a_spec_survives_the_way_in_and_out() -> None:
         limits=verifier_pb2.Limits(wall_seconds=1, cpu_seconds=2, memory_bytes=3, decision_bytes=4, output_bytes=5),
         assume_usd_per_generation=0.3,
         title="mine",
+        winner_rule=controller_pb2.WINNER_RULE_EARLIEST_EQUAL,
         allowance=generator_pb2.Allowance(max_output_tokens=9, max_cost_usd=0.2, effort="low"),
     )
     spec.strategy_options["islands"] = 2

@@ -24,6 +24,34 @@ else:
 
 DESCRIPTOR: _descriptor.FileDescriptor
 
+class _WinnerRule:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _WinnerRuleEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_WinnerRule.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    WINNER_RULE_UNSPECIFIED: _WinnerRule.ValueType  # 0
+    WINNER_RULE_BEST_TRAIN: _WinnerRule.ValueType  # 1
+    """By train score, the best first."""
+    WINNER_RULE_EARLIEST_EQUAL: _WinnerRule.ValueType  # 2
+    """First those whose train scenarios are not clearly worse than the best candidate's (a 95 % bootstrap interval of the
+    paired differences has zero in it), the earliest of them first: of equals, the one that was chosen from fewest has
+    the least luck in its score. Then by train score.
+    """
+
+class WinnerRule(_WinnerRule, metaclass=_WinnerRuleEnumTypeWrapper):
+    """WinnerRule says in which order candidates come before the gates. No rule looks at held-out scores."""
+
+WINNER_RULE_UNSPECIFIED: WinnerRule.ValueType  # 0
+WINNER_RULE_BEST_TRAIN: WinnerRule.ValueType  # 1
+"""By train score, the best first."""
+WINNER_RULE_EARLIEST_EQUAL: WinnerRule.ValueType  # 2
+"""First those whose train scenarios are not clearly worse than the best candidate's (a 95 % bootstrap interval of the
+paired differences has zero in it), the earliest of them first: of equals, the one that was chosen from fewest has
+the least luck in its score. Then by train score.
+"""
+Global___WinnerRule: _TypeAlias = WinnerRule  # noqa: Y015
+
 class _SearchState:
     ValueType = _typing.NewType("ValueType", _builtins.int)
     V: _TypeAlias = ValueType  # noqa: Y015
@@ -214,6 +242,7 @@ class SearchSpec(_message.Message):
     TITLE_FIELD_NUMBER: _builtins.int
     ALLOWANCE_FIELD_NUMBER: _builtins.int
     SUITE_FILES_FIELD_NUMBER: _builtins.int
+    WINNER_RULE_FIELD_NUMBER: _builtins.int
     simulator: _builtins.str
     suite: _builtins.str
     objective: _builtins.str
@@ -227,6 +256,8 @@ class SearchSpec(_message.Message):
     assume_usd_per_generation: _builtins.float
     """Count candidates of unpriced models as costing this much against a budget in dollars."""
     title: _builtins.str
+    winner_rule: Global___WinnerRule.ValueType
+    """Which of the candidates becomes the winner, if it passes every gate. Unspecified: the best train score."""
     @_builtins.property
     def strategy_options(self) -> _struct_pb2.Struct:
         """Options of the strategy; unknown keys are refused."""
@@ -270,10 +301,11 @@ class SearchSpec(_message.Message):
         title: _builtins.str = ...,
         allowance: _generator_pb2.Allowance | None = ...,
         suite_files: _verifier_pb2.SuiteFiles | None = ...,
+        winner_rule: Global___WinnerRule.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_assume_usd_per_generation", b"_assume_usd_per_generation", "allowance", b"allowance", "assume_usd_per_generation", b"assume_usd_per_generation", "budget", b"budget", "limits", b"limits", "strategy_options", b"strategy_options", "suite_files", b"suite_files"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_assume_usd_per_generation", b"_assume_usd_per_generation", "allowance", b"allowance", "assume_usd_per_generation", b"assume_usd_per_generation", "backends", b"backends", "budget", b"budget", "limits", b"limits", "objective", b"objective", "parallel_generations", b"parallel_generations", "parallel_verifications", b"parallel_verifications", "seed", b"seed", "seed_policies", b"seed_policies", "simulator", b"simulator", "strategy", b"strategy", "strategy_options", b"strategy_options", "suite", b"suite", "suite_files", b"suite_files", "title", b"title"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_assume_usd_per_generation", b"_assume_usd_per_generation", "allowance", b"allowance", "assume_usd_per_generation", b"assume_usd_per_generation", "backends", b"backends", "budget", b"budget", "limits", b"limits", "objective", b"objective", "parallel_generations", b"parallel_generations", "parallel_verifications", b"parallel_verifications", "seed", b"seed", "seed_policies", b"seed_policies", "simulator", b"simulator", "strategy", b"strategy", "strategy_options", b"strategy_options", "suite", b"suite", "suite_files", b"suite_files", "title", b"title", "winner_rule", b"winner_rule"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__assume_usd_per_generation: _TypeAlias = _typing.Literal["assume_usd_per_generation"]  # noqa: Y015
     _WhichOneofArgType__assume_usd_per_generation: _TypeAlias = _typing.Literal["_assume_usd_per_generation", b"_assume_usd_per_generation"]  # noqa: Y015

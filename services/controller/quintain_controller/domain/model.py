@@ -68,6 +68,13 @@ class Direction(enum.IntEnum):
     MINIMIZE = 2
 
 
+class WinnerRule(enum.IntEnum):
+    """In which order candidates come before the gates."""
+
+    BEST_TRAIN = 1
+    EARLIEST_EQUAL = 2
+
+
 class Aggregation(enum.IntEnum):
     MEDIAN_VALUE = 1
     MEAN_NORMALIZED = 2
@@ -161,6 +168,7 @@ class SearchSpec:
     allowance: Allowance = Allowance()
     assume_usd_nano: int | None = None
     title: str = ""
+    winner_rule: WinnerRule = WinnerRule.BEST_TRAIN
     suite_digest: str = ""  # of a suite that came with the search; empty: one of the simulator's
 
 

@@ -10,8 +10,15 @@ from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
+from quintain.statistics import paired_bootstrap
 from quintain_controller.domain.events import BetterOnHeldOut, DomainEvent, GateDecided, Promoted
-from quintain_controller.domain.gates import bootstrap_gate, confirmation_gate, determinism_gate, held_out_gate
+from quintain_controller.domain.gates import (
+    bootstrap_gate,
+    confirmation_gate,
+    determinism_gate,
+    held_out_gate,
+    paired_differences,
+)
 from quintain_controller.domain.model import (
     Budget,
     Candidate,
@@ -20,6 +27,7 @@ from quintain_controller.domain.model import (
     SearchSpec,
     SearchState,
     Verification,
+    WinnerRule,
 )
 from quintain_controller.domain.records import CandidateWrite, Transition
 
@@ -88,9 +96,11 @@ def promote(spec: SearchSpec, context: SearchContext, ranking: Sequence[int], re
     promotion = Promotion()
     tried: set[str] = set()
     for start in range(0, len(ranking), _PAGE):
-        page = ranking[start : start + _PAGE]
+        page: Sequence[int] = ranking[start : start + _PAGE]
         known = yield LoadCandidates(tuple(page))
         assert isinstance(known, Mapping), "LoadCandidates is answered with candidates"
+        if start == 0 and spec.winner_rule is WinnerRule.EARLIEST_EQUAL:
+            page = _equals_first(page, known, reference, spec, context)
         for number in page:
             candidate = known[number]
             if not _better(candidate, reference, context) or len(tried) >= MOST_TRIES:
@@ -101,6 +111,26 @@ def promote(spec: SearchSpec, context: SearchContext, ranking: Sequence[int], re
             if (yield from _passes(candidate, reference, spec, context, promotion, len(tried))):
                 return promotion
     return promotion
+
+
+def _equals_first(
+    page: Sequence[int],
+    known: Mapping[int, Candidate],
+    reference: Candidate,
+    spec: SearchSpec,
+    context: SearchContext,
+) -> Sequence[int]:
+    """Those that train cannot tell from the best, the earliest first; then the rest, the best first."""
+    best = known[page[0]].train
+
+    def equal(number: int) -> bool:
+        own = known[number].train
+        if best is None or own is None or not _better(known[number], reference, context):
+            return False
+        return paired_bootstrap(paired_differences(best, own), spec.seed).low <= 0.0
+
+    equals = {page[0], *(number for number in page if equal(number))}
+    return [*sorted(equals), *(number for number in page if number not in equals)]
 
 
 def _passes(

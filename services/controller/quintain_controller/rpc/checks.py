@@ -43,6 +43,9 @@ def check_spec(spec: pb.SearchSpec, request_id: str) -> None:
         *_options(spec.strategy_options, "spec.strategy_options"),
         *_seeds(spec),
     ]
+    if spec.winner_rule not in pb.WinnerRule.values():
+        known = ", ".join(pb.WinnerRule.keys()[1:])
+        wrong.append(FieldViolation("spec.winner_rule", f"{spec.winner_rule} is none of {known}"))
     twice = [name for name, count in Counter(spec.backends).items() if count > 1]
     if twice:
         wrong.append(FieldViolation("spec.backends", f"{', '.join(map(repr, twice))} is named more than once"))

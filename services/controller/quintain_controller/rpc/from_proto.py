@@ -15,6 +15,7 @@ from quintain_controller.domain.model import (
     Budget,
     Limits,
     SearchSpec,
+    WinnerRule,
 )
 from quintain_controller.rpc.to_proto import encode_spec
 
@@ -74,6 +75,7 @@ def decode_spec(spec: pb.SearchSpec) -> SearchSpec:
         else None,
         title=spec.title,
         suite_digest=spec.suite_files.digest,
+        winner_rule=WinnerRule(spec.winner_rule or pb.WINNER_RULE_BEST_TRAIN),
     )
 
 

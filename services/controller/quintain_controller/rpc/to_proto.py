@@ -69,6 +69,7 @@ def encode_spec(spec: SearchSpec) -> pb.SearchSpec:
         limits=encode_limits(spec.limits),
         assume_usd_per_generation=None if spec.assume_usd_nano is None else spec.assume_usd_nano / NANO,
         title=spec.title,
+        winner_rule=pb.WinnerRule.ValueType(spec.winner_rule),
         suite_files=verifier_pb2.SuiteFiles(digest=spec.suite_digest) if spec.suite_digest else None,
         allowance=generator_pb2.Allowance(
             max_output_tokens=spec.allowance.max_output_tokens,

@@ -1,0 +1,59 @@
+"""Who comes before the gates, and in which order."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from tests.unit.controller.machine import verification
+from tests.unit.controller.toy import CONTEXT, make_spec
+
+from quintain_controller.domain.model import Candidate, CandidateState, PartScore, VerdictStatus, WinnerRule
+from quintain_controller.domain.promotion import GateCheck, LoadCandidates, promote
+
+SCENARIOS = tuple(f"s{index}" for index in range(12))
+
+
+def candidate(number: int, values: list[float]) -> Candidate:
+    mean = sum(values) / len(values)
+    train = PartScore(mean, 0.1, 1.0, mean, dict(zip(SCENARIOS, values, strict=True)))
+    return Candidate(
+        number, CandidateState.VERIFIED, None, status=VerdictStatus.OK, train=train, behavior=f"behaviour {number}"
+    )
+
+
+REFERENCE = candidate(0, [0.2] * 12)
+CANDIDATES = {
+    1: candidate(1, [0.3] * 12),  # better than the seed, clearly worse than the best
+    2: candidate(2, [0.62, 0.58] * 6),  # as good as the best, as far as twelve scenarios can tell
+    3: candidate(3, [0.58, 0.64] * 6),  # the best
+    4: candidate(4, [0.2] * 12),  # no better than the seed
+}
+
+
+def looked_at(rule: WinnerRule) -> list[int]:
+    """The candidates in the order in which the gates look at them; every one fails its determinism gate."""
+    spec = replace(make_spec("evolve"), winner_rule=rule)
+    ranking = sorted(CANDIDATES, key=lambda n: -CANDIDATES[n].train.score)  # type: ignore[union-attr]
+    steps = promote(spec, CONTEXT, ranking, REFERENCE)
+    found: list[int] = []
+    answer = None
+    while True:
+        try:
+            needed = steps.send(answer)  # type: ignore[arg-type]
+        except StopIteration:
+            return found
+        if isinstance(needed, LoadCandidates):
+            answer = {number: CANDIDATES[number] for number in needed.numbers}  # type: ignore[assignment]
+        else:
+            assert isinstance(needed, GateCheck)
+            found.append(needed.number)
+            failed = verification(needed.number, status=VerdictStatus.NONDETERMINISTIC)
+            answer = failed  # type: ignore[assignment]
+
+
+@pytest.mark.parametrize(
+    ("rule", "order"), [(WinnerRule.BEST_TRAIN, [3, 2, 1]), (WinnerRule.EARLIEST_EQUAL, [2, 3, 1])]
+)
+def test_the_rule_orders_the_candidates_by_train_alone(rule: WinnerRule, order: list[int]) -> None:
+    assert looked_at(rule) == order

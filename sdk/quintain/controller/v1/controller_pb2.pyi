@@ -61,7 +61,7 @@ class _SearchStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_SearchSta
     SEARCH_STATE_UNSPECIFIED: _SearchState.ValueType  # 0
     SEARCH_STATE_RUNNING: _SearchState.ValueType  # 1
     SEARCH_STATE_PAUSED: _SearchState.ValueType  # 2
-    """By a person, or because a backend is down; pause_reason says which."""
+    """By the user, or because a backend is down or asks for a long wait; pause_reason says which."""
     SEARCH_STATE_FINISHED: _SearchState.ValueType  # 3
     """The budget is used up or the strategy stopped."""
     SEARCH_STATE_CANCELLED: _SearchState.ValueType  # 4
@@ -74,7 +74,7 @@ class SearchState(_SearchState, metaclass=_SearchStateEnumTypeWrapper):
 SEARCH_STATE_UNSPECIFIED: SearchState.ValueType  # 0
 SEARCH_STATE_RUNNING: SearchState.ValueType  # 1
 SEARCH_STATE_PAUSED: SearchState.ValueType  # 2
-"""By a person, or because a backend is down; pause_reason says which."""
+"""By the user, or because a backend is down or asks for a long wait; pause_reason says which."""
 SEARCH_STATE_FINISHED: SearchState.ValueType  # 3
 """The budget is used up or the strategy stopped."""
 SEARCH_STATE_CANCELLED: SearchState.ValueType  # 4

@@ -77,6 +77,7 @@ class FakeController(controller_pb2_grpc.ControllerServicer):
         self.candidates: list[cpb.Candidate] = []
         self.events: list[cpb.Event] = []
         self.calls: list[Any] = []
+        self.differences: list[str] = []  # of a replay
         self.watched = threading.Event()
         self.closing = threading.Event()
         self.resumes_to: Any = cpb.SEARCH_STATE_FINISHED
@@ -101,6 +102,16 @@ class FakeController(controller_pb2_grpc.ControllerServicer):
         self.calls.append(request)
         self.search.spec.CopyFrom(request.spec)
         return cpb.CreateSearchResponse(search=self.search)
+
+    def ReplaySearch(self, request: cpb.ReplaySearchRequest, _context: Any) -> Iterator[cpb.ReplaySearchResponse]:
+        self.calls.append(request)
+        counts = cpb.ReplayProgress(verifications_done=1, verifications_total=2)
+        yield cpb.ReplaySearchResponse(progress=counts)
+        for difference in self.differences:
+            yield cpb.ReplaySearchResponse(difference=difference)
+        equal = not self.differences
+        report = cpb.ReplayReport(search_id="s1", equal=equal, verdicts=2, differences=len(self.differences))
+        yield cpb.ReplaySearchResponse(report=report)
 
     def GetSearch(self, request: cpb.GetSearchRequest, context: grpc.ServicerContext) -> cpb.GetSearchResponse:
         return cpb.GetSearchResponse(search=self.search)

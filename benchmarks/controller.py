@@ -88,7 +88,12 @@ class TrivialVerifier:
     """The score is the number itself."""
 
     async def context(
-        self, simulator: str, suite: str, objective: str, backends: tuple[BackendProfile, ...]
+        self,
+        simulator: str,
+        suite: str,
+        objective: str,
+        backends: tuple[BackendProfile, ...],
+        suite_files: bytes = b"",
     ) -> tuple[str, SearchContext]:
         return "o", SearchContext(
             simulator=type_pb2.SimulatorDescription(name=simulator, policy_guide=GUIDE).SerializeToString(),
@@ -152,7 +157,7 @@ async def search(candidates: int, strategy: str, url: str) -> None:
     )
     runner = Runner(dependencies, "benchmark")
     runner.start()
-    manager = Manager(store, generator, verifier, runner.heard)
+    manager = Manager(store, generator, verifier, runner.on_search_changed)
     record = await manager.create("benchmark", "digest", spec(candidates, strategy))
     changed = notifier.subscribe(record.search_id)
     while not record.state.ended:

@@ -33,7 +33,9 @@ class MetricsServer:
         self._thread.start()
 
     def stop(self) -> None:
-        """End all connections and threads."""
+        """End all connections and threads. Repeating it is harmless."""
+        if not self._thread.is_alive():
+            return
         self._server.trigger.pull_trigger(self._close)
         self._thread.join(5.0)
         self._server.task_dispatcher.shutdown(timeout=1)

@@ -267,6 +267,34 @@ async def test_a_search_taken_at_the_moment_of_the_drain_is_handed_back_untouche
     assert (await get(client, search_id)).state == pb.SEARCH_STATE_RUNNING
 
 
+async def test_a_lease_that_is_taken_while_the_drain_begins_is_given_back(
+    stack: Stack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stack.runner |= {"max_searches": 0, "lease_seconds": 600.0}
+    client = await stack.start()
+    search_id = await create(client)
+    taking, go_on, take = threading.Event(), threading.Event(), SqlStore.acquire
+
+    def slowly(store: SqlStore, *arguments: Any) -> Any:
+        if arguments[1] == 1:  # the controller that may run one search
+            taking.set()
+            assert go_on.wait(60)
+        return take(store, *arguments)
+
+    monkeypatch.setattr(SqlStore, "acquire", slowly)
+    stack.runner["max_searches"] = 1
+    late = await stack.start_controller()
+    await until(taking.is_set)
+    stopping = asyncio.create_task(late.stop())
+    await until(lambda: late._service._runner._draining)  # type: ignore[attr-defined]
+    go_on.set()
+    await stopping
+    stack.runner["max_searches"] = 2
+    await stack.start()
+    await watch(client, search_id)
+    assert (await get(client, search_id)).state == pb.SEARCH_STATE_FINISHED
+
+
 async def test_a_finished_search_replays_bit_for_bit(stack: Stack) -> None:
     client = await stack.start()
     search_id = await create(client, strategy="evolve", budget=pb.Budget(candidates=30))

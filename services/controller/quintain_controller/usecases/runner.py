@@ -41,11 +41,10 @@ class Runner:
 
     async def drain(self) -> None:
         """Take no more searches; return when the generations in flight are recorded and the leases released."""
-        if self._loop_task is not None:
-            self._loop_task.cancel()
-            with suppress(asyncio.CancelledError):
-                await self._loop_task
         self._draining = True
+        self._poke.set()
+        if self._loop_task is not None:  # what it is taking right now has an owner, who gives it back
+            await asyncio.wait((self._loop_task,))
         for run in self._runs.values():
             run.drain()
         while self._tasks:
@@ -60,7 +59,7 @@ class Runner:
 
     async def _loop(self) -> None:
         settings, store = self._dependencies.settings, self._dependencies.store
-        while True:
+        while not self._draining:
             try:
                 room = settings.max_searches - len(self._tasks)
                 ended = room <= 0  # what has ended is settled even so

@@ -80,7 +80,7 @@ class Verification:
         self._planner.simulator(request.simulator)
         planned = await self._threads.run(request.simulator, lambda: self._planner.plan(request))
         digest = planned.plan.digest
-        record = None if order.ignore_cache else await self._recorded(digest)
+        record = None if request.ignore_cache else await self._recorded(digest)
         if record is not None:
             metrics.ANSWERS.labels("cache").inc()
             yield await self._answer(record, request.parent_digest, cached=True)

@@ -7,6 +7,7 @@ import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
+from quintain.backoff import Backoff
 from quintain.errors import Internal, QuintainError
 from quintain_controller.domain import retry
 from quintain_controller.domain.model import (
@@ -30,7 +31,7 @@ from quintain_controller.usecases.strategies import make_planner
 
 _PAGE = 200
 DEFAULT_PARALLEL = 2
-_BACKOFF = retry.Backoff(0.5, 5.0)
+_BACKOFF = Backoff(first_seconds=0.5, most_seconds=5.0)
 _MOST_TRIES = 8
 
 

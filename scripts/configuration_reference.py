@@ -33,7 +33,11 @@ Each service reads one TOML file (`quintain-verifier --config verifier.toml`) an
 underscores between the parts). Keys that do not exist are refused by name. Nothing changes after the start.
 
 The local stack (`make up`) and `quintain` commands that bring their own services read `generator.toml`,
-`verifier.toml` and `controller.toml` in `~/.config/quintain` (`QUINTAIN_CONFIG` names another folder). On Kubernetes
+`verifier.toml` and `controller.toml` in `~/.config/quintain` (`QUINTAIN_CONFIG` names another folder); `quintain init`
+writes commented ones with every kind of backend. Their databases are in the nearest `.quintain` folder in or above the
+working directory, so that every project and every clone has its own, else in `~/.local/share/quintain`
+(`QUINTAIN_DATA`, `--data-dir`). A project's folder never holds configuration that is read by itself: a checkout of
+somebody else's must not say where your keys are sent. On Kubernetes
 the same files are ConfigMaps, see `deploy/kubernetes/base/config`.
 """
 

@@ -83,6 +83,7 @@ class Service:
         self.servicer = Servicer()
         self.is_ready = True
         self.trouble: Exception | None = None
+        self.checks = 0
         self.closed = False
 
     async def start(self) -> None: ...
@@ -93,6 +94,7 @@ class Service:
         return ["quintain.verifier.v1.Verifier", "quintain.controller.v1.Controller"]
 
     async def unready_reason(self) -> str:
+        self.checks += 1
         if self.trouble is not None:
             raise self.trouble
         return "" if self.is_ready else "it was told not to be"
@@ -260,9 +262,10 @@ async def test_what_makes_a_service_unready_is_said_once(monkeypatch: pytest.Mon
     service = Service()
     service.is_ready = False
     server = await start_server(service, ServerSettings())
-    await asyncio.sleep(0.2)  # some checks, all with the same result
-    service.is_ready = True
     async with asyncio.timeout(20):
+        while service.checks < 5:  # all with the same result
+            await asyncio.sleep(0.01)
+        service.is_ready = True
         while "" not in said:
             await asyncio.sleep(0.01)
     await server.stop()

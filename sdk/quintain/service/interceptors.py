@@ -163,7 +163,9 @@ class _Observed:
         attach(trace.set_span_in_context(self._span, caller))
 
     async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, stack: Any) -> None:
-        if isinstance(error, Exception):
+        if isinstance(error, QuintainError) and error.reason == BUSY:
+            self._span.set_attribute("quintain.sent_on", True)  # no failure: the next replica has it
+        elif isinstance(error, Exception):
             self._span.record_exception(error)
             self._span.set_status(trace.Status(trace.StatusCode.ERROR, f"{type(error).__name__}: {error}"))
         self._span.end()

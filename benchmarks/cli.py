@@ -44,7 +44,11 @@ def measure(arguments: list[str], folder: str) -> Run:
     environment |= {"QUINTAIN_DATA": f"{folder}/data", "QUINTAIN_RUN": f"{folder}/run", "XDG_CONFIG_HOME": folder}
     before, begun = os.times(), time.monotonic()
     subprocess.run(
-        [sys.executable, "-m", "quintain_cli.app", *arguments], env=environment, stdout=subprocess.DEVNULL, check=True
+        [sys.executable, "-m", "quintain_cli.app", *arguments],
+        env=environment,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        check=True,
     )
     after, wall = os.times(), time.monotonic() - begun
     processor = after.children_user + after.children_system - before.children_user - before.children_system

@@ -41,6 +41,7 @@ class Progress:
         self._backend_down = False
         self._trouble = ""  # what a backend's last trouble was, until something comes of it
         self._in_flight: dict[str, tuple[pb.CandidateSummary, float]] = {}  # with the time of its last change
+        self._gate = ""  # what the gates are doing
         self.controller_trouble = ""
         self._begun = time.monotonic() - search.spend.wall_seconds
 
@@ -61,6 +62,8 @@ class Progress:
             case "new_best":
                 self.best = event.new_best.candidate
                 self._learn_scale(self.best)
+            case "gate_progress":
+                self._gate = gate_text(event.gate_progress)
             case "candidate_changed":
                 self._learn_scale(event.candidate_changed.candidate)
                 self._follow_candidate(event.candidate_changed.candidate, event.at.seconds)
@@ -95,8 +98,9 @@ class Progress:
                 parts.append(f"{len(began)} {one if len(began) == 1 else many} (for {longest})")
         if parts:
             return f"waiting for {' and '.join(parts)}"
-        running = self.state == pb.SEARCH_STATE_RUNNING
-        return "the best candidates go through the gates" if running and self.share_used >= 1.0 else ""
+        if self.state != pb.SEARCH_STATE_RUNNING:
+            return ""
+        return self._gate or ("the best candidates go through the gates" if self.share_used >= 1.0 else "")
 
     def _learn_scale(self, candidate: pb.CandidateSummary) -> None:
         if candidate.HasField("baseline_score"):
@@ -183,6 +187,13 @@ def event_line(event: pb.Event, direction: int) -> str | None:
             return f"no improvement for {s.candidates_without_improvement} candidates: {escape(s.action)}"
         case "gate_decided":
             return gate_line(event.gate_decided.gate)
+        case "better_on_held_out":
+            beaten = event.better_on_held_out
+            number = beaten.candidate_id.rpartition(".")[2]
+            theirs = render.percent(beaten.held_out_normalized)
+            winners = render.percent(beaten.winner_held_out_normalized)
+            says = f"({theirs} of the bound) than the winner ({winners})"
+            return f"[yellow]#{escape(number)} is better on held-out[/] {says}"
         case "promoted":
             return f"[green]promoted #{event.promoted.candidate.number}[/]"
         case "backend_trouble":
@@ -210,6 +221,13 @@ def _failed_seed(c: pb.CandidateSummary) -> bool:
     """Whether a person's own policy failed: the search goes on from what is left, so they are told."""
     verified = c.state == pb.CANDIDATE_STATE_VERIFIED
     return verified and not c.operator and c.verdict_status != verifier_pb2.VERDICT_STATUS_OK
+
+
+def gate_text(progress: pb.GateProgress) -> str:
+    number = progress.candidate_id.rpartition(".")[2]
+    of = f", candidate {progress.tries} of at most {progress.most_tries}" if progress.most_tries > 1 else ""
+    done = f": {progress.scenarios_done} of {progress.scenarios_total} scenarios" if progress.scenarios_total else ""
+    return f"gate {progress.name.replace('_', '-')} of #{number}{of}{done}"
 
 
 def gate_line(gate: pb.Gate) -> str:

@@ -16,7 +16,6 @@ from quintain.controller.v1 import controller_pb2 as pb
 from quintain.errors import FailedPrecondition, InvalidArgument, QuintainError
 from quintain.type.v1 import type_pb2
 from quintain_cli import completion, live, render
-from quintain_cli.commands.estimate import say_estimate
 from quintain_cli.commands.lookup import SearchId, get_search
 from quintain_cli.commands.outcome import print_outcome
 from quintain_cli.commands.verify import LARGEST_SEED, read_policy
@@ -114,9 +113,10 @@ def search(
                 assume_usd_per_generation=assume_usd_per_generation,
                 title=title,
             )
-            say_estimate(connection, spec)
             request = pb.CreateSearchRequest(request_id=uuid.uuid4().hex, spec=spec)
-            found = connection.controller.create_search(request).search
+            created = connection.controller.create_search(request)
+            say_estimate(created.estimate)
+            found = created.search
         if detach:
             tell_detached(found, as_json)
             return
@@ -125,6 +125,21 @@ def search(
         if not as_json:
             say(f"search {found.search_id}: {describe_spec(found.spec)}")
         follow_to_end(connection, found, as_json, after_sequence=seen)
+
+
+def say_estimate(estimate: pb.SearchEstimate) -> None:
+    """What the budget is good for, as far as the controller knows, on standard error."""
+    parts = []
+    if estimate.HasField("candidates"):
+        parts.append(f"about {estimate.candidates:,} candidates")
+    if estimate.HasField("usd"):
+        parts.append(render.usd(estimate.usd))
+    if estimate.HasField("seconds"):
+        parts.append(live.duration(estimate.seconds))
+    if parts:
+        errors.print(f"estimate: {', '.join(parts)}")
+    for warning in estimate.warnings:
+        errors.print(f"[yellow]{escape(warning)}[/]")
 
 
 def make_budget(

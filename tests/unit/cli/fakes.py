@@ -77,6 +77,7 @@ class FakeController(controller_pb2_grpc.ControllerServicer):
         self.candidates: list[cpb.Candidate] = []
         self.events: list[cpb.Event] = []
         self.calls: list[Any] = []
+        self.estimate = cpb.SearchEstimate()
         self.differences: list[str] = []  # of a replay
         self.watched = threading.Event()
         self.closing = threading.Event()
@@ -101,7 +102,7 @@ class FakeController(controller_pb2_grpc.ControllerServicer):
     def CreateSearch(self, request: cpb.CreateSearchRequest, _context: Any) -> cpb.CreateSearchResponse:
         self.calls.append(request)
         self.search.spec.CopyFrom(request.spec)
-        return cpb.CreateSearchResponse(search=self.search)
+        return cpb.CreateSearchResponse(search=self.search, estimate=self.estimate)
 
     def ReplaySearch(self, request: cpb.ReplaySearchRequest, _context: Any) -> Iterator[cpb.ReplaySearchResponse]:
         self.calls.append(request)

@@ -161,6 +161,11 @@ def test_what_a_search_waits_for_is_said_with_how_long_it_has_taken() -> None:
         progress.take(pb.Event(candidate_changed=done, spend=pb.Spend(candidates=1)))
     assert progress.waits_for() == "the best candidates go through the gates"
     assert "left" not in progress.headline()
+    gate = pb.GateProgress(
+        name="held_out", candidate_id="s1.7", tries=2, most_tries=5, scenarios_done=3, scenarios_total=24
+    )
+    progress.take(pb.Event(gate_progress=gate, spend=pb.Spend(candidates=1)))
+    assert progress.waits_for() == "gate held-out of #7, candidate 2 of at most 5: 3 of 24 scenarios"
     progress.controller_trouble = connect.NOT_READY
     assert "disk full" in progress.waits_for()
 
@@ -172,3 +177,20 @@ def test_columns_that_say_nothing_are_left_out() -> None:
     Console(width=80, file=written).print(rows)
     assert "bound" not in written.getvalue()
     assert "│ steady   │ 1.0   │" in written.getvalue()
+
+
+def test_what_a_budget_is_good_for_is_said_as_the_search_begins(
+    services: str, quintain: Run, controller: FakeController
+) -> None:
+    finished(controller)
+    controller.estimate = pb.SearchEstimate(candidates=3, usd=0.12, seconds=90, warnings=["3 candidates are no search"])
+    err = quintain("search", "--candidates", "3").err
+    assert "estimate: about 3 candidates, $0.1200, 1 min 30 s\n3 candidates are no search\n" in err
+
+
+def test_an_earlier_best_that_is_better_on_held_out_is_said_while_it_is_watched() -> None:
+    better = pb.BetterOnHeldOut(
+        winner_candidate_id="s1.9", winner_held_out_normalized=0.5, candidate_id="s1.4", held_out_normalized=0.75
+    )
+    line = live.event_line(pb.Event(better_on_held_out=better), 0)
+    assert line == "[yellow]#4 is better on held-out[/] (75.0 % of the bound) than the winner (50.0 %)"

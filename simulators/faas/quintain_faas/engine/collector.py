@@ -51,6 +51,8 @@ class Collector:
         self._ram_ticks = 0.0
         self._intervals: list[ContainerInterval] | None = [] if record_timeline else None
         self._samples: list[Sample] = []
+        self._percents = (0.0, 0.0)  # allocated and consumed memory in the last sample
+        self._by_pool: tuple[tuple[float, ...], tuple[float, ...], tuple[float, ...]] = ((), (), ())
         self.stale_pools: set[int] = set()  # where the values of the last sample no longer hold
         self._consumed_by_pool = PoolValues([0.0] * params.num_pools)
         self._allocated_by_pool = PoolValues([params.ram_gb_per_pool - params.ram_gb_per_pool] * params.num_pools)
@@ -96,7 +98,17 @@ class Collector:
     # --------------------------------------------------------------------------------------------------- samples
 
     def sample(self, tick: int, pools: Sequence[ObservedPool]) -> None:
-        """After the work of `tick`, which opens a second."""
+        """After the work of `tick`, which opens a second. What no pool changed is as in the sample before."""
+        if self.stale_pools or not self._allocated:
+            self._look(tick, pools)
+        self._allocated.append(self._percents[0])
+        self._consumed.append(self._percents[1])
+        if self._intervals is not None:
+            query, interactive, batch = PRIORITIES
+            outstanding = (self._outstanding(query), self._outstanding(interactive), self._outstanding(batch))
+            self._samples.append(Sample(tick, *self._by_pool, outstanding))
+
+    def _look(self, tick: int, pools: Sequence[ObservedPool]) -> None:
         consumed, allocated = self._consumed_by_pool, self._allocated_by_pool
         for number in list(self.stale_pools):
             pool = pools[number]
@@ -104,15 +116,13 @@ class Collector:
             allocated[number] = pool.allocated_ram
             if not pool.is_growing_after(tick):
                 self.stale_pools.discard(number)
-        self._allocated.append(100.0 * allocated.total() / self._total_ram)
-        self._consumed.append(100.0 * consumed.total() / self._total_ram)
+        self._percents = 100.0 * allocated.total() / self._total_ram, 100.0 * consumed.total() / self._total_ram
         if self._intervals is not None:
-            cpu = tuple(pool.capacity_cpu - pool.available_cpu for pool in pools)
-            query, interactive, batch = (
-                self.arrivals[p] - len(self.latencies[p]) - self.timeouts[p] for p in PRIORITIES
-            )
-            outstanding = (query, interactive, batch)
-            self._samples.append(Sample(tick, tuple(allocated.values), tuple(consumed.values), cpu, outstanding))
+            cpu = tuple([pool.capacity_cpu - pool.available_cpu for pool in pools])
+            self._by_pool = tuple(allocated.values), tuple(consumed.values), cpu
+
+    def _outstanding(self, priority: str) -> int:
+        return self.arrivals[priority] - len(self.latencies[priority]) - self.timeouts[priority]
 
     # ---------------------------------------------------------------------------------------------------- result
 

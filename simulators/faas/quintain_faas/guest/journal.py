@@ -19,19 +19,27 @@ import dataclasses
 from collections import Counter
 from collections.abc import Callable
 from sys import getrefcount
-from types import BuiltinFunctionType, FunctionType, MemberDescriptorType, MethodType, ModuleType
+from types import BuiltinFunctionType, FunctionType, MethodType, ModuleType
 from typing import Any
 
 from quintain_faas.guest import known
+from quintain_faas.guest.sameness import (
+    IN_A_CALL,
+    IN_A_PLACE,
+    IN_A_VARIABLE,
+    LISTS,
+    MISSING,
+    has_setter,
+    read,
+    same,
+    same_elements,
+)
 
 MAX_NOTES = 4096  # in one call; a call with more has an effect
 MAX_COPIED = 50_000  # elements of one list or dict that is changed in place
 MAX_DEPTH = 3  # of lists in lists that are rebuilt together
 UNCOUNTED_READS = frozenset({"_tick", "reads"})  # what changes from tick to tick in the mirror without being counted
 
-_SCALARS = (int, float, str, bool, type(None))
-_LISTS = (list, dict)
-_MISSING = object()
 _CHANGED = object()
 _SETS = {"add": True, "difference_update": True, "discard": True, "intersection_update": True, "remove": True,
          "update": True}  # fmt: skip
@@ -80,7 +88,7 @@ class Journal:
         contents = []
         for key, (owner, old) in self._notes.items():
             # what this call made is gone with it, or compared where it took another's place
-            if id(owner) not in before and getrefcount(owner) - held[id(owner)] <= _IN_A_VARIABLE:
+            if id(owner) not in before and getrefcount(owner) - held[id(owner)] <= IN_A_VARIABLE:
                 continue
             if key[0] == "all":
                 contents.append(key)
@@ -93,24 +101,24 @@ class Journal:
         for key in contents:
             owner, old = self._notes[key]
             is_new = id(owner) in renewed and id(owner) not in before
-            if not is_new and not _same_elements(old, owner):
+            if not is_new and not same_elements(old, owner):
                 return True, False
         return False, bool(renewed)
 
     def _settled(self, key: tuple[Any, ...], owner: Any, old: Any, held: Counter[int]) -> Any:
         """None: untouched; the id of an equal list that took the old one's place; or _CHANGED."""
         if key[0] == "attribute":
-            new = _read(owner, key[2])
+            new = read(owner, key[2])
         elif type(owner) is list:
-            new = owner[key[2]] if -len(owner) <= key[2] < len(owner) else _MISSING
+            new = owner[key[2]] if -len(owner) <= key[2] < len(owner) else MISSING
         else:
-            new = dict.get(owner, key[2], _MISSING)
-        if _same(old, new):
+            new = dict.get(owner, key[2], MISSING)
+        if same(old, new):
             return None
-        if not self._lists_alike or type(new) not in _LISTS or type(old) is not type(new):
+        if not self._lists_alike or type(new) not in LISTS or type(old) is not type(new):
             return _CHANGED
-        alone = getrefcount(new) - held[id(new)] == _IN_A_PLACE
-        return id(new) if alone and _same_elements(old, new, MAX_DEPTH) else _CHANGED
+        alone = getrefcount(new) - held[id(new)] == IN_A_PLACE
+        return id(new) if alone and same_elements(old, new, MAX_DEPTH) else _CHANGED
 
     def _note(self, key: tuple[Any, ...], owner: Any, old: Any) -> None:
         if key not in self._notes:
@@ -131,15 +139,15 @@ class Journal:
     def attribute(self, owner: Any, name: str) -> None:
         """``owner.name`` is about to be stored."""
         if self._watching:
-            if _has_setter(type(owner), name):
+            if has_setter(type(owner), name):
                 self.n += not self._is_policy_class(type(owner))  # its body is instrumented
             else:
-                self._note(("attribute", id(owner), name), owner, _read(owner, name))
+                self._note(("attribute", id(owner), name), owner, read(owner, name))
 
     def shared(self, name: str) -> None:
         """A global name is about to be bound."""
         if self._watching:
-            self._note(("item", id(self.module), name), self.module, self.module.get(name, _MISSING))
+            self._note(("item", id(self.module), name), self.module, self.module.get(name, MISSING))
 
     def item(self, owner: Any, key: Any) -> None:
         """``owner[key]`` is about to be stored."""
@@ -147,10 +155,10 @@ class Journal:
             return
         kind = type(owner)
         if kind is list and type(key) is int:
-            old = owner[key] if -len(owner) <= key < len(owner) else _MISSING
+            old = owner[key] if -len(owner) <= key < len(owner) else MISSING
             self._note(("item", id(owner), key), owner, old)
         elif kind in known.COPIED and isinstance(owner, dict) and type(key) in known.PLAIN:
-            self._note(("item", id(owner), key), owner, dict.get(owner, key, _MISSING))
+            self._note(("item", id(owner), key), owner, dict.get(owner, key, MISSING))
         elif kind in known.COPIED:
             self.touch(owner)
         elif not self._is_ours(getattr(kind, "__setitem__", None)):
@@ -237,7 +245,7 @@ class Journal:
         """Something that is about to be iterated over, or handed to a function that may iterate over it or call it."""
         if self._watching and type(value) not in known.PLAIN:
             if isinstance(value, known.ITERATORS):
-                self.n += getrefcount(value) != _IN_A_CALL  # somebody holds it: it lives on, and stands elsewhere then
+                self.n += getrefcount(value) != IN_A_CALL  # somebody holds it: it lives on, and stands elsewhere then
             elif callable(value):
                 self._check(value)
             elif hasattr(type(value), "__next__"):
@@ -342,100 +350,3 @@ class Journal:
                 if factory is not dataclasses.MISSING and not self._is_harmless(factory):
                     return False
         return True
-
-
-def _attribute_of_class(kind: type, name: str) -> Any:
-    for base in kind.__mro__:
-        if name in base.__dict__:
-            return base.__dict__[name]
-    return _MISSING
-
-
-def _has_setter(kind: type, name: str) -> bool:
-    """Whether storing the attribute runs code: a property or another descriptor that is no slot."""
-    found = _attribute_of_class(kind, name)
-    return type(found) is not MemberDescriptorType and hasattr(type(found), "__set__")
-
-
-def _read(owner: Any, name: str) -> Any:
-    """The attribute as it is stored, without running anything."""
-    attributes = getattr(owner, "__dict__", None)
-    if attributes is not None and name in attributes:
-        return attributes[name]
-    found = _attribute_of_class(type(owner), name)
-    if type(found) is MemberDescriptorType:
-        try:
-            return found.__get__(owner)
-        except AttributeError:
-            return _MISSING
-    return found
-
-
-def _same_elements(old: Any, new: Any, nested: int = 0) -> bool:
-    """`nested`: how deep equal lists that nothing else holds may take the place of others."""
-    if len(old) != len(new):
-        return False
-    if isinstance(new, dict):
-        return all(map(_same, old, new)) and _all_alike(list(old.values()), list(new.values()), nested, 1)
-    return _all_alike(old, new, nested, 0)
-
-
-def _all_alike(old: Any, new: Any, nested: int, copies: int) -> bool:
-    """`copies`: how often `new` and another list hold the elements."""
-    if not nested:
-        return all(map(_same, old, new))
-    for index in range(len(new)):  # a zip would hold them too
-        a, b = old[index], new[index]
-        if not _same(a, b):
-            alike = type(a) is type(b) and type(b) in _LISTS and getrefcount(b) == _IN_A_PLACE + copies
-            if not alike or not _same_elements(a, b, nested - 1):
-                return False
-    return True
-
-
-def _same(old: Any, new: Any) -> bool:
-    """The same object, or values of one type that no operation tells apart."""
-    if old is new:
-        return True
-    kind = type(new)
-    if type(old) is not kind:
-        return False
-    if kind in _SCALARS:
-        return old == new and repr(old) == repr(new)
-    if kind is tuple or (isinstance(new, tuple) and kind.__module__ == known.POLICY_MODULE):
-        return len(old) == len(new) and all(map(_same, old, new))
-    return False
-
-
-# ------------------------------------------------------------------------------------------------ counting references
-
-
-def _references_in_a_call() -> int:
-    """What `argument` counts for an object that only its caller's expression holds; 0 if that cannot be told from one
-    that somebody else holds too."""
-
-    class Counting:
-        def argument(self, value: Any) -> int:
-            return getrefcount(value)
-
-    count = Counting().argument
-    held = iter(())
-    temporary = count(iter(()))
-    return temporary if temporary < count(held) else 0
-
-
-def _references_in_a_variable() -> int:
-    for _, (owner, _) in {"": (object(), None)}.items():
-        return getrefcount(owner) - 1  # the tuple holds it, as notes do
-    raise AssertionError
-
-
-def _references_in_a_place() -> int:
-    place = [object()]
-    new = place[0]
-    return getrefcount(new)
-
-
-_IN_A_CALL = _references_in_a_call()
-_IN_A_VARIABLE = _references_in_a_variable()
-_IN_A_PLACE = _references_in_a_place()

@@ -287,6 +287,8 @@ def _unpack(decision: Any) -> Any:
             suspensions, assignments = decision
         except (TypeError, ValueError):
             raise _Malformed(f"the policy returned {_short(decision)}, not a pair (suspensions, assignments)") from None
+    if type(suspensions) is list and type(assignments) is list:
+        return suspensions, assignments
     for part in (suspensions, assignments):
         if not hasattr(part, "__len__"):
             raise _Malformed(f"the policy returned {_short(part)} where a list should be")

@@ -52,7 +52,8 @@ def priority(s, results: List[ExecutionResult], pipelines: List[Pipeline]) -> Tu
             stats = RetryStats(r.ram, r.cpu, r.error, r.container_id, r.pool_id)
             queue_of(s, r.priority).append(WaitingQueueJob(r.priority, ops[0].pipeline, ops, stats))
             logger.info("container %s failed: %s", r.container_id, r.error)
-    for p in getattr(s, "known", []):
+    s.known = [p for p in getattr(s, "known", []) if not p.runtime_status().is_pipeline_successful()]
+    for p in s.known:
         for op in p.runtime_status().get_ops([OperatorState.PENDING], require_parents_complete=True):
             if op.id not in s.queued:
                 s.queued.add(op.id)

@@ -159,11 +159,10 @@ async def search(candidates: int, strategy: str, url: str) -> None:
     runner.start()
     manager = Manager(store, generator, verifier, runner.on_search_changed)
     record = await manager.create("benchmark", "digest", spec(candidates, strategy))
-    changed = notifier.subscribe(record.search_id)
-    while not record.state.ended:
-        await notifier.wait(record.search_id, changed, 1.0)
-        if (await store(store.blocking.search, record.search_id)).spend.candidates >= candidates:
-            record = await store(store.blocking.search, record.search_id)
+    needs_owner = True
+    while needs_owner:
+        await asyncio.sleep(0.05)
+        ((_, needs_owner),) = (await store(store.blocking.positions, [record.search_id])).values()
     await runner.close()
     store.close()
 

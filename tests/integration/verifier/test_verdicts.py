@@ -50,6 +50,14 @@ def test_a_cached_verdict_is_the_same_to_the_last_byte_and_says_so(client: Verif
     assert found.feedback.text == first.feedback.text
 
 
+def test_who_ignores_the_cache_gets_a_run_that_says_the_same(client: Verifier) -> None:
+    first, again = verify(client, LAST_DIGIT), verify(client, LAST_DIGIT, ignore_cache=True)
+    assert not again.execution.cached
+    assert again.execution.finished_at.ToNanoseconds() > first.execution.finished_at.ToNanoseconds()
+    assert again.verdict == first.verdict
+    assert verify(client, LAST_DIGIT).execution.cached
+
+
 POLICIES = (PERFECT, LAST_DIGIT, RAISING, REJECTED, "def (:\n", BY_HASH)
 FLAGS: tuple[dict[str, object], ...] = (
     {},

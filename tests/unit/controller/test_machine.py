@@ -153,6 +153,18 @@ def test_a_generator_that_is_away_at_the_cancel_leaves_the_reservation_at_risk()
     assert (world.record.spend.reserved_usd_nano, world.record.spend.at_risk_usd_nano) == (0, reserved)
 
 
+def test_a_request_whose_call_still_runs_at_the_cancel_is_booked_with_what_the_generator_says() -> None:
+    world = asked(parallel_generations=1)
+    world.user(CANCELLED)
+    first, *others = world.looked_up
+    world.tell(m.LookedUp(first, None, known=False, spent=Charge(usd_nano=5, at_risk_usd_nano=7)))
+    for number in others:
+        world.tell(m.LookedUp(number, None, known=True))
+    assert world.finished
+    spend = world.record.spend
+    assert (spend.usd_nano, spend.at_risk_usd_nano, spend.reserved_usd_nano) == (5, 7, 0)
+
+
 def test_a_cancel_during_the_gates_ends_without_a_winner() -> None:
     world = World(context=WITH_HELD_OUT)
     until(world, lambda: bool(world.calls(CallKind.GATE)))

@@ -16,6 +16,7 @@ from quintain.backoff import Backoff
 from quintain.errors import QuintainError
 from quintain.service.logs import get_logger
 from quintain_controller import metrics
+from quintain_controller.domain import retry
 from quintain_controller.domain.events import BackendTrouble
 from quintain_controller.domain.feedback import compose
 from quintain_controller.domain.machine import messages as m
@@ -247,7 +248,7 @@ class SearchRun:
         try:
             found = await self._dependencies.generator.recorded(request_id(self._record.search_id, number))
         except QuintainError as error:
-            self._tell(m.LookedUp(number, None, known=error.code == "NOT_FOUND"))
+            self._tell(m.LookedUp(number, None, error.code == "NOT_FOUND", retry.spent(error)))
         else:
             self._tell(m.LookedUp(number, found, known=True))
 

@@ -114,11 +114,13 @@ class Due:
 
 @dataclass(frozen=True, slots=True)
 class LookedUp:
-    """The answer to `LookUp`: what was recorded of a request. None: nothing; `known` says that this is certain."""
+    """The answer to `LookUp`: what was recorded of a request. None: no result; `known` says that it never was seen,
+    `spent` what it has cost so far, where the generator can say it."""
 
     number: int
     generation: Generation | None
     known: bool
+    spent: Charge | None = None
 
 
 @dataclass(frozen=True, slots=True)

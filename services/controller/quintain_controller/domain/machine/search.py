@@ -590,9 +590,10 @@ class SearchMachine:
         if found.generation is not None:
             self._generated(found.number, found.generation)
             return
-        # Not recorded, or the generator is away: then what was reserved is the most that it may have cost.
-        spent, reserved = item.candidate.charge, item.candidate.reserved.usd_nano
-        risk = spent.at_risk_usd_nano if found.known else max(spent.at_risk_usd_nano, reserved - spent.usd_nano)
+        # Where the generator is away or cannot say, what was reserved is the most that it may have cost.
+        spent, reserved = found.spent or item.candidate.charge, item.candidate.reserved.usd_nano
+        certain = found.known or found.spent is not None
+        risk = spent.at_risk_usd_nano if certain else max(spent.at_risk_usd_nano, reserved - spent.usd_nano)
         what = "search ended" if self.control.state.ended else "budget was used up"
         candidate = replace(
             item.candidate,

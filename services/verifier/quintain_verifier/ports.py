@@ -8,12 +8,12 @@ from typing import Protocol, TypeVar
 
 from quintain.plugins.simulator import Simulator
 from quintain_verifier.domain.jobs import Failed, Ran, ReferenceJob, Referred, RunJob
-from quintain_verifier.domain.record import Record
+from quintain_verifier.domain.record import VerdictRecord
 from quintain_verifier.sandbox.report import IsolationReport
 
 
 @dataclass(frozen=True, slots=True)
-class Registry:
+class SimulatorRegistry:
     """The simulators by name, and the installed ones that cannot be used with the reason why. Both sorted."""
 
     usable: Mapping[str, Simulator]
@@ -56,8 +56,8 @@ class Workers(Protocol[W]):
 class Verdicts(Protocol):
     """Where verdicts are kept, by digest. Thread safe; never raises: what cannot be read is made again."""
 
-    def get(self, digest: str) -> Record | None: ...
+    def get(self, digest: str) -> VerdictRecord | None: ...
 
-    def put(self, record: Record) -> None: ...
+    def put(self, record: VerdictRecord) -> None: ...
 
     def close(self) -> None: ...

@@ -17,11 +17,11 @@ from quintain_verifier.config import VerifierSettings
 from quintain_verifier.ports import Worker
 from quintain_verifier.rpc.servicer import VerifierServicer
 from quintain_verifier.usecases.fair_queue import FairQueue
-from quintain_verifier.usecases.planning import Planner
+from quintain_verifier.usecases.planning import RunPlanner
 from quintain_verifier.usecases.run_plan import JobRunner
 from quintain_verifier.usecases.simulator_threads import SimulatorThreads
 from quintain_verifier.usecases.suite_files import SuiteFileCache
-from quintain_verifier.usecases.verify import Verification
+from quintain_verifier.usecases.verify import VerifyPolicy
 from quintain_verifier.workers.pool import START_SECONDS, WorkerPool
 
 log: structlog.typing.FilteringBoundLogger = structlog.get_logger("service")
@@ -50,8 +50,8 @@ class VerifierService:
         runner = JobRunner(pool, settings.engine_seconds)
         self._queue: FairQueue[Worker] = FairQueue(settings.most_waiting, runner.retry_after)
         self._threads = SimulatorThreads(simulators)
-        self._verification = Verification(
-            Planner(simulators, registry.unusable, settings.limits_maximum),
+        self._verification = VerifyPolicy(
+            RunPlanner(simulators, registry.unusable, settings.limits_maximum),
             self._threads,
             self._queue,
             runner,

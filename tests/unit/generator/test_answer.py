@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from quintain.plugins.backend import CallOutcome
 from quintain_generator.backends.answer import DOUBT_SECONDS, END_SECONDS, METER_SECONDS
-from quintain_generator.backends.body import Document, Event, Item, NotTheProtocol, StreamEnd, Text, read_body
+from quintain_generator.backends.body import Document, Item, NotTheProtocol, StreamEnd, StreamEvent, Text, read_body
 from quintain_generator.backends.openai_chat import ChatAnswer
 from quintain_generator.backends.provider_words import complaint_of, finish_outcome, quoted
 
@@ -158,7 +158,7 @@ data: "b": 2}
 data: [DONE]
 
 """
-READ = [Event("", {"a": "ö\u2028x"}), Event("e", {"b": 2}), StreamEnd()]
+READ = [StreamEvent("", {"a": "ö\u2028x"}), StreamEvent("e", {"b": 2}), StreamEnd()]
 
 
 @given(st.integers(1, 40), st.sampled_from(["\n", "\r\n", "\r"]))
@@ -171,9 +171,9 @@ async def test_a_stream_is_the_same_events_however_it_is_cut_and_whatever_ends_i
     [
         (b'{"a": 1}', [Document({"a": 1})]),
         (b'\xef\xbb\xbf\n\n {"a":\n 1}\n', [Document({"a": 1})]),
-        (b'{"a": 1}\n{"a": 2}\n', [Event("", {"a": 1}), Event("", {"a": 2})]),
-        (b'data: {"a": 1}\ndata: [DONE]', [Event("", {"a": 1}), StreamEnd()]),
-        (b': note\n\n{"error": "x"}', [Event("", {"error": "x"})]),
+        (b'{"a": 1}\n{"a": 2}\n', [StreamEvent("", {"a": 1}), StreamEvent("", {"a": 2})]),
+        (b'data: {"a": 1}\ndata: [DONE]', [StreamEvent("", {"a": 1}), StreamEnd()]),
+        (b': note\n\n{"error": "x"}', [StreamEvent("", {"error": "x"})]),
         (b"data: please wait\n\n", [Text("please wait")]),
         (b": note\nnonsense\n\n", [Text("nonsense")]),
         (b"<html>\nhello", [Text("<html>\nhello")]),

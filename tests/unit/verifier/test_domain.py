@@ -28,7 +28,7 @@ from quintain.plugins.simulator import (
 )
 from quintain_verifier.domain.determinism import parting
 from quintain_verifier.domain.feedback import changes, render
-from quintain_verifier.domain.plan import Plan, PlannedScenario
+from quintain_verifier.domain.plan import PlannedScenario, RunPlan
 from quintain_verifier.domain.verdict import (
     Reference,
     ScenarioResult,
@@ -46,7 +46,7 @@ LATENCY = Objective("latency", "latency", "s", Direction.MINIMIZE, "")
 BOUND = 10.0
 
 
-def planned(count: int, held_out: int = 0, **fields: Any) -> Plan:
+def planned(count: int, held_out: int = 0, **fields: Any) -> RunPlan:
     parts = [Part.TRAIN] * count + [Part.HELD_OUT] * held_out
     scenarios = tuple(PlannedScenario(f"s{i}", f"digest{i}", part, float(i % 3)) for i, part in enumerate(parts))
     defaults: dict[str, Any] = {
@@ -58,7 +58,7 @@ def planned(count: int, held_out: int = 0, **fields: Any) -> Plan:
         "aggregation": Aggregation.MEAN_NORMALIZED,
         "limits": Limits(),
     }
-    return Plan(**{**defaults, **fields})
+    return RunPlan(**{**defaults, **fields})
 
 
 def result(value: float, failure: PolicyFailure | None = None, **outcome: Any) -> ScenarioResult:

@@ -14,9 +14,9 @@ from quintain.plugins.simulator import Aggregation, InvalidInput, Part
 from quintain.service.settings import ConfigError, load_settings
 from quintain_verifier.config import VerifierSettings
 from quintain_verifier.sandbox.limits import DEFAULT_LIMITS, MAX_LIMITS, Limits
-from quintain_verifier.usecases.planning import InlineScenario, Planner, VerifyRequest
+from quintain_verifier.usecases.planning import InlineScenario, RunPlanner, VerifyRequest
 
-PLANNER = Planner({"tiny": TinySimulator()}, {"broken": "it cannot be loaded"}, MAX_LIMITS)
+PLANNER = RunPlanner({"tiny": TinySimulator()}, {"broken": "it cannot be loaded"}, MAX_LIMITS)
 ORDER = VerifyRequest(simulator="tiny", source=PERFECT, suite="smoke")
 INLINE = InlineScenario("mine", {"scenario.json": b'{"steps": 5, "seed": 9}'})
 

@@ -11,18 +11,18 @@ from tests.unit.verifier.test_domain import RAISED, planned, result
 
 from quintain_verifier.adapters.store import verdicts
 from quintain_verifier.adapters.store.verdicts import Records, RecordsError
-from quintain_verifier.domain.record import Execution, Record
+from quintain_verifier.domain.record import Execution, VerdictRecord
 from quintain_verifier.domain.verdict import assemble
 from quintain_verifier.sandbox.report import IsolationReport
 
 ISOLATION = IsolationReport({"seccomp": True}, 4, {"fork": "EPERM"}, "strict", "x86_64")
 
 
-def record(number: int) -> Record:
+def record(number: int) -> VerdictRecord:
     verdict = assemble(
         planned(2, 1, seed=number), {f"s{i}": result(1.0 + i, RAISED if i else None) for i in range(3)}, {}
     )
-    return Record(verdict, Execution(1.5, 0.1, 0.2, 0.3, 400, ISOLATION))
+    return VerdictRecord(verdict, Execution(1.5, 0.1, 0.2, 0.3, 400, ISOLATION))
 
 
 def test_a_record_comes_back_as_it_was(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from tests.unit.verifier.test_domain import LATE, RAISED, REFERENCE, planned, re
 
 from quintain.plugins.simulator import FailureKind, PolicyFailure
 from quintain_verifier.domain.jobs import Failed, Ran, ReferenceJob, Referred, RunJob
-from quintain_verifier.domain.plan import Plan
+from quintain_verifier.domain.plan import RunPlan
 from quintain_verifier.domain.verdict import Status, Verdict
 from quintain_verifier.ports import JobTimedOut, WorkerDied
 from quintain_verifier.sandbox.report import IsolationReport
@@ -66,7 +66,7 @@ class Workers:
         return Ran(job.job, result(5.0, step), self._computing * 60.0, 60.0, 1, [], ISOLATION)
 
 
-async def run(workers: Workers, plan: Plan) -> tuple[Verdict, RunTotals]:
+async def run(workers: Workers, plan: RunPlan) -> tuple[Verdict, RunTotals]:
     def evicted(error: Exception) -> None:
         raise AssertionError("nobody else is here")
 

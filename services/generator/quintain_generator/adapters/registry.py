@@ -20,14 +20,14 @@ from quintain.service.logs import get_logger, register_secret
 from quintain.service.settings import ConfigError
 from quintain_generator.config import BackendSettings, GeneratorSettings
 from quintain_generator.domain.prices import PriceTable
-from quintain_generator.usecases.endpoint import Endpoint
+from quintain_generator.usecases.endpoint import BackendEndpoint
 
 log = get_logger("registry")
 
 OFFLINE = "offline"
 
 
-def make_endpoints(settings: GeneratorSettings, prices: PriceTable) -> dict[str, Endpoint]:
+def make_endpoints(settings: GeneratorSettings, prices: PriceTable) -> dict[str, BackendEndpoint]:
     """The configured backends by name, and `offline`. Raises ConfigError naming the key."""
     configured = dict(settings.backends)
     if not any(backend.kind == OFFLINE for backend in configured.values()) and OFFLINE not in configured:
@@ -37,11 +37,11 @@ def make_endpoints(settings: GeneratorSettings, prices: PriceTable) -> dict[str,
         backend = _backend(name, backend_settings)
         for secret in backend.secrets:
             register_secret(secret)
-        endpoints[name] = Endpoint(name, backend_settings, backend, prices)
+        endpoints[name] = BackendEndpoint(name, backend_settings, backend, prices)
     return endpoints
 
 
-def default_name(settings: GeneratorSettings, endpoints: Mapping[str, Endpoint]) -> str:
+def default_name(settings: GeneratorSettings, endpoints: Mapping[str, BackendEndpoint]) -> str:
     """The default backend: the one that is named, or the first configured one that can be used, or `offline`."""
     if settings.default_backend:
         if settings.default_backend not in endpoints:

@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 import httpx2
 
 from quintain.plugins.backend import BackendCall, BackendReply, CallOutcome, Usage
-from quintain_generator.backends.body import Document, Event, NotTheProtocol, StreamEnd, Text, read_body
+from quintain_generator.backends.body import Document, NotTheProtocol, StreamEnd, StreamEvent, Text, read_body
 from quintain_generator.backends.failures import broken, complained, cut_off, malformed, no_answer, with_answer
 from quintain_generator.backends.provider_words import Complaint, complaint_in, finish_outcome, is_complaint
 from quintain_generator.backends.wire import words
@@ -134,7 +134,7 @@ async def receive(response: httpx2.Response, answer: Answer, call: BackendCall, 
     try:
         async with asyncio.timeout(None) as rest:
             async for item in read_body(response.aiter_bytes()):
-                if isinstance(item, Event):
+                if isinstance(item, StreamEvent):
                     _take_event(answer, item)
                 elif isinstance(item, Document):
                     _take_document(answer, item.value, address)
@@ -166,7 +166,7 @@ def _bound(rest: asyncio.Timeout, seconds: float | None) -> None:
         rest.reschedule(at)
 
 
-def _take_event(answer: Answer, event: Event) -> None:
+def _take_event(answer: Answer, event: StreamEvent) -> None:
     values = event.value if isinstance(event.value, list) else [event.value]
     for value in values:
         if not isinstance(value, dict):

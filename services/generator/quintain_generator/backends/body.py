@@ -23,7 +23,7 @@ class NotTheProtocol(ValueError):
 
 
 @dataclass(frozen=True, slots=True)
-class Event:
+class StreamEvent:
     """A JSON value within a stream. `name`: the stream's name for it, empty if it has none."""
 
     name: str
@@ -49,7 +49,7 @@ class Text:
     text: str
 
 
-Item = Event | StreamEnd | Document | Text
+Item = StreamEvent | StreamEnd | Document | Text
 
 
 async def read_body(chunks: AsyncIterator[bytes]) -> AsyncIterator[Item]:
@@ -134,7 +134,7 @@ class _Stream:
             raise NotTheProtocol("an event of the stream is not UTF-8") from None
         if name == b"error":
             said = _loads(text)
-            yield Event("error", {"error": text if said is None else said})
+            yield StreamEvent("error", {"error": text if said is None else said})
         elif name == b"data":
             self._data.append(text)
         else:
@@ -149,7 +149,7 @@ class _Stream:
         if stray:
             text = "\n".join(stray)
             value = _loads(text)
-            yield Text(text) if value is None else Event("", value)
+            yield Text(text) if value is None else StreamEvent("", value)
 
 
 def _separate(data: list[str]) -> list[str]:
@@ -167,7 +167,7 @@ def _event(name: str, text: str) -> Item:
         return StreamEnd()
     value = _loads(stripped)
     if value is not None:
-        return Event(name, value)
+        return StreamEvent(name, value)
     if stripped[:1] in ("{", "["):
         raise NotTheProtocol(f"an event of the stream is not valid JSON: {stripped[:200]}")
     return Text(stripped)
@@ -187,7 +187,7 @@ def _documents(lines: list[bytes]) -> Iterator[Item]:
     several = [(line, _loads(line)) for line in text.split("\n") if line.strip()]
     if len(several) > 1 and several[0][1] is not None:
         for line, value in several:
-            yield Text(line) if value is None else Event("", value)
+            yield Text(line) if value is None else StreamEvent("", value)
         return
     raise NotTheProtocol(f"the body is not valid JSON: {text[:200]}")
 

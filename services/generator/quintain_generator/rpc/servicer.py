@@ -12,7 +12,7 @@ from quintain.plugins.backend import Allowance
 from quintain.service.paging import page_of
 from quintain_generator.rpc.from_proto import checked_request_id, request_from
 from quintain_generator.rpc.to_proto import OPERATORS, generation_to, progress_to
-from quintain_generator.usecases.endpoint import Endpoint
+from quintain_generator.usecases.endpoint import BackendEndpoint
 from quintain_generator.usecases.generate import Finished, Generations
 
 # Time kept back from the caller's deadline, to answer with what is known instead of just running out.
@@ -20,7 +20,7 @@ _ANSWER_SECONDS = 0.25
 
 
 class GeneratorServicer(stubs.GeneratorServicer):
-    def __init__(self, generations: Generations, endpoints: Mapping[str, Endpoint]) -> None:
+    def __init__(self, generations: Generations, endpoints: Mapping[str, BackendEndpoint]) -> None:
         self._generations = generations
         self._endpoints = endpoints
 
@@ -54,7 +54,7 @@ class GeneratorServicer(stubs.GeneratorServicer):
             backends=[await self._describe(self._endpoints[name]) for name in names], next_page_token=more
         )
 
-    async def _describe(self, endpoint: Endpoint) -> pb.Backend:
+    async def _describe(self, endpoint: BackendEndpoint) -> pb.Backend:
         backend, capabilities = endpoint.backend, endpoint.backend.capabilities
         reason = backend.unavailable_reason
         if not reason and endpoint.breaker.wait_seconds() > 0:

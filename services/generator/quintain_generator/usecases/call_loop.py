@@ -26,9 +26,9 @@ from quintain_generator.domain.generation import (
 from quintain_generator.domain.prices import estimate_prompt_tokens
 from quintain_generator.ports import GenerationStore
 from quintain_generator.usecases.answer_keeper import AnswerKeeper
-from quintain_generator.usecases.endpoint import Endpoint
+from quintain_generator.usecases.endpoint import BackendEndpoint
 from quintain_generator.usecases.rate_limits import TokenBucket
-from quintain_generator.usecases.waiting import SILENCE_SECONDS, Deadline, Progress, StopToken, announced
+from quintain_generator.usecases.waiting import SILENCE_SECONDS, Deadline, GenerationProgress, StopToken, announced
 
 log = get_logger("call_loop")
 
@@ -58,7 +58,7 @@ class CallLoop:
 
     def __init__(
         self,
-        endpoint: Endpoint,
+        endpoint: BackendEndpoint,
         store: GenerationStore,
         keeper: AnswerKeeper,
         request_id: str,
@@ -66,7 +66,7 @@ class CallLoop:
         allowance: Allowance,
         deadline: Deadline,
         stop: StopToken,
-        publish: Callable[[Progress], None],
+        publish: Callable[[GenerationProgress], None],
         calls: tuple[CallRecord, ...],
     ) -> None:
         self._endpoint = endpoint
@@ -119,7 +119,7 @@ class CallLoop:
         return {"backend": self._endpoint.name, "request_id": self._request_id}
 
     def _tell(self, stage: str, note: str = "", characters: int = 0, attempt: int = 0) -> None:
-        self._publish(Progress(stage, attempt or len(self.calls), characters, note, spend_of(self.calls)))
+        self._publish(GenerationProgress(stage, attempt or len(self.calls), characters, note, spend_of(self.calls)))
 
     def _announced(self, stage: str, words: Callable[[], str]) -> AbstractAsyncContextManager[None]:
         return announced(lambda note: self._tell(stage, note), words, **self._about)

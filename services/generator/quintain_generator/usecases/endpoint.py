@@ -25,7 +25,7 @@ MIN_SECRET_CHARACTERS = 8
 MAX_TEXT_CHARACTERS = 4_000_000
 
 
-class Endpoint:
+class BackendEndpoint:
     """A configured backend with what all its callers share. Made at start-up, on the event loop that uses it."""
 
     def __init__(self, name: str, settings: BackendSettings, backend: Backend, prices: PriceTable) -> None:

@@ -34,10 +34,10 @@ from quintain_generator.ports import GenerationStore
 from quintain_generator.prompt.builder import PromptTooLarge, ask_again, build_prompt
 from quintain_generator.usecases.answer_keeper import AnswerKeeper
 from quintain_generator.usecases.call_loop import CallLoop, CallsUsedUp, spend_metadata
-from quintain_generator.usecases.endpoint import Endpoint
+from quintain_generator.usecases.endpoint import BackendEndpoint
 from quintain_generator.usecases.readiness import StoreReadiness
 from quintain_generator.usecases.recorder import Recorder
-from quintain_generator.usecases.waiting import SILENCE_SECONDS, Deadline, Progress, StopToken, announced
+from quintain_generator.usecases.waiting import SILENCE_SECONDS, Deadline, GenerationProgress, StopToken, announced
 
 log = get_logger("generations")
 
@@ -70,12 +70,12 @@ class _Run:
     def __init__(self, request: GenerationRequest, deadline: Deadline) -> None:
         self.request = request
         self.deadline = deadline
-        self.listeners: set[asyncio.Queue[Progress | None]] = set()
+        self.listeners: set[asyncio.Queue[GenerationProgress | None]] = set()
         self.stop = StopToken()
         self.cancelled = False
         self.task: asyncio.Task[Finished]
 
-    def publish(self, progress: Progress) -> None:
+    def publish(self, progress: GenerationProgress) -> None:
         for queue in self.listeners:
             queue.put_nowait(progress)
 
@@ -86,7 +86,7 @@ class Generations:
     def __init__(
         self,
         store: GenerationStore,
-        endpoints: Mapping[str, Endpoint],
+        endpoints: Mapping[str, BackendEndpoint],
         default: str,
         *,
         max_policy_bytes: int,
@@ -150,7 +150,9 @@ class Generations:
 
     # ------------------------------------------------------------------------------------------- use cases
 
-    async def generate(self, request: GenerationRequest, seconds: float | None) -> AsyncIterator[Progress | Finished]:
+    async def generate(
+        self, request: GenerationRequest, seconds: float | None
+    ) -> AsyncIterator[GenerationProgress | Finished]:
         """Progress, then the result. `seconds` is the caller's time left. Raises QuintainError.
 
         A caller that goes away does not end the call in flight at once: it has `abandoned_call_seconds` to finish and
@@ -161,7 +163,7 @@ class Generations:
         except QuintainError as error:
             await self._add_spend(error, request.request_id)
             raise
-        queue: asyncio.Queue[Progress | None] = asyncio.Queue()
+        queue: asyncio.Queue[GenerationProgress | None] = asyncio.Queue()
         run.listeners.add(queue)
         run.task.add_done_callback(lambda _task: queue.put_nowait(None))
         try:
@@ -188,7 +190,7 @@ class Generations:
             )
         return found[1]
 
-    async def habits(self, endpoint: Endpoint) -> Habits:
+    async def habits(self, endpoint: BackendEndpoint) -> Habits:
         """What requests of a backend usually need; nothing is known while the store is away."""
         try:
             found = await self._store.measured(endpoint.name, endpoint.backend.model, MEASURED_REQUESTS)
@@ -281,7 +283,7 @@ class Generations:
         """Write the request down, after waiting for another replica that may be at it."""
 
         def tell(note: str) -> None:
-            run.publish(Progress("queued", note=note))
+            run.publish(GenerationProgress("queued", note=note))
 
         words = "another replica is working on this request"
         told = False
@@ -325,7 +327,7 @@ class Generations:
                 made = tuple(loop.calls)
                 await self._recorder.record(endpoint, key, made, prompt, Judgement(Outcome.UNKNOWN, detail="cancelled"))
             raise
-        run.publish(Progress("extracting", len(loop.calls), spend=spend_of(loop.calls)))
+        run.publish(GenerationProgress("extracting", len(loop.calls), spend=spend_of(loop.calls)))
         return await self._recorder.record(endpoint, key, tuple(loop.calls), prompt, judgement, reply)
 
     async def _converse(
@@ -350,14 +352,14 @@ class Generations:
         except PromptTooLarge as error:
             raise FailedPrecondition(str(error), reason="PROMPT_TOO_LARGE") from None
 
-    def _endpoint(self, name: str) -> Endpoint:
+    def _endpoint(self, name: str) -> BackendEndpoint:
         endpoint = self._endpoints.get(name)
         if endpoint is None:
             raise NotFound(f"no backend {name!r}; configured are {', '.join(sorted(self._endpoints))}")
         return endpoint
 
     @staticmethod
-    def _check(endpoint: Endpoint, task: Task) -> None:
+    def _check(endpoint: BackendEndpoint, task: Task) -> None:
         reason = endpoint.backend.unavailable_reason
         if reason:
             raise FailedPrecondition(f"backend {endpoint.name!r}: {reason}", reason="BACKEND_NOT_CONFIGURED")

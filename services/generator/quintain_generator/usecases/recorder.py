@@ -21,7 +21,7 @@ from quintain_generator.domain.generation import (
 from quintain_generator.domain.judge import Judgement
 from quintain_generator.ports import GenerationStore
 from quintain_generator.usecases.answer_keeper import AnswerKeeper
-from quintain_generator.usecases.endpoint import Endpoint
+from quintain_generator.usecases.endpoint import BackendEndpoint
 
 log = get_logger("recorder")
 
@@ -31,13 +31,13 @@ _UNSEEN_END = "the generator ended before it could write down what came of the c
 class Recorder:
     """Writes the ends of requests and calls; on one event loop."""
 
-    def __init__(self, store: GenerationStore, keeper: AnswerKeeper, endpoints: Mapping[str, Endpoint]) -> None:
+    def __init__(self, store: GenerationStore, keeper: AnswerKeeper, endpoints: Mapping[str, BackendEndpoint]) -> None:
         self._store = store
         self._keeper = keeper
         self._endpoints = endpoints
 
     async def close_open_calls(
-        self, key: RequestKey, endpoint: Endpoint, calls: tuple[CallRecord, ...]
+        self, key: RequestKey, endpoint: BackendEndpoint, calls: tuple[CallRecord, ...]
     ) -> tuple[CallRecord, ...]:
         """Settle the calls that a crash cut off: at risk, or (where repeating costs nothing) as a lost connection."""
         settled: list[CallRecord] = []
@@ -55,7 +55,7 @@ class Recorder:
 
     async def record(
         self,
-        endpoint: Endpoint,
+        endpoint: BackendEndpoint,
         key: RequestKey,
         calls: tuple[CallRecord, ...],
         prompt: tuple[Message, ...],

@@ -21,7 +21,7 @@ _LOG_SECONDS = 60.0  # between two lines of the log about the same wait
 
 
 @dataclass(frozen=True, slots=True)
-class Progress:
+class GenerationProgress:
     """News of a request. `stage`: queued, calling, streaming, retrying, extracting. `note`: what is waited for, and
     until when where that is known. `spend`: what the request has cost so far."""
 

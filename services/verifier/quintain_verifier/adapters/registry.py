@@ -8,14 +8,14 @@ from quintain.plugins.doors import SIMULATORS
 from quintain.plugins.loading import PluginError
 from quintain.plugins.simulator import Simulator
 from quintain.wire.endpoints import Endpoint
-from quintain_verifier.ports import Registry
+from quintain_verifier.ports import SimulatorRegistry
 
 
 class RegistryError(Exception):
     """The configuration asks for a simulator that is not there."""
 
 
-def load_simulators(names: Sequence[str], remote: Mapping[str, Endpoint]) -> Registry:
+def load_simulators(names: Sequence[str], remote: Mapping[str, Endpoint]) -> SimulatorRegistry:
     """`names`: the installed ones to load, empty for all. `remote`: connected to only when they are used. Raises
     RegistryError."""
     installed = SIMULATORS.names()
@@ -37,4 +37,4 @@ def load_simulators(names: Sequence[str], remote: Mapping[str, Endpoint]) -> Reg
         from quintain.clients.simulator import RemoteSimulator
 
         usable[name] = RemoteSimulator(endpoint)
-    return Registry(dict(sorted(usable.items())), dict(sorted(unusable.items())))
+    return SimulatorRegistry(dict(sorted(usable.items())), dict(sorted(unusable.items())))

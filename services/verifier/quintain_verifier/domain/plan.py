@@ -22,7 +22,7 @@ class PlannedScenario:
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class RunPlan:
     """A request in canonical form: names resolved, defaults filled in. Two requests with equal digests mean the same.
 
     `scenarios` in the order of the suite, names unique, at least one. `calling_mode` empty: the simulator chooses.

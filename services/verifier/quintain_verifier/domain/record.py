@@ -21,6 +21,6 @@ class Execution:
 
 
 @dataclass(frozen=True, slots=True)
-class Record:
+class VerdictRecord:
     verdict: Verdict
     execution: Execution

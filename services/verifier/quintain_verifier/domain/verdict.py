@@ -19,7 +19,7 @@ from quintain.plugins.simulator import (
     PolicyFailure,
     ScenarioScore,
 )
-from quintain_verifier.domain.plan import Plan, PlannedScenario
+from quintain_verifier.domain.plan import PlannedScenario, RunPlan
 
 TIMELINE_EVENTS = 200
 # How far a policy came before these depends on the machine's speed, so it is no part of a verdict.
@@ -125,7 +125,7 @@ def with_source_lines(failure: PolicyFailure, source: str) -> str:
     return "\n".join(shown)
 
 
-def assemble(plan: Plan, results: Mapping[str, ScenarioResult], references: Mapping[str, Reference]) -> Verdict:
+def assemble(plan: RunPlan, results: Mapping[str, ScenarioResult], references: Mapping[str, Reference]) -> Verdict:
     """The verdict. `results` by scenario name; a scenario without a result did not run and has a reference."""
     scenarios = tuple(_scenario_verdict(s, results, references) for s in plan.scenarios)
     failures = [s.failure for s in scenarios if s.failure is not None]
@@ -151,7 +151,7 @@ def assemble(plan: Plan, results: Mapping[str, ScenarioResult], references: Mapp
     )
 
 
-def first_stop(plan: Plan, results: Mapping[str, ScenarioResult], references: Mapping[str, Reference]) -> int | None:
+def first_stop(plan: RunPlan, results: Mapping[str, ScenarioResult], references: Mapping[str, Reference]) -> int | None:
     """How many scenarios of the running order are enough to know that `stop_below_score` is out of reach.
 
     Looks at the longest prefix of the running order that has results, and returns the shortest prefix that settles it:
@@ -169,7 +169,7 @@ def first_stop(plan: Plan, results: Mapping[str, ScenarioResult], references: Ma
     return None
 
 
-def first_time_limit(plan: Plan, results: Mapping[str, ScenarioResult]) -> int | None:
+def first_time_limit(plan: RunPlan, results: Mapping[str, ScenarioResult]) -> int | None:
     """How many scenarios of the running order count, if a time limit ended the policy on one of `results`: those up to
     the first such one. Earlier ones that still run may make it fewer; later ones that ran ahead do not count. None: no
     time limit was met, or the caller wants all scenarios."""
@@ -182,7 +182,7 @@ def first_time_limit(plan: Plan, results: Mapping[str, ScenarioResult]) -> int |
     return None
 
 
-def _out_of_reach(plan: Plan, ran: Mapping[str, ScenarioResult], references: Mapping[str, Reference]) -> bool:
+def _out_of_reach(plan: RunPlan, ran: Mapping[str, ScenarioResult], references: Mapping[str, Reference]) -> bool:
     assert plan.stop_below_score is not None
     maximize = plan.direction is Direction.MAXIMIZE
     hoped: list[float] = []
@@ -243,7 +243,7 @@ def _scenario_verdict(
     return ScenarioVerdict(scenario, result.outcome, result.score, result.baseline_normalized)
 
 
-def _status(plan: Plan, scenarios: Sequence[ScenarioVerdict], failures: Sequence[PolicyFailure]) -> Status:
+def _status(plan: RunPlan, scenarios: Sequence[ScenarioVerdict], failures: Sequence[PolicyFailure]) -> Status:
     if any(f.kind is FailureKind.NONDETERMINISTIC for f in failures):
         return Status.NONDETERMINISTIC
     if not plan.continue_after_time_limit and any(f.kind in TIME_LIMITS for f in failures):
@@ -253,7 +253,7 @@ def _status(plan: Plan, scenarios: Sequence[ScenarioVerdict], failures: Sequence
     return Status.POLICY_FAILED if failures else Status.OK
 
 
-def _part_score(plan: Plan, scenarios: Sequence[ScenarioVerdict], part: Part) -> PartScore | None:
+def _part_score(plan: RunPlan, scenarios: Sequence[ScenarioVerdict], part: Part) -> PartScore | None:
     members = [s for s in scenarios if s.scenario.part is part]
     if not members:
         return None

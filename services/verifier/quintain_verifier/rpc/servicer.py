@@ -18,14 +18,14 @@ from quintain.verifier.v1 import verifier_pb2 as pb
 from quintain.verifier.v1 import verifier_pb2_grpc
 from quintain.wire.balancing import may_go_elsewhere
 from quintain.wire.simulator_messages import description_message, suite_message
-from quintain_verifier.ports import Registry
+from quintain_verifier.ports import SimulatorRegistry
 from quintain_verifier.rpc.from_proto import suite_files_of, verify_request_of
 from quintain_verifier.rpc.to_proto import progress_message, result_message
 from quintain_verifier.sandbox.limits import Limits
-from quintain_verifier.usecases.run_plan import Progress
+from quintain_verifier.usecases.run_plan import VerificationProgress
 from quintain_verifier.usecases.simulator_threads import SimulatorThreads
 from quintain_verifier.usecases.suite_files import SuiteFileCache
-from quintain_verifier.usecases.verify import Verification
+from quintain_verifier.usecases.verify import VerifyPolicy
 
 _DESCRIBE_SECONDS = 3.0  # a listing does not wait longer for one simulator
 
@@ -38,8 +38,8 @@ class VerifierServicer(verifier_pb2_grpc.VerifierServicer):
 
     def __init__(
         self,
-        verification: Verification,
-        registry: Registry,
+        verification: VerifyPolicy,
+        registry: SimulatorRegistry,
         threads: SimulatorThreads,
         addresses: Mapping[str, str],
         default_limits: Limits,
@@ -57,7 +57,7 @@ class VerifierServicer(verifier_pb2_grpc.VerifierServicer):
         elsewhere = may_go_elsewhere(context.invocation_metadata() or ())
         async with aclosing(self._verification.verify(wanted, caller_of(context), elsewhere=elsewhere)) as events:
             async for event in events:
-                if isinstance(event, Progress):
+                if isinstance(event, VerificationProgress):
                     yield pb.VerifyResponse(progress=progress_message(event))
                 else:
                     yield pb.VerifyResponse(result=result_message(event))

@@ -20,8 +20,8 @@ from quintain_verifier.domain.record import Execution
 from quintain_verifier.domain.verdict import PartScore, ScenarioVerdict, Status, Verdict
 from quintain_verifier.sandbox.inside.lockdown import REQUIRED
 from quintain_verifier.sandbox.report import IsolationReport
-from quintain_verifier.usecases.run_plan import Progress
-from quintain_verifier.usecases.verify import Answer
+from quintain_verifier.usecases.run_plan import VerificationProgress
+from quintain_verifier.usecases.verify import VerifyAnswer
 
 STATUSES = {
     Status.OK: pb.VERDICT_STATUS_OK,
@@ -31,7 +31,7 @@ STATUSES = {
 }
 
 
-def progress_message(progress: Progress) -> pb.VerifyProgress:
+def progress_message(progress: VerificationProgress) -> pb.VerifyProgress:
     return pb.VerifyProgress(
         queue_position=progress.queue_position,
         scenarios_done=progress.scenarios_done,
@@ -41,7 +41,7 @@ def progress_message(progress: Progress) -> pb.VerifyProgress:
     )
 
 
-def result_message(answer: Answer) -> pb.VerifyResult:
+def result_message(answer: VerifyAnswer) -> pb.VerifyResult:
     changes = [
         pb.ScenarioChange(scenario=c.scenario, value=c.value, parent_value=c.parent_value) for c in answer.changes
     ]

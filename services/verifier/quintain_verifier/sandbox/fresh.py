@@ -9,7 +9,7 @@ from types import TracebackType
 
 from quintain.plugins.simulator import FailureKind, JsonValue, Policy, PolicyError, PolicyFailure
 from quintain_verifier.sandbox.limits import MIN_LIMITS, Limits
-from quintain_verifier.sandbox.run import JailedRun, Usage
+from quintain_verifier.sandbox.run import JailedRun, ResourceUsage
 
 
 class FreshPolicies:
@@ -24,7 +24,7 @@ class FreshPolicies:
         self._open_child = open_child
         self._limits = limits
         self._child: JailedRun | None = None
-        self._usage = Usage(0.0, 0, 0.0, "")
+        self._usage = ResourceUsage(0.0, 0, 0.0, "")
         self._waited_seconds = 0.0
         self._bytes = self._messages = 0
 
@@ -35,7 +35,7 @@ class FreshPolicies:
         return self._child.open_policy(setup)
 
     @property
-    def usage(self) -> Usage:
+    def usage(self) -> ResourceUsage:
         """Of all children that have ended."""
         return self._usage
 
@@ -45,7 +45,7 @@ class FreshPolicies:
             return
         child.close()
         before, of = self._usage, child.usage
-        self._usage = Usage(
+        self._usage = ResourceUsage(
             before.cpu_seconds + of.cpu_seconds,
             max(before.max_rss_bytes, of.max_rss_bytes),
             before.wall_seconds + of.wall_seconds,

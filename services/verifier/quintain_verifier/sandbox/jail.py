@@ -15,9 +15,9 @@ from quintain_verifier.sandbox.forkserver import START_SECONDS, ForkServer
 from quintain_verifier.sandbox.inside.syscalls import MACHINE, TABLES
 from quintain_verifier.sandbox.limits import DEFAULT_LIMITS, MAX_LIMITS, Limits
 from quintain_verifier.sandbox.report import IsolationReport
-from quintain_verifier.sandbox.run import JailedRun, Program, Usage
+from quintain_verifier.sandbox.run import JailedProgram, JailedRun
 
-__all__ = ["IsolationReport", "Jail", "JailedRun", "RunCancelled", "SandboxFault", "Usage"]
+__all__ = ["IsolationReport", "Jail", "JailedRun", "RunCancelled", "SandboxFault"]
 
 RESTART_WAIT_SECONDS = 5.0  # how long a run waits for a fork server that is being restarted
 OPEN_ATTEMPTS = 3  # how often a child is asked for before that is a fault
@@ -125,7 +125,7 @@ class Jail:
         if guest_module and guest_module not in self._guest_modules:
             raise ValueError(f"guest module {guest_module!r} is not preloaded; there are {list(self._guest_modules)}")
         limits.validate(self._max_limits)
-        program = Program(source, guest_module, guest_source, seed)
+        program = JailedProgram(source, guest_module, guest_source, seed)
         for _ in range(OPEN_ATTEMPTS - 1):
             try:
                 return self._open(self._by_load()[0], program, limits)
@@ -133,14 +133,14 @@ class Jail:
                 pass  # its server is being replaced; the policy has not been sent
         return self._open(self._by_load()[0], program, limits)
 
-    def _open(self, server: ForkServer, program: Program, limits: Limits) -> JailedRun:
+    def _open(self, server: ForkServer, program: JailedProgram, limits: Limits) -> JailedRun:
         server.wait_ready(RESTART_WAIT_SECONDS)
         run = JailedRun(server, program, limits, strict=self._strict)
         self._report = run.isolation
         return run
 
     def _probe(self, server: ForkServer) -> None:
-        self._open(server, Program("", "", "", 0), DEFAULT_LIMITS).close()
+        self._open(server, JailedProgram("", "", "", 0), DEFAULT_LIMITS).close()
 
     def _by_load(self) -> list[ForkServer]:
         """The fork servers, ready ones first, the least busy first; equals take turns."""

@@ -43,7 +43,7 @@ _ChannelTrouble = (BadFrame, FrameTooLarge, ChannelClosed, DeadlinePassed)
 
 
 @dataclass(frozen=True, slots=True)
-class Usage:
+class ResourceUsage:
     """What the child used; known after the run. `killed_by`: empty if it was alive to the end, else ``cpu``,
     ``memory``, ``wall``, ``protocol``, ``size``, ``cancel``, ``fault``, ``exit N`` or a signal's name."""
 
@@ -54,7 +54,7 @@ class Usage:
 
 
 @dataclass(frozen=True, slots=True)
-class Program:
+class JailedProgram:
     """What a child is to load."""
 
     source: str
@@ -71,7 +71,7 @@ class JailedRun:
 
     isolation: IsolationReport
 
-    def __init__(self, server: ForkServer, program: Program, limits: Limits, *, strict: bool) -> None:
+    def __init__(self, server: ForkServer, program: JailedProgram, limits: Limits, *, strict: bool) -> None:
         """Fork the child and hear its report. Raises SandboxFault."""
         self._server, self._program, self._limits = server, program, limits
         self._started = monotonic()
@@ -259,12 +259,12 @@ class JailedRun:
     # ------------------------------------------------------------------------------------------------------ its end
 
     @property
-    def usage(self) -> Usage:
+    def usage(self) -> ResourceUsage:
         """Zeros where a fork server took the figures with it. Raises RuntimeError before the run is closed."""
         if self._wall_seconds is None:
             raise RuntimeError("the usage of a run is known after its end")
         exit = self._child.exit
-        return Usage(
+        return ResourceUsage(
             cpu_seconds=exit.cpu_seconds if exit else 0.0,
             max_rss_bytes=exit.max_rss_bytes if exit else 0,
             wall_seconds=self._wall_seconds,

@@ -20,7 +20,7 @@ from quintain.plugins.simulator import (
     SuiteEntry,
     narrowed,
 )
-from quintain_verifier.domain.plan import Plan, PlannedScenario
+from quintain_verifier.domain.plan import PlannedScenario, RunPlan
 from quintain_verifier.sandbox.limits import Limits
 
 
@@ -60,13 +60,13 @@ class VerifyRequest:
 class PlannedRequest:
     """`files` by scenario name: the inline scenarios' content. `suite` and `suite_files` as in the request."""
 
-    plan: Plan
+    plan: RunPlan
     files: Mapping[str, Mapping[str, bytes]]
     suite: str
     suite_files: Mapping[str, bytes] | None
 
 
-class Planner:
+class RunPlanner:
     """Thread safe. A remote simulator is asked here, so `plan` may block. `unusable`: installed simulators that cannot
     be used, with the reason."""
 
@@ -86,7 +86,7 @@ class Planner:
             raise InvalidInput("calling_mode", f"{request.calling_mode!r} is unknown; known are: {known}")
         if request.stop_below_score is not None and not math.isfinite(request.stop_below_score):
             raise InvalidInput("stop_below_score", f"found {request.stop_below_score}; must be a finite number")
-        plan = Plan(
+        plan = RunPlan(
             source=request.source,
             simulator=request.simulator,
             build=description.build,

@@ -14,7 +14,7 @@ from quintain.errors import FailedPrecondition, Internal, InvalidArgument, Unava
 from quintain.plugins.simulator import FailureKind, Outcome, PolicyFailure
 from quintain_verifier import metrics
 from quintain_verifier.domain.jobs import Failed, Ran, ReferenceJob, Referred, RunJob
-from quintain_verifier.domain.plan import Plan, PlannedScenario
+from quintain_verifier.domain.plan import PlannedScenario, RunPlan
 from quintain_verifier.domain.verdict import Reference, ScenarioResult, Verdict, assemble, first_stop, first_time_limit
 from quintain_verifier.ports import JobTimedOut, Worker, WorkerDied, Workers
 from quintain_verifier.sandbox.report import IsolationReport
@@ -28,14 +28,14 @@ log: structlog.typing.FilteringBoundLogger = structlog.get_logger("execution")
 
 
 @dataclass(frozen=True, slots=True)
-class Progress:
+class VerificationProgress:
     digest: str
     queue_position: int
     scenarios_done: int
     scenarios_total: int
     scenario: str
 
-    def at(self, queue_position: int) -> Progress:
+    def at(self, queue_position: int) -> VerificationProgress:
         return replace(self, queue_position=queue_position)
 
 
@@ -244,7 +244,7 @@ class JobRunner:
                 raise Internal(message, reason="SIMULATOR_FAULT", metadata=details)
 
     def _common(self, planned: PlannedRequest, scenario: PlannedScenario) -> dict[str, Any]:
-        plan: Plan = planned.plan
+        plan: RunPlan = planned.plan
         files = planned.files.get(scenario.name)
         return {
             "job": self._pool.next_job(),

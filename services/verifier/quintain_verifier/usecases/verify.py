@@ -10,20 +10,20 @@ from dataclasses import dataclass, field
 from quintain.errors import NotFound, ResourceExhausted, Unavailable
 from quintain_verifier import metrics
 from quintain_verifier.domain.feedback import ScenarioChange, changes, render
-from quintain_verifier.domain.record import Execution, Record
+from quintain_verifier.domain.record import Execution, VerdictRecord
 from quintain_verifier.ports import Verdicts, Worker
 from quintain_verifier.sandbox.report import WEAK
 from quintain_verifier.usecases.fair_queue import FairQueue, Ticket
-from quintain_verifier.usecases.planning import PlannedRequest, Planner, VerifyRequest
-from quintain_verifier.usecases.run_plan import JobRunner, Progress, RunTotals
+from quintain_verifier.usecases.planning import PlannedRequest, RunPlanner, VerifyRequest
+from quintain_verifier.usecases.run_plan import JobRunner, RunTotals, VerificationProgress
 from quintain_verifier.usecases.simulator_threads import SimulatorThreads
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class VerifyAnswer:
     """A verdict with what surrounds it."""
 
-    record: Record
+    record: VerdictRecord
     cached: bool
     joined: bool
     text: str
@@ -37,10 +37,10 @@ class _Flight:
     planned: PlannedRequest
     ticket: Ticket[Worker]
     admitted: float
-    progress: Progress
+    progress: VerificationProgress
     waiters: int = 0
     refused: ResourceExhausted | None = None
-    task: asyncio.Task[Record] = field(init=False)
+    task: asyncio.Task[VerdictRecord] = field(init=False)
     changed: asyncio.Event = field(default_factory=asyncio.Event)
 
     def notify(self) -> None:
@@ -48,12 +48,12 @@ class _Flight:
         self.changed = asyncio.Event()
 
 
-class Verification:
+class VerifyPolicy:
     """Lives on one event loop."""
 
     def __init__(
         self,
-        planner: Planner,
+        planner: RunPlanner,
         threads: SimulatorThreads,
         queue: FairQueue[Worker],
         runner: JobRunner,
@@ -73,7 +73,7 @@ class Verification:
 
     async def verify(
         self, request: VerifyRequest, caller: str, *, elsewhere: bool = False
-    ) -> AsyncGenerator[Progress | Answer, None]:
+    ) -> AsyncGenerator[VerificationProgress | VerifyAnswer, None]:
         """Progress, then the answer. Raises InvalidInput and QuintainError. Closing it gives up this caller's interest;
         a run that nobody waits for is ended at once. `elsewhere`: the caller asks another replica if all workers are
         busy here."""
@@ -88,7 +88,7 @@ class Verification:
         joined = digest in self._flights
         flight = self._flights.get(digest) or self._begin(planned, caller, elsewhere)
         flight.waiters += 1
-        told: Progress | None = None
+        told: VerificationProgress | None = None
         try:
             while not flight.task.done():
                 changed = flight.changed
@@ -109,7 +109,7 @@ class Verification:
             flight.waiters -= 1
             self._abandon(flight)
 
-    async def find(self, digest: str, parent_digest: str) -> Answer:
+    async def find(self, digest: str, parent_digest: str) -> VerifyAnswer:
         """Raises NotFound."""
         record = await self._recorded(digest)
         if record is None:
@@ -156,7 +156,7 @@ class Verification:
         except ResourceExhausted:
             metrics.REFUSED.inc()
             raise
-        progress = Progress(plan.digest, 0, 0, len(plan.scenarios), "")
+        progress = VerificationProgress(plan.digest, 0, 0, len(plan.scenarios), "")
         flight = _Flight(planned, ticket, time.monotonic(), progress)
         flight.task = asyncio.create_task(self._run(flight))
         flight.task.add_done_callback(lambda task: self._done(flight))
@@ -164,15 +164,15 @@ class Verification:
         self._queue_changed()
         return flight
 
-    async def _run(self, flight: _Flight) -> Record:
+    async def _run(self, flight: _Flight) -> VerdictRecord:
         plan = flight.planned.plan
 
         def advanced(scenario: str, done: int) -> None:
-            flight.progress = Progress(plan.digest, 0, done, len(plan.scenarios), scenario)
+            flight.progress = VerificationProgress(plan.digest, 0, done, len(plan.scenarios), scenario)
             flight.notify()
 
         verdict, totals = await self._runner.run(flight.planned, flight.ticket, advanced)
-        record = Record(verdict, self._execution(flight, totals))
+        record = VerdictRecord(verdict, self._execution(flight, totals))
         metrics.VERDICTS.labels(plan.simulator, verdict.status.value).inc()
         if totals.repeatable:
             await asyncio.to_thread(self._records.put, record)
@@ -217,15 +217,17 @@ class Verification:
 
     # ------------------------------------------------------------------------------------------------------ answers
 
-    async def _recorded(self, digest: str) -> Record | None:
+    async def _recorded(self, digest: str) -> VerdictRecord | None:
         record = await asyncio.to_thread(self._records.get, digest)
         if record is not None and self._only_strict and record.execution.isolation.profile == WEAK:
             return None
         return record
 
-    async def _answer(self, record: Record, parent: str, *, cached: bool = False, joined: bool = False) -> Answer:
+    async def _answer(
+        self, record: VerdictRecord, parent: str, *, cached: bool = False, joined: bool = False
+    ) -> VerifyAnswer:
         parent_record = await self._recorded(parent) if parent else None
         moved: tuple[ScenarioChange, ...] = ()
         if parent_record is not None and parent_record.verdict.objective == record.verdict.objective:
             moved = changes(record.verdict, {s.scenario.name: s.score.value for s in parent_record.verdict.scenarios})
-        return Answer(record, cached, joined, render(record.verdict, moved), moved)
+        return VerifyAnswer(record, cached, joined, render(record.verdict, moved), moved)

@@ -38,7 +38,7 @@ from quintain_verifier.workers.messages import (
     frame,
     request_decoder,
 )
-from quintain_verifier.workers.runner import HASH_SEED, BuildChanged, Jails, Runner
+from quintain_verifier.workers.runner import HASH_SEED, BuildChanged, EngineRunner, Jails
 
 # How long a run may take to notice that nobody is left to answer.
 ABANDON_SECONDS = 5.0
@@ -85,7 +85,7 @@ def _serve(
     connection: socket.socket, simulators: Mapping[str, Simulator], jails: Jails, program_seconds: float
 ) -> None:
     jobs: queue.SimpleQueue[ReferenceJob | RunJob | None] = queue.SimpleQueue()
-    runner = Runner(simulators, jails, program_seconds)
+    runner = EngineRunner(simulators, jails, program_seconds)
     running = _Running(runner)
     threading.Thread(target=_listen, args=(connection, jobs, running), name="listen", daemon=True).start()
     while (job := jobs.get()) is not None:
@@ -102,7 +102,7 @@ def _serve(
 class _Running:
     """Which job is running: a cancellation must not hit the one after."""
 
-    def __init__(self, runner: Runner) -> None:
+    def __init__(self, runner: EngineRunner) -> None:
         self._runner = runner
         self._lock = threading.Lock()
         self._job: int | None = None
@@ -146,7 +146,7 @@ def _listen(
             jobs.put(message)
 
 
-def _answer(runner: Runner, job: ReferenceJob | RunJob) -> Reply:
+def _answer(runner: EngineRunner, job: ReferenceJob | RunJob) -> Reply:
     try:
         if isinstance(job, RunJob):
             return runner.run(job)

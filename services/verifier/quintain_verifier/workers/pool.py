@@ -45,7 +45,7 @@ class NoJail(Exception):
     """The worker has no jail: the machine lacks a means of isolation."""
 
 
-class Worker:
+class WorkerProcess:
     """One process. Made without an event loop, so that it can be started before gRPC is imported."""
 
     def __init__(self, settings: WorkerSettings) -> None:
@@ -167,32 +167,32 @@ class WorkerPool:
         self.size = size
         self.no_jail = ""  # why workers have no jail; empty if they have
         self._settings = settings
-        self._workers: set[Worker] = set()
-        self._in_use: set[Worker] = set()
-        self._idle: Callable[[Worker], None] = lambda worker: None
-        self._lost: Callable[[Worker], None] = lambda worker: None
+        self._workers: set[WorkerProcess] = set()
+        self._in_use: set[WorkerProcess] = set()
+        self._idle: Callable[[WorkerProcess], None] = lambda worker: None
+        self._lost: Callable[[WorkerProcess], None] = lambda worker: None
         self._tasks: set[asyncio.Task[None]] = set()
         self._jobs = itertools.count(1)
         self._closing = False
 
     def spawn(self) -> None:
         """Start the processes. Needs no event loop."""
-        self._workers = {Worker(self._settings) for _ in range(self.size)}
+        self._workers = {WorkerProcess(self._settings) for _ in range(self.size)}
 
-    def open(self, idle: Callable[[Worker], None], lost: Callable[[Worker], None]) -> None:
+    def open(self, idle: Callable[[WorkerProcess], None], lost: Callable[[WorkerProcess], None]) -> None:
         """`idle` is called with each worker that becomes free, `lost` with one that died while it was free."""
         self._idle, self._lost = idle, lost
         for worker in tuple(self._workers):
             self._background(self._begin(worker))
 
     @property
-    def ready_workers(self) -> list[Worker]:
+    def ready_workers(self) -> list[WorkerProcess]:
         return [w for w in self._workers if w.isolation is not None]
 
     def next_job(self) -> int:
         return next(self._jobs)
 
-    async def run(self, worker: Worker, job: RunJob | ReferenceJob, timeout: float) -> Ran | Referred | Failed:
+    async def run(self, worker: WorkerProcess, job: RunJob | ReferenceJob, timeout: float) -> Ran | Referred | Failed:
         """Run `job` on a free worker. Raises WorkerDied and JobTimedOut. Cancelled, it returns at once; the worker is
         free again as soon as it has killed the policy."""
         self._in_use.add(worker)
@@ -225,18 +225,18 @@ class WorkerPool:
         await asyncio.gather(*(worker.stop() for worker in self._workers))
         self._workers.clear()
 
-    def _set_free(self, worker: Worker) -> None:
+    def _set_free(self, worker: WorkerProcess) -> None:
         self._in_use.discard(worker)
         if worker in self._workers:
             self._idle(worker)
 
-    async def _begin(self, worker: Worker) -> None:
+    async def _begin(self, worker: WorkerProcess) -> None:
         if await self._opened(worker):
             self._set_free(worker)
         else:
             await self._replace(worker)
 
-    async def _opened(self, worker: Worker) -> bool:
+    async def _opened(self, worker: WorkerProcess) -> bool:
         try:
             await worker.open(lambda: self._died(worker))
         except NoJail as error:
@@ -249,14 +249,14 @@ class WorkerPool:
         self.no_jail = ""
         return True
 
-    def _died(self, worker: Worker) -> None:
+    def _died(self, worker: WorkerProcess) -> None:
         """It hung up. In the middle of a job, `run` sees it too, and replaces it."""
         if worker in self._in_use or worker not in self._workers or self._closing:
             return
         self._lost(worker)
         self._background(self._replace(worker))
 
-    async def _recover(self, worker: Worker, job: int) -> None:
+    async def _recover(self, worker: WorkerProcess, job: int) -> None:
         try:
             await worker.let_go(job)
         except WorkerDied:
@@ -264,7 +264,7 @@ class WorkerPool:
         else:
             self._set_free(worker)
 
-    async def _replace(self, worker: Worker) -> None:
+    async def _replace(self, worker: WorkerProcess) -> None:
         self._in_use.discard(worker)
         self._workers.discard(worker)
         failures = 0
@@ -272,7 +272,7 @@ class WorkerPool:
             await worker.kill()
             metrics.WORKER_RESTARTS.inc()
             log.warning("worker replaced", pid=worker.pid)
-            worker = Worker(self._settings)
+            worker = WorkerProcess(self._settings)
             self._workers.add(worker)
             if await self._opened(worker):
                 self._set_free(worker)

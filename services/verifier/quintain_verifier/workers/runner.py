@@ -81,7 +81,7 @@ class Jails:
         self._jails.clear()
 
 
-class Runner:
+class EngineRunner:
     """One job at a time, from one thread; `cancel` from any thread."""
 
     def __init__(self, simulators: Mapping[str, Simulator], jails: Jails, program_seconds: float) -> None:
@@ -322,7 +322,7 @@ class _Programs:
 
     def __init__(
         self,
-        runner: Runner,
+        runner: EngineRunner,
         open_jailed: Callable[[str, str, str, Limits, int], JailedRun],
     ) -> None:
         self._runner, self._open_jailed = runner, open_jailed
@@ -348,7 +348,7 @@ def _model_fault(program: Program, error: PolicyError) -> ModelFault:
 class _JailedProgram:
     """`Policy` over a program's jailed run."""
 
-    def __init__(self, runner: Runner, program: Program, inner: Policy) -> None:
+    def __init__(self, runner: EngineRunner, program: Program, inner: Policy) -> None:
         self.info = inner.info
         self._runner, self._program, self._inner = runner, program, inner
 

@@ -13,12 +13,12 @@ from pathlib import Path
 import msgspec
 import structlog
 
-from quintain_verifier.domain.record import Record
+from quintain_verifier.domain.record import VerdictRecord
 
 log: structlog.typing.FilteringBoundLogger = structlog.get_logger("records")
 
 _PROBE_SECONDS = 5.0
-_decoder = msgspec.msgpack.Decoder(Record)
+_decoder = msgspec.msgpack.Decoder(VerdictRecord)
 
 
 class RecordsError(Exception):
@@ -45,7 +45,7 @@ class Records:
             except sqlite3.Error as error:
                 raise RecordsError(f"{file}: {error}; must be a SQLite file, or a new one, in a folder") from error
 
-    def get(self, digest: str) -> Record | None:
+    def get(self, digest: str) -> VerdictRecord | None:
         with self._lock:
             encoded = self._recent.get(digest) or self._read(digest)
         if encoded is None:
@@ -59,7 +59,7 @@ class Records:
             self._remember(digest, encoded)
         return record
 
-    def put(self, record: Record) -> None:
+    def put(self, record: VerdictRecord) -> None:
         digest, encoded = record.verdict.digest, msgspec.msgpack.encode(record)
         with self._lock:
             self._remember(digest, encoded)

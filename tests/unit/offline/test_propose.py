@@ -340,3 +340,21 @@ def test_parentheses_around_a_number_stay(source: str) -> None:
 def test_a_line_of_the_policy_that_looks_like_a_note_is_not_one() -> None:
     source = 'TEXT = """\n# changed: this stays\n"""\nx = 3\n'
     assert mutate_source(source, random.Random(1))[0].endswith('"""\n# changed: this stays\n"""\nx = 4\n')
+
+
+SHORTEST = "def decide(queues):\n    return min(range(len(queues)), key=lambda q: queues[q] * 1.5 + q)\n"
+
+
+def test_without_a_grammar_another_baseline_is_tried_now_and_then() -> None:
+    parent = example(FOREIGN, 0.5)
+    proposed = [propose(None, [parent], [], Operator.FULL, n, baselines=[FOREIGN, SHORTEST]).source for n in range(200)]
+    assert 5 < sum(source == SHORTEST for source in proposed) < 40
+    assert all(propose(None, [parent], [], Operator.FULL, n, baselines=[FOREIGN]).source != SHORTEST for n in range(50))
+
+
+def test_arithmetic_and_extremes_are_turned_round_and_the_source_stays_python() -> None:
+    found = [mutate_source(SHORTEST, random.Random(n)) for n in range(200)]
+    changes = " ".join(change for _, said in found for change in said)
+    assert all(text in changes for text in ("min -> max", "* -> /", "+ -> -", "1.5 -> "))
+    for source, _ in found:
+        ast.parse(source)

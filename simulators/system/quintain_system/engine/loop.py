@@ -75,6 +75,7 @@ class SystemLoop:
         ids: Ids = {}
         self._seen = kinds(spec.inputs, config, ids) + kinds(spec.events, config, ids)
         self._input_kinds = len(spec.inputs)
+        self._event_kinds = self._seen[self._input_kinds :]
         self._decisions = kinds(spec.decisions, config, ids)
         self._invariants = Invariants(spec, config, duration)
         self._observed: dict[str, Check] = {n: check_field(f, config) for n, f in spec.observation.items()}
@@ -224,7 +225,7 @@ class SystemLoop:
         if type(entry) is not list or len(entry) < 2 or type(entry[0]) not in (int, float):
             self._fault("protocol", f"an event is [time, kind, field, ...], not {entry!r:.200}")
         time, record = entry[0], entry[1:]
-        number = number_of(record, self._seen[self._input_kinds :])
+        number = number_of(record, self._event_kinds)
         if number is None:
             self._fault("protocol", f"an event of no kind: {entry!r:.200}")
         if not self._time <= time <= until:

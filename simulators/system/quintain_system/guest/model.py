@@ -87,7 +87,10 @@ class Session:
             if len(log) >= MAX_LOG:
                 return "full"
             event_time = next_event_time()
-            event_time = _NEVER if event_time is None else self._checked(event_time, now)
+            if event_time is None:
+                event_time = _NEVER
+            elif type(event_time) is not float or not event_time >= now:
+                event_time = self._checked(event_time, now)
             input_time = inputs[0][0] if inputs else _NEVER
             time = min(event_time, input_time, self._next_tick)
             if time > now:

@@ -22,6 +22,7 @@ from quintain_generator.backends.offline.render import render
 _TRIES = 20  # to find a genome that no example has
 # what becomes of a parent: shares of the proposals; the rest moves along the difference of two examples
 _LOCAL, _FROM_ELSEWHERE, _FROM_OTHERS = 0.6, 0.15, 0.15
+_OTHER_BASELINE = 0.15  # share of the proposals, without a grammar, that start from a baseline not among the examples
 _SEEDING = 0.8  # share of the proposals that start from a hand-written policy while there are untried ones
 
 
@@ -55,12 +56,10 @@ def propose(
     """
     rng = random.Random(f"offline:{seed}")
     if grammar is None:
-        if not parents and not inspirations:
-            raise ValueError("the simulator offers no grammar and the task no parent: there is nothing to start from")
-        return _mutated(parents[0] if parents else max(inspirations, key=_quality), rng)
+        return _without_grammar(parents, inspirations, baselines, rng)
     known = _with_genes(grammar, [*parents, *inspirations])
     if parents and _is_foreign_and_good(grammar, parents[0], known, baselines) and rng.random() < 0.8:
-        return _mutated(parents[0], rng)
+        return _mutated(parents[0].source, "The parent", rng)
     experience = Experience(history, [*parents, *inspirations], best_score)
     leading = _with_genes(grammar, parents) or sorted(known, key=lambda k: -k.quality)[:1]
     seen = [active(grammar, k.genome) for k in known]
@@ -85,9 +84,27 @@ def _is_foreign_and_good(grammar: Grammar, parent: Example, known: Sequence[_Kno
     return _quality(parent) > max((k.quality for k in known), default=0.0)
 
 
-def _mutated(parent: Example, rng: random.Random) -> Proposal:
-    source, changes = mutate_source(parent.source, rng)
-    return Proposal(source, f"The parent with {'; '.join(changes)}." if changes else "The parent as it is.")
+def _without_grammar(
+    parents: Sequence[Example], inspirations: Sequence[Example], baselines: Sequence[str], rng: random.Random
+) -> Proposal:
+    """The parent changed a little, or now and then a baseline that is not among the examples: what its author knew of
+    the system is more than small changes find."""
+    if not parents and not inspirations:
+        raise ValueError("the simulator offers no grammar and the task no parent: there is nothing to start from")
+    shown = {example.source for example in (*parents, *inspirations)}
+    others = [source for source in baselines if source not in shown]
+    if others and rng.random() < _OTHER_BASELINE:
+        source = rng.choice(others)
+        if rng.random() < 0.5:
+            return Proposal(source, "Another baseline.")
+        return _mutated(source, "Another baseline", rng)
+    parent = parents[0] if parents else max(inspirations, key=_quality)
+    return _mutated(parent.source, "The parent", rng)
+
+
+def _mutated(parent: str, name: str, rng: random.Random) -> Proposal:
+    source, changes = mutate_source(parent, rng)
+    return Proposal(source, f"{name} with {'; '.join(changes)}." if changes else f"{name} as it is.")
 
 
 def _with_genes(grammar: Grammar, examples: Sequence[Example]) -> list[_Known]:

@@ -297,6 +297,10 @@ SLOW_STARTERS = {
         "math.seen = getattr(math, 'seen', 0) + 1\nif math.seen < 9: return [], []",
         "math.seen = 0",
     ),
+    "asked for what is not there": (
+        "s.o.x = 1\ns.o[0] += 1\nmax([1, 2], key=s.o)\nif s.o.asked < 5: return [], []",
+        "s.o = Asked()",
+    ),
     "changed, then rebuilt": ("s.d[0] += 1\ns.d = dict(s.d)\nif s.d[0] < 9: return [], []", "s.d = {0: 0}"),
     "yielding helper": ("for n in counted_up(s): pass\nif s.n < 9: return [], []", "s.n = 0"),
 }
@@ -353,6 +357,19 @@ class Adds:
     def size(self): return 0
     @size.setter
     def size(self, value): self.n += 1
+
+class Asked:
+    __slots__ = ("asked", "x", "calls")
+    def __init__(self): self.asked = self.calls = self.x = 0
+    def __getattr__(self, name):
+        self.asked += 1
+        raise AttributeError(name)
+    def __getitem__(self, i): return 0
+    def __setitem__(self, i, x): pass
+    def __call__(self, x):
+        self.calls += 1
+        if self.calls > 12: self.asked = 5
+        return x
 
 class Made:
     count = 0

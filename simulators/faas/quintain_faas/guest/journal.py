@@ -16,7 +16,7 @@ taken to be at rest.
 from __future__ import annotations
 
 import dataclasses
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable
 from sys import getrefcount
 from types import BuiltinFunctionType, FunctionType, MethodType, ModuleType
@@ -254,9 +254,12 @@ class Journal:
 
     def get(self, owner: Any, key: Any) -> Any:
         """``owner[key]``, in a source that may hold default dicts."""
-        if self._watching and getattr(owner, "default_factory", None) is not None and key not in owner:
-            self.item(owner, key)
-            self._check(owner.default_factory)
+        if self._watching and isinstance(owner, defaultdict) and owner.default_factory is not None:
+            if type(key) not in known.PLAIN:
+                self.n += 1
+            elif key not in owner:
+                self.item(owner, key)
+                self._check(owner.default_factory)
         return owner[key]
 
     def get_attribute(self, owner: Any, name: str, *default: Any) -> Any:
@@ -294,9 +297,8 @@ class Journal:
             return self._reads_only(owner, found.__name__)
         if isinstance(found, known.partial):
             return self._is_harmless(found.func)
-        wrapped = getattr(found, "__wrapped__", None)  # functools.lru_cache: a repeated call finds what it found
-        if kind is known.LRU_WRAPPER and wrapped is not None:
-            return self._is_harmless(wrapped)
+        if kind is known.LRU_WRAPPER:  # functools.lru_cache: a repeated call finds what it found
+            return self._is_harmless(found.__wrapped__)
         if isinstance(found, known.CALLED_WITH_ITEMS):
             return True
         return self._is_policy_class(kind) and self._is_ours(kind.__dict__.get("__call__"))

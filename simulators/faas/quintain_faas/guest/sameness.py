@@ -28,8 +28,11 @@ def has_setter(kind: type, name: str) -> bool:
 
 def read(owner: Any, name: str) -> Any:
     """The attribute as it is stored, without running anything."""
-    attributes = getattr(owner, "__dict__", None)
-    if attributes is not None and name in attributes:
+    try:
+        attributes = object.__getattribute__(owner, "__dict__")
+    except AttributeError:
+        attributes = {}  # slots only
+    if name in attributes:
         return attributes[name]
     found = _attribute_of_class(type(owner), name)
     if type(found) is MemberDescriptorType:

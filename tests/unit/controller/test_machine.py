@@ -87,10 +87,6 @@ def test_a_pause_during_a_generation_keeps_what_was_sent_and_recalls_what_was_no
 
 def test_a_resume_before_the_paused_search_was_given_back_goes_on_at_once() -> None:
     world = asked()
-    world.user(PAUSED)
-    assert world.finished
-    world.own() if world.record.needs_owner else None
-    world = asked()
     world.writes_at_once = False
     world.user(PAUSED)
     world.user(RUNNING)  # overtakes the note that nothing is left to do

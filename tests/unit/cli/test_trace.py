@@ -226,3 +226,37 @@ def test_the_columns_of_a_format_are_listed_with_units(quintain: Run) -> None:
     out = quintain("trace", "columns").out
     assert "arrival_seconds (s, needed): when the pipeline arrived" in out
     assert "memory_gb (GB): peak memory; absent: 1" in out
+
+
+def test_a_public_log_becomes_a_trace_of_a_system_package(quintain: Run, tmp_path: Path, azure_2019: list[str]) -> None:
+    out = tmp_path / "trace.csv"
+    ran = quintain("trace", "import", *azure_2019, "--from", "azure-2019", "--simulator", "tenants", "--out", str(out))
+    assert ran.code == 0, ran.err
+    kinds = [row["kind"] for row in csv.DictReader(out.open(newline=""))]
+    assert kinds == ["tenant", "function", "function", *["request"] * 6]
+    assert "trigger has no place" in ran.err
+
+
+def test_a_huawei_log_becomes_a_trace_of_a_system_package(quintain: Run, tmp_path: Path) -> None:
+    record = {
+        "time_worker": 10.5, "time_frontend": 10.6, "requestID": "763f", "clusterName": 1, "funcName": 296,
+        "podID": "pool22-300-128-0000618412", "userID": 224, "totalCost_worker": 0.02, "cpu_usage": 0.3,
+        "memory_usage": 32.0, "requestBodySize": 1018,
+    }  # fmt: skip
+    log = write_csv(tmp_path / "R1_00000.csv", [record, record | {"time_worker": 12.0, "memory_usage": 48.0}])
+    out = tmp_path / "trace.csv"
+    ran = quintain("trace", "import", str(log), "--from", "huawei-2025", "--simulator", "tenants", "--out", str(out))
+    assert ran.code == 0, ran.err
+    tenant, function, *requests = csv.DictReader(out.open(newline=""))
+    assert (tenant["tenant"], function["memory_mb"]) == ("224", "48")
+    assert [float(request["work"]) for request in requests] == [0.02, 0.02]
+
+
+def test_an_azure_2021_log_becomes_a_trace_of_a_system_package(quintain: Run, tmp_path: Path) -> None:
+    log = write_csv(tmp_path / "log.csv", [{"app": "a", "func": "f", "end_timestamp": 12.5, "duration": 2.5}])
+    out = tmp_path / "trace.csv"
+    ran = quintain("trace", "import", str(log), "--from", "azure-2021", "--simulator", "tenants", "--out", str(out))
+    assert ran.code == 0, ran.err
+    _, function, request = csv.DictReader(out.open(newline=""))
+    assert (function["memory_mb"], request["time"], request["objective_seconds"]) == ("170", "10.0", "6.0")
+    assert "memory_gb is unknown for 1 functions" in ran.err

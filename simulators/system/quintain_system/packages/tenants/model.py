@@ -23,10 +23,10 @@ class Instance:
 
 
 class Request:
-    __slots__ = ("cold", "function", "instance", "number", "tenant", "waits", "work")
+    __slots__ = ("cold", "function", "instance", "number", "waits", "work")
 
     def __init__(self, given):
-        self.number, self.function, self.tenant, self.work = given.request, given.function, given.tenant, given.work
+        self.number, self.function, self.work = given.request, given.function, given.work
         self.waits, self.cold, self.instance = True, False, None
 
 
@@ -54,7 +54,7 @@ class Model:
         self.started = 0  # instances so far
         self.keep = {}  # function -> seconds
         self.held = {}  # tenant -> instances
-        self.waiting = {}  # tenant -> requests that are not placed, if there are any
+        self.waiting = {}  # function -> requests that are not placed, if there are any
         self.calendar = []  # heap of (time, order, method, its arguments)
         self.order = 0
         self.now = 0.0
@@ -97,13 +97,13 @@ class Model:
 
     def wait(self, request):
         request.waits = True
-        self.waiting[request.tenant] = self.waiting.get(request.tenant, 0) + 1
+        self.waiting[request.function] = self.waiting.get(request.function, 0) + 1
 
     def wait_no_more(self, request):
         request.waits = False
-        self.waiting[request.tenant] -= 1
-        if not self.waiting[request.tenant]:
-            del self.waiting[request.tenant]
+        self.waiting[request.function] -= 1
+        if not self.waiting[request.function]:
+            del self.waiting[request.function]
 
     # ---------------------------------------------------------------------------------------------------- decisions
 
@@ -251,11 +251,15 @@ class Model:
         self.said.append(Event("gone", instance=instance.number))
 
     def room(self, instance):
-        """Something is free that was not. Said only while a request waits that may use it: one of the same tenant, or
-        of one that may have more instances."""
-        own = self.functions[instance.function].tenant
-        if any(tenant == own or self.held[tenant] < self.tenants[tenant].quota for tenant in self.waiting):
+        """Something is free that was not. Said only while a request waits that may use it: one of the same function,
+        or, if all of the instance is free or gone, one whose tenant may have more instances then."""
+        if instance.function in self.waiting:
             self.said.append(Event("room", node=instance.node))
+        elif instance.gone or instance.idle_since is not None:
+            own = self.functions[instance.function].tenant
+            tenants = {self.functions[function].tenant for function in self.waiting}
+            if any(tenant == own or self.held[tenant] < self.tenants[tenant].quota for tenant in tenants):
+                self.said.append(Event("room", node=instance.node))
 
     # ---------------------------------------------------------------------------------------------------------- work
 

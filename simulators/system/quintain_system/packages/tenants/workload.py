@@ -88,8 +88,8 @@ def made_functions(config, random):
 def introductions(config, functions):
     for tenant in range(config.tenants):
         owned = [f for f in functions if f.tenant == tenant]
-        # One instance of each of its functions, and what its requests keep at work when it is busiest.
-        quota = max(2, len(owned) + math.ceil(sum(f.peak(config) * f.work for f in owned)))
+        # One instance of each of its functions, and half more than its requests keep at work when it is busiest.
+        quota = max(2, len(owned) + math.ceil(1.5 * sum(f.peak(config) * f.work for f in owned)))
         yield 0.0, Record("tenant", tenant=tenant, weight=TIERS[tenant % len(TIERS)][0], quota=quota)
     for f in functions:
         yield (

@@ -13,6 +13,7 @@ from quintain.plugins.loading import PluginError
 from quintain_cli.target import Target
 
 MOST_SEARCHES = 50
+SUITE_HELP = "A suite of the simulator, or the folder of your own (or DIR/suites/NAME.toml)."
 
 
 def _beginning(incomplete: str, names: Iterable[str]) -> list[str]:

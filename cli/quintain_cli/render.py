@@ -19,10 +19,17 @@ from rich.console import Console, ConsoleOptions, RenderResult
 from rich.markup import escape
 from rich.table import Table
 
-from quintain.controller.v1 import controller_pb2
 from quintain.errors import QuintainError
-from quintain.type.v1 import type_pb2
-from quintain.verifier.v1 import verifier_pb2
+from quintain.wording import NOTHING as NOTHING
+from quintain.wording import broken_floors as broken_floors
+from quintain.wording import budget_text as budget_text
+from quintain.wording import enum_name as enum_name
+from quintain.wording import failure_text as failure_text
+from quintain.wording import improvement as improvement
+from quintain.wording import number as number
+from quintain.wording import percent as percent
+from quintain.wording import share_of_bound as share_of_bound
+from quintain.wording import usd as usd
 
 PIPE_WIDTH = 140  # where nothing says how wide the reader is
 MEASURED = 10_000  # columns: as wide as a table wants to be
@@ -31,8 +38,6 @@ errors = Console(stderr=True, highlight=False, soft_wrap=True)  # commands to co
 out = Console(highlight=False)
 if not out.is_terminal and "COLUMNS" not in os.environ:
     out.width = PIPE_WIDTH
-
-NOTHING = "-"
 
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
@@ -82,40 +87,6 @@ def say(markup: str) -> None:
     out.print(markup, soft_wrap=not out.is_terminal)
 
 
-def number(value: float | None) -> str:
-    """Four significant digits, thousands separated."""
-    if value is None:
-        return NOTHING
-    return f"{value:,.0f}" if abs(value) >= 10_000 else f"{value:.4g}"
-
-
-def percent(share: float | None, signed: bool = False) -> str:
-    """A share (0.5 = 50 %)."""
-    if share is None:
-        return NOTHING
-    return f"{100 * share:{'+' if signed else ''}.1f} %"
-
-
-def usd(value: float) -> str:
-    return f"${value:.4f}" if 0 < value < 1 else f"${value:,.2f}"
-
-
-def improvement(score: float | None, baseline: float | None, direction: int) -> float | None:
-    """How much better than the baseline, as a share of it; positive is better whichever way the score runs."""
-    if score is None or not baseline:
-        return None
-    change = (score - baseline) / abs(baseline)
-    return -change if direction == type_pb2.DIRECTION_MINIMIZE else change
-
-
-def share_of_bound(score: float | None, bound: float | None, direction: int) -> float | None:
-    """How much of what is provably possible was reached: 1 is the bound."""
-    if score is None or bound is None:
-        return None
-    numerator, denominator = (bound, score) if direction == type_pb2.DIRECTION_MINIMIZE else (score, bound)
-    return numerator / denominator if denominator else None
-
-
 class _Table(Table):
     """Written without lines between the columns where the terminal is narrow, and as records, a line for each cell,
     where it is too narrow for so many columns."""
@@ -157,56 +128,6 @@ def table(*columns: str, title: str = "", numeric: Iterable[str] = ()) -> Table:
         whole = column == columns[0] or "\n" in column
         made.add_column(column, justify="right" if column in right else "left", overflow="fold", no_wrap=whole)
     return made
-
-
-def enum_name(enum: Any, value: int) -> str:
-    """``SEARCH_STATE_RUNNING`` as ``running``."""
-    name: str = enum.Name(value)
-    prefix = _PREFIXES.get(enum.DESCRIPTOR.full_name)
-    if prefix is None:
-        names = [v.name for v in enum.DESCRIPTOR.values]
-        unspecified = next(n for n in names if n.endswith("UNSPECIFIED"))
-        prefix = _PREFIXES[enum.DESCRIPTOR.full_name] = unspecified.removesuffix("UNSPECIFIED")
-    return name.removeprefix(prefix).lower().replace("_", " ")
-
-
-_PREFIXES: dict[str, str] = {}
-
-
-def failure_text(failure: verifier_pb2.Failure) -> str:
-    """One line: the kind, the broken rule, where, and the message."""
-    where = []
-    if failure.HasField("step"):
-        where.append(f"step {failure.step}")
-    if failure.HasField("time_seconds"):
-        where.append(f"t={failure.time_seconds:g} s")
-    if failure.HasField("line"):
-        where.append(f"line {failure.line}")
-    kind = enum_name(verifier_pb2.FailureKind, failure.kind)
-    rule = f" {failure.rule}" if failure.rule else ""
-    place = f" at {', '.join(where)}" if where else ""
-    return f"{kind}{rule}{place}: {failure.message}"
-
-
-def broken_floors(scenario: verifier_pb2.ScenarioVerdict) -> str:
-    broken = [f for f in scenario.floors if f.reached < f.required]
-    return ", ".join(f"{f.name} {number(f.reached)} < {number(f.required)}" for f in broken)
-
-
-def budget_text(budget: controller_pb2.Budget) -> str:
-    """The bounds that are set, in words."""
-    parts = []
-    if budget.HasField("candidates"):
-        parts.append(f"{budget.candidates} candidates")
-    if budget.HasField("verifications"):
-        parts.append(f"{budget.verifications} verifications")
-    if budget.HasField("usd"):
-        parts.append(usd(budget.usd))
-    if budget.HasField("tokens"):
-        parts.append(f"{budget.tokens:,} tokens")
-    if budget.HasField("wall_seconds"):
-        parts.append(f"{budget.wall_seconds / 60:g} min")
-    return ", ".join(parts) or "none"
 
 
 class _Retries(logging.Handler):

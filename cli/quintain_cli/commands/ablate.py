@@ -13,6 +13,7 @@ import typer
 from rich.markup import escape
 
 from quintain.clients.pages import entries
+from quintain.clients.suite_files import read_suite, suite_message
 from quintain.controller.v1 import controller_pb2 as pb
 from quintain.errors import FailedPrecondition, InvalidArgument, NotFound
 from quintain.statistics import Interval, paired_bootstrap
@@ -32,7 +33,6 @@ from quintain_cli.commands.search import (
 )
 from quintain_cli.connect import FOREVER_SECONDS, Connection, Embedded
 from quintain_cli.render import errors, out, say
-from quintain_cli.suites import SUITE_HELP, read_suite, suite_message
 from quintain_cli.target import TargetCommand
 from quintain_cli.waiting import Waiting
 
@@ -85,7 +85,7 @@ def ablate(
     ] = None,
     simulator: Annotated[str, typer.Option(autocompletion=completion.simulators, help="The simulator.")] = "faas",
     suite: Annotated[
-        str, typer.Option(autocompletion=completion.suites, help=f"What scores. {SUITE_HELP}")
+        str, typer.Option(autocompletion=completion.suites, help=f"What scores. {completion.SUITE_HELP}")
     ] = "standard",
     seeds: Annotated[int, typer.Option(min=1, help="Searches for each, with seeds 1 to N.")] = 5,
     candidates: Candidates = None,

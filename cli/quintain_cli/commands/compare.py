@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 from rich.markup import escape
 
+from quintain.clients.suite_files import read_suite, suite_message
 from quintain.errors import InvalidArgument
 from quintain.statistics import FEWEST_PAIRS, Interval, paired_bootstrap
 from quintain.type.v1 import type_pb2
@@ -17,7 +18,6 @@ from quintain_cli import completion, render
 from quintain_cli.commands.verify import LARGEST_SEED, POLICY_FAILED, read_policy, run_verify
 from quintain_cli.connect import Connection
 from quintain_cli.render import out, say
-from quintain_cli.suites import SUITE_HELP, read_suite, suite_message
 from quintain_cli.target import TargetCommand
 
 
@@ -50,7 +50,7 @@ def compare(
     ctx: typer.Context,
     a: Annotated[str, typer.Argument(help="Policy file, or the name of a baseline.")],
     b: Annotated[str, typer.Argument(help="Policy file, or the name of a baseline.")],
-    suite: Annotated[str, typer.Option(autocompletion=completion.suites, help=SUITE_HELP)],
+    suite: Annotated[str, typer.Option(autocompletion=completion.suites, help=completion.SUITE_HELP)],
     simulator: Annotated[str, typer.Option(autocompletion=completion.simulators, help="The simulator.")] = "faas",
     objective: Annotated[str, typer.Option(help="Empty: the suite's own.")] = "",
     seed: Annotated[int, typer.Option(min=0, max=LARGEST_SEED, help="Of the policies' random and the bootstrap.")] = 0,

@@ -6,17 +6,16 @@ import csv
 import io
 import json
 from collections.abc import Iterable
+from dataclasses import asdict
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any, TypeAlias
 
 import typer
 
+from quintain.clients.candidates import candidate_row
 from quintain.controller.v1 import controller_pb2 as pb
 from quintain.errors import FailedPrecondition, InvalidArgument
-from quintain.generator.v1 import generator_pb2
-from quintain.verifier.v1 import verifier_pb2
-from quintain_cli import render
 from quintain_cli.commands.lookup import SearchId, list_candidates
 from quintain_cli.connect import Connection
 from quintain_cli.files import refuse_existing, write_file
@@ -68,47 +67,11 @@ def read_rows(connection: Connection, search_id: str, sources: bool) -> Iterable
     numbers: dict[str, int] = {}
     for summary in list_candidates(connection, search_id):
         numbers[summary.candidate_id] = summary.number
-        row = make_row(summary, numbers)
+        row = asdict(candidate_row(summary, numbers))
         if sources:
             request = pb.GetCandidateRequest(candidate_id=summary.candidate_id)
             row["source"] = connection.controller.get_candidate(request).candidate.source
         yield row
-
-
-def make_row(c: pb.CandidateSummary, numbers: dict[str, int]) -> Row:
-    """The columns of a candidate; None where there is no value. `numbers`: of the candidates before it, by id."""
-
-    def optional(name: str) -> float | None:
-        return getattr(c, name) if c.HasField(name) else None  # type: ignore[arg-type]
-
-    verified = c.state == pb.CANDIDATE_STATE_VERIFIED
-    return {
-        "search_id": c.search_id,
-        "number": c.number,
-        "candidate_id": c.candidate_id,
-        "state": render.enum_name(pb.CandidateState, c.state),
-        "operator": render.enum_name(generator_pb2.Operator, c.operator) if c.operator else "seed",
-        "backend": c.backend or None,
-        "parents": [numbers[parent] for parent in c.parent_ids if parent in numbers],
-        "outcome": render.enum_name(generator_pb2.Outcome, c.generation_outcome) if c.generation_outcome else None,
-        "verdict": render.enum_name(verifier_pb2.VerdictStatus, c.verdict_status) if verified else None,
-        "score": optional("score"),
-        "baseline_score": optional("baseline_score"),
-        "bound_score": optional("bound_score"),
-        "normalized": optional("normalized"),
-        "held_out_score": optional("held_out_score"),
-        "held_out_baseline_score": optional("held_out_baseline_score"),
-        "usd": None if c.cost.unpriced else c.cost.usd,
-        "at_risk_usd": c.cost.at_risk_usd,
-        "input_tokens": c.usage.input_tokens,
-        "cached_input_tokens": c.usage.cached_input_tokens,
-        "cache_write_tokens": c.usage.cache_write_tokens,
-        "output_tokens": c.usage.output_tokens,
-        "reasoning_tokens": c.usage.reasoning_tokens,
-        "island": c.island,
-        "verdict_digest": c.verdict_digest or None,
-        "summary": c.summary,
-    }
 
 
 def encode(rows: list[Row], file_format: Format) -> bytes:

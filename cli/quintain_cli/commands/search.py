@@ -12,6 +12,7 @@ from google.protobuf import struct_pb2
 from rich.markup import escape
 
 from quintain.clients.pages import entries
+from quintain.clients.suite_files import read_suite, suite_message
 from quintain.controller.v1 import controller_pb2 as pb
 from quintain.errors import FailedPrecondition, InvalidArgument, QuintainError
 from quintain.type.v1 import type_pb2
@@ -21,7 +22,6 @@ from quintain_cli.commands.outcome import print_outcome
 from quintain_cli.commands.verify import LARGEST_SEED, read_policy
 from quintain_cli.connect import Connection, Embedded
 from quintain_cli.render import errors, out, say
-from quintain_cli.suites import SUITE_HELP, read_suite, suite_message
 from quintain_cli.target import TargetCommand
 
 SEARCH_FAILED = 1
@@ -48,7 +48,7 @@ def search(
     ctx: typer.Context,
     simulator: Annotated[str, typer.Option(autocompletion=completion.simulators, help="The simulator.")] = "faas",
     suite: Annotated[
-        str, typer.Option(autocompletion=completion.suites, help=f"What scores. {SUITE_HELP}")
+        str, typer.Option(autocompletion=completion.suites, help=f"What scores. {completion.SUITE_HELP}")
     ] = "paper-reference",
     objective: Annotated[str, typer.Option(help="Empty: the suite's own.")] = "",
     strategy: Annotated[

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 from rich.markup import escape
 
+from quintain.clients.suite_files import read_suite
 from quintain.errors import FailedPrecondition, InvalidArgument
 from quintain.plugins.doors import PICTURES, SIMULATORS
 from quintain.plugins.inprocess import in_process
@@ -19,7 +20,6 @@ from quintain_cli import completion, render
 from quintain_cli.commands.verify import POLICY_FAILED, read_policy
 from quintain_cli.files import refuse_existing, write_file
 from quintain_cli.render import errors, out, say
-from quintain_cli.suites import SUITE_HELP, read_suite
 from quintain_cli.waiting import Waiting
 
 
@@ -35,7 +35,10 @@ def simulate(
         str, typer.Option(autocompletion=completion.simulators, help="An installed simulator.")
     ] = "faas",
     suite: Annotated[
-        str, typer.Option(autocompletion=completion.suites, help=f"{SUITE_HELP} Only where the scenario is one of it.")
+        str,
+        typer.Option(
+            autocompletion=completion.suites, help=f"{completion.SUITE_HELP} Only where the scenario is one of it."
+        ),
     ] = "",
     objective: Annotated[str, typer.Option(help="Empty: the simulator's first.")] = "",
     calling_mode: Annotated[str, typer.Option(help="One of the simulator's; empty: it chooses.")] = "",

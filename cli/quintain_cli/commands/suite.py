@@ -12,6 +12,7 @@ from typing import Annotated
 import typer
 from rich.markup import escape
 
+from quintain.clients.suite_files import read_suite, suite_message
 from quintain.errors import InvalidArgument
 from quintain.plugins.simulator import SuiteReader, narrowed
 from quintain.verifier.v1 import verifier_pb2 as pb
@@ -20,7 +21,6 @@ from quintain_cli.commands.verify import POLICY_FAILED, run_verify
 from quintain_cli.connect import Connection
 from quintain_cli.files import write_file
 from quintain_cli.render import out, say
-from quintain_cli.suites import read_suite, suite_message
 from quintain_cli.target import TargetCommand
 from quintain_cli.traces.files import open_text
 

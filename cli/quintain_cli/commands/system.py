@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 from rich.markup import escape
 
+from quintain.clients.suite_files import read_suite, suite_message
 from quintain.errors import FailedPrecondition, Internal, InvalidArgument
 from quintain.plugins.doors import PICTURES
 from quintain.plugins.loading import PluginError
@@ -20,7 +21,6 @@ from quintain_cli.commands.verify import POLICY_FAILED, print_result, read_polic
 from quintain_cli.connect import Connection
 from quintain_cli.files import write_file
 from quintain_cli.render import errors, out, say
-from quintain_cli.suites import read_suite, suite_message
 from quintain_cli.target import TargetCommand
 
 SIMULATOR = "system"

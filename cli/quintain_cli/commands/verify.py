@@ -9,13 +9,13 @@ from typing import Annotated
 import typer
 from rich.markup import escape
 
+from quintain.clients.suite_files import read_suite, suite_message
 from quintain.errors import Internal, InvalidArgument
 from quintain.type.v1 import type_pb2
 from quintain.verifier.v1 import verifier_pb2 as pb
 from quintain_cli import completion, render
 from quintain_cli.connect import Connection
 from quintain_cli.render import out, say
-from quintain_cli.suites import SUITE_HELP, read_suite, suite_message
 from quintain_cli.target import TargetCommand
 from quintain_cli.waiting import Waiting
 
@@ -31,7 +31,7 @@ def add_commands(app: typer.Typer) -> None:
 def verify(
     ctx: typer.Context,
     policy: Annotated[Path, typer.Argument(help="Python file with the policy; - for standard input.")],
-    suite: Annotated[str, typer.Option(autocompletion=completion.suites, help=SUITE_HELP)] = "",
+    suite: Annotated[str, typer.Option(autocompletion=completion.suites, help=completion.SUITE_HELP)] = "",
     scenario: Annotated[
         list[str] | None, typer.Option(help="A scenario by name, or a scenario.toml file; may be repeated.")
     ] = None,

@@ -1,4 +1,4 @@
-"""``--suite``: the name of one of the simulator's, or the path of one's own."""
+"""A suite as a caller names it: one of the simulator's by name, or the caller's own by path, read for a request."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from quintain.errors import InvalidArgument
 from quintain.plugins.simulator import files_digest
 from quintain.verifier.v1 import verifier_pb2 as pb
 
-SUITE_HELP = "A suite of the simulator, or the folder of your own (or DIR/suites/NAME.toml)."
 MOST_BYTES = 24 << 20  # one message carries them all
 
 

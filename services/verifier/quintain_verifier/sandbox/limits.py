@@ -75,7 +75,7 @@ def program_limits(seconds: float) -> Limits:
         wall_seconds=seconds,
         step_seconds=min(60.0, seconds),
         cpu_seconds=max(1, int(seconds / 2)),
-        memory_bytes=1 * GIB,
+        memory_bytes=512 * MIB,
         decision_bytes=2 * MIB,
         output_bytes=16 * GIB,
         messages=1_000_000_000,

@@ -38,6 +38,7 @@ from quintain.plugins.simulator import (
 )
 
 SCENARIOS_PER_SUITE = 2
+MOST_COST = 50.0  # of a scenario that is run, in costs of the cheapest
 UNKNOWN = "no-such-thing"
 _HEX_DIGEST = re.compile(r"[0-9a-f]{64}")
 
@@ -128,7 +129,8 @@ def check_simulator(simulator: Simulator, open_policy_factory: OpenPolicyFactory
 def _subjects(simulator: Simulator, factory: OpenPolicyFactory) -> dict[str, _Subject]:
     suites = simulator.describe().suites if isinstance(simulator, ManySystems) else ()
     systems = {suite: narrowed(simulator, suite) for suite in suites} or {"": simulator}
-    return {suite: _Subject(one, factory) for suite, one in systems.items()}
+    once = {id(one): (suite, one) for suite, one in reversed(systems.items())}  # one that has several suites
+    return {suite: _Subject(one, factory) for suite, one in once.values()}
 
 
 def _check_each(check: Callable[[_Subject], None], subjects: Mapping[str, _Subject]) -> None:
@@ -164,13 +166,14 @@ class _Subject:
 
     @property
     def scenarios(self) -> list[Scenario]:
-        """The cheapest of each suite."""
+        """The cheapest of each suite, without those that cost much more than the cheapest of all."""
         chosen: dict[str, Scenario] = {}
         for name in self.simulator.describe().suites:
             entries = [self.simulator.scenario(e.scenario) for e in self.simulator.suite(name).entries]
             for scenario in sorted(entries, key=lambda s: (s.cost, s.name))[:SCENARIOS_PER_SUITE]:
                 chosen[scenario.name] = scenario
-        return list(chosen.values())
+        least = min(scenario.cost for scenario in chosen.values())
+        return [scenario for scenario in chosen.values() if scenario.cost <= MOST_COST * least]
 
     @property
     def cheapest(self) -> Scenario:

@@ -202,7 +202,7 @@ class PackageSimulator:
         }
         text = json.dumps(meaning, sort_keys=True, separators=(",", ":"))
         digest = hashlib.sha256(text.encode()).hexdigest()
-        cost = max(1.0, len(inputs) / 1000) if inputs is not None else max(1.0, spec.duration / 1000)
+        cost = spec.cost or (max(1.0, len(inputs) / 1000) if inputs is not None else max(1.0, spec.duration / 1000))
         return Scenario(name, digest, spec.about, SystemScenario(spec, config, inputs), cost)
 
     def _declared_inputs(self, suite: str, scenario: ScenarioSpec, config: Mapping[str, Any]) -> list[list[Any]] | None:

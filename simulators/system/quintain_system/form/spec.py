@@ -333,6 +333,9 @@ class ScenarioSpec(Strict):
     trace: str | None = Field(None, description="CSV (or .csv.gz) beside the suite: time, kind, and the fields.")
     arrivals: tuple[ArrivalSpec, ...] = ()
     workload: bool = Field(False, description="Inputs come from the package's workload.py.")
+    cost: float | None = Field(
+        None, gt=0, description="Work to run it, in thousands of inputs: an estimate for what a workload makes."
+    )
 
 
 class SuiteSpec(Strict):

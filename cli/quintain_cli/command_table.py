@@ -41,7 +41,10 @@ COMMANDS = {
         "Compare strategies or backends at equal budgets.",
         "quintain ablate --strategy evolve --strategy chain --candidates 50",
     ),
-    "searches": Entry("manage", RESULTS, "List searches, newest first.", "quintain searches --limit 5"),
+    "searches": Entry("manage", RESULTS, "List searches.", "quintain searches --state finished --sort spent"),
+    "compare-searches": Entry(
+        "compare_searches", RESULTS, "Compare searches in one table.", "quintain compare-searches SEARCH SEARCH"
+    ),
     "show": Entry("manage", RESULTS, "Show a search, or one of its candidates.", "quintain show SEARCH --candidates"),
     "prompt": Entry("manage", RESULTS, "Show what was sent for a candidate.", "quintain prompt SEARCH 42"),
     "best": Entry("best", RESULTS, "Write the best policy of a search.", "quintain best SEARCH --out best-policy.py"),

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import uuid
+from collections.abc import Iterable, Iterator
+from enum import StrEnum
 from itertools import islice
 from typing import Annotated
 
@@ -35,6 +37,22 @@ from quintain_cli.target import TargetCommand
 from quintain_cli.waiting import Waiting
 
 
+class State(StrEnum):
+    RUNNING = "running"
+    PAUSED = "paused"
+    FINISHED = "finished"
+    CANCELLED = "cancelled"
+    FAILED = "failed"
+
+
+class Sort(StrEnum):
+    """By columns whose values compare between all searches; scores do not."""
+
+    CREATED = "created"
+    TRIED = "tried"
+    SPENT = "spent"
+
+
 def add_commands(app: typer.Typer) -> None:
     for name, function in (
         ("searches", searches),
@@ -54,24 +72,43 @@ def _what(search: pb.Search) -> str:
     if search.state == pb.SEARCH_STATE_UNSPECIFIED:  # its record is damaged
         return search.error
     spec = search.spec
-    return spec.title or f"{spec.simulator} / {spec.suite}, {spec.strategy or 'evolve'}"
+    what = spec.title or f"{spec.simulator} / {spec.suite}, {spec.strategy or 'evolve'}"
+    return f"{what}; fork of {search.forked_from_candidate_id}" if search.forked_from_candidate_id else what
+
+
+def _in_state(listed: Iterable[pb.Search], states: list[State] | None) -> Iterator[pb.Search]:
+    return (one for one in listed if not states or render.enum_name(pb.SearchState, one.state) in states)
+
+
+def _sorted(listed: Iterator[pb.Search], sort: Sort) -> Iterator[pb.Search]:
+    """`listed` is the newest first, and is read as far as needed."""
+    if sort is Sort.CREATED:
+        return listed
+
+    def spent(one: pb.Search) -> float:
+        return one.spend.usd if sort is Sort.SPENT else one.spend.candidates
+
+    return iter(sorted(listed, key=spent, reverse=True))
 
 
 def searches(
     ctx: typer.Context,
-    limit: Annotated[int, typer.Option(min=1, max=PAGE, help="How many, newest first.")] = 20,
+    limit: Annotated[int, typer.Option(min=1, max=PAGE, help="How many at most.")] = 20,
+    state: Annotated[list[State] | None, typer.Option(help="Only those in this state; repeatable.")] = None,
+    sort: Annotated[Sort, typer.Option(help="Greatest first; newest where equal.")] = Sort.CREATED,
     as_json: AsJson = False,
 ) -> None:
-    """List searches, newest first."""
+    """List searches, newest first or by what they spent."""
+    page_size = PAGE if state or sort is not Sort.CREATED else limit
     with Connection(ctx.obj, "controller") as connection:
-        listed = entries(connection.controller.list_searches, pb.ListSearchesRequest(page_size=limit))
-        found = list(islice(listed, limit))
+        listed = entries(connection.controller.list_searches, pb.ListSearchesRequest(page_size=page_size))
+        found = list(islice(_sorted(_in_state(listed, state), sort), limit))
     if as_json:
         for one in found:
             render.print_json(one)
         return
     if not found:
-        out.print("no searches yet")
+        out.print("no searches in this state" if state else "no searches yet")
         return
     numeric = ("best", "better by", "tried", "spent")
     rows = render.table("search", "state", "what", *numeric, "created", numeric=numeric)

@@ -14,7 +14,7 @@ import grpc
 
 from quintain.controller.v1 import controller_pb2 as cpb
 from quintain.controller.v1 import controller_pb2_grpc
-from quintain.errors import QuintainError
+from quintain.errors import NotFound, QuintainError
 from quintain.type.v1 import type_pb2
 from quintain.verifier.v1 import verifier_pb2 as vpb
 from quintain.verifier.v1 import verifier_pb2_grpc
@@ -70,10 +70,12 @@ class FakeVerifier(verifier_pb2_grpc.VerifierServicer):
 
 
 class FakeController(controller_pb2_grpc.ControllerServicer):
-    """Holds one search. Events are given out at once; a search that has not ended then keeps its watchers waiting."""
+    """Holds one search, and others that are only read. Events are given out at once; a search that has not ended
+    then keeps its watchers waiting."""
 
     def __init__(self) -> None:
         self.search = cpb.Search(search_id="s1")
+        self.others: list[cpb.Search] = []  # listed after it
         self.candidates: list[cpb.Candidate] = []
         self.events: list[cpb.Event] = []
         self.calls: list[Any] = []
@@ -115,13 +117,16 @@ class FakeController(controller_pb2_grpc.ControllerServicer):
         yield cpb.ReplaySearchResponse(report=report)
 
     def GetSearch(self, request: cpb.GetSearchRequest, context: grpc.ServicerContext) -> cpb.GetSearchResponse:
-        return cpb.GetSearchResponse(search=self.search)
+        found = {search.search_id: search for search in (self.search, *self.others)}
+        if self.others and request.search_id not in found:
+            abort(context, NotFound(f"no search {request.search_id}"))
+        return cpb.GetSearchResponse(search=found.get(request.search_id, self.search))
 
     def ListStrategies(self, _request: cpb.ListStrategiesRequest, _context: Any) -> cpb.ListStrategiesResponse:
         return cpb.ListStrategiesResponse(strategies=[cpb.Strategy(name=name) for name in ("chain", "tree")])
 
     def ListSearches(self, request: cpb.ListSearchesRequest, _context: Any) -> cpb.ListSearchesResponse:
-        return cpb.ListSearchesResponse(searches=[self.search])
+        return cpb.ListSearchesResponse(searches=[self.search, *self.others])
 
     def PauseSearch(self, request: cpb.PauseSearchRequest, _context: Any) -> cpb.PauseSearchResponse:
         self.calls.append(request)

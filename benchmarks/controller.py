@@ -49,9 +49,9 @@ from quintain_controller.domain.model import (
 )
 from quintain_controller.usecases.async_store import AsyncStore
 from quintain_controller.usecases.dependencies import Dependencies
-from quintain_controller.usecases.manage import Manager
+from quintain_controller.usecases.manage import SearchManager
 from quintain_controller.usecases.notifier import Notifier
-from quintain_controller.usecases.runner import Runner
+from quintain_controller.usecases.runner import SearchRunner
 
 SCENARIOS = tuple(f"scenario-{index}" for index in range(12))
 PADDING = "# a line of a policy of ordinary size\n" * 100  # about 4 kB
@@ -155,9 +155,9 @@ async def search(candidates: int, strategy: str, url: str) -> None:
     dependencies = Dependencies(
         store, generator, verifier, notifier, settings, asyncio.Semaphore(16), asyncio.Semaphore(16)
     )
-    runner = Runner(dependencies, "benchmark")
+    runner = SearchRunner(dependencies, "benchmark")
     runner.start()
-    manager = Manager(store, generator, verifier, runner.on_search_changed)
+    manager = SearchManager(store, generator, verifier, runner.on_search_changed)
     record = await manager.create("benchmark", "digest", spec(candidates, strategy))
     needs_owner = True
     while needs_owner:

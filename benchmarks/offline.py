@@ -31,8 +31,8 @@ from quintain.plugins.backend import Attempt, Example, Operator
 from quintain.plugins.doors import SIMULATORS, STRATEGIES
 from quintain.plugins.grammar import Grammar
 from quintain.plugins.inprocess import in_process, simulate
-from quintain.plugins.simulator import Direction, Outcome, Part, RunOptions, Simulator, narrowed
-from quintain_cli.commands.ablate import Outcome as Arrived
+from quintain.plugins.simulator import ArmOutcome, Direction, Part, RunOptions, Simulator, narrowed
+from quintain_cli.commands.ablate import ArmOutcome as Arrived
 from quintain_cli.commands.ablate import contrast
 from quintain_controller.domain import model
 from quintain_controller.domain.planner import Asked, Done, Planner, Told
@@ -71,11 +71,11 @@ class Judge:
             self._known[source] = self._verdict({name: self._run(name, source) for name in self.scenarios})
         return self._known[source]
 
-    def _run(self, name: str, source: str) -> Outcome:
+    def _run(self, name: str, source: str) -> ArmOutcome:
         scenario = self._simulator.scenario(name)
         return simulate(self._simulator, scenario, in_process(self._simulator, source), RunOptions())
 
-    def _verdict(self, outcomes: Mapping[str, Outcome]) -> Verdict:
+    def _verdict(self, outcomes: Mapping[str, ArmOutcome]) -> Verdict:
         simulator, objective = self._simulator, self.suite.objective
         scores = {
             name: simulator.score(objective, simulator.scenario(name), outcome, self._of_baseline[name])
@@ -185,7 +185,7 @@ class Candidates:
         )
         source = proposal.source
         if ast_digest(source) in {ast_digest(example.source) for example in (*parents, *inspirations)}:
-            return replace(candidate, state=model.CandidateState.REJECTED, outcome=model.Outcome.DUPLICATE)
+            return replace(candidate, state=model.CandidateState.REJECTED, outcome=model.GenerationOutcome.DUPLICATE)
         return self._verified(replace(candidate, summary=proposal.rationale), source)
 
     def _verified(self, candidate: model.Candidate, source: str) -> model.Candidate:
@@ -201,7 +201,7 @@ class Candidates:
         return replace(
             candidate,
             state=model.CandidateState.VERIFIED,
-            outcome=model.Outcome.NONE if candidate.plan is None else model.Outcome.OK,
+            outcome=model.GenerationOutcome.NONE if candidate.plan is None else model.GenerationOutcome.OK,
             status=model.VerdictStatus.POLICY_FAILED if verdict.failed else model.VerdictStatus.OK,
             train=verdict.score,
             metrics=verdict.metrics,

@@ -21,7 +21,7 @@ from quintain_cli.stack import paths, sharing, state
 from quintain_cli.stack.service_process import StackError, health
 from quintain_cli.stack.stack import SERVICES, Stack
 from quintain_cli.target import Target, token
-from quintain_cli.waiting import Waiting
+from quintain_cli.waiting import WaitingLine
 
 if TYPE_CHECKING:  # gRPC takes a while to load: services that must be started are started before
     from quintain.clients.channel import ClientSettings
@@ -194,9 +194,9 @@ class Connection:
             ownership.announce({service: self.addresses[service] for service in missing})
             self._exit.callback(ownership.wait_for_users)
 
-    def _use_or_own(self, data: Path) -> sharing.Ownership | None:
+    def _use_or_own(self, data: Path) -> sharing.StackOwnership | None:
         """The right to start a stack on the data; None if another command's is used."""
-        with Waiting("another command is starting or stopping services on this data folder"):
+        with WaitingLine("another command is starting or stopping services on this data folder"):
             while not self._use_running(data):
                 ownership = sharing.own(data)
                 if ownership is not None:

@@ -25,7 +25,7 @@ PLAIN_SECONDS = 10.0  # how often plain output says how far a search is
 ENDED = (pb.SEARCH_STATE_FINISHED, pb.SEARCH_STATE_CANCELLED, pb.SEARCH_STATE_FAILED)
 
 
-class Progress:
+class SearchProgress:
     """What is known of a search from its record and the events since."""
 
     def __init__(self, search: pb.Search) -> None:
@@ -247,7 +247,7 @@ class Display(Protocol):
 class TerminalDisplay:
     """A live block: headline, how much of the budget is used, the last events."""
 
-    def __init__(self, progress: Progress) -> None:
+    def __init__(self, progress: SearchProgress) -> None:
         self._progress = progress
         self._live = Live(console=out, get_renderable=self._block, refresh_per_second=4, transient=True)
 
@@ -282,7 +282,7 @@ class TerminalDisplay:
 class PlainDisplay:
     """Lines as they happen, for pipes and logs: what matters, and now and then the headline."""
 
-    def __init__(self, progress: Progress) -> None:
+    def __init__(self, progress: SearchProgress) -> None:
         self._progress = progress
         self._said = time.monotonic()
 
@@ -320,7 +320,7 @@ class JsonDisplay:
     def tick(self) -> None: ...
 
 
-def display(progress: Progress, as_json: bool) -> Display:
+def display(progress: SearchProgress, as_json: bool) -> Display:
     if as_json:
         return JsonDisplay()
     return TerminalDisplay(progress) if out.is_terminal else PlainDisplay(progress)
@@ -328,7 +328,7 @@ def display(progress: Progress, as_json: bool) -> Display:
 
 def watch(connection: Connection, search: pb.Search, as_json: bool, after_sequence: int) -> None:
     """Show a search until it has ended or waits for a person."""
-    progress = Progress(search)
+    progress = SearchProgress(search)
     with display(progress, as_json) as shown:
         for event in _events(connection, search.search_id, after_sequence):
             if event is not None:

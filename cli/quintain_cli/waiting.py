@@ -12,7 +12,7 @@ from quintain_cli.render import errors
 SAID_EVERY_SECONDS = 10.0  # nothing that a person waits for is silent for longer
 
 
-class Waiting:
+class WaitingLine:
     """A context manager around something that blocks: a spinner on a terminal; elsewhere, as soon as it has taken ten
     seconds, a line on standard error every ten seconds. `update` says what is waited for now. Thread safe."""
 
@@ -23,7 +23,7 @@ class Waiting:
         self._thread = threading.Thread(target=self._say, daemon=True)
         self._status = errors.status(escape(text)) if errors.is_terminal else None
 
-    def __enter__(self) -> Waiting:
+    def __enter__(self) -> WaitingLine:
         if self._status is not None:
             self._status.start()
         self._thread.start()

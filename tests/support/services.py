@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import TracebackType
 
-from quintain_cli.stack.service_process import Endpoint, ServiceProcess
+from quintain_cli.stack.service_process import ServiceAddress, ServiceProcess
 from quintain_cli.stack.settings import default_settings
 
 START_SECONDS = 90.0
@@ -58,7 +58,7 @@ class Services:
         self.running[service] = ServiceProcess(service, folder, settings)
         return self.running[service]
 
-    def start(self, *services: str) -> dict[str, Endpoint]:
+    def start(self, *services: str) -> dict[str, ServiceAddress]:
         """Start services and wait until they are healthy."""
         started = {service: self.launch(service) for service in services or PORTS}
         for process in started.values():

@@ -34,7 +34,7 @@ from quintain_cli.commands.search import (
 from quintain_cli.connect import FOREVER_SECONDS, Connection, Embedded
 from quintain_cli.render import errors, out, say
 from quintain_cli.target import TargetCommand
-from quintain_cli.waiting import Waiting
+from quintain_cli.waiting import WaitingLine
 
 
 def add_commands(app: typer.Typer) -> None:
@@ -51,7 +51,7 @@ class Arm:
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class ArmOutcome:
     """The best of one search: normalized on train, and its share above the baseline on held-out (None: not scored)."""
 
     arm: str
@@ -170,7 +170,7 @@ def check_begun(connection: Connection, ablation: str) -> None:
         raise NotFound(f"no search belongs to an ablation {ablation!r}; `quintain searches` shows their titles")
 
 
-def run_one(connection: Connection, ablation: str, arm: Arm, spec: pb.SearchSpec) -> Outcome:
+def run_one(connection: Connection, ablation: str, arm: Arm, spec: pb.SearchSpec) -> ArmOutcome:
     """Run one search to its end, or go on with it. Ctrl-C pauses it."""
     controller = connection.controller
     # The same ablation asks for the same search: what it did, and paid, is there.
@@ -178,9 +178,9 @@ def run_one(connection: Connection, ablation: str, arm: Arm, spec: pb.SearchSpec
     search = controller.create_search(request).search
     seen = search.last_sequence
     search = resume_search(connection, search.search_id, pb.Budget())
-    progress = live.Progress(search)
+    progress = live.SearchProgress(search)
     try:
-        with Waiting(f"{arm.name}, seed {spec.seed}") as waiting:
+        with WaitingLine(f"{arm.name}, seed {spec.seed}") as waiting:
             for event in connection.follow(controller.watch_search(search.search_id, seen, FOREVER_SECONDS)):
                 if event is not None:
                     progress.take(event)
@@ -199,10 +199,10 @@ def run_one(connection: Connection, ablation: str, arm: Arm, spec: pb.SearchSpec
     best = search.best
     held = best.HasField("held_out_score") and best.HasField("held_out_baseline_score")
     held_out = render.improvement(best.held_out_score, best.held_out_baseline_score, search.direction) if held else None
-    return Outcome(arm.name, spec.seed, search.search_id, best.normalized, held_out)
+    return ArmOutcome(arm.name, spec.seed, search.search_id, best.normalized, held_out)
 
 
-def contrast(outcomes: Sequence[Outcome], arms: Sequence[str]) -> list[Contrast]:
+def contrast(outcomes: Sequence[ArmOutcome], arms: Sequence[str]) -> list[Contrast]:
     """Every pair of arms on train and on held-out, over the seeds that both have."""
     found = []
     for measure in ("train", "held_out"):
@@ -215,7 +215,7 @@ def contrast(outcomes: Sequence[Outcome], arms: Sequence[str]) -> list[Contrast]
     return found
 
 
-def _print(outcomes: Sequence[Outcome], arms: Sequence[Arm], contrasts: Sequence[Contrast]) -> None:
+def _print(outcomes: Sequence[ArmOutcome], arms: Sequence[Arm], contrasts: Sequence[Contrast]) -> None:
     numeric = ("searches", "train: median", "least", "most", "held-out improvement: median")
     rows = render.table("", *numeric, numeric=numeric)
     for arm in arms:

@@ -25,7 +25,7 @@ from quintain_cli.commands.simulate import load_simulator
 from quintain_cli.connect import client_settings
 from quintain_cli.render import errors, out, say
 from quintain_cli.target import Target, TargetCommand
-from quintain_cli.waiting import Waiting
+from quintain_cli.waiting import WaitingLine
 
 NOT_CONFORMING = 1
 
@@ -47,7 +47,7 @@ def check_a_simulator(
     as_json: AsJson = False,
 ) -> None:
     """Check that a simulator keeps its contract. Policies run in this process: check only what you trust."""
-    with Waiting(f"checking {simulator}"):
+    with WaitingLine(f"checking {simulator}"):
         results = run_checks(ctx.obj, simulator)
     _say(results, as_json)
 

@@ -22,7 +22,7 @@ from quintain.errors import FailedPrecondition, InvalidArgument, Unavailable
 from quintain_cli.render import errors, out
 from quintain_cli.stack import paths, state, supervisor
 from quintain_cli.stack.service_process import LOG_LINES_SHOWN
-from quintain_cli.waiting import Waiting
+from quintain_cli.waiting import WaitingLine
 
 BASE_PORT = 7070
 _START_SECONDS = 60.0  # without anything that moves
@@ -60,7 +60,7 @@ def up(
         state.state_file().unlink(missing_ok=True)
         process = _start_supervisor(base_port, data_dir or paths.data_dir(), None if foreground else log)
         try:
-            with Waiting("starting the local stack"):
+            with WaitingLine("starting the local stack"):
                 addresses = _wait_started(process, log)
         except BaseException:
             _stop(process)
@@ -186,7 +186,7 @@ def down() -> None:
     for pid in [alive[state.SUPERVISOR]] if state.SUPERVISOR in alive else alive.values():
         _signal(pid, signal.SIGTERM)
     deadline = time.monotonic() + _STOP_SECONDS
-    with Waiting("stopping the local stack"):
+    with WaitingLine("stopping the local stack"):
         while (alive := record.alive()) and time.monotonic() < deadline:
             time.sleep(_POLL_SECONDS)
     for name, pid in alive.items():

@@ -34,7 +34,7 @@ from quintain_cli.commands.verify import LARGEST_SEED, print_verdict
 from quintain_cli.connect import Connection, Embedded
 from quintain_cli.render import errors, out, say
 from quintain_cli.target import TargetCommand
-from quintain_cli.waiting import Waiting
+from quintain_cli.waiting import WaitingLine
 
 
 class State(StrEnum):
@@ -261,7 +261,7 @@ def cancel(ctx: typer.Context, search_id: SearchId) -> None:
     with Connection(ctx.obj, "controller", embedded=Embedded.SETTLES) as connection:
         found = connection.controller.cancel_search(pb.CancelSearchRequest(search_id=search_id)).search
         if connection.alone:  # nobody else is there to settle it
-            with Waiting("settling what was sent"):
+            with WaitingLine("settling what was sent"):
                 for _ in connection.follow(connection.controller.watch_search(search_id, found.last_sequence)):
                     pass
         _tell_state(found)

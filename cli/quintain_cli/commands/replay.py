@@ -15,7 +15,7 @@ from quintain_cli.commands.lookup import SearchId
 from quintain_cli.connect import Connection
 from quintain_cli.render import out, say
 from quintain_cli.target import TargetCommand
-from quintain_cli.waiting import Waiting
+from quintain_cli.waiting import WaitingLine
 
 DIFFERENT = 1
 MOST_DIFFERENCES = 10
@@ -47,7 +47,7 @@ def replay(
 def _replay(connection: Connection, search_id: str, parallel: int) -> tuple[pb.ReplayReport, list[str]]:
     differences: list[str] = []
     request = pb.ReplaySearchRequest(search_id=search_id, parallel_verifications=parallel)
-    with Waiting(f"replaying {search_id}") as waiting:
+    with WaitingLine(f"replaying {search_id}") as waiting:
         for response in connection.controller.replay_search(request):
             match response.WhichOneof("event"):
                 case "progress":

@@ -229,7 +229,7 @@ def pause(connection: Connection, search_id: str, go_on: str) -> None:
         render.print_error(error)
         errors.print(f"nothing is lost; go on with: {go_on}")
     else:
-        errors.print(f"so far: {live.Progress(paused).headline()}")
+        errors.print(f"so far: {live.SearchProgress(paused).headline()}")
         errors.print(f"paused, nothing is lost. Go on with: [bold]{go_on}[/]")
 
 

@@ -20,7 +20,7 @@ from quintain_cli import completion, render
 from quintain_cli.commands.verify import POLICY_FAILED, read_policy
 from quintain_cli.files import refuse_existing, write_file
 from quintain_cli.render import errors, out, say
-from quintain_cli.waiting import Waiting
+from quintain_cli.waiting import WaitingLine
 
 
 def add_commands(app: typer.Typer) -> None:
@@ -56,7 +56,7 @@ def simulate(
     plugin = narrowed(load_simulator(simulator), suite_name, by_name, suite_files)
     chosen = find_scenario(plugin, scenario, trace or [])
     options = RunOptions(calling_mode=calling_mode, timeline=picture is not None)
-    with Waiting(f"simulating {chosen.name}"):
+    with WaitingLine(f"simulating {chosen.name}"):
         outcome = run_here(plugin, chosen, in_process(plugin, source), options)
         description = plugin.describe()
         baseline = run_here(plugin, chosen, in_process(plugin, description.baselines[0].source), RunOptions())

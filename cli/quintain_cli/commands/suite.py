@@ -85,7 +85,7 @@ def check(
 
 
 @dataclass(frozen=True, slots=True)
-class Window:
+class TraceWindow:
     """A stretch of a trace: its rows, with times counted from its beginning."""
 
     name: str
@@ -161,7 +161,7 @@ def _time(trace: Path, line: int, text: str) -> float:
 
 def _windows(
     groups: Sequence[tuple[float, list[list[str]]]], column: int, seconds: float, count: int, held_out: int
-) -> Iterator[Window]:
+) -> Iterator[TraceWindow]:
     for number in range(count):
         begin, last = number * seconds, number == count - 1
         inside = [(t, rows) for t, rows in groups if begin <= t and (last or t < begin + seconds)]
@@ -169,7 +169,7 @@ def _windows(
             moved = [
                 _moved(row, column, t - begin) if n == 0 else row for t, rows in inside for n, row in enumerate(rows)
             ]
-            yield Window(f"window{number + 1:02}", "train" if number < count - held_out else "held_out", moved)
+            yield TraceWindow(f"window{number + 1:02}", "train" if number < count - held_out else "held_out", moved)
 
 
 def _moved(row: Sequence[str], column: int, time: float) -> list[str]:

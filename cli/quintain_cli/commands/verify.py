@@ -17,7 +17,7 @@ from quintain_cli import completion, render
 from quintain_cli.connect import Connection
 from quintain_cli.render import out, say
 from quintain_cli.target import TargetCommand
-from quintain_cli.waiting import Waiting
+from quintain_cli.waiting import WaitingLine
 
 POLICY_FAILED = 1
 LARGEST_SEED = 2**64 - 1
@@ -136,7 +136,7 @@ def _read(path: Path, field: str) -> bytes:
 def run_verify(connection: Connection, request: pb.VerifyRequest, label: str = "verifying") -> pb.VerifyResult:
     """Verify with progress on standard error. Reads the stream to its end, so that the verifier sees it completed."""
     result: pb.VerifyResult | None = None
-    with Waiting(label) as waiting:
+    with WaitingLine(label) as waiting:
         for response in connection.follow(connection.verifier.verify_stream(request, VERIFY_SECONDS)):
             if response is None:
                 continue

@@ -26,7 +26,7 @@ class StackError(Unavailable):
 
 
 @dataclass(frozen=True, slots=True)
-class Endpoint:
+class ServiceAddress:
     """What a service wrote into its address file."""
 
     address: str
@@ -56,7 +56,7 @@ class ServiceProcess:
                 start_new_session=True,
             )
 
-    def wait_listening(self, patience: float, say: Callable[[str], None] = _unsaid) -> Endpoint:
+    def wait_listening(self, patience: float, say: Callable[[str], None] = _unsaid) -> ServiceAddress:
         """Block until the service listens. Raises StackError if it exits, or has used no processor for `patience`
         seconds: a start on a busy machine takes long, but goes on. `say` is told what is waited for."""
         moved, ticks = time.monotonic(), 0
@@ -68,7 +68,7 @@ class ServiceProcess:
             self._pause(moved + patience, "did not say where it listens")
         return read_endpoint(self._address_file)
 
-    def wait_serving(self, seconds: float, say: Callable[[str], None] = _unsaid, ready: bool = True) -> Endpoint:
+    def wait_serving(self, seconds: float, say: Callable[[str], None] = _unsaid, ready: bool = True) -> ServiceAddress:
         """Block until the service, which listens, is ready for work, or with `ready` false until it answers. Raises
         StackError if it exits or `seconds` pass."""
         deadline = time.monotonic() + seconds
@@ -115,8 +115,8 @@ class ServiceProcess:
         return ". Its last log lines:\n" + "\n".join(f"  {line}" for line in lines) if lines else " and logged nothing"
 
 
-def read_endpoint(address_file: Path) -> Endpoint:
-    return Endpoint(**json.loads(address_file.read_text()))
+def read_endpoint(address_file: Path) -> ServiceAddress:
+    return ServiceAddress(**json.loads(address_file.read_text()))
 
 
 def is_serving(address: str, timeout: float = 2.0, service: str = "") -> bool:

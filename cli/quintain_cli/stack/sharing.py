@@ -14,12 +14,12 @@ from pathlib import Path
 from typing import IO
 
 from quintain_cli.stack import state
-from quintain_cli.waiting import Waiting
+from quintain_cli.waiting import WaitingLine
 
 COMMAND = "command"  # the owner, among the record's processes
 
 
-class Ownership:
+class StackOwnership:
     """The right to run the services of a data folder. Close it once they have stopped."""
 
     def __init__(self, data: Path, lock: IO[str]) -> None:
@@ -33,7 +33,7 @@ class Ownership:
         """Take no new users and wait until the last one is done; Ctrl-C ends the waiting."""
         _state_file(self._data).unlink(missing_ok=True)
         users = _open(self._data, "users")
-        with users, Waiting("another command still uses the services of this one; Ctrl-C stops them"):
+        with users, WaitingLine("another command still uses the services of this one; Ctrl-C stops them"):
             fcntl.flock(users, fcntl.LOCK_EX)
 
     def close(self) -> None:
@@ -41,7 +41,7 @@ class Ownership:
         self._lock.close()
 
 
-def own(data: Path) -> Ownership | None:
+def own(data: Path) -> StackOwnership | None:
     """Become the owner; None if another command is."""
     lock = _open(data, "lock")
     try:
@@ -49,7 +49,7 @@ def own(data: Path) -> Ownership | None:
     except BlockingIOError:
         lock.close()
         return None
-    return Ownership(data, lock)
+    return StackOwnership(data, lock)
 
 
 @dataclass(frozen=True, slots=True)

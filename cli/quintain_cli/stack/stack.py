@@ -16,7 +16,7 @@ from quintain.errors import Unavailable
 from quintain_cli.stack import paths
 from quintain_cli.stack.service_process import ServiceProcess, StackError
 from quintain_cli.stack.settings import default_settings
-from quintain_cli.waiting import Waiting
+from quintain_cli.waiting import WaitingLine
 
 SERVICES = ("generator", "verifier", "controller")
 READY_SECONDS = 120.0  # a verifier gives its workers 60 s each time
@@ -55,7 +55,7 @@ class Stack:
         self._data.mkdir(parents=True, exist_ok=True)
         self._folder = tempfile.TemporaryDirectory(prefix="quintain-")
         try:
-            with Waiting("starting an embedded stack") as waiting:
+            with WaitingLine("starting an embedded stack") as waiting:
                 # The controller is told where the others listen; that they are ready it need not wait for.
                 self._listen([s for s in self._wanted if s != "controller"], waiting)
                 self._listen([s for s in self._wanted if s == "controller"], waiting)
@@ -65,7 +65,7 @@ class Stack:
             self.stop()
             raise
 
-    def _listen(self, services: Sequence[str], waiting: Waiting) -> None:
+    def _listen(self, services: Sequence[str], waiting: WaitingLine) -> None:
         started = []
         for service in services:
             few = {"workers": "1"} if service == "verifier" and not self._ready else {}
@@ -93,7 +93,7 @@ class Stack:
         """Stop in order, the controller first. Safe to call twice."""
         patience = self._stop_seconds if self._ready else 0.0  # what only answered has nothing in flight
         deadline = time.monotonic() + patience
-        with Waiting(f"stopping: what is in flight may end, at most {patience:.0f} s"):
+        with WaitingLine(f"stopping: what is in flight may end, at most {patience:.0f} s"):
             for process in reversed(self._processes):
                 process.terminate()
                 process.wait_ended(deadline)

@@ -50,7 +50,7 @@ def main() -> None:
         (folder / f"{service}.json").unlink(missing_ok=True)
     data.mkdir(parents=True, exist_ok=True)
 
-    class Manager(honcho.Manager):  # type: ignore[misc]  # untyped
+    class StackManager(honcho.Manager):  # type: ignore[misc]  # untyped
         def terminate(self) -> None:
             """A signal while processes are being started comes again when they are: honcho does not know them yet."""
             if self._all_started():
@@ -59,7 +59,7 @@ def main() -> None:
                 threading.Timer(_POLL_SECONDS, os.kill, (os.getpid(), signal.SIGTERM)).start()
 
     honcho.KILL_WAIT = _KILL_SECONDS
-    manager = Manager()
+    manager = StackManager()
     addresses = {service: f"127.0.0.1:{base + offset}" for service, offset in PORT_OFFSETS.items()}
     for service, offset in PORT_OFFSETS.items():
         given = {

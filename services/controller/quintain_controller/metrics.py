@@ -9,7 +9,15 @@ from contextlib import contextmanager
 from prometheus_client import Counter, Gauge, Histogram
 
 from quintain_controller.domain.events import CandidateChanged, HeldOutScored, NewBest
-from quintain_controller.domain.model import NANO, Budget, Candidate, Outcome, SearchState, Spend, VerdictStatus
+from quintain_controller.domain.model import (
+    NANO,
+    Budget,
+    Candidate,
+    GenerationOutcome,
+    SearchState,
+    Spend,
+    VerdictStatus,
+)
 from quintain_controller.domain.records import Batch
 
 SEARCHES = Gauge("quintain_controller_searches", "Searches in the store.", ["state"])
@@ -49,7 +57,7 @@ for _service in ("generator", "verifier"):
     CALL_FAILURES.labels(_service)
 for _outcome in (
     *(status.name for status in VerdictStatus if status is not VerdictStatus.NONE),
-    *(outcome.name for outcome in Outcome if outcome not in (Outcome.NONE, Outcome.OK)),
+    *(outcome.name for outcome in GenerationOutcome if outcome not in (GenerationOutcome.NONE, GenerationOutcome.OK)),
     _REFUSED_BY_VERIFIER,
 ):
     CANDIDATES.labels(_outcome.lower())
@@ -89,7 +97,7 @@ def count_candidate(candidate: Candidate) -> None:
     if candidate.status is not VerdictStatus.NONE:
         outcome = candidate.status.name
     else:
-        outcome = candidate.outcome.name if candidate.outcome is not Outcome.OK else _REFUSED_BY_VERIFIER
+        outcome = candidate.outcome.name if candidate.outcome is not GenerationOutcome.OK else _REFUSED_BY_VERIFIER
     CANDIDATES.labels(outcome.lower()).inc()
 
 

@@ -23,10 +23,10 @@ from quintain_controller.domain.records import SearchRecord
 from quintain_controller.rpc.servicer import ControllerServicer
 from quintain_controller.usecases.async_store import AsyncStore
 from quintain_controller.usecases.dependencies import Dependencies
-from quintain_controller.usecases.manage import Manager
+from quintain_controller.usecases.manage import SearchManager
 from quintain_controller.usecases.notifier import Notifier
 from quintain_controller.usecases.replay import Replays
-from quintain_controller.usecases.runner import Runner
+from quintain_controller.usecases.runner import SearchRunner
 
 
 class ControllerService:
@@ -63,13 +63,13 @@ class ControllerService:
             generations=asyncio.Semaphore(settings.runner.generations_in_flight),
             verifications=asyncio.Semaphore(settings.runner.verifications_in_flight),
         )
-        self._runner = Runner(dependencies, f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:8]}")
+        self._runner = SearchRunner(dependencies, f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:8]}")
 
         def changed(record: SearchRecord) -> None:
             notifier.notify(record.search_id)
             self._runner.on_search_changed(record)
 
-        manager = Manager(self._store, self._generator, self._verifier, changed)
+        manager = SearchManager(self._store, self._generator, self._verifier, changed)
         replays = Replays(self._store, self._verifier, self._generator.encode)
         self._servicer = ControllerServicer(self._store, manager, self._generator, notifier, replays)
         self._runner.start()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from prometheus_client import Counter, Gauge, Histogram
 
 from quintain.plugins.backend import CallOutcome
-from quintain_generator.domain.generation import FINAL_ANSWERS, CallRecord, Outcome
+from quintain_generator.domain.generation import FINAL_ANSWERS, CallRecord, GenerationOutcome
 
 TOKEN_KINDS = ("input", "cached_input", "cache_write", "output", "reasoning")
 
@@ -33,7 +33,7 @@ def announce(backend: str) -> None:
         CALLS.labels(backend, outcome.value)
         if outcome not in FINAL_ANSWERS:
             RETRIES.labels(backend, outcome.value)
-    for result in Outcome:
+    for result in GenerationOutcome:
         GENERATIONS.labels(backend, result.value)
     for kind in TOKEN_KINDS:
         TOKENS.labels(backend, kind)

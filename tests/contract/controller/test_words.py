@@ -22,7 +22,7 @@ from quintain_controller.rpc import from_proto, to_proto
     [
         (model.SearchState, controller_pb2.SearchState, "SEARCH_STATE_"),
         (model.CandidateState, controller_pb2.CandidateState, "CANDIDATE_STATE_"),
-        (model.Outcome, generator_pb2.Outcome, "OUTCOME_"),
+        (model.GenerationOutcome, generator_pb2.Outcome, "OUTCOME_"),
         (model.VerdictStatus, verifier_pb2.VerdictStatus, "VERDICT_STATUS_"),
         (model.WinnerRule, controller_pb2.WinnerRule, "WINNER_RULE_"),
         (model.Direction, type_pb2.Direction, "DIRECTION_"),

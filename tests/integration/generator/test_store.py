@@ -19,7 +19,7 @@ from quintain.plugins.backend import BackendReply, CallOutcome, Message, Usage
 from quintain_controller.adapters.store.sql import SqlStore
 from quintain_generator.adapters.store.schema import metadata
 from quintain_generator.adapters.store.sql import SqlGenerationStore
-from quintain_generator.domain.generation import CallRecord, Cost, Generation, Outcome, Ownership, RequestKey
+from quintain_generator.domain.generation import CallRecord, Cost, Generation, GenerationOutcome, Ownership, RequestKey
 from quintain_generator.domain.habits import Measured
 
 REQUEST = RequestKey("r1", "digest", "llm", "m")
@@ -27,7 +27,7 @@ PROMPT = (Message("system", "Be good.", cache_breakpoint=True), Message("user", 
 REPLY = BackendReply(CallOutcome.OK, text="a\x00b \u2028", usage=Usage(1, 2, 3, 4, 5), provider_request_id="req_1")
 CALL = CallRecord(1, PROMPT, 0.5, REPLY, 1.25, 0.1, 0.0)
 RESULT = Generation(
-    request_id="r1", backend="llm", model="m", outcome=Outcome.OK, source="x = 1\n", rationale="why",
+    request_id="r1", backend="llm", model="m", outcome=GenerationOutcome.OK, source="x = 1\n", rationale="why",
     response_text=REPLY.text, prompt=PROMPT, usage=Usage(1, 2, 3, 4, 5), cost=Cost(0.1, False, 0.0, "row"),
     calls=(CALL,), detail="", ast_digest="d", hints=("h",), finished_at=1234.5,
 )  # fmt: skip

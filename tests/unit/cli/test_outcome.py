@@ -146,7 +146,7 @@ def at(event: pb.Event, seconds_ago: float) -> pb.Event:
 
 
 def test_what_a_search_waits_for_is_said_with_how_long_it_has_taken() -> None:
-    progress = live.Progress(pb.Search(search_id="s1", state=pb.SEARCH_STATE_RUNNING))
+    progress = live.SearchProgress(pb.Search(search_id="s1", state=pb.SEARCH_STATE_RUNNING))
     progress.search.spec.budget.candidates = 1
     for number, state in ((1, pb.CANDIDATE_STATE_REQUESTED), (2, pb.CANDIDATE_STATE_GENERATED)):
         changed = pb.CandidateChanged(candidate=generated(number, state).summary)

@@ -40,7 +40,7 @@ def test_the_used_share_of_a_budget_stays_between_0_and_1(usd: float, candidates
         spec=pb.SearchSpec(budget=pb.Budget(candidates=bound, usd=10)),
         spend=pb.Spend(usd=usd, candidates=candidates),
     )
-    share = live.Progress(search).share_used
+    share = live.SearchProgress(search).share_used
     assert 0.0 <= share <= 1.0
     assert share == min(1.0, max(usd / 10, candidates / bound if bound else 0))
 

@@ -8,7 +8,7 @@ from quintain.errors import InvalidArgument
 from quintain.statistics import Interval
 from quintain.type.v1 import type_pb2
 from quintain.verifier.v1 import verifier_pb2 as pb
-from quintain_cli.commands.ablate import Arm, Outcome, contrast, make_arms
+from quintain_cli.commands.ablate import Arm, ArmOutcome, contrast, make_arms
 from quintain_cli.commands.compare import conclusion, differences
 
 
@@ -65,7 +65,7 @@ def test_an_arm_named_twice_is_refused() -> None:
 
 def test_arms_are_paired_by_seed_and_held_out_only_where_both_have_it() -> None:
     outcomes = [
-        Outcome(arm, seed, f"{arm}{seed}", train, held)
+        ArmOutcome(arm, seed, f"{arm}{seed}", train, held)
         for seed in range(6)
         for arm, train, held in (("slow", seed / 10, 0.1), ("fast", seed / 10 + 0.05, None if seed == 0 else 0.2))
     ]

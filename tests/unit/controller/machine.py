@@ -22,7 +22,7 @@ from quintain_controller.domain.model import (
     Candidate,
     Charge,
     Generation,
-    Outcome,
+    GenerationOutcome,
     PartScore,
     SearchContext,
     SearchSpec,
@@ -38,8 +38,8 @@ T = TypeVar("T")
 WITH_HELD_OUT = replace(CONTEXT, held_out=("h1", "h2"))
 
 
-def generation(number: int, *, outcome: Outcome = Outcome.OK, usd: float = 0.01) -> Generation:
-    source = f"x = {number}" if outcome is Outcome.OK else ""
+def generation(number: int, *, outcome: GenerationOutcome = GenerationOutcome.OK, usd: float = 0.01) -> Generation:
+    source = f"x = {number}" if outcome is GenerationOutcome.OK else ""
     return Generation(outcome, source, Charge(usd_nano=round(usd * 1e9), tokens=100), "", b"generation")
 
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from quintain_controller.domain.ledger import Ledger
-from quintain_controller.domain.model import Budget, Candidate, CandidateState, Charge, Outcome, Plan
+from quintain_controller.domain.model import Budget, Candidate, CandidateState, Charge, GenerationOutcome, Plan
 
 PLAN = Plan("b", "full", (0,), (), 0, 1, 1, (), (), None)
 
@@ -45,7 +45,7 @@ class LedgerMachine(RuleBasedStateMachine):
         at_risk = data.draw(st.integers(0, reserved.usd_nano - usd))
         charge = Charge(usd, data.draw(st.integers(0, reserved.tokens)), at_risk)
         state = CandidateState.GENERATED if usable else CandidateState.REJECTED
-        self._move(replace(self.entries[number], state=state, charge=charge, outcome=Outcome.OK))
+        self._move(replace(self.entries[number], state=state, charge=charge, outcome=GenerationOutcome.OK))
 
     @precondition(lambda self: self.open(CandidateState.GENERATED))
     @rule(data=st.data())

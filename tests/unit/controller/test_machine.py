@@ -22,7 +22,14 @@ from quintain.errors import (
 from quintain_controller.domain.events import BackendTrouble, BetterOnHeldOut, GateProgress, HeldOutScored, Promoted
 from quintain_controller.domain.machine import messages as m
 from quintain_controller.domain.machine.messages import CallKind
-from quintain_controller.domain.model import Budget, CandidateState, Charge, Outcome, SearchState, VerdictStatus
+from quintain_controller.domain.model import (
+    Budget,
+    CandidateState,
+    Charge,
+    GenerationOutcome,
+    SearchState,
+    VerdictStatus,
+)
 
 RUNNING, PAUSED, FINISHED, CANCELLED, FAILED = SearchState
 NO_KEY = FailedPrecondition("no key", reason="AUTHENTICATION_FAILED")
@@ -579,8 +586,8 @@ def test_a_search_of_many_candidates_is_decided_in_microseconds_an_input() -> No
     assert (time.perf_counter() - begin) / inputs < 0.005  # the store in memory included
 
 
-@pytest.mark.parametrize("outcome", [Outcome.REFUSED, Outcome.NO_CODE, Outcome.TRUNCATED])
-def test_an_answer_without_a_policy_is_a_result(outcome: Outcome) -> None:
+@pytest.mark.parametrize("outcome", [GenerationOutcome.REFUSED, GenerationOutcome.NO_CODE, GenerationOutcome.TRUNCATED])
+def test_an_answer_without_a_policy_is_a_result(outcome: GenerationOutcome) -> None:
     world = asked()
     call = world.place()
     world.answer(call, m.Generated(call, generation(1, outcome=outcome)))

@@ -6,10 +6,12 @@ from tests.unit.controller.machine import World, generation, verification
 
 from quintain_controller.domain.machine import messages as m
 from quintain_controller.domain.machine.messages import CallKind
-from quintain_controller.domain.model import Outcome, VerdictStatus
+from quintain_controller.domain.model import GenerationOutcome, VerdictStatus
 
 
-def ended(outcome: Outcome = Outcome.OK, status: VerdictStatus = VerdictStatus.OK, x: float = 0.9) -> str:
+def ended(
+    outcome: GenerationOutcome = GenerationOutcome.OK, status: VerdictStatus = VerdictStatus.OK, x: float = 0.9
+) -> str:
     """The reason of the end of a search whose candidates all came to that."""
     world = World()
     while not world.finished:
@@ -28,7 +30,9 @@ def test_a_search_that_found_something_says_no_more_than_why_it_ended() -> None:
 
 
 def test_a_search_in_which_no_answer_held_code_says_so() -> None:
-    assert ended(outcome=Outcome.NO_CODE).endswith("; no answer held a policy that could be verified (4 no_code)")
+    assert ended(outcome=GenerationOutcome.NO_CODE).endswith(
+        "; no answer held a policy that could be verified (4 no_code)"
+    )
 
 
 def test_a_search_in_which_every_policy_failed_says_so() -> None:

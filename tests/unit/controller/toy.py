@@ -14,7 +14,7 @@ from quintain_controller.domain.model import (
     CandidateState,
     Charge,
     Direction,
-    Outcome,
+    GenerationOutcome,
     PartScore,
     SearchContext,
     SearchSpec,
@@ -78,9 +78,13 @@ class Toy:
         draw = rng.random()
         if draw < 0.1:
             return replace(
-                candidate, state=CandidateState.REJECTED, outcome=Outcome.REFUSED, charge=charge, summary="refused"
+                candidate,
+                state=CandidateState.REJECTED,
+                outcome=GenerationOutcome.REFUSED,
+                charge=charge,
+                summary="refused",
             )
-        done = verdict(replace(candidate, outcome=Outcome.OK, charge=charge), x)
+        done = verdict(replace(candidate, outcome=GenerationOutcome.OK, charge=charge), x)
         if draw < 0.25:
             return replace(done, status=VerdictStatus.POLICY_FAILED, rule="broke", summary="rejected: broke")
         return done

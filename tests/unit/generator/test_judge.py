@@ -8,7 +8,7 @@ import pytest
 from benchmarks.prompt_size import task_at
 
 from quintain.plugins.backend import BackendReply, CallOutcome, Example, Operator
-from quintain_generator.domain.generation import Outcome
+from quintain_generator.domain.generation import GenerationOutcome
 from quintain_generator.domain.judge import Judgement, judge
 
 PARENT = "def decide(state):\n    return sorted(state)\n"
@@ -33,7 +33,7 @@ def judged(text: str, operator: Operator = Operator.DIFF) -> Judgement:
 )
 def test_a_change_is_applied_once_and_drafts_of_it_are_not(text: str) -> None:
     judgement = judged(text)
-    assert (judgement.outcome, judgement.source, judgement.rationale) == (Outcome.OK, CHANGED, "Faster.")
+    assert (judgement.outcome, judgement.source, judgement.rationale) == (GenerationOutcome.OK, CHANGED, "Faster.")
 
 
 def test_a_whole_policy_will_do_where_a_change_was_asked_for() -> None:
@@ -58,7 +58,7 @@ def test_a_whole_policy_will_do_where_a_change_was_asked_for() -> None:
 )
 def test_what_is_no_change_of_the_parent_is_to_be_asked_again_with_the_reason(text: str, reason: str) -> None:
     judgement = judged(text)
-    assert judgement.outcome is Outcome.DIFF_FAILED
+    assert judgement.outcome is GenerationOutcome.DIFF_FAILED
     assert reason in judgement.detail
 
 
@@ -88,11 +88,11 @@ def test_a_change_where_the_whole_policy_was_asked_for_is_said_to_be_one(around:
 
 
 def test_a_refusal_in_words_is_not_asked_again() -> None:
-    assert judged("I would rather not.").outcome is Outcome.NO_CODE
+    assert judged("I would rather not.").outcome is GenerationOutcome.NO_CODE
 
 
 def test_blocks_are_no_answer_where_the_whole_policy_was_asked_for() -> None:
-    assert judged(CHANGE, Operator.FULL).outcome in (Outcome.NO_CODE, Outcome.INVALID_CODE)
+    assert judged(CHANGE, Operator.FULL).outcome in (GenerationOutcome.NO_CODE, GenerationOutcome.INVALID_CODE)
 
 
 def test_looking_for_duplicates_does_not_parse_without_end() -> None:
@@ -102,6 +102,6 @@ def test_looking_for_duplicates_does_not_parse_without_end() -> None:
     reply = BackendReply(CallOutcome.OK, text=f"```python\n{PARENT}```")
     assert judge(task, reply, 10_000).detail == "the same program as candidate c1"
     other = BackendReply(CallOutcome.OK, text="```python\ndef decide(state):\n    return 1\n```")
-    assert judge(task, other, 10_000).outcome is Outcome.OK
+    assert judge(task, other, 10_000).outcome is GenerationOutcome.OK
     last = BackendReply(CallOutcome.OK, text=f"```python\n{CHANGED}```")
     assert judge(task, last, 10_000).detail == "the same program as candidate c3"

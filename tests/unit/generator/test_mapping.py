@@ -15,7 +15,7 @@ from quintain.generator.v1 import generator_pb2 as pb
 from quintain.plugins.backend import Attempt, Example, Operator, Task
 from quintain.plugins.simulator import Baseline, Description, Descriptor, Direction, Objective, RequiredDefinition
 from quintain_generator.adapters.remote_messages import task_message
-from quintain_generator.domain.generation import Outcome
+from quintain_generator.domain.generation import GenerationOutcome
 from quintain_generator.rpc.from_proto import request_from, task_from
 from quintain_generator.rpc.to_proto import OPERATORS, OUTCOMES
 
@@ -68,7 +68,7 @@ def test_a_task_survives_the_way_there_and_back(task: Task) -> None:
 
 def test_every_operator_and_outcome_has_its_message_and_the_other_way_round() -> None:
     assert set(OPERATORS) == set(Operator)
-    assert set(OUTCOMES) == set(Outcome)
+    assert set(OUTCOMES) == set(GenerationOutcome)
     assert set(OPERATORS.values()) == set(pb.Operator.values()) - {0}
     assert set(OUTCOMES.values()) == set(pb.Outcome.values()) - {0}
 

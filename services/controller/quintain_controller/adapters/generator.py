@@ -16,8 +16,8 @@ from quintain_controller.domain.model import (
     Charge,
     Example,
     Generation,
+    GenerationOutcome,
     GenerationRequest,
-    Outcome,
     SearchContext,
     without_nul,
 )
@@ -118,7 +118,7 @@ def decode_generation(generation: pb.Generation) -> Generation:
         if not 0 <= value <= most:  # NaN is in no range
             raise Internal(f"the generator answered with {name} {value:g}", reason="STRANGE_ANSWER")
     return Generation(
-        outcome=Outcome(generation.outcome),
+        outcome=GenerationOutcome(generation.outcome),
         source=without_nul(generation.source),
         charge=Charge(
             usd_nano=0 if cost.unpriced else round(cost.usd * NANO),

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from quintain_controller.domain.model import Budget, Candidate, CandidateState, Charge, Outcome, Spend
+from quintain_controller.domain.model import Budget, Candidate, CandidateState, Charge, GenerationOutcome, Spend
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +102,8 @@ def _add(spend: Spend, candidate: Candidate) -> Spend:
         at_risk_usd_nano=spend.at_risk_usd_nano + charge.at_risk_usd_nano,
         tokens=spend.tokens + charge.tokens,
         verifications=spend.verifications + (candidate.state is CandidateState.VERIFIED),
-        unpriced_generations=spend.unpriced_generations + (charge.unpriced and candidate.outcome is not Outcome.NONE),
+        unpriced_generations=spend.unpriced_generations
+        + (charge.unpriced and candidate.outcome is not GenerationOutcome.NONE),
     )
 
 

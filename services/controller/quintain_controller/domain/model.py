@@ -39,7 +39,7 @@ class CandidateState(enum.IntEnum):
         return self in (CandidateState.VERIFIED, CandidateState.REJECTED)
 
 
-class Outcome(enum.IntEnum):
+class GenerationOutcome(enum.IntEnum):
     """Of a generation; NONE for a seed policy, which nobody generated."""
 
     NONE = 0
@@ -253,7 +253,7 @@ class Plan:
 class Generation:
     """A recorded response. `record` is the contract's message, opaque here."""
 
-    outcome: Outcome
+    outcome: GenerationOutcome
     source: str
     charge: Charge
     detail: str
@@ -303,7 +303,7 @@ class Candidate:
     state: CandidateState
     plan: Plan | None  # None: a seed policy
     request_digest: str = ""
-    outcome: Outcome = Outcome.NONE
+    outcome: GenerationOutcome = GenerationOutcome.NONE
     reserved: Charge = Charge()
     charge: Charge = Charge()
     status: VerdictStatus = VerdictStatus.NONE

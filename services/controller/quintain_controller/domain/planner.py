@@ -27,7 +27,7 @@ from quintain_controller.domain.model import (
     CandidateState,
     Charge,
     Generation,
-    Outcome,
+    GenerationOutcome,
     Plan,
     SearchContext,
     SearchSpec,
@@ -259,7 +259,7 @@ class Planner:
 
 def _was_answered(candidate: Candidate) -> bool:
     """Whether a backend's answer was recorded: what it cost says something of the next one."""
-    return candidate.outcome not in (Outcome.NONE, Outcome.UNKNOWN)
+    return candidate.outcome not in (GenerationOutcome.NONE, GenerationOutcome.UNKNOWN)
 
 
 def attempt(candidate: Candidate) -> Attempt:
@@ -276,7 +276,7 @@ def answered(candidate: Candidate, generation: Generation, assume_usd_nano: int 
         charge = replace(charge, usd_nano=assume_usd_nano)
     elif charge.unpriced:
         charge = replace(charge, at_risk_usd_nano=max(charge.at_risk_usd_nano, candidate.reserved.usd_nano))
-    usable = generation.outcome is Outcome.OK
+    usable = generation.outcome is GenerationOutcome.OK
     name = generation.outcome.name.lower()
     return replace(
         candidate,

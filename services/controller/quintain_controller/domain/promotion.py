@@ -55,9 +55,9 @@ class GateCheck:
 
 
 Needed = LoadCandidates | GateCheck
-Answer = Mapping[int, Candidate] | Verification | None
+GateAnswer = Mapping[int, Candidate] | Verification | None
 T = TypeVar("T")
-Steps = Generator[Needed, Answer, T]
+Steps = Generator[Needed, GateAnswer, T]
 
 
 @dataclass(slots=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 
-from quintain_controller.domain.model import Candidate, CandidateState, Outcome, VerdictStatus
+from quintain_controller.domain.model import Candidate, CandidateState, GenerationOutcome, VerdictStatus
 
 _MOST_KINDS = 4
 
@@ -22,9 +22,9 @@ class Tally:
         if candidate.plan is None:
             return
         if candidate.state is CandidateState.REJECTED:
-            refused = candidate.outcome is Outcome.OK
+            refused = candidate.outcome is GenerationOutcome.OK
             name = "not taken by the verifier" if refused else candidate.outcome.name.lower()
-            self._without_policy["not answered" if candidate.outcome is Outcome.NONE else name] += 1
+            self._without_policy["not answered" if candidate.outcome is GenerationOutcome.NONE else name] += 1
         elif candidate.status is VerdictStatus.OK:
             self._finished += 1
         else:

@@ -24,7 +24,7 @@ from quintain_controller.ports import Generator
 from quintain_controller.rpc import from_proto, to_proto
 from quintain_controller.rpc.checks import MOST_PARALLEL, check_budget, check_spec
 from quintain_controller.usecases.async_store import AsyncStore
-from quintain_controller.usecases.manage import Manager
+from quintain_controller.usecases.manage import SearchManager
 from quintain_controller.usecases.notifier import Notifier
 from quintain_controller.usecases.replay import DEFAULT_PARALLEL, Replays
 from quintain_controller.usecases.requests import remake_request
@@ -37,7 +37,7 @@ Context = grpc.aio.ServicerContext[Any, Any]
 
 class ControllerServicer(stubs.ControllerServicer):
     def __init__(
-        self, store: AsyncStore, manager: Manager, generator: Generator, notifier: Notifier, replays: Replays
+        self, store: AsyncStore, manager: SearchManager, generator: Generator, notifier: Notifier, replays: Replays
     ) -> None:
         self._store, self._manager, self._generator, self._notifier = store, manager, generator, notifier
         self._replays = replays

@@ -23,7 +23,7 @@ _BOUNDS = ("usd_nano", "tokens", "candidates", "verifications", "wall_seconds")
 
 
 @dataclass(frozen=True, slots=True)
-class Manager:
+class SearchManager:
     """`changed` is called with what the search has become, before the caller hears of it."""
 
     store: AsyncStore

@@ -22,7 +22,7 @@ from quintain_controller.domain.model import (
     Verification,
 )
 from quintain_controller.domain.planner import NotReproduced, verified
-from quintain_controller.domain.promotion import Answer, LoadCandidates, Promotion, promote
+from quintain_controller.domain.promotion import GateAnswer, LoadCandidates, Promotion, promote
 from quintain_controller.domain.records import CandidateRecord, SearchRecord
 from quintain_controller.ports import Verifier
 from quintain_controller.usecases.async_store import AsyncStore
@@ -242,7 +242,7 @@ async def _promote(
     """The gates once more, on the candidates as they were verified again."""
     steps = promote(record.spec, record.context, ranking, candidates[0])
     parts = [TRAIN, *([HELD_OUT] if record.context.held_out else [])]
-    answer: Answer = None
+    answer: GateAnswer = None
     while True:
         try:
             needed = steps.send(answer)

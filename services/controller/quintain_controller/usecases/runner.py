@@ -17,7 +17,7 @@ _SETTLED_AT_ONCE = 4
 log = get_logger("runner")
 
 
-class Runner:
+class SearchRunner:
     """One for a process; belongs to one event loop."""
 
     def __init__(self, dependencies: Dependencies, owner: str) -> None:

@@ -26,19 +26,19 @@ from quintain.plugins.backend import (
     Rejection,
 )
 from quintain_generator.adapters.remote_messages import outcome_from, task_message, usage_from
-from quintain_generator.domain.generation import Outcome
+from quintain_generator.domain.generation import GenerationOutcome
 
 _CALL_OUTCOMES = {
-    Outcome.TRUNCATED: CallOutcome.TRUNCATED,
-    Outcome.REFUSED: CallOutcome.REFUSAL,
-    Outcome.CONTENT_FILTERED: CallOutcome.CONTENT_FILTER,
-    Outcome.EMPTY: CallOutcome.EMPTY,
-    Outcome.UNKNOWN: CallOutcome.UNKNOWN,
+    GenerationOutcome.TRUNCATED: CallOutcome.TRUNCATED,
+    GenerationOutcome.REFUSED: CallOutcome.REFUSAL,
+    GenerationOutcome.CONTENT_FILTERED: CallOutcome.CONTENT_FILTER,
+    GenerationOutcome.EMPTY: CallOutcome.EMPTY,
+    GenerationOutcome.UNKNOWN: CallOutcome.UNKNOWN,
 }
 _REJECTIONS = {
-    Outcome.NO_CODE: Rejection.NO_CODE,
-    Outcome.INVALID_CODE: Rejection.INVALID_CODE,
-    Outcome.DIFF_FAILED: Rejection.DIFF_FAILED,
+    GenerationOutcome.NO_CODE: Rejection.NO_CODE,
+    GenerationOutcome.INVALID_CODE: Rejection.INVALID_CODE,
+    GenerationOutcome.DIFF_FAILED: Rejection.DIFF_FAILED,
 }
 _REASONS = {
     "AUTHENTICATION_FAILED": CallOutcome.AUTH,

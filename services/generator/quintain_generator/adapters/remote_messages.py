@@ -6,9 +6,9 @@ from quintain.generator.v1 import generator_pb2 as pb
 from quintain.plugins.backend import Example, Task, Usage
 from quintain.type.v1 import type_pb2
 from quintain.wire.simulator_messages import DIRECTIONS, description_message
-from quintain_generator.domain.generation import Outcome
+from quintain_generator.domain.generation import GenerationOutcome
 
-_OUTCOMES = {pb.Outcome.Value(f"OUTCOME_{outcome.name}"): outcome for outcome in Outcome}
+_OUTCOMES = {pb.Outcome.Value(f"OUTCOME_{outcome.name}"): outcome for outcome in GenerationOutcome}
 
 
 def task_message(task: Task) -> pb.Task:
@@ -48,7 +48,7 @@ def _example(example: Example) -> pb.Example:
     )
 
 
-def outcome_from(message: pb.Outcome.ValueType) -> Outcome:
+def outcome_from(message: pb.Outcome.ValueType) -> GenerationOutcome:
     """Raises KeyError for an outcome that this version does not know."""
     return _OUTCOMES[message]
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from quintain.plugins.backend import BackendReply, CallOutcome, Message, Usage
 
 
-class Outcome(enum.Enum):
+class GenerationOutcome(enum.Enum):
     """What came of a generation."""
 
     OK = "ok"
@@ -59,7 +59,7 @@ class Generation:
     request_id: str
     backend: str
     model: str
-    outcome: Outcome
+    outcome: GenerationOutcome
     source: str
     rationale: str
     response_text: str
@@ -118,12 +118,12 @@ class Claim:
 
 # An answer, or the end of a conversation that may have been paid for: no further call will be made.
 FINAL_ANSWERS = {
-    CallOutcome.OK: Outcome.OK,
-    CallOutcome.TRUNCATED: Outcome.TRUNCATED,
-    CallOutcome.REFUSAL: Outcome.REFUSED,
-    CallOutcome.CONTENT_FILTER: Outcome.CONTENT_FILTERED,
-    CallOutcome.EMPTY: Outcome.EMPTY,
-    CallOutcome.UNKNOWN: Outcome.UNKNOWN,
+    CallOutcome.OK: GenerationOutcome.OK,
+    CallOutcome.TRUNCATED: GenerationOutcome.TRUNCATED,
+    CallOutcome.REFUSAL: GenerationOutcome.REFUSED,
+    CallOutcome.CONTENT_FILTER: GenerationOutcome.CONTENT_FILTERED,
+    CallOutcome.EMPTY: GenerationOutcome.EMPTY,
+    CallOutcome.UNKNOWN: GenerationOutcome.UNKNOWN,
 }
 
 # Failures after which the provider may still have done the work and charged for it.

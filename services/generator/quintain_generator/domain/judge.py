@@ -9,14 +9,14 @@ from quintain.plugins.backend import BackendReply, CallOutcome, Operator, Reject
 from quintain_generator.domain.diff import DiffError, apply_blocks, find_blocks, looks_like_a_change
 from quintain_generator.domain.extract import MAX_RATIONALE_CHARACTERS, Extracted, extract, readings
 from quintain_generator.domain.gate import ast_digest, check, defines_policy
-from quintain_generator.domain.generation import FINAL_ANSWERS, Outcome
+from quintain_generator.domain.generation import FINAL_ANSWERS, GenerationOutcome
 
 
 @dataclass(frozen=True, slots=True)
 class Judgement:
     """What an answer is worth. `source` is empty unless the outcome is OK or DUPLICATE."""
 
-    outcome: Outcome
+    outcome: GenerationOutcome
     source: str = ""
     rationale: str = ""
     detail: str = ""
@@ -27,9 +27,9 @@ class Judgement:
 _MAX_COMPARED_CHARACTERS = 400_000
 
 _REJECTIONS = {
-    Rejection.NO_CODE: Outcome.NO_CODE,
-    Rejection.INVALID_CODE: Outcome.INVALID_CODE,
-    Rejection.DIFF_FAILED: Outcome.DIFF_FAILED,
+    Rejection.NO_CODE: GenerationOutcome.NO_CODE,
+    Rejection.INVALID_CODE: GenerationOutcome.INVALID_CODE,
+    Rejection.DIFF_FAILED: GenerationOutcome.DIFF_FAILED,
 }
 
 
@@ -48,18 +48,20 @@ def judge(task: Task, reply: BackendReply, max_bytes: int) -> Judgement:
         try:
             source, rationale, whole = _read(task, reply.text, known, max_bytes)
         except DiffError as error:
-            return Judgement(Outcome.DIFF_FAILED, rationale=_prose(reply.text), detail=str(error))
+            return Judgement(GenerationOutcome.DIFF_FAILED, rationale=_prose(reply.text), detail=str(error))
     if not whole and looks_like_a_change(reply.text):
         detail = "the answer is a change; the whole policy in one fenced block was asked for"
-        return Judgement(Outcome.INVALID_CODE if source else Outcome.NO_CODE, rationale=rationale, detail=detail)
+        return Judgement(
+            GenerationOutcome.INVALID_CODE if source else GenerationOutcome.NO_CODE, rationale=rationale, detail=detail
+        )
     if not source:
         detail = "the answer holds neither a fenced block nor anything that looks like Python"
-        return Judgement(Outcome.NO_CODE, rationale=rationale, detail=detail)
+        return Judgement(GenerationOutcome.NO_CODE, rationale=rationale, detail=detail)
     checked = check(source, required, max_bytes)
     if checked.problem:
-        return Judgement(Outcome.INVALID_CODE, rationale=rationale, detail=checked.problem)
+        return Judgement(GenerationOutcome.INVALID_CODE, rationale=rationale, detail=checked.problem)
     twin = known.get(checked.ast_digest)
-    outcome = Outcome.DUPLICATE if twin else Outcome.OK
+    outcome = GenerationOutcome.DUPLICATE if twin else GenerationOutcome.OK
     detail = f"the same program as candidate {twin}" if twin else ""
     return Judgement(outcome, source, rationale, detail, checked.ast_digest, checked.hints)
 

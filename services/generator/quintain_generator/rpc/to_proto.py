@@ -8,11 +8,11 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from quintain.generator.v1 import generator_pb2 as pb
 from quintain.plugins.backend import Message, Operator, Usage
-from quintain_generator.domain.generation import CallRecord, Generation, Outcome
+from quintain_generator.domain.generation import CallRecord, Generation, GenerationOutcome
 from quintain_generator.usecases.waiting import GenerationProgress
 
 OPERATORS = {operator: pb.Operator.Value(f"OPERATOR_{operator.name}") for operator in Operator}
-OUTCOMES = {outcome: pb.Outcome.Value(f"OUTCOME_{outcome.name}") for outcome in Outcome}
+OUTCOMES = {outcome: pb.Outcome.Value(f"OUTCOME_{outcome.name}") for outcome in GenerationOutcome}
 
 
 def progress_to(progress: GenerationProgress) -> pb.GenerateProgress:

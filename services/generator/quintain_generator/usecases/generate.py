@@ -23,7 +23,7 @@ from quintain_generator.domain.generation import (
     FINAL_ANSWERS,
     Claim,
     Generation,
-    Outcome,
+    GenerationOutcome,
     Ownership,
     RequestKey,
     spend_of,
@@ -307,7 +307,7 @@ class Generations:
             calls = await self._recorder.close_open_calls(key, endpoint, calls)
         if any(call.outcome is CallOutcome.UNKNOWN for call in calls):
             detail = next(c.reply.detail for c in calls if c.reply is not None and c.outcome is CallOutcome.UNKNOWN)
-            unknown = Judgement(Outcome.UNKNOWN, detail=detail)
+            unknown = Judgement(GenerationOutcome.UNKNOWN, detail=detail)
             return await self._recorder.record(endpoint, key, calls, calls[-1].prompt, unknown)
         recorded = [call.reply for call in calls if call.reply is not None and call.outcome in FINAL_ANSWERS]
         if not recorded:
@@ -320,12 +320,14 @@ class Generations:
         try:
             judgement, reply, prompt = await self._converse(loop, recorded, prompt, request.task)
         except CallsUsedUp as end:
-            unknown = Judgement(Outcome.UNKNOWN, detail=str(end))
+            unknown = Judgement(GenerationOutcome.UNKNOWN, detail=str(end))
             return await self._recorder.record(endpoint, key, tuple(loop.calls), prompt, unknown)
         except asyncio.CancelledError:
             if loop.calls and loop.calls[-1].outcome is CallOutcome.UNKNOWN:
                 made = tuple(loop.calls)
-                await self._recorder.record(endpoint, key, made, prompt, Judgement(Outcome.UNKNOWN, detail="cancelled"))
+                await self._recorder.record(
+                    endpoint, key, made, prompt, Judgement(GenerationOutcome.UNKNOWN, detail="cancelled")
+                )
             raise
         run.publish(GenerationProgress("extracting", len(loop.calls), spend=spend_of(loop.calls)))
         return await self._recorder.record(endpoint, key, tuple(loop.calls), prompt, judgement, reply)
@@ -336,7 +338,7 @@ class Generations:
         """Ask; and ask once more, with the reason, if a diff did not apply."""
         reply = recorded[0] if recorded else await loop.ask(prompt)
         judgement = await asyncio.to_thread(judge, task, reply, self._max_policy_bytes)
-        if judgement.outcome is not Outcome.DIFF_FAILED or not prompt:
+        if judgement.outcome is not GenerationOutcome.DIFF_FAILED or not prompt:
             return judgement, reply, prompt
         longer = ask_again(prompt, reply.text, judgement.detail, self.prompt_tokens)
         try:

@@ -12,7 +12,7 @@ from quintain_generator import metrics
 from quintain_generator.domain.generation import (
     CallRecord,
     Generation,
-    Outcome,
+    GenerationOutcome,
     Ownership,
     RequestKey,
     total_cost,
@@ -98,6 +98,6 @@ class Recorder:
                 await self._store.release(key.request_id)
                 continue
             calls = await self.close_open_calls(key, endpoint, claim.calls)
-            judgement = Judgement(Outcome.UNKNOWN, detail=_UNSEEN_END)
+            judgement = Judgement(GenerationOutcome.UNKNOWN, detail=_UNSEEN_END)
             await self.record(endpoint, key, calls, calls[-1].prompt, judgement)
             log.warning("a call was cut off by a crash", request_id=key.request_id, backend=endpoint.name)

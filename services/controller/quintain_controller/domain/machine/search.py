@@ -27,7 +27,7 @@ from quintain_controller.domain.model import (
 from quintain_controller.domain.planner import Asked, Done, NotReproduced, Planner, Told, answered, verified
 from quintain_controller.domain.promotion import (
     MOST_TRIES,
-    Answer,
+    GateAnswer,
     GateCheck,
     LoadCandidates,
     Needed,
@@ -614,11 +614,11 @@ class SearchMachine:
         self._gates = promote(self._spec, self._context, self._planner.rank(), self._reference)
         self._step_gates(None)
 
-    def _answer_gates(self, answer: Answer) -> None:
+    def _answer_gates(self, answer: GateAnswer) -> None:
         if self._gates is not None:
             self._step_gates(answer)
 
-    def _step_gates(self, answer: Answer) -> None:
+    def _step_gates(self, answer: GateAnswer) -> None:
         assert self._gates is not None
         try:
             needed = self._gates.send(answer)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from quintain.plugins.strategy import Ask, Note, Operator, Options, Problem, Result, Strategy, StrategyPlugin
-from quintain_controller.domain.strategies.common import Progress, in_turn
+from quintain_controller.domain.strategies.common import BestSoFar, in_turn
 
 
 class BestOfNOptions(Options):
@@ -13,7 +13,7 @@ class BestOfNOptions(Options):
 class BestOfN(Strategy):
     def __init__(self, problem: Problem, options: BestOfNOptions) -> None:
         self._problem = problem
-        self._progress = Progress(50, options.stop_after_stagnation)
+        self._progress = BestSoFar(50, options.stop_after_stagnation)
         self._seed = 0
 
     def tell(self, result: Result) -> Note | None:

@@ -7,7 +7,7 @@ from typing import Literal
 from pydantic import Field
 
 from quintain.plugins.strategy import Ask, Note, Operator, Options, Problem, Result, Strategy, StrategyPlugin
-from quintain_controller.domain.strategies.common import Progress, in_turn
+from quintain_controller.domain.strategies.common import BestSoFar, in_turn
 
 
 class ChainOptions(Options):
@@ -19,7 +19,7 @@ class ChainOptions(Options):
 class Chain(Strategy):
     def __init__(self, problem: Problem, options: ChainOptions) -> None:
         self._problem, self._options = problem, options
-        self._progress = Progress(20, options.stop_after_stagnation)
+        self._progress = BestSoFar(20, options.stop_after_stagnation)
         self._last: Result | None = None
         self._last_usable = 0  # the latest with a verdict to improve on
         self._repairs = 0

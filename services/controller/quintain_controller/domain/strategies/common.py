@@ -5,7 +5,7 @@ from __future__ import annotations
 from quintain.plugins.strategy import BackendInfo, Note, Operator, Result
 
 
-class Progress:
+class BestSoFar:
     """Best result and how long ago it came. `patience`: candidates without improvement before each note."""
 
     def __init__(self, patience: int, stop_after: int | None) -> None:

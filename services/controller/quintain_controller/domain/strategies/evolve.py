@@ -9,7 +9,7 @@ from pydantic import Field
 from quintain.plugins.strategy import Ask, Note, Operator, Options, Problem, Result, Strategy, StrategyPlugin
 from quintain_controller.domain.strategies.archive import Grid, Island, ScenarioBests
 from quintain_controller.domain.strategies.bandit import Bandit
-from quintain_controller.domain.strategies.common import Progress, fitness
+from quintain_controller.domain.strategies.common import BestSoFar, fitness
 from quintain_controller.domain.strategies.repairs import Leads, Repairs
 
 _OPERATORS = frozenset({Operator.FULL, Operator.DIFF, Operator.CROSSOVER})
@@ -31,7 +31,7 @@ class EvolveOptions(Options):
 class Evolve(Strategy):
     def __init__(self, problem: Problem, options: EvolveOptions) -> None:
         self._problem, self._options = problem, options
-        self._progress = Progress(options.patience, options.stop_after_stagnation)
+        self._progress = BestSoFar(options.patience, options.stop_after_stagnation)
         self._bandit = Bandit(problem.backends, _OPERATORS)
         count = options.islands or max(1, min(4, (problem.planned or 0) // 300))
         self._islands = [Island(options.population) for _ in range(count)]

@@ -9,7 +9,7 @@ from pydantic import Field
 
 from quintain.plugins.strategy import Ask, Note, Operator, Options, Problem, Result, Strategy, StrategyPlugin
 from quintain_controller.domain.strategies.bandit import Bandit
-from quintain_controller.domain.strategies.common import Progress, fitness
+from quintain_controller.domain.strategies.common import BestSoFar, fitness
 from quintain_controller.domain.strategies.repairs import Leads, nearest
 
 
@@ -32,7 +32,7 @@ class Tree(Strategy):
 
     def __init__(self, problem: Problem, options: TreeOptions) -> None:
         self._problem, self._options = problem, options
-        self._progress = Progress(options.patience, options.stop_after_stagnation)
+        self._progress = BestSoFar(options.patience, options.stop_after_stagnation)
         self._bandit = Bandit(problem.backends, frozenset({Operator.FULL, Operator.DIFF}))
         self._frontier: list[_Node] = []
         self._leads = Leads(len(problem.scenarios))

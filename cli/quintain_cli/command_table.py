@@ -34,6 +34,7 @@ COMMANDS = {
     "resume": Entry("manage", SEARCH, "Let a paused search go on.", "quintain resume SEARCH"),
     "extend": Entry("manage", SEARCH, "Raise bounds of a search's budget.", "quintain extend SEARCH --candidates 300"),
     "fork": Entry("manage", SEARCH, "Begin a new search with a candidate of another.", "quintain fork SEARCH 42"),
+    "edit": Entry("manage", SEARCH, "Rename, tag or annotate a search.", "quintain edit SEARCH --tag nightly"),
     "cancel": Entry("manage", SEARCH, "Stop a search for good.", "quintain cancel SEARCH"),
     "ablate": Entry(
         "ablate",

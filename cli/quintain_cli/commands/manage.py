@@ -62,6 +62,7 @@ def add_commands(app: typer.Typer) -> None:
         ("resume", resume),
         ("cancel", cancel),
         ("extend", extend),
+        ("edit", edit),
         ("fork", fork),
         ("delete", delete),
     ):
@@ -76,8 +77,12 @@ def _what(search: pb.Search) -> str:
     return f"{what}; fork of {search.forked_from_candidate_id}" if search.forked_from_candidate_id else what
 
 
-def _in_state(listed: Iterable[pb.Search], states: list[State] | None) -> Iterator[pb.Search]:
-    return (one for one in listed if not states or render.enum_name(pb.SearchState, one.state) in states)
+def _chosen(listed: Iterable[pb.Search], states: list[State] | None, tags: list[str] | None) -> Iterator[pb.Search]:
+    """Those in one of the states and with all of the tags; None: any."""
+    for one in listed:
+        in_state = not states or render.enum_name(pb.SearchState, one.state) in states
+        if in_state and set(tags or ()) <= set(one.tags):
+            yield one
 
 
 def _sorted(listed: Iterator[pb.Search], sort: Sort) -> Iterator[pb.Search]:
@@ -95,29 +100,31 @@ def searches(
     ctx: typer.Context,
     limit: Annotated[int, typer.Option(min=1, max=PAGE, help="How many at most.")] = 20,
     state: Annotated[list[State] | None, typer.Option(help="Only those in this state; repeatable.")] = None,
+    tag: Annotated[list[str] | None, typer.Option(help="Only those with this tag; repeated: with all.")] = None,
     sort: Annotated[Sort, typer.Option(help="Greatest first; newest where equal.")] = Sort.CREATED,
     as_json: AsJson = False,
 ) -> None:
     """List searches, newest first or by what they spent."""
-    page_size = PAGE if state or sort is not Sort.CREATED else limit
+    page_size = PAGE if state or tag or sort is not Sort.CREATED else limit
     with Connection(ctx.obj, "controller") as connection:
         listed = entries(connection.controller.list_searches, pb.ListSearchesRequest(page_size=page_size))
-        found = list(islice(_sorted(_in_state(listed, state), sort), limit))
+        found = list(islice(_sorted(_chosen(listed, state, tag), sort), limit))
     if as_json:
         for one in found:
             render.print_json(one)
         return
     if not found:
-        out.print("no searches in this state" if state else "no searches yet")
+        out.print("no such searches" if state or tag else "no searches yet")
         return
     numeric = ("best", "better by", "tried", "spent")
-    rows = render.table("search", "state", "what", *numeric, "created", numeric=numeric)
+    rows = render.table("search", "state", "what", "tags", *numeric, "created", numeric=numeric)
     for one in found:
         best = one.best if one.HasField("best") else None
         rows.add_row(
             one.search_id,
             render.enum_name(pb.SearchState, one.state),
             escape(_what(one)),
+            escape(" ".join(one.tags)),
             render.number(best.score if best else None),
             render.percent(
                 render.improvement(best.score, best.baseline_score, one.direction) if best else None, signed=True
@@ -152,6 +159,7 @@ def show(
                 render.print_json(message)
             return
         say(describe_spec(found.spec))
+        _print_labels(found)
         print_outcome(connection, found)
     if candidates:
         numeric = ("#", "score", "held-out", "cost")
@@ -283,6 +291,29 @@ def extend(
         found = connection.controller.extend_budget(request).search
         out.print(f"the budget is now {render.budget_text(found.spec.budget)}")
         _go_on(connection, found)
+
+
+def edit(
+    ctx: typer.Context,
+    search_id: SearchId,
+    title: Annotated[str | None, typer.Option(help="Its new name.")] = None,
+    notes: Annotated[str | None, typer.Option(help='Notes in place of those that it has; "" for none.')] = None,
+    tag: Annotated[list[str] | None, typer.Option(help="Add a tag, one word; repeatable.")] = None,
+    untag: Annotated[list[str] | None, typer.Option(help="Remove a tag; repeatable.")] = None,
+) -> None:
+    """Rename a search, tag it, or write notes on it; it goes on as it is."""
+    request = pb.UpdateSearchRequest(
+        search_id=search_id, title=title, notes=notes, add_tags=tag or [], remove_tags=untag or []
+    )
+    with Connection(ctx.obj, "controller") as connection:
+        _print_labels(connection.controller.update_search(request).search)
+
+
+def _print_labels(search: pb.Search) -> None:
+    """Title, tags and notes, as far as there are any."""
+    for name, text in (("title", search.spec.title), ("tags", ", ".join(search.tags)), ("notes", search.notes)):
+        if text:
+            say(f"{name}: {escape(render.for_terminal(text))}")
 
 
 def fork(

@@ -52,6 +52,10 @@ class Controller:
         response: pb.ExtendBudgetResponse = self._caller.unary(self._stub.ExtendBudget, request, timeout)
         return response
 
+    def update_search(self, request: pb.UpdateSearchRequest, timeout: float | None = None) -> pb.UpdateSearchResponse:
+        response: pb.UpdateSearchResponse = self._caller.unary(self._stub.UpdateSearch, request, timeout)
+        return response
+
     def fork_search(self, request: pb.ForkSearchRequest, timeout: float | None = None) -> pb.ForkSearchResponse:
         response: pb.ForkSearchResponse = self._caller.unary(self._stub.ForkSearch, request, timeout)
         return response
@@ -157,6 +161,12 @@ class AsyncController:
         self, request: pb.ExtendBudgetRequest, timeout: float | None = None
     ) -> pb.ExtendBudgetResponse:
         response: pb.ExtendBudgetResponse = await self._caller.unary(self._stub.ExtendBudget, request, timeout)
+        return response
+
+    async def update_search(
+        self, request: pb.UpdateSearchRequest, timeout: float | None = None
+    ) -> pb.UpdateSearchResponse:
+        response: pb.UpdateSearchResponse = await self._caller.unary(self._stub.UpdateSearch, request, timeout)
         return response
 
     async def fork_search(self, request: pb.ForkSearchRequest, timeout: float | None = None) -> pb.ForkSearchResponse:

@@ -67,6 +67,14 @@ class Search:
         return self.message.spec.title
 
     @property
+    def tags(self) -> tuple[str, ...]:
+        return tuple(self.message.tags)
+
+    @property
+    def notes(self) -> str:
+        return self.message.notes
+
+    @property
     def state(self) -> str:
         """running, paused, finished, cancelled or failed."""
         return enum_name(pb.SearchState, self.message.state)
@@ -170,6 +178,21 @@ class Search:
         budget = make_budget(candidates, verifications, usd, tokens, minutes)
         request = pb.ExtendBudgetRequest(search_id=self.id, budget=budget)
         self.message = self._controller.extend_budget(request).search
+        return self
+
+    def update(
+        self,
+        *,
+        title: str | None = None,
+        notes: str | None = None,
+        add_tags: Sequence[str] = (),
+        remove_tags: Sequence[str] = (),
+    ) -> Search:
+        """Change what the search is called, in any state; None leaves title or notes as they are."""
+        request = pb.UpdateSearchRequest(
+            search_id=self.id, title=title, notes=notes, add_tags=add_tags, remove_tags=remove_tags
+        )
+        self.message = self._controller.update_search(request).search
         return self
 
     def _summaries(self) -> Iterator[pb.CandidateSummary]:

@@ -22,6 +22,7 @@ from quintain_controller.domain.records import (
     Batch,
     CandidateRecord,
     Control,
+    Labels,
     Lease,
     NewSearch,
     SearchRecord,
@@ -128,6 +129,9 @@ class Store(Protocol):
     def extend_budget(self, search_id: str, extended: Callable[[SearchRecord], Budget]) -> SearchRecord:
         """Put a new budget in force: `extended` says which, and raises for one that cannot be. A search that ended
         because its budget was used up goes on. Raises FailedPrecondition if it was cancelled or has failed."""
+
+    def update_labels(self, search_id: str, labels: Labels) -> SearchRecord:
+        """Change title, notes and tags, in any state. Raises InvalidArgument for too many tags."""
 
     def delete(self, search_id: str) -> None:
         """Raises FailedPrecondition while somebody works on it."""

@@ -201,3 +201,20 @@ async def test_strategies_say_their_options_as_a_schema(stack: Stack) -> None:
     assert set(listed) >= {"chain", "best-of-n", "evolve", "tree"}
     assert listed["evolve"]["additionalProperties"] is False
     assert all("description" in field for field in listed["evolve"]["properties"].values())
+
+
+async def test_a_search_is_called_what_its_user_says_and_finds_the_same(stack: Stack) -> None:
+    client = await stack.start()
+    search_id = await create(client, title="before")
+    request = pb.UpdateSearchRequest(search_id=search_id, title="after", notes="n", add_tags=["b", "a"])
+    await client.update_search(request)
+    await watch(client, search_id)
+    found = (await client.update_search(pb.UpdateSearchRequest(search_id=search_id, remove_tags=["b"]))).search
+    assert (found.spec.title, found.notes, list(found.tags)) == ("after", "n", ["a"])
+    assert found.state == pb.SEARCH_STATE_FINISHED
+    (listed,) = (await client.list_searches(pb.ListSearchesRequest())).searches
+    assert (listed.spec.title, list(listed.tags)) == ("after", ["a"])
+    with pytest.raises(InvalidArgument, match="nothing to change"):
+        await client.update_search(pb.UpdateSearchRequest(search_id=search_id))
+    with pytest.raises(NotFound):
+        await client.update_search(pb.UpdateSearchRequest(search_id="no", title="x"))

@@ -143,6 +143,12 @@ class FakeController(controller_pb2_grpc.ControllerServicer):
         self.search.spec.budget.MergeFrom(request.budget)
         return cpb.ExtendBudgetResponse(search=self.search)
 
+    def UpdateSearch(self, request: cpb.UpdateSearchRequest, _context: Any) -> cpb.UpdateSearchResponse:
+        self.calls.append(request)
+        self.search.spec.title, self.search.notes = request.title, request.notes
+        self.search.tags[:] = request.add_tags
+        return cpb.UpdateSearchResponse(search=self.search)
+
     def WatchSearch(self, request: cpb.WatchSearchRequest, _context: Any) -> Iterator[cpb.WatchSearchResponse]:
         for event in self.events:
             if event.sequence > request.after_sequence:

@@ -90,5 +90,21 @@ def test_searches_are_listed_by_state_and_by_what_they_spent(quintain: Run, cont
     assert ids(quintain("searches", "--json", "--sort", "tried").out) == ["s3", "s2", "s1"]
     assert ids(quintain("searches", "--json", "--state", "finished").out) == ["s1", "s2"]
     assert ids(quintain("searches", "--json", "--state", "finished", "--state", "paused").out) == ["s1", "s2", "s3"]
-    assert "no searches in this state" in quintain("searches", "--state", "failed").out
+    assert "no such searches" in quintain("searches", "--state", "failed").out
+    paused.tags.extend(["night", "gpu"])
+    assert ids(quintain("searches", "--json", "--tag", "gpu", "--tag", "night").out) == ["s3"]
+    assert ids(quintain("searches", "--json", "--tag", "gpu", "--state", "finished").out) == []
     assert "fork of s1.3" in " ".join(quintain("searches").out.split())
+
+
+def test_a_search_is_renamed_tagged_and_noted_on(quintain: Run, controller: FakeController) -> None:
+    ran = quintain("edit", "s1", "--title", "[b]", "--notes", "bad\x1b[2J", "--tag", "a", "--tag", "b", "--untag", "c")
+    assert ran.code == 0
+    expected = pb.UpdateSearchRequest(
+        search_id="s1", title="[b]", notes="bad\x1b[2J", add_tags=["a", "b"], remove_tags=["c"]
+    )
+    assert controller.calls == [expected]
+    assert ran.out.splitlines() == ["title: [b]", "tags: a, b", "notes: bad\\x1b[2J"]
+    assert "tags: a, b" in quintain("show", "s1").out
+    assert quintain("edit", "s1", "--notes", "").code == 0
+    assert controller.calls[-1] == pb.UpdateSearchRequest(search_id="s1", notes="")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import pytest
 from google.protobuf import struct_pb2
@@ -13,7 +14,7 @@ from quintain.generator.v1 import generator_pb2
 from quintain.service.paging import decode_token, encode_token
 from quintain.type.v1 import type_pb2
 from quintain.verifier.v1 import verifier_pb2
-from quintain_controller.rpc.checks import check_budget, check_spec
+from quintain_controller.rpc.checks import check_budget, check_spec, check_update
 
 NOT_FINITE = (math.nan, math.inf, -math.inf)
 
@@ -109,3 +110,24 @@ def test_seed_policies_are_bounded_in_sum() -> None:
     seeds = [type_pb2.Policy(source="def decide(n):\n    return n\n#" + "x" * 250_000) for _ in range(20)]
     assert refused(pb.SearchSpec(seed_policies=seeds)) == ["spec.seed_policies"]
     check_spec(pb.SearchSpec(seed_policies=seeds[:16]), "")
+
+
+@pytest.mark.parametrize(
+    ("fields", "says"),
+    [
+        ({}, "nothing to change"),
+        ({"title": "x" * 201}, "title: 201 characters"),
+        ({"title": "a\nb"}, "title"),
+        ({"notes": "x" * 20_001}, "notes: 20001 characters"),
+        ({"notes": "a\0"}, "NUL"),
+        *(({"add_tags": ["fine", tag]}, "one printable word") for tag in ("", "two words", " a", "a\n", "x" * 51)),
+    ],
+)
+def test_labels_that_cannot_be_are_named(fields: dict[str, Any], says: str) -> None:
+    with pytest.raises(InvalidArgument, match=says):
+        check_update(pb.UpdateSearchRequest(search_id="s", **fields))
+
+
+def test_a_title_may_be_taken_away_and_notes_have_lines() -> None:
+    check_update(pb.UpdateSearchRequest(title=""))
+    check_update(pb.UpdateSearchRequest(notes="two\nlines", add_tags=["größe", "a-b"], remove_tags=["two words"]))

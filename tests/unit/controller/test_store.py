@@ -16,7 +16,7 @@ from quintain_controller.adapters.store.sql import SqlStore
 from quintain_controller.domain.events import CandidateChanged, NewBest, StateChanged
 from quintain_controller.domain.lifecycle import BUDGET_USED_UP
 from quintain_controller.domain.model import Budget, Candidate, CandidateState, Gate, SearchState, Spend
-from quintain_controller.domain.records import Batch, CandidateWrite, Lease, NewSearch, SearchRecord, Transition
+from quintain_controller.domain.records import Batch, CandidateWrite, Labels, Lease, NewSearch, SearchRecord, Transition
 from quintain_controller.ports import Store
 
 OpenStore = Callable[[], Store]
@@ -321,3 +321,34 @@ def test_pages_go_from_the_newest_to_the_oldest_without_gap_or_repeat(store: Sto
     )
     assert store.counts() == {SearchState.RUNNING: 5}
     assert store.positions(["s1", "nobody"]) == {"s1": (1, True)}
+
+
+def test_what_a_search_is_called_changes_in_any_state_and_nothing_else_does(open_store: OpenStore) -> None:
+    store = open_store()
+    before = new_search(store)
+    assert (before.notes, before.tags) == ("", ())
+    store.update_labels("one", Labels(title="mine", notes="two\nlines", add_tags=frozenset({"b", "a"})))
+    store.change_state("one", SearchState.CANCELLED, "enough")
+    store.update_labels("one", Labels(add_tags=frozenset({"a", "c"}), remove_tags=frozenset({"b", "never"})))
+    after = open_store().search("one")
+    assert (after.spec.title, after.notes, after.tags) == ("mine", "two\nlines", ("a", "c"))
+    assert after.spec == replace(before.spec, title="mine")
+    assert (after.state, after.last_sequence, after.budget) == (SearchState.CANCELLED, 2, before.budget)
+
+
+def test_an_owner_keeps_its_lease_while_a_search_is_renamed(store: Store) -> None:
+    new_search(store)
+    lease = owned(store)
+    store.update_labels("one", Labels(title="mine"))
+    store.commit(lease, Batch(Spend(usd_nano=1)))
+    assert (store.search("one").spec.title, store.search("one").spend.usd_nano) == ("mine", 1)
+
+
+def test_more_tags_than_a_search_may_have_change_nothing(store: Store) -> None:
+    new_search(store)
+    store.update_labels("one", Labels(add_tags=frozenset(map(str, range(50)))))
+    with pytest.raises(InvalidArgument, match="51 tags; at most 50"):
+        store.update_labels("one", Labels(notes="n", add_tags=frozenset({"one more"})))
+    assert (len(store.search("one").tags), store.search("one").notes) == (50, "")
+    with pytest.raises(NotFound):
+        store.update_labels("none", Labels(notes="n"))

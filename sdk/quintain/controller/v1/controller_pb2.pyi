@@ -336,6 +336,8 @@ class Search(_message.Message):
     ENDED_AT_FIELD_NUMBER: _builtins.int
     LAST_SEQUENCE_FIELD_NUMBER: _builtins.int
     FORKED_FROM_CANDIDATE_ID_FIELD_NUMBER: _builtins.int
+    NOTES_FIELD_NUMBER: _builtins.int
+    TAGS_FIELD_NUMBER: _builtins.int
     search_id: _builtins.str
     state: Global___SearchState.ValueType
     pause_reason: _builtins.str
@@ -346,6 +348,8 @@ class Search(_message.Message):
     """Which way the score is better: up under AGGREGATION_MEAN_NORMALIZED, whichever way the metric is."""
     last_sequence: _builtins.int
     forked_from_candidate_id: _builtins.str
+    notes: _builtins.str
+    """The user's own words on it."""
     @_builtins.property
     def spec(self) -> Global___SearchSpec: ...
     @_builtins.property
@@ -368,6 +372,10 @@ class Search(_message.Message):
     def created_at(self) -> _timestamp_pb2.Timestamp: ...
     @_builtins.property
     def ended_at(self) -> _timestamp_pb2.Timestamp: ...
+    @_builtins.property
+    def tags(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """In alphabetical order, each once."""
+
     def __init__(
         self,
         *,
@@ -388,10 +396,12 @@ class Search(_message.Message):
         ended_at: _timestamp_pb2.Timestamp | None = ...,
         last_sequence: _builtins.int = ...,
         forked_from_candidate_id: _builtins.str = ...,
+        notes: _builtins.str = ...,
+        tags: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["best", b"best", "created_at", b"created_at", "ended_at", b"ended_at", "objective", b"objective", "spec", b"spec", "spend", b"spend", "winner", b"winner"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["aggregation", b"aggregation", "best", b"best", "created_at", b"created_at", "direction", b"direction", "ended_at", b"ended_at", "error", b"error", "forked_from_candidate_id", b"forked_from_candidate_id", "gates", b"gates", "last_sequence", b"last_sequence", "objective", b"objective", "pause_reason", b"pause_reason", "search_id", b"search_id", "spec", b"spec", "spend", b"spend", "state", b"state", "stop_reason", b"stop_reason", "winner", b"winner"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["aggregation", b"aggregation", "best", b"best", "created_at", b"created_at", "direction", b"direction", "ended_at", b"ended_at", "error", b"error", "forked_from_candidate_id", b"forked_from_candidate_id", "gates", b"gates", "last_sequence", b"last_sequence", "notes", b"notes", "objective", b"objective", "pause_reason", b"pause_reason", "search_id", b"search_id", "spec", b"spec", "spend", b"spend", "state", b"state", "stop_reason", b"stop_reason", "tags", b"tags", "winner", b"winner"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -950,6 +960,76 @@ class ExtendBudgetResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ExtendBudgetResponse: _TypeAlias = ExtendBudgetResponse  # noqa: Y015
+
+@_typing.final
+class UpdateSearchRequest(_message.Message):
+    """UpdateSearchRequest says what to change; what is unset stays. A tag is one printable word. Adding a tag that is there,
+    and removing one that is not, is harmless.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SEARCH_ID_FIELD_NUMBER: _builtins.int
+    TITLE_FIELD_NUMBER: _builtins.int
+    NOTES_FIELD_NUMBER: _builtins.int
+    ADD_TAGS_FIELD_NUMBER: _builtins.int
+    REMOVE_TAGS_FIELD_NUMBER: _builtins.int
+    search_id: _builtins.str
+    title: _builtins.str
+    """At most 200 characters."""
+    notes: _builtins.str
+    """At most 20,000 characters."""
+    @_builtins.property
+    def add_tags(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """A search has at most 50 tags of at most 50 characters."""
+
+    @_builtins.property
+    def remove_tags(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
+    def __init__(
+        self,
+        *,
+        search_id: _builtins.str = ...,
+        title: _builtins.str | None = ...,
+        notes: _builtins.str | None = ...,
+        add_tags: _abc.Iterable[_builtins.str] | None = ...,
+        remove_tags: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_notes", b"_notes", "_title", b"_title", "notes", b"notes", "title", b"title"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_notes", b"_notes", "_title", b"_title", "add_tags", b"add_tags", "notes", b"notes", "remove_tags", b"remove_tags", "search_id", b"search_id", "title", b"title"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__notes: _TypeAlias = _typing.Literal["notes"]  # noqa: Y015
+    _WhichOneofArgType__notes: _TypeAlias = _typing.Literal["_notes", b"_notes"]  # noqa: Y015
+    _WhichOneofReturnType__title: _TypeAlias = _typing.Literal["title"]  # noqa: Y015
+    _WhichOneofArgType__title: _TypeAlias = _typing.Literal["_title", b"_title"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__notes) -> _WhichOneofReturnType__notes | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__title) -> _WhichOneofReturnType__title | None: ...
+
+Global___UpdateSearchRequest: _TypeAlias = UpdateSearchRequest  # noqa: Y015
+
+@_typing.final
+class UpdateSearchResponse(_message.Message):
+    """UpdateSearchResponse holds the search."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SEARCH_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def search(self) -> Global___Search: ...
+    def __init__(
+        self,
+        *,
+        search: Global___Search | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["search", b"search"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["search", b"search"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___UpdateSearchResponse: _TypeAlias = UpdateSearchResponse  # noqa: Y015
 
 @_typing.final
 class ForkSearchRequest(_message.Message):

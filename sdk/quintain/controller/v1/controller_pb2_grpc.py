@@ -75,6 +75,11 @@ class ControllerStub(object):
                 request_serializer=quintain_dot_controller_dot_v1_dot_controller__pb2.ExtendBudgetRequest.SerializeToString,
                 response_deserializer=quintain_dot_controller_dot_v1_dot_controller__pb2.ExtendBudgetResponse.FromString,
                 _registered_method=True)
+        self.UpdateSearch = channel.unary_unary(
+                '/quintain.controller.v1.Controller/UpdateSearch',
+                request_serializer=quintain_dot_controller_dot_v1_dot_controller__pb2.UpdateSearchRequest.SerializeToString,
+                response_deserializer=quintain_dot_controller_dot_v1_dot_controller__pb2.UpdateSearchResponse.FromString,
+                _registered_method=True)
         self.ForkSearch = channel.unary_unary(
                 '/quintain.controller.v1.Controller/ForkSearch',
                 request_serializer=quintain_dot_controller_dot_v1_dot_controller__pb2.ForkSearchRequest.SerializeToString,
@@ -187,6 +192,14 @@ class ControllerServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def UpdateSearch(self, request, context):
+        """UpdateSearch changes what a search is called: its title, notes and tags. It changes nothing about the search itself,
+        whatever state it is in. INVALID_ARGUMENT: nothing to change, or too much of it.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ForkSearch(self, request, context):
         """ForkSearch starts a new search that begins with a candidate of another one. request_id and errors as in CreateSearch;
         INVALID_ARGUMENT: the candidate has no source.
@@ -286,6 +299,11 @@ def add_ControllerServicer_to_server(servicer, server):
                     servicer.ExtendBudget,
                     request_deserializer=quintain_dot_controller_dot_v1_dot_controller__pb2.ExtendBudgetRequest.FromString,
                     response_serializer=quintain_dot_controller_dot_v1_dot_controller__pb2.ExtendBudgetResponse.SerializeToString,
+            ),
+            'UpdateSearch': grpc.unary_unary_rpc_method_handler(
+                    servicer.UpdateSearch,
+                    request_deserializer=quintain_dot_controller_dot_v1_dot_controller__pb2.UpdateSearchRequest.FromString,
+                    response_serializer=quintain_dot_controller_dot_v1_dot_controller__pb2.UpdateSearchResponse.SerializeToString,
             ),
             'ForkSearch': grpc.unary_unary_rpc_method_handler(
                     servicer.ForkSearch,
@@ -523,6 +541,33 @@ class Controller(object):
             '/quintain.controller.v1.Controller/ExtendBudget',
             quintain_dot_controller_dot_v1_dot_controller__pb2.ExtendBudgetRequest.SerializeToString,
             quintain_dot_controller_dot_v1_dot_controller__pb2.ExtendBudgetResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def UpdateSearch(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/quintain.controller.v1.Controller/UpdateSearch',
+            quintain_dot_controller_dot_v1_dot_controller__pb2.UpdateSearchRequest.SerializeToString,
+            quintain_dot_controller_dot_v1_dot_controller__pb2.UpdateSearchResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -69,6 +69,10 @@ class ControllerStub:
     INVALID_ARGUMENT: a bound that would shrink, or that the search does not have. FAILED_PRECONDITION: it was cancelled
     or has failed.
     """
+    UpdateSearch: _grpc.UnaryUnaryMultiCallable[_controller_pb2.UpdateSearchRequest, _controller_pb2.UpdateSearchResponse]
+    """UpdateSearch changes what a search is called: its title, notes and tags. It changes nothing about the search itself,
+    whatever state it is in. INVALID_ARGUMENT: nothing to change, or too much of it.
+    """
     ForkSearch: _grpc.UnaryUnaryMultiCallable[_controller_pb2.ForkSearchRequest, _controller_pb2.ForkSearchResponse]
     """ForkSearch starts a new search that begins with a candidate of another one. request_id and errors as in CreateSearch;
     INVALID_ARGUMENT: the candidate has no source.
@@ -135,6 +139,10 @@ class ControllerAsyncStub(ControllerStub):
     """ExtendBudget raises bounds of the budget; a search that ended because its budget was used up goes on.
     INVALID_ARGUMENT: a bound that would shrink, or that the search does not have. FAILED_PRECONDITION: it was cancelled
     or has failed.
+    """
+    UpdateSearch: _aio.UnaryUnaryMultiCallable[_controller_pb2.UpdateSearchRequest, _controller_pb2.UpdateSearchResponse]  # type: ignore[assignment]
+    """UpdateSearch changes what a search is called: its title, notes and tags. It changes nothing about the search itself,
+    whatever state it is in. INVALID_ARGUMENT: nothing to change, or too much of it.
     """
     ForkSearch: _aio.UnaryUnaryMultiCallable[_controller_pb2.ForkSearchRequest, _controller_pb2.ForkSearchResponse]  # type: ignore[assignment]
     """ForkSearch starts a new search that begins with a candidate of another one. request_id and errors as in CreateSearch;
@@ -241,6 +249,16 @@ class ControllerServicer(metaclass=_abc_1.ABCMeta):
         """ExtendBudget raises bounds of the budget; a search that ended because its budget was used up goes on.
         INVALID_ARGUMENT: a bound that would shrink, or that the search does not have. FAILED_PRECONDITION: it was cancelled
         or has failed.
+        """
+
+    @_abc_1.abstractmethod
+    def UpdateSearch(
+        self,
+        request: _controller_pb2.UpdateSearchRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_controller_pb2.UpdateSearchResponse, _abc.Awaitable[_controller_pb2.UpdateSearchResponse]]:
+        """UpdateSearch changes what a search is called: its title, notes and tags. It changes nothing about the search itself,
+        whatever state it is in. INVALID_ARGUMENT: nothing to change, or too much of it.
         """
 
     @_abc_1.abstractmethod

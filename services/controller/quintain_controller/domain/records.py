@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
+from quintain.errors import InvalidArgument
 from quintain_controller.domain.events import DomainEvent
 from quintain_controller.domain.model import Budget, Candidate, Gate, SearchContext, SearchSpec, SearchState, Spend
+
+MOST_TAGS = 50  # of one search
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,10 +60,34 @@ class SearchRecord:
     forked_from: str
     needs_owner: bool
     told: int
+    notes: str = ""
+    tags: tuple[str, ...] = ()
 
     @property
     def control(self) -> Control:
         return Control(self.state, self.budget, self.paused_by_user, self.last_sequence)
+
+
+@dataclass(frozen=True, slots=True)
+class Labels:
+    """A user's change of what a search is called. None leaves title or notes as they are."""
+
+    title: str | None = None
+    notes: str | None = None
+    add_tags: frozenset[str] = frozenset()
+    remove_tags: frozenset[str] = frozenset()
+
+    def applied(self, record: SearchRecord) -> SearchRecord:
+        """Raises InvalidArgument for too many tags."""
+        tags = (set(record.tags) | self.add_tags) - self.remove_tags
+        if len(tags) > MOST_TAGS:
+            raise InvalidArgument.of("add_tags", f"the search would have {len(tags)} tags; at most {MOST_TAGS}")
+        return replace(
+            record,
+            spec=record.spec if self.title is None else replace(record.spec, title=self.title),
+            notes=record.notes if self.notes is None else self.notes,
+            tags=tuple(sorted(tags)),
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,6 +20,8 @@ MOST_PARALLEL = 256
 _MOST_SEEDS = 100
 _MOST_SEED_BYTES = 4 << 20  # of all seed policies together
 _LONGEST_NAME = 200
+_LONGEST_TAG = 50
+_LONGEST_NOTES = 20_000
 
 _Bound = Literal["usd", "tokens", "candidates", "verifications", "wall_seconds"]
 _BUDGET: tuple[tuple[_Bound, float, float], ...] = (
@@ -57,6 +59,23 @@ def check_budget(budget: pb.Budget) -> None:
     _refuse(list(_budget(budget, "budget")))
 
 
+def check_update(request: pb.UpdateSearchRequest) -> None:
+    """Raises InvalidArgument with a violation for each wrong field."""
+    changes = request.add_tags or request.remove_tags or request.HasField("title") or request.HasField("notes")
+    if not changes:
+        raise InvalidArgument("nothing to change: give title, notes, add_tags or remove_tags")
+    wrong = list(_name("title", request.title))
+    if len(request.notes) > _LONGEST_NOTES:
+        wrong.append(FieldViolation("notes", f"{len(request.notes)} characters; at most {_LONGEST_NOTES}"))
+    if "\0" in request.notes:
+        wrong.append(FieldViolation("notes", "holds a NUL character"))
+    for tag in request.add_tags:
+        if not (0 < len(tag) <= _LONGEST_TAG and tag.isprintable() and len(tag.split()) == 1 and tag == tag.strip()):
+            said = f"{tag[:_LONGEST_NAME]!r} is not one printable word of at most {_LONGEST_TAG} characters"
+            wrong.append(FieldViolation("add_tags", said))
+    _refuse(wrong)
+
+
 def _refuse(wrong: list[FieldViolation]) -> None:
     if wrong:
         raise InvalidArgument("; ".join(f"{v.field}: {v.message}" for v in wrong), violations=wrong)
@@ -65,10 +84,14 @@ def _refuse(wrong: list[FieldViolation]) -> None:
 def _texts(spec: pb.SearchSpec, request_id: str) -> Iterator[FieldViolation]:
     texts = [("request_id", request_id), *((f"spec.{name}", getattr(spec, name)) for name in _NAMES)]
     for field, text in [*texts, *(("spec.backends", name) for name in spec.backends)]:
-        if len(text) > _LONGEST_NAME:
-            yield FieldViolation(field, f"{len(text)} characters; at most {_LONGEST_NAME}")
-        elif not text.isprintable():
-            yield FieldViolation(field, f"{text!r} holds a character that cannot be printed")
+        yield from _name(field, text)
+
+
+def _name(field: str, text: str) -> Iterator[FieldViolation]:
+    if len(text) > _LONGEST_NAME:
+        yield FieldViolation(field, f"{len(text)} characters; at most {_LONGEST_NAME}")
+    elif not text.isprintable():
+        yield FieldViolation(field, f"{text!r} holds a character that cannot be printed")
 
 
 def _budget(budget: pb.Budget, path: str) -> Iterator[FieldViolation]:

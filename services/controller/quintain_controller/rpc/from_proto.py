@@ -17,6 +17,7 @@ from quintain_controller.domain.model import (
     SearchSpec,
     WinnerRule,
 )
+from quintain_controller.domain.records import Labels
 from quintain_controller.rpc.to_proto import encode_spec
 
 # Fields of a fork's spec that are taken whole, not merged into the original's.
@@ -76,6 +77,15 @@ def decode_spec(spec: pb.SearchSpec) -> SearchSpec:
         title=spec.title,
         suite_digest=spec.suite_files.digest,
         winner_rule=WinnerRule(spec.winner_rule or pb.WINNER_RULE_BEST_TRAIN),
+    )
+
+
+def decode_labels(request: pb.UpdateSearchRequest) -> Labels:
+    return Labels(
+        title=request.title if request.HasField("title") else None,
+        notes=request.notes if request.HasField("notes") else None,
+        add_tags=frozenset(request.add_tags),
+        remove_tags=frozenset(request.remove_tags),
     )
 
 

@@ -22,7 +22,7 @@ from quintain_controller.domain.model import candidate_id, parse_candidate_id
 from quintain_controller.domain.records import SearchRecord, UnreadableSearch
 from quintain_controller.ports import Generator
 from quintain_controller.rpc import from_proto, to_proto
-from quintain_controller.rpc.checks import MOST_PARALLEL, check_budget, check_spec
+from quintain_controller.rpc.checks import MOST_PARALLEL, check_budget, check_spec, check_update
 from quintain_controller.usecases.async_store import AsyncStore
 from quintain_controller.usecases.manage import SearchManager
 from quintain_controller.usecases.notifier import Notifier
@@ -86,6 +86,12 @@ class ControllerServicer(stubs.ControllerServicer):
         check_budget(request.budget)
         record = await self._manager.extend(request.search_id, from_proto.decode_budget(request.budget))
         return pb.ExtendBudgetResponse(search=await self._search(record))
+
+    async def UpdateSearch(self, request: pb.UpdateSearchRequest, context: Context) -> pb.UpdateSearchResponse:
+        check_update(request)
+        labels = from_proto.decode_labels(request)
+        record = await self._store(self._store.blocking.update_labels, request.search_id, labels)
+        return pb.UpdateSearchResponse(search=await self._search(record))
 
     async def ForkSearch(self, request: pb.ForkSearchRequest, context: Context) -> pb.ForkSearchResponse:
         search_id, number = _candidate_id(request.candidate_id)

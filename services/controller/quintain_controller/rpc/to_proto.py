@@ -135,6 +135,8 @@ def encode_search(record: SearchRecord, best: Candidate | None, winner: Candidat
         ended_at=_timestamp(record.ended_at) if record.ended_at is not None else None,
         last_sequence=record.last_sequence,
         forked_from_candidate_id=record.forked_from,
+        notes=record.notes,
+        tags=record.tags,
     )
 
 

@@ -17,6 +17,7 @@ from quintain_controller.domain.records import (
     CandidateRecord,
     CandidateWrite,
     Control,
+    Labels,
     Lease,
     NewSearch,
     SearchRecord,
@@ -181,6 +182,12 @@ class MemoryStore:
                 )
                 happened.append(StateChanged(SearchState.RUNNING, "the budget was extended"))
             self._append(search, search.record.spend, happened)
+            return search.record
+
+    def update_labels(self, search_id: str, labels: Labels) -> SearchRecord:
+        with self._lock:
+            search = self._find(search_id)
+            search.record = labels.applied(search.record)
             return search.record
 
     def delete(self, search_id: str) -> None:

@@ -23,6 +23,7 @@ CONTEXT = TypeAdapter(SearchContext)
 BUDGET = TypeAdapter(Budget)
 SPEND = TypeAdapter(Spend)
 GATES = TypeAdapter(tuple[Gate, ...])
+TAGS = TypeAdapter(tuple[str, ...])
 CANDIDATE = TypeAdapter(Candidate)
 EVENT: TypeAdapter[DomainEvent] = TypeAdapter(DomainEvent)
 
@@ -73,7 +74,17 @@ def search_record(row: RowMapping) -> SearchRecord:
         forked_from=row["forked_from"],
         needs_owner=row["needs_owner"],
         told=row["told"],
+        notes=row["notes"],
+        tags=TAGS.validate_json(row["tags"]),
     )
+
+
+def label_columns(record: SearchRecord) -> dict[str, object]:
+    return {
+        "spec": SPEC.dump_json(record.spec).decode(),
+        "notes": record.notes,
+        "tags": TAGS.dump_json(record.tags).decode(),
+    }
 
 
 def search_record_or_reason(row: RowMapping) -> SearchRecord | UnreadableSearch:

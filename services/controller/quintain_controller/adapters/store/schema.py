@@ -45,6 +45,9 @@ searches = Table(
     Column("lease_owner", Text, nullable=False),
     Column("lease_token", BigInteger, nullable=False),
     Column("lease_until", Float, nullable=False),
+    # The user's own words; the title is in the spec.
+    Column("notes", Text, nullable=False, server_default=""),
+    Column("tags", Text, nullable=False, server_default="[]"),
 )
 Index("searches_newest", searches.c.created_at.desc(), searches.c.search_id)
 Index("searches_to_do", searches.c.needs_owner, searches.c.lease_until)

@@ -27,6 +27,7 @@ from quintain_controller.domain.records import (
     CandidateRecord,
     CandidateWrite,
     Control,
+    Labels,
     Lease,
     NewSearch,
     SearchRecord,
@@ -230,6 +231,15 @@ class SqlStore:
                 happened.append(StateChanged(SearchState.RUNNING, "the budget was extended"))
             self._update(connection, record, values, happened)
             return self._read(connection, search_id)
+
+    def update_labels(self, search_id: str, labels: Labels) -> SearchRecord:
+        """Change title, notes and tags, in any state. Raises NotFound, InvalidArgument for too many tags."""
+        with self._transaction() as connection:
+            record = labels.applied(self._read(connection, search_id, lock=True))
+            connection.execute(
+                update(searches).where(searches.c.search_id == search_id).values(rows.label_columns(record))
+            )
+        return record
 
     def delete(self, search_id: str) -> None:
         """Raises NotFound, FailedPrecondition if somebody still works on it."""

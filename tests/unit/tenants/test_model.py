@@ -216,6 +216,22 @@ def test_what_a_failed_node_had_in_work_waits_again_and_starts_over() -> None:
     assert run.times("finished") == {1: 6.0 + COLD_IMAGE + 5.0, 2: 6.0 + COLD_IMAGE + 5.0}
 
 
+def test_a_request_that_lost_a_cold_start_begins_at_once_on_a_warm_instance() -> None:
+    run = Run()
+    run.decide("warm", function=1, node=1)
+    run.request(1, work=1.0)
+    run.decide("place", request=1, node=0)
+    run.until(10.0)
+    run.request(2, work=5.0, function=2)
+    run.decide("place", request=2, node=0)
+    run.decide("warm", function=2, node=1)
+    run.until(12.0)
+    run.give("node_failed", node=0)
+    run.until(20.0)
+    run.decide("place", request=2, node=1)
+    assert run.said[-1] == (20.0, "started", {"request": 2, "instance": 4, "cold": False})
+
+
 def test_room_is_said_only_while_something_waits() -> None:
     run = Run()
     run.request(1, work=1.0)

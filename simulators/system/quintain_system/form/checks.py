@@ -101,10 +101,14 @@ def _kinds(spec: SystemSpec, place: Place) -> None:
                     raise place.error(
                         (section, name, "fields", field), "a decision names things, it makes none: use ref"
                     )
+                if section == "decisions" and (what.hidden or kind.hidden):
+                    raise place.error((section, name), "cannot be hidden: it is the policy that decides")
                 _field(spec, what, (section, name, "fields", field), place)
     for field, what in spec.observation.items():
         if field == "time":
             raise place.error(("observation", field), "'time' is there in every observation already")
+        if what.hidden:
+            raise place.error(("observation", field, "hidden"), "an observation is what a policy sees: leave it out")
         if what.type in ("id", "ref"):
             raise place.error(
                 ("observation", field, "type"), "an observation has values; use 'any' for tables and lists"

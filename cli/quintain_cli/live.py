@@ -18,6 +18,7 @@ from quintain.generator.v1 import generator_pb2
 from quintain.verifier.v1 import verifier_pb2
 from quintain_cli import render
 from quintain_cli.connect import FOREVER_SECONDS, Connection
+from quintain_cli.notifications import Notifications
 from quintain_cli.render import out, say
 
 LAST_EVENTS = 8
@@ -327,12 +328,14 @@ def display(progress: SearchProgress, as_json: bool) -> Display:
 
 
 def watch(connection: Connection, search: pb.Search, as_json: bool, after_sequence: int) -> None:
-    """Show a search until it has ended or waits for a person."""
+    """Show a search until it has ended or waits for a person, and notify whom the environment names."""
     progress = SearchProgress(search)
-    with display(progress, as_json) as shown:
+    with Notifications.from_environment(search) as notifications, display(progress, as_json) as shown:
         for event in _events(connection, search.search_id, after_sequence):
             if event is not None:
-                shown.event(event, progress.take(event))
+                line = progress.take(event)
+                shown.event(event, line)
+                notifications.take(event, line)
                 if progress.needs_person:
                     break
             progress.controller_trouble = connection.trouble

@@ -14,6 +14,7 @@ from tests.e2e.conftest import Quintain
 import quintain
 from quintain.errors import FailedPrecondition, InvalidArgument, NotFound, Unavailable
 from quintain_cli.stack.stack import Stack
+from quintain_cli.stack.supervisor import ports
 
 pytestmark = pytest.mark.xdist_group("e2e")
 
@@ -23,7 +24,8 @@ DOCUMENT = Path(__file__).resolve().parents[2] / "docs" / "python.md"
 def test_the_documents_examples_run_as_written(stack: Stack, quintain: Quintain, tmp_path: Path) -> None:
     assert quintain("suite", "new", str(tmp_path / "my-suite")).code == 0
     examples = "".join(re.findall(r"```python\n(.*?)```", DOCUMENT.read_text(), re.DOTALL))
-    for service, written in (("controller", "127.0.0.1:7072"), ("verifier", "127.0.0.1:7071")):
+    for service in ("controller", "verifier"):
+        written = f"127.0.0.1:{ports(7070)[service]}"  # where `make up` starts it
         assert written in examples
         examples = examples.replace(written, stack.addresses[service])
     done = subprocess.run([sys.executable, "-c", examples], cwd=tmp_path, capture_output=True, text=True, check=False)

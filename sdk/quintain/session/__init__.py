@@ -1,7 +1,7 @@
 """quintain for scripts and notebooks: a session with the services, searches and verdicts as plain Python.
 
 >>> import quintain
->>> with quintain.connect("127.0.0.1:7072", verifier="127.0.0.1:7071") as session:      # doctest: +SKIP
+>>> with quintain.connect("127.0.0.1:7070", verifier="127.0.0.1:7071") as session:      # doctest: +SKIP
 ...     search = session.create_search(suite="smoke", candidates=20).wait()
 ...     print(search.best.source)
 

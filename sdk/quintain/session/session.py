@@ -83,7 +83,7 @@ def _settings(
 ) -> ClientSettings:
     host, _, port = address.rpartition(":")
     if not (host and port.isdigit()):
-        raise InvalidArgument.of(service, f"{address!r} is not host:port (say, 127.0.0.1:7072)")
+        raise InvalidArgument.of(service, f"{address!r} is not host:port (say, 127.0.0.1:7070)")
     try:
         return ClientSettings(address=address, token=token, tls=tls, timeout_seconds=timeout_seconds, caller="python")
     except ValidationError as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import random
 from bisect import bisect_left
 from collections import Counter
@@ -12,10 +13,11 @@ from pathlib import Path
 
 from quintain.errors import InvalidArgument
 from quintain.plugins.trace import Row
-from quintain_cli.traces.files import Record, read_csv
+from quintain_cli.traces.files import Record, open_text, read_csv
 
 MINUTES = 1440
 PERCENTILES = (0, 1, 25, 50, 75, 99, 100)
+ADRS_GAP_SECONDS = 600  # of a tick, where a window file does not say
 TAKEN = 2**64  # hashes below share * TAKEN are taken
 
 
@@ -196,6 +198,39 @@ def huawei_2025(paths: Sequence[Path], selection: Selection) -> Log:
     return Log(_each(paths, row), notes)
 
 
+# --------------------------------------------------------------------------------------------- ADRS "can't be late"
+
+
+def adrs_window(paths: Sequence[Path], selection: Selection) -> Log:
+    """A window file of the ADRS task "can't be late": JSON, a number a tick, 1 where spot is gone."""
+    if len(paths) != 1:
+        raise InvalidArgument.of("file", f"{len(paths)} files; a window is one trace")
+    (path,) = paths
+    with open_text(path) as text:
+        try:
+            document = json.load(text)
+            samples, metadata = document["data"], document.get("metadata", {})
+            gap = float(metadata.get("gap_seconds", ADRS_GAP_SECONDS))
+        except (ValueError, KeyError, TypeError, AttributeError):
+            message = (
+                f"{path.name}: must be a JSON object with a list 'data' and, if any, a number metadata.gap_seconds"
+            )
+            raise InvalidArgument.of("file", message) from None
+    return Log(
+        _ticks(path, samples, gap, selection), ["the file stores 1 where spot is gone, the trace 1 where it exists"]
+    )
+
+
+def _ticks(path: Path, samples: Sequence[object], gap: float, selection: Selection) -> Iterator[Row]:
+    for tick, sample in enumerate(samples):
+        place = f"{path.name}:data[{tick}]"
+        if isinstance(sample, bool) or sample not in (0, 1):
+            raise InvalidArgument.of("file", f"{place}: {sample!r} is no state; must be 0 (spot exists) or 1 (gone)")
+        after = selection.place(tick * gap)
+        if after is not None:
+            yield Row(place, {"time_seconds": f"{after:g}", "available": "0" if sample else "1"})
+
+
 # ------------------------------------------------------------------------------------------------------------- shared
 
 
@@ -203,6 +238,7 @@ PUBLIC: Mapping[str, Callable[[Sequence[Path], Selection], Log]] = {
     "azure-2019": azure_2019,
     "azure-2021": azure_2021,
     "huawei-2025": huawei_2025,
+    "adrs-window": adrs_window,
 }
 
 

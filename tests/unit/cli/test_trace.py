@@ -11,6 +11,7 @@ import pytest
 from tests.unit.cli.conftest import Run
 
 from quintain_faas.workload import Workload
+from quintain_spot_deadline.plugin import simulator as spot_deadline
 
 DAY = [f"percentile_Average_{p}" for p in (0, 1, 25, 50, 75, 99, 100)]
 
@@ -260,3 +261,36 @@ def test_an_azure_2021_log_becomes_a_trace_of_a_system_package(quintain: Run, tm
     _, function, request = csv.DictReader(out.open(newline=""))
     assert (function["memory_mb"], request["time"], request["objective_seconds"]) == ("170", "10.0", "6.0")
     assert "memory_gb is unknown for 1 functions" in ran.err
+
+
+def test_a_window_of_the_adrs_task_is_turned_round(quintain: Run, tmp_path: Path) -> None:
+    window = tmp_path / "0.json"
+    window.write_text(json.dumps({"metadata": {"gap_seconds": 600}, "data": [0, 0, 1, 0, 0, 0, 0]}))
+    out = tmp_path / "trace.csv"
+    arguments = ["--from", "adrs-window", "--simulator", "spot_deadline", "--out", str(out)]
+    ran = quintain("trace", "import", str(window), *arguments)
+    assert ran.code == 0, ran.err
+    rows = [f"{600 * tick},{int(tick != 2)}" for tick in range(7)]
+    assert out.read_text().split() == ["time_seconds,available", *rows]
+    assert "7 ticks, 1 of them without spot" in ran.err
+    numbers = {"gap": 600, "overhead": 60, "deadline": 1200, "duration": 600}
+    job = "".join(f"{name}_seconds = {value}\n" for name, value in numbers.items()) + "window_ticks = 7\n"
+    files = {"scenario.toml": job.encode(), "trace.csv": out.read_bytes()}
+    assert spot_deadline.inline_scenario("mine", files).name == "mine"
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ('{"data": [0, 2]}', "0.json:data[1]: 2 is no state; must be 0 (spot exists) or 1 (gone)"),
+        ('{"data": [0, true]}', "0.json:data[1]: True is no state"),
+        ("[0, 1]", "must be a JSON object with a list 'data'"),
+        ("{", "must be a JSON object with a list 'data'"),
+    ],
+)
+def test_a_window_that_is_none_is_named(quintain: Run, tmp_path: Path, text: str, told: str) -> None:
+    (tmp_path / "0.json").write_text(text)
+    arguments = ["--from", "adrs-window", "--simulator", "spot_deadline", "--out", str(tmp_path / "trace.csv")]
+    ran = quintain("trace", "import", str(tmp_path / "0.json"), *arguments)
+    assert ran.code == 2
+    assert told in " ".join(ran.err.split())

@@ -57,6 +57,8 @@ def test_a_search_can_be_found_again_steered_and_shown(stack: Stack) -> None:
         with pytest.raises(NotFound, match="no candidate 99"):
             found.candidate(99)
         assert found.extend_budget(candidates=4).wait(100).message.spend.candidates == 4
+        assert found.update(notes="n", add_tags=["tried"]).tags == ("tried",)
+        assert (session.search(made.id).notes, found.title) == ("n", "<b>mine</b>")
         page = found._repr_html_()
         assert "&lt;b&gt;mine&lt;/b&gt;" in page
         assert "<b>mine" not in page

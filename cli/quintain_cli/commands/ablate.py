@@ -12,6 +12,7 @@ from typing import Annotated
 import typer
 from rich.markup import escape
 
+from quintain.clients.budget import make_budget
 from quintain.clients.pages import entries
 from quintain.clients.suite_files import read_suite, suite_message
 from quintain.controller.v1 import controller_pb2 as pb
@@ -27,7 +28,6 @@ from quintain_cli.commands.search import (
     Tokens,
     Usd,
     Verifications,
-    make_budget,
     pause,
     resume_search,
 )

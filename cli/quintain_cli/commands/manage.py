@@ -11,6 +11,7 @@ from typing import Annotated
 import typer
 from rich.markup import escape
 
+from quintain.clients.budget import make_budget
 from quintain.clients.pages import entries
 from quintain.controller.v1 import controller_pb2 as pb
 from quintain.errors import InvalidArgument
@@ -27,7 +28,6 @@ from quintain_cli.commands.search import (
     Verifications,
     describe_spec,
     follow_to_end,
-    make_budget,
     tell_detached,
 )
 from quintain_cli.commands.verify import LARGEST_SEED, print_verdict

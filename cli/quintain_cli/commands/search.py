@@ -11,6 +11,7 @@ import typer
 from google.protobuf import struct_pb2
 from rich.markup import escape
 
+from quintain.clients.budget import make_budget
 from quintain.clients.pages import entries
 from quintain.clients.suite_files import read_suite, suite_message
 from quintain.controller.v1 import controller_pb2 as pb
@@ -140,13 +141,6 @@ def say_estimate(estimate: pb.SearchEstimate) -> None:
         errors.print(f"estimate: {', '.join(parts)}")
     for warning in estimate.warnings:
         errors.print(f"[yellow]{escape(warning)}[/]")
-
-
-def make_budget(
-    candidates: int | None, verifications: int | None, usd: float | None, tokens: int | None, minutes: float | None
-) -> pb.Budget:
-    wall = None if minutes is None else minutes * 60
-    return pb.Budget(candidates=candidates, verifications=verifications, usd=usd, tokens=tokens, wall_seconds=wall)
 
 
 def parse_options(options: list[str]) -> struct_pb2.Struct:

@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 from rich.markup import escape
 
+from quintain.clients import policy_files
 from quintain.clients.suite_files import read_suite, suite_message
 from quintain.errors import Internal, InvalidArgument
 from quintain.type.v1 import type_pb2
@@ -80,13 +81,13 @@ def verify(
 
 
 def read_policy(path: Path) -> str:
-    """The policy's source. Raises InvalidArgument if it cannot be read as text."""
+    """The policy's source, of standard input for ``-``. Raises InvalidArgument if it cannot be read as text."""
+    if str(path) != "-":
+        return policy_files.read_policy(path)
     try:
-        return typer.get_text_stream("stdin").read() if str(path) == "-" else path.read_text(encoding="utf-8-sig")
-    except OSError as error:
-        raise InvalidArgument.of("policy", f"{path}: {error.strerror}") from None
+        return typer.get_text_stream("stdin").read()
     except UnicodeDecodeError as error:
-        raise InvalidArgument.of("policy", f"{path}: not UTF-8 text at byte {error.start}") from None
+        raise InvalidArgument.of("policy", f"standard input: not UTF-8 text at byte {error.start}") from None
 
 
 def add_scenarios(request: pb.VerifyRequest, scenarios: list[str], traces: list[Path]) -> None:

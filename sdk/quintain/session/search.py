@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from quintain.clients import Controller
+from quintain.clients.budget import make_budget
 from quintain.clients.candidates import CandidateRow, candidate_row
 from quintain.clients.pages import entries
 from quintain.controller.v1 import controller_pb2 as pb
@@ -248,14 +249,6 @@ class Search:
             )  # fmt: skip
         if base.bound_score is not None:
             yield "provable bound", number(base.bound_score), "", "", ""
-
-
-def make_budget(
-    candidates: int | None, verifications: int | None, usd: float | None, tokens: int | None, minutes: float | None
-) -> pb.Budget:
-    """The message of a budget; None: no bound of that kind."""
-    wall = None if minutes is None else minutes * 60
-    return pb.Budget(candidates=candidates, verifications=verifications, usd=usd, tokens=tokens, wall_seconds=wall)
 
 
 def _event(event: pb.Event) -> Event:

@@ -13,12 +13,14 @@ from google.protobuf import struct_pb2
 from pydantic import SecretStr, ValidationError
 
 from quintain.clients import Controller, Verifier
+from quintain.clients.budget import make_budget
 from quintain.clients.channel import ClientSettings
 from quintain.clients.pages import entries
+from quintain.clients.policy_files import read_policy
 from quintain.clients.suite_files import read_suite, suite_message
 from quintain.controller.v1 import controller_pb2 as pb
 from quintain.errors import DeadlineExceeded, FailedPrecondition, InvalidArgument, Unavailable
-from quintain.session.search import Search, make_budget
+from quintain.session.search import Search
 from quintain.session.verdict import Verdict, verdict_of
 from quintain.type.v1 import type_pb2
 from quintain.verifier.v1 import verifier_pb2
@@ -218,9 +220,4 @@ def _source(policy: str | Path) -> str:
         if policy.endswith(".py") and "\n" not in policy:
             raise InvalidArgument.of("policy", f"a text is a policy's source; for the file give Path({policy!r})")
         return policy
-    try:
-        return policy.read_text(encoding="utf-8-sig")
-    except OSError as error:
-        raise InvalidArgument.of("policy", f"{policy}: {error.strerror}") from None
-    except UnicodeDecodeError as error:
-        raise InvalidArgument.of("policy", f"{policy}: not UTF-8 text at byte {error.start}") from None
+    return read_policy(policy)

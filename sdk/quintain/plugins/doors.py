@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from types import ModuleType
 from typing import Any
 
 from quintain.plugins.backend import ENTRY_POINT_GROUP as BACKEND_GROUP
@@ -55,6 +56,10 @@ def _trace_problem(loaded: object) -> str:
     return "" if isinstance(loaded, TraceFormat) else "is no quintain.plugins.trace.TraceFormat"
 
 
+def _package_problem(loaded: object) -> str:
+    return "" if isinstance(loaded, ModuleType) else "is no Python package with a system package's files"
+
+
 SIMULATORS: Door[Simulator] = Door(SIMULATOR_GROUP, "simulator", _simulator_problem)
 """Instances: a simulator of a system."""
 
@@ -72,3 +77,6 @@ EXPORTS: Door[Callable[[str, list[str]], str]] = Door("quintain.exports", "expor
 
 TRACES: Door[TraceFormat] = Door("quintain.traces", "trace format", _trace_problem)
 """Instances, under a simulator's name: how a recorded log becomes a trace of that simulator."""
+
+SYSTEMS: Door[ModuleType] = Door("quintain.systems", "system package", _package_problem)
+"""Python packages that hold a system package's files (``system.toml``, ``model.py``, ...): suites of `system`."""

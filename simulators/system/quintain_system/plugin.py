@@ -10,9 +10,10 @@ from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from importlib import resources
-from importlib.metadata import entry_points
 from importlib.resources.abc import Traversable
 
+from quintain.plugins.doors import SYSTEMS
+from quintain.plugins.loading import PluginError
 from quintain.plugins.simulator import (
     Description,
     InvalidInput,
@@ -32,7 +33,6 @@ from quintain_system.form.notes import notes
 from quintain_system.form.package import read_package
 from quintain_system.package_simulator import PackageSimulator
 
-PACKAGES_GROUP = "quintain.systems"  # an entry point's value is a Python package that holds a system package's files
 PACKAGES_KEPT = 16  # that came as files
 GUIDE = """\
 A suite of this simulator is a system of its own, with its own guide, objectives and baselines: describe it by its
@@ -128,11 +128,11 @@ def installed() -> tuple[Mapping[str, PackageSimulator], Mapping[str, str]]:
     folders = {f.name: f for f in (resources.files("quintain_system") / "packages").iterdir() if f.is_dir()}
     folders.pop("__pycache__", None)
     broken: dict[str, str] = {}
-    for point in entry_points(group=PACKAGES_GROUP):
+    for installed_name in SYSTEMS.names():
         try:
-            folders[point.name] = resources.files(point.value)
-        except (ImportError, TypeError) as error:
-            broken[point.name] = f"{point.value}: {error}"
+            folders[installed_name] = resources.files(SYSTEMS.load(installed_name))
+        except PluginError as error:
+            broken[installed_name] = str(error)
     found = {}
     for name, folder in sorted(folders.items()):
         try:

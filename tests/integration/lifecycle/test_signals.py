@@ -14,6 +14,9 @@ from tests.support.processes import children_of, command_of, is_dead, until
 SERVICES = ("generator", "verifier", "controller")
 # Seconds after exec: within the interpreter's start, the imports, the start of the service, and while it serves.
 MOMENTS = (0.0, 0.01, 0.03, 0.06, 0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 6.4)
+# What a process 1 does with a signal that it does not handle. No preexec_fn: Python between fork and exec can hang
+# where gRPC has threads.
+IGNORED = ["env", "--ignore-signal=TERM"]
 # As the images do it.
 BLOCKED = ["env", "--block-signal=TERM"]
 
@@ -24,11 +27,6 @@ def namespace() -> list[str]:
         if subprocess.run([*command, "true"], capture_output=True, check=False).returncode == 0:
             return command
     return []
-
-
-def ignore() -> None:
-    """What a process 1 does with a signal that it does not handle."""
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
 
 
 class Life:
@@ -46,11 +44,12 @@ class Life:
         else:
             environment["QUINTAIN_VERIFIER__WORKERS"] = "1"
         self.process = subprocess.Popen(
-            [*wrapper, *BLOCKED, sys.executable, "-m", f"quintain_{service}.main"],
-            env=environment, cwd=folder, stderr=self.log.open("wb"), preexec_fn=ignore,
+            [*IGNORED, *wrapper, *BLOCKED, sys.executable, "-m", f"quintain_{service}.main"],
+            env=environment, cwd=folder, stderr=self.log.open("wb"),
         )  # fmt: skip
         if wrapper:
-            until(lambda: bool(children_of(self.process.pid)))
+            until(lambda: bool(children_of(self.process.pid)) or self.process.poll() is not None)
+            assert self.process.poll() is None, self.log.read_text()
             self.pid = children_of(self.process.pid)[0]
         else:
             self.pid = self.process.pid
@@ -90,8 +89,8 @@ def test_without_the_blocked_signal_only_the_interpreters_start_is_open(service:
     environment = {**os.environ, "PYTHONSTARTUP": ""}
     code = f"import sys; print('begun', flush=True); from quintain_{service}.main import main; sys.exit(main())"
     process = subprocess.Popen(
-        [sys.executable, "-c", code], env=environment, cwd=tmp_path, stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE, preexec_fn=ignore,
+        [*IGNORED, sys.executable, "-c", code], env=environment, cwd=tmp_path, stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
     )  # fmt: skip
     assert process.stdout is not None
     assert process.stdout.readline() == b"begun\n"

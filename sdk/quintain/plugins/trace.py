@@ -10,6 +10,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import BinaryIO, Protocol, TypeAlias, runtime_checkable
 
+from quintain.plugins.simulator import InvalidInput
+
 Value: TypeAlias = "str | float"
 
 
@@ -24,6 +26,19 @@ class Row:
 
     place: str
     values: Mapping[str, Value]
+
+    def number(self, column: str, default: float | None = None) -> float:
+        """Raises InvalidInput for a column that is absent (without a default), no number, negative or not finite."""
+        value = self.values.get(column, default)
+        if value is None:
+            raise InvalidInput(f"{self.place}:{column}", "is missing; every row needs it")
+        try:
+            number = float(value)
+        except ValueError:
+            raise InvalidInput(f"{self.place}:{column}", f"{value!r} is not a number") from None
+        if not 0 <= number < float("inf"):
+            raise InvalidInput(f"{self.place}:{column}", f"found {value!r}; must be a finite number, at least 0")
+        return number
 
 
 @dataclass(frozen=True, slots=True)

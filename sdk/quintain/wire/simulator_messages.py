@@ -141,6 +141,16 @@ def score_from(message: simulator_pb2.ScoreResponse) -> ScenarioScore:
     )
 
 
+def objective_message(objective: Objective) -> type_pb2.Objective:
+    return type_pb2.Objective(
+        name=objective.name,
+        metric=objective.metric,
+        unit=objective.unit,
+        direction=DIRECTIONS[objective.direction],
+        description=objective.description,
+    )
+
+
 def description_message(description: Description) -> type_pb2.SimulatorDescription:
     return type_pb2.SimulatorDescription(
         name=description.name,
@@ -151,12 +161,7 @@ def description_message(description: Description) -> type_pb2.SimulatorDescripti
             type_pb2.RequiredDefinition(kind=d.kind, name=d.name, description=d.description)
             for d in description.required_definitions
         ],
-        objectives=[
-            type_pb2.Objective(
-                name=o.name, metric=o.metric, unit=o.unit, direction=DIRECTIONS[o.direction], description=o.description
-            )
-            for o in description.objectives
-        ],
+        objectives=[objective_message(o) for o in description.objectives],
         suites=description.suites,
         baselines=[
             type_pb2.Baseline(name=b.name, description=b.description, source=b.source) for b in description.baselines

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import functools
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from importlib import resources
 from importlib.resources.abc import Traversable
 
+from quintain.plugins.package_files import build_digest, package_files
 from quintain.plugins.simulator import (
     Baseline,
     Description,
@@ -85,7 +86,7 @@ class FaasSimulator:
 
     def suite_template(self, name: str) -> Mapping[str, bytes]:
         folder = resources.files("quintain_faas") / "template"
-        return {file: item.read_bytes() for file, item in _files(folder, "")}
+        return package_files(folder)
 
     def suite_notes(self, name: str, files: Mapping[str, bytes]) -> Sequence[str]:
         return weaknesses(suite_from_files(name, files))
@@ -143,7 +144,7 @@ def _description() -> Description:
     return Description(
         name="faas",
         title="FaaS scheduling (Eudoxia's policy interface)",
-        build=build_digest(package),
+        build=build_digest(package_files(package)),
         policy_guide=(package / "guide.md").read_text(encoding="utf-8"),
         required_definitions=REQUIRED,
         objectives=tuple(objectives.OBJECTIVES.values()),
@@ -171,26 +172,6 @@ def _text(file: str, data: bytes) -> str:
         return data.decode()
     except UnicodeDecodeError as error:
         raise InvalidInput(file, f"is not UTF-8 (byte {error.start})") from None
-
-
-def build_digest(package: Traversable) -> str:
-    """sha256 (hex) over the names and bytes of the package's files: the same on every machine and Python version."""
-    digest = hashlib.sha256()
-    for name, file in sorted(_files(package, "")):
-        content = file.read_bytes()
-        digest.update(f"{name}\0{len(content)}\0".encode())
-        digest.update(content)
-    return digest.hexdigest()
-
-
-def _files(folder: Traversable, prefix: str) -> Iterator[tuple[str, Traversable]]:
-    for item in folder.iterdir():
-        name = prefix + item.name
-        if item.is_dir():
-            if item.name != "__pycache__" and not item.name.startswith("."):
-                yield from _files(item, f"{name}/")
-        elif not item.name.endswith((".pyc", ".pyo")) and not item.name.startswith("."):
-            yield name, item
 
 
 simulator = FaasSimulator()

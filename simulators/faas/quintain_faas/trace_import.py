@@ -113,7 +113,7 @@ def _pipeline(group: list[Row], seen: _Seen) -> PipelineSpec:
     first = group[0]
     return PipelineSpec(
         str(first.values.get("pipeline_id", "")),
-        _number(first, "arrival_seconds"),
+        first.number("arrival_seconds"),
         _priority(first, seen),
         tuple(operators),
         visiting_order([operator.parents for operator in operators]),
@@ -138,10 +138,10 @@ def _operator(row: Row, name: str, positions: dict[str, int], seen: _Seen) -> Op
     return OperatorSpec(
         name,
         tuple(parents),
-        _number(row, "duration_seconds"),
+        row.number("duration_seconds"),
         law,
-        _number(row, "memory_gb", DEFAULT_MEMORY_GB),
-        _number(row, "storage_read_gb", 0.0),
+        row.number("memory_gb", DEFAULT_MEMORY_GB),
+        row.number("storage_read_gb", 0.0),
     )
 
 
@@ -158,19 +158,6 @@ def _priority(row: Row, seen: _Seen) -> str:
         return PRIORITY_OF_TRIGGER[trigger]
     seen.assumed[f"priority is unknown: {DEFAULT_PRIORITY} assumed"] += 1
     return DEFAULT_PRIORITY
-
-
-def _number(row: Row, column: str, default: float | None = None) -> float:
-    value = row.values.get(column, default)
-    if value is None:
-        raise InvalidInput(f"{row.place}:{column}", "is missing; every row needs it")
-    try:
-        number = float(value)
-    except ValueError:
-        raise InvalidInput(f"{row.place}:{column}", f"{value!r} is not a number") from None
-    if not 0 <= number < float("inf"):
-        raise InvalidInput(f"{row.place}:{column}", f"found {value!r}; must be a finite number, at least 0")
-    return number
 
 
 trace_format = FaasTraceFormat()

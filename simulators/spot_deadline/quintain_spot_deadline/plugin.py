@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import functools
-import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from importlib import resources
 from importlib.resources.abc import Traversable
 from statistics import fmean
 
+from quintain.plugins.package_files import build_digest, package_files
 from quintain.plugins.simulator import (
     Baseline,
     Description,
@@ -79,7 +79,7 @@ def _description() -> Description:
     return Description(
         name="spot_deadline",
         title="A job before its deadline on spot machines",
-        build=_build_digest(package),
+        build=build_digest(package_files(package)),
         policy_guide=package.joinpath("guide.md").read_text(encoding="utf-8"),
         required_definitions=(
             RequiredDefinition("function", "decide", 'decide(job, now): "none", "spot" or "on_demand" for this tick'),
@@ -97,26 +97,6 @@ def _description() -> Description:
 def _baseline(package: Traversable, name: str) -> Baseline:
     source = package.joinpath("baselines", f"{name}.py").read_text(encoding="utf-8")
     return Baseline(name=name, description=source.partition('"""')[2].partition('"""')[0], source=source)
-
-
-def _build_digest(package: Traversable) -> str:
-    """sha256 (hex) over the names and bytes of the package's files: the same on every machine and Python version."""
-    digest = hashlib.sha256()
-    for name, file in sorted(_files(package, "")):
-        content = file.read_bytes()
-        digest.update(f"{name}\0{len(content)}\0".encode())
-        digest.update(content)
-    return digest.hexdigest()
-
-
-def _files(folder: Traversable, prefix: str) -> Iterator[tuple[str, Traversable]]:
-    for item in folder.iterdir():
-        name = prefix + item.name
-        if item.is_dir():
-            if item.name != "__pycache__" and not item.name.startswith("."):
-                yield from _files(item, f"{name}/")
-        elif not item.name.endswith((".pyc", ".pyo")) and not item.name.startswith("."):
-            yield name, item
 
 
 simulator = SpotDeadline()

@@ -14,6 +14,7 @@ from importlib.resources.abc import Traversable
 
 from quintain.plugins.doors import SYSTEMS
 from quintain.plugins.loading import PluginError
+from quintain.plugins.package_files import build_digest
 from quintain.plugins.simulator import (
     Description,
     InvalidInput,
@@ -164,12 +165,10 @@ def _unique(items: Sequence[Objective]) -> tuple[Objective, ...]:
 @functools.cache
 def engine_build() -> str:
     """sha256 (hex) over the engine's own code: the same on every machine and Python version."""
-    digest = hashlib.sha256()
-    for name, file in sorted(folder_files(resources.files("quintain_system")).items()):
-        if name.endswith(".py") and not name.startswith(("packages/", "template/")):
-            digest.update(f"{name}\0{len(file)}\0".encode())
-            digest.update(file)
-    return digest.hexdigest()
+    files = folder_files(resources.files("quintain_system"))
+    return build_digest(
+        {n: file for n, file in files.items() if n.endswith(".py") and not n.startswith(("packages/", "template/"))}
+    )
 
 
 def folder_files(folder: Traversable, prefix: str = "") -> dict[str, bytes]:

@@ -99,10 +99,10 @@ class _Log:
         for columns, values in ((_OF_FUNCTION, function.values), (_OF_TENANT, of_tenant)):
             for column in columns:
                 if column in row.values:
-                    values[column] = max(values.get(column, 0.0), _number(row, column))
-        work = _number(row, "duration_seconds")
+                    values[column] = max(values.get(column, 0.0), row.number(column))
+        work = row.number("duration_seconds")
         function.work.append(work)
-        self._requests.append((_number(row, "arrival_seconds"), work, name))
+        self._requests.append((row.number("arrival_seconds"), work, name))
 
     def tenant_rows(self) -> Iterable[dict[str, object]]:
         owned = Counter(f.tenant for f in self._functions.values())
@@ -171,19 +171,6 @@ class _Log:
         largest = max((f.values.get("memory_gb", 0.0) for f in self._functions.values()), default=0.0)
         if largest:
             yield f"the largest function has {1024 * largest:.0f} MB: node_memory_mb must be at least that"
-
-
-def _number(row: Row, column: str) -> float:
-    value = row.values.get(column)
-    if value is None:
-        raise InvalidInput(f"{row.place}:{column}", "is missing; every row needs it")
-    try:
-        number = float(value)
-    except ValueError:
-        raise InvalidInput(f"{row.place}:{column}", f"{value!r} is not a number") from None
-    if not 0 <= number < float("inf"):
-        raise InvalidInput(f"{row.place}:{column}", f"found {value!r}; must be a finite number, at least 0")
-    return number
 
 
 trace_format = TenantsTraceFormat()

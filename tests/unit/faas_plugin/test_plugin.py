@@ -5,9 +5,10 @@ from importlib.metadata import entry_points
 from importlib.resources.abc import Traversable
 from pathlib import Path
 
+from quintain.plugins.package_files import build_digest, package_files
 from quintain.plugins.simulator import ENTRY_POINT_GROUP, Simulator
 from quintain_faas.outcome import _finite
-from quintain_faas.plugin import build_digest, simulator
+from quintain_faas.plugin import simulator
 
 
 def test_the_entry_point_gives_a_simulator() -> None:
@@ -38,13 +39,13 @@ def tree(root: Path, files: dict[str, str]) -> Traversable:
 
 def test_the_build_digest_covers_code_and_data_and_nothing_else(tmp_path: Path) -> None:
     files = {"a.py": "1", "suites/x/suite.toml": "2"}
-    first = build_digest(tree(tmp_path / "one", files))
+    first = build_digest(package_files(tree(tmp_path / "one", files)))
     leftovers = {"__pycache__/a.cpython-311.pyc": "x", "b.pyc": "y", ".DS_Store": "z"}
-    assert build_digest(tree(tmp_path / "two", files | leftovers)) == first
-    assert build_digest(tree(tmp_path / "three", files | {"a.py": "3"})) != first
-    assert build_digest(tree(tmp_path / "four", files | {"suites/x/suite.toml": "3"})) != first
-    assert build_digest(tree(tmp_path / "five", files | {"c.py": ""})) != first
-    assert build_digest(tree(tmp_path / "six", {"b.py": "1", "suites/x/suite.toml": "2"})) != first
+    assert build_digest(package_files(tree(tmp_path / "two", files | leftovers))) == first
+    assert build_digest(package_files(tree(tmp_path / "three", files | {"a.py": "3"}))) != first
+    assert build_digest(package_files(tree(tmp_path / "four", files | {"suites/x/suite.toml": "3"}))) != first
+    assert build_digest(package_files(tree(tmp_path / "five", files | {"c.py": ""}))) != first
+    assert build_digest(package_files(tree(tmp_path / "six", {"b.py": "1", "suites/x/suite.toml": "2"}))) != first
     assert re.fullmatch("[0-9a-f]{64}", first)
 
 

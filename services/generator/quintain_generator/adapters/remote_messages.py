@@ -5,7 +5,7 @@ from __future__ import annotations
 from quintain.generator.v1 import generator_pb2 as pb
 from quintain.plugins.backend import Example, Task, Usage
 from quintain.type.v1 import type_pb2
-from quintain.wire.simulator_messages import DIRECTIONS, description_message
+from quintain.wire.simulator_messages import description_message, objective_message
 from quintain_generator.domain.generation import GenerationOutcome
 
 _OUTCOMES = {pb.Outcome.Value(f"OUTCOME_{outcome.name}"): outcome for outcome in GenerationOutcome}
@@ -13,16 +13,9 @@ _OUTCOMES = {pb.Outcome.Value(f"OUTCOME_{outcome.name}"): outcome for outcome in
 
 def task_message(task: Task) -> pb.Task:
     """Lossless: `rpc.from_proto.task_from` gives the task back."""
-    objective = task.objective
     message = pb.Task(
         simulator=description_message(task.simulator),
-        objective=type_pb2.Objective(
-            name=objective.name,
-            metric=objective.metric,
-            unit=objective.unit,
-            direction=DIRECTIONS[objective.direction],
-            description=objective.description,
-        ),
+        objective=objective_message(task.objective),
         suite_description=task.suite_description,
         operator=pb.Operator.Value(f"OPERATOR_{task.operator.name}"),
         parents=[_example(e) for e in task.parents],

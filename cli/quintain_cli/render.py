@@ -27,6 +27,8 @@ from quintain.wording import enum_name as enum_name
 from quintain.wording import failure_text as failure_text
 from quintain.wording import improvement as improvement
 from quintain.wording import number as number
+from quintain.wording import operator_name as operator_name
+from quintain.wording import outcome_name as outcome_name
 from quintain.wording import percent as percent
 from quintain.wording import share_of_bound as share_of_bound
 from quintain.wording import usd as usd

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from quintain.controller.v1 import controller_pb2
+from quintain.generator.v1 import generator_pb2
 from quintain.type.v1 import type_pb2
 from quintain.verifier.v1 import verifier_pb2
 
@@ -70,6 +71,20 @@ def failure_text(failure: verifier_pb2.Failure) -> str:
     rule = f" {failure.rule}" if failure.rule else ""
     place = f" at {', '.join(where)}" if where else ""
     return f"{kind}{rule}{place}: {failure.message}"
+
+
+def operator_name(candidate: controller_pb2.CandidateSummary) -> str:
+    """How it came to be: an operator, or ``seed``."""
+    return enum_name(generator_pb2.Operator, candidate.operator) if candidate.operator else "seed"
+
+
+def outcome_name(candidate: controller_pb2.CandidateSummary) -> str:
+    """Its verdict's status, why it was rejected, or how far it is."""
+    if candidate.state == controller_pb2.CANDIDATE_STATE_VERIFIED:
+        return enum_name(verifier_pb2.VerdictStatus, candidate.verdict_status)
+    if candidate.state == controller_pb2.CANDIDATE_STATE_REJECTED:
+        return enum_name(generator_pb2.Outcome, candidate.generation_outcome)
+    return enum_name(controller_pb2.CandidateState, candidate.state)
 
 
 def broken_floors(scenario: verifier_pb2.ScenarioVerdict) -> str:

@@ -15,8 +15,6 @@ from quintain.clients.budget import make_budget
 from quintain.clients.pages import entries
 from quintain.controller.v1 import controller_pb2 as pb
 from quintain.errors import InvalidArgument
-from quintain.generator.v1 import generator_pb2
-from quintain.verifier.v1 import verifier_pb2
 from quintain_cli import completion, live, render
 from quintain_cli.commands.lookup import PAGE, AsJson, CandidateId, SearchId, get_candidate, get_search, list_candidates
 from quintain_cli.commands.outcome import print_outcome
@@ -177,7 +175,7 @@ def numbers_of(connection: Connection, search_id: str) -> dict[str, str]:
 
 def describe_candidate(summary: pb.CandidateSummary, numbers: dict[str, str]) -> str:
     """How it was made and what that cost, in one line."""
-    how = render.enum_name(generator_pb2.Operator, summary.operator) if summary.operator else "seed"
+    how = render.operator_name(summary)
     parts = [f"#{summary.number} {how}"]
     if summary.parent_ids:
         parts.append("from " + ", ".join(f"#{numbers.get(parent, parent)}" for parent in summary.parent_ids))
@@ -203,7 +201,7 @@ def _print_candidate(search: pb.Search, found: pb.Candidate, numbers: dict[str, 
 
 
 def _candidate_row(c: pb.CandidateSummary, numbers: dict[str, str]) -> tuple[str, ...]:
-    how = render.enum_name(generator_pb2.Operator, c.operator) if c.operator else "seed"
+    how = render.operator_name(c)
     return (
         str(c.number),
         escape(f"{how} {c.backend}".strip()),
@@ -216,13 +214,7 @@ def _candidate_row(c: pb.CandidateSummary, numbers: dict[str, str]) -> tuple[str
 
 
 def outcome_of(c: pb.CandidateSummary) -> str:
-    if c.state == pb.CANDIDATE_STATE_VERIFIED:
-        outcome = render.enum_name(verifier_pb2.VerdictStatus, c.verdict_status)
-    elif c.state == pb.CANDIDATE_STATE_REJECTED:
-        outcome = render.enum_name(generator_pb2.Outcome, c.generation_outcome)
-    else:
-        outcome = render.enum_name(pb.CandidateState, c.state)
-    return f"{outcome} {c.summary}".strip()
+    return f"{render.outcome_name(c)} {c.summary}".strip()
 
 
 def prompt(ctx: typer.Context, search_id: SearchId, candidate: CandidateId, as_json: AsJson = False) -> None:

@@ -10,7 +10,7 @@ from quintain.controller.v1 import controller_pb2 as pb
 from quintain.generator.v1 import generator_pb2
 from quintain.type.v1 import type_pb2
 from quintain.verifier.v1 import verifier_pb2
-from quintain_cli.render import enum_name, number
+from quintain_cli.render import enum_name, number, operator_name
 from quintain_cli.report.data import ReportData, ancestors, best_so_far
 
 # Okabe and Ito's palette: told apart by the colour-blind.
@@ -79,7 +79,7 @@ def lineage(data: ReportData) -> go.Figure:
         line = {"color": BEST, "width": 2} if strong else {"color": "rgba(140,150,160,0.35)", "width": 1}
         figure.add_scatter(x=xs, y=ys, mode="lines", name=name, line=line, hoverinfo="skip")
     for operator, colour in OPERATOR_COLOURS.items():
-        made = [c for c in data.scored if _operator(c) == operator]
+        made = [c for c in data.scored if operator_name(c) == operator]
         if made:
             figure.add_scatter(
                 x=[c.number for c in made],
@@ -138,12 +138,8 @@ def _scale(figure: go.Figure, data: ReportData) -> None:
                              annotation={"text": f"{name} {number(value)}", "font": {"color": colour}})  # fmt: skip
 
 
-def _operator(c: pb.CandidateSummary) -> str:
-    return enum_name(generator_pb2.Operator, c.operator) if c.operator else "seed"
-
-
 def _hover(c: pb.CandidateSummary) -> str:
-    lines = [f"<b>#{c.number}</b> {_operator(c)} {html.escape(c.backend)}"]
+    lines = [f"<b>#{c.number}</b> {operator_name(c)} {html.escape(c.backend)}"]
     if c.HasField("score"):
         lines.append(f"score {number(c.score)}")
     elif c.state == pb.CANDIDATE_STATE_REJECTED:

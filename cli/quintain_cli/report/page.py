@@ -18,7 +18,6 @@ from rich.text import Text
 
 import quintain
 from quintain.controller.v1 import controller_pb2 as pb
-from quintain.generator.v1 import generator_pb2
 from quintain.type.v1 import type_pb2
 from quintain.verifier.v1 import verifier_pb2
 from quintain_cli import live, render
@@ -139,22 +138,16 @@ def _candidate_rows(data: ReportData) -> list[dict[str, Any]]:
     numbers = {c.candidate_id: c.number for c in data.candidates}
     rows = []
     for c in data.candidates:
-        if c.state == pb.CANDIDATE_STATE_REJECTED:
-            outcome = render.enum_name(generator_pb2.Outcome, c.generation_outcome)
-        elif c.state == pb.CANDIDATE_STATE_VERIFIED:
-            outcome = render.enum_name(verifier_pb2.VerdictStatus, c.verdict_status)
-        else:
-            outcome = render.enum_name(pb.CandidateState, c.state)
         rows.append(
             {
                 "number": c.number,
-                "how": render.enum_name(generator_pb2.Operator, c.operator) if c.operator else "seed",
+                "how": render.operator_name(c),
                 "backend": c.backend,
                 "parents": ", ".join(f"#{numbers[p]}" for p in c.parent_ids if p in numbers),
                 "score": render.number(c.score if c.HasField("score") else None),
                 "held_out": render.number(c.held_out_score if c.HasField("held_out_score") else None),
                 "cost": "unpriced" if c.cost.unpriced else render.usd(c.cost.usd),
-                "outcome": outcome,
+                "outcome": render.outcome_name(c),
                 "summary": c.summary,
                 "has_source": c.candidate_id in data.sources,
             }

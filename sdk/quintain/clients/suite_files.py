@@ -8,11 +8,13 @@ from quintain.errors import InvalidArgument
 from quintain.plugins.simulator import files_digest
 from quintain.verifier.v1 import verifier_pb2 as pb
 
+RECORDINGS = "recordings"  # a folder of what a real system logged
 MOST_BYTES = 24 << 20  # one message carries them all
 
 
-def read_suite(text: str) -> tuple[str, dict[str, bytes] | None]:
-    """The suite's name, and its files if it is a path. Raises InvalidArgument for a folder that cannot be read."""
+def read_suite(text: str, *, recordings: bool = False) -> tuple[str, dict[str, bytes] | None]:
+    """The suite's name, and its files if it is a path; recordings are large, and left out unless asked for. Raises
+    InvalidArgument for a folder that cannot be read."""
     path = Path(text)
     if not text or not (path.suffix == ".toml" or text.startswith((".", "/")) or _holds_suites(path)):
         return text, None
@@ -28,7 +30,9 @@ def read_suite(text: str) -> tuple[str, dict[str, bytes] | None]:
         files = {
             file.relative_to(folder).as_posix(): file.read_bytes()
             for file in sorted(folder.rglob("*"))
-            if file.is_file() and not any(_left_out(part) for part in file.relative_to(folder).parts)
+            if file.is_file()
+            and not any(_left_out(part) for part in file.relative_to(folder).parts)
+            and (recordings or file.relative_to(folder).parts[0] != RECORDINGS)
         }
     except OSError as error:
         raise InvalidArgument.of("suite", f"{error.filename}: {error.strerror}") from None

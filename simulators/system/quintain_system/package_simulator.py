@@ -40,7 +40,7 @@ from quintain_system.engine.loop import SystemLoop
 from quintain_system.engine.metrics import input_statistics
 from quintain_system.engine.records import Everything, Ids, Kind, kinds, number_of
 from quintain_system.form.checks import config_numbers
-from quintain_system.form.package import WORKLOAD_FILE, Package
+from quintain_system.form.package import MODEL_FILE, WORKLOAD_FILE, Package
 from quintain_system.form.spec import ScenarioSpec
 from quintain_system.guide import guide
 from quintain_system.objective import score
@@ -126,6 +126,8 @@ class PackageSimulator:
         return Suite(name, suite.about, suite.objective, Aggregation(suite.aggregation), entries)
 
     def scenario(self, name: str) -> Scenario:
+        if not self._package.model:
+            raise InvalidInput(MODEL_FILE, "is missing: this package has recordings, and `quintain fit` makes a model")
         with self._lock:
             if name not in self._scenarios:
                 self._scenarios[name] = self._load(name)

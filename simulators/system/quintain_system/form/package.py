@@ -17,13 +17,15 @@ from quintain_system.form.spec import SuiteSpec, SystemSpec
 SYSTEM_FILE, MODEL_FILE, GUIDE_FILE, WORKLOAD_FILE = "system.toml", "model.py", "guide.md", "workload.py"
 SUITE_FILE, SUITES_FOLDER = "suite.toml", "suites/"
 BASELINES_FOLDER, GRAMMAR_FILE = "baselines/", "grammar.json"
+RECORDINGS_FOLDER = "recordings/"
 
 T = TypeVar("T", bound=BaseModel)
 
 
 @dataclass(frozen=True)
 class Package:
-    """`suites` by name within the package; the one of ``suite.toml`` has the empty name."""
+    """`suites` by name within the package; the one of ``suite.toml`` has the empty name. `model` is empty in a package
+    that has recordings and waits for one to be fitted."""
 
     files: Mapping[str, bytes]
     spec: SystemSpec
@@ -44,7 +46,7 @@ def read_package(files: Mapping[str, bytes]) -> Package:
     """Raises InvalidInput with the file, and for TOML the line and the key."""
     spec = read_toml(SYSTEM_FILE, _bytes(files, SYSTEM_FILE), SystemSpec)
     check_system(spec, _placed(files, SYSTEM_FILE))
-    model = _text(files, MODEL_FILE)
+    model = _text(files, MODEL_FILE) if MODEL_FILE in files or not _has_recordings(files) else ""
     baselines = tuple(_baseline(files, name) for name in sorted(files) if _is_baseline(name))
     if not baselines:
         raise InvalidInput(BASELINES_FOLDER, "has no .py file; a package needs one policy at least to compare with")
@@ -150,6 +152,10 @@ def _suite(files: Mapping[str, bytes], file: str, spec: SystemSpec) -> SuiteSpec
     for number, scenario in enumerate(suite.scenarios):
         check_scenario(scenario, number, spec, files, file, placed)
     return suite
+
+
+def _has_recordings(files: Mapping[str, bytes]) -> bool:
+    return any(file.startswith(RECORDINGS_FOLDER) for file in files)
 
 
 def _suite_files(files: Mapping[str, bytes]) -> list[tuple[str, str]]:

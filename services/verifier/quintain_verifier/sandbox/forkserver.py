@@ -42,11 +42,12 @@ class Exit:
 @dataclass(slots=True)
 class Child:
     """One forked child as the fork server tells of it. `exited` is set at its end, or when nothing more will come
-    of it; then `exit` is None."""
+    of it; then `exit` is None. `core`: the processor that it is kept on, -1 for none."""
 
     run: int
     pid: int = 0
     pidfd: int = -1
+    core: int = -1
     exit: Exit | None = None
     kill_wanted: bool = False
     exited: threading.Event = field(default_factory=threading.Event)

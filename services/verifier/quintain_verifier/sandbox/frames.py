@@ -108,33 +108,45 @@ class Channel:
     def receive(self, seconds: float) -> tuple[list[Any], int]:
         """-> (message, its size in bytes). Raises BadFrame, FrameTooLarge, ChannelClosed, DeadlinePassed."""
         deadline = monotonic() + seconds
-        incoming, filled, total = memoryview(self._incoming), 0, 4
-        while filled < total:
-            try:
-                count = self._end.recv_into(incoming[filled:])
-            except BlockingIOError:
-                count = -1
-            except ConnectionError as error:
-                raise ChannelClosed from error
-            if count == 0:
-                raise ChannelClosed
-            filled += max(count, 0)
-            if filled >= 4 and total == 4:
-                size: int = _LENGTH.unpack_from(incoming)[0]
-                if size > self._frame_bytes:
-                    raise FrameTooLarge(size)
-                total += size
-                if total > len(incoming):
-                    self._incoming = bytearray(total)
-                    self._incoming[:filled] = incoming[:filled]
-                    incoming = memoryview(self._incoming)
-            if filled < total and monotonic() >= deadline:
-                raise DeadlinePassed
-        if filled > total:
-            raise BadFrame("it spoke out of turn: more follows its message")
+        filled = self._receive_into(self._incoming)
+        if filled >= 4 and filled == 4 + _LENGTH.unpack_from(self._incoming)[0] <= 4 + self._frame_bytes:
+            total = filled  # all at once, as nearly always
+        else:
+            total = self._receive_rest(filled, deadline)
         self.bytes_received += total
         self.messages_received += 1
         return self._parse(total), total - 4
+
+    def _receive_into(self, buffer: bytearray | memoryview) -> int:
+        """How many bytes came before the tick; 0 for none."""
+        try:
+            count = self._end.recv_into(buffer)
+        except BlockingIOError:
+            return 0
+        except ConnectionError as error:
+            raise ChannelClosed from error
+        if count == 0:
+            raise ChannelClosed
+        return count
+
+    def _receive_rest(self, filled: int, deadline: float) -> int:
+        """With `filled` bytes of a message there: its size, its length's bytes included."""
+        total = 4
+        while True:
+            if filled >= 4 and total == 4:
+                size: int = _LENGTH.unpack_from(self._incoming)[0]
+                if size > self._frame_bytes:
+                    raise FrameTooLarge(size)
+                total += size
+                if total > len(self._incoming):
+                    self._incoming = self._incoming[:filled] + bytes(total - filled)
+            if filled > total:
+                raise BadFrame("it spoke out of turn: more follows its message")
+            if filled == total:
+                return total
+            if monotonic() >= deadline:
+                raise DeadlinePassed
+            filled += self._receive_into(memoryview(self._incoming)[filled:])
 
     def _parse(self, end: int) -> list[Any]:
         data = self._incoming

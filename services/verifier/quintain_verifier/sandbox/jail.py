@@ -16,6 +16,7 @@ from quintain_verifier.sandbox.inside.syscalls import MACHINE, TABLES
 from quintain_verifier.sandbox.limits import DEFAULT_LIMITS, MAX_LIMITS, Limits
 from quintain_verifier.sandbox.report import IsolationReport
 from quintain_verifier.sandbox.run import JailedProgram, JailedRun
+from quintain_verifier.sandbox.same_core import SameCore
 
 __all__ = ["IsolationReport", "Jail", "JailedRun", "RunCancelled", "SandboxFault"]
 
@@ -114,8 +115,10 @@ class Jail:
         guest_source: str = "",
         limits: Limits = DEFAULT_LIMITS,
         seed: int = 0,
+        core: SameCore | None = None,
     ) -> JailedRun:
-        """A fresh child for one run of `source` under `guest_module` (one of the jail's) or `guest_source`.
+        """A fresh child for one run of `source` under `guest_module` (one of the jail's) or `guest_source`. `core`:
+        where it takes turns with the calling thread and other children.
 
         Raises InvalidInput for limits above the server's, ValueError for an unknown guest module, and SandboxFault if
         no child can be had: a dead fork server is waited for and another one tried before that.
@@ -128,14 +131,16 @@ class Jail:
         program = JailedProgram(source, guest_module, guest_source, seed)
         for _ in range(OPEN_ATTEMPTS - 1):
             try:
-                return self._open(self._by_load()[0], program, limits)
+                return self._open(self._by_load()[0], program, limits, core)
             except SandboxFault:
                 pass  # its server is being replaced; the policy has not been sent
-        return self._open(self._by_load()[0], program, limits)
+        return self._open(self._by_load()[0], program, limits, core)
 
-    def _open(self, server: ForkServer, program: JailedProgram, limits: Limits) -> JailedRun:
+    def _open(
+        self, server: ForkServer, program: JailedProgram, limits: Limits, core: SameCore | None = None
+    ) -> JailedRun:
         server.wait_ready(RESTART_WAIT_SECONDS)
-        run = JailedRun(server, program, limits, strict=self._strict)
+        run = JailedRun(server, program, limits, strict=self._strict, core=core)
         self._report = run.isolation
         return run
 

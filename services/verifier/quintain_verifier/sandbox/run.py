@@ -20,6 +20,7 @@ from quintain_verifier.sandbox.frames import BadFrame, Channel, ChannelClosed, D
 from quintain_verifier.sandbox.inside.session import MAX_FRAMES, MAX_MESSAGE_CHARACTERS, MAX_TYPE_CHARACTERS
 from quintain_verifier.sandbox.limits import KIB, MAX_LIMITS, MIB, Limits
 from quintain_verifier.sandbox.report import IsolationReport
+from quintain_verifier.sandbox.same_core import SameCore
 
 READY_SECONDS = 10.0  # fork and lock-down: milliseconds, but a server has many to serve
 EXIT_SECONDS = 2.0  # from a hang-up to the news of the child's end
@@ -71,9 +72,11 @@ class JailedRun:
 
     isolation: IsolationReport
 
-    def __init__(self, server: ForkServer, program: JailedProgram, limits: Limits, *, strict: bool) -> None:
+    def __init__(
+        self, server: ForkServer, program: JailedProgram, limits: Limits, *, strict: bool, core: SameCore | None
+    ) -> None:
         """Fork the child and hear its report. Raises SandboxFault."""
-        self._server, self._program, self._limits = server, program, limits
+        self._server, self._program, self._limits, self._core = server, program, limits, core
         self._started = monotonic()
         self._waited = 0.0
         self._lock = threading.Lock()
@@ -154,6 +157,8 @@ class JailedRun:
             raise RuntimeError("the run is over: its policy must not be asked again")
         try:
             started, patience = monotonic(), self._patience()
+            if self._core is not None:
+                self._core.turn(self._child, started)
             self._channel.send(frame, patience)
             reply, size = self._channel.receive(patience - (monotonic() - started))
             self._waited += monotonic() - started

@@ -38,6 +38,7 @@ from quintain_verifier.sandbox.fresh import FreshPolicies
 from quintain_verifier.sandbox.jail import Jail, JailedRun
 from quintain_verifier.sandbox.limits import MAX_LIMITS, Limits, program_limits
 from quintain_verifier.sandbox.report import IsolationReport
+from quintain_verifier.sandbox.same_core import SameCore
 
 HASH_SEED, OTHER_HASH_SEED = 0, 1
 K = TypeVar("K")
@@ -92,6 +93,7 @@ class EngineRunner:
         self._jails = jails
         self._scenarios: OrderedDict[tuple[str, str, str], Scenario] = OrderedDict()
         self._baselines: OrderedDict[tuple[str, str, str], Outcome] = OrderedDict()
+        self._core = SameCore()
         self._lock = threading.Lock()
         self._current: list[JailedRun] = []
         self._cancelled = False
@@ -182,7 +184,14 @@ class EngineRunner:
 
             def open_jailed(source: str, guest_module: str, guest_source: str, limits: Limits, seed: int) -> JailedRun:
                 run = stack.enter_context(
-                    jail.open(source, guest_module=guest_module, guest_source=guest_source, limits=limits, seed=seed)
+                    jail.open(
+                        source,
+                        guest_module=guest_module,
+                        guest_source=guest_source,
+                        limits=limits,
+                        seed=seed,
+                        core=self._core,
+                    )
                 )
                 self._add_current(run)
                 return run
@@ -194,6 +203,7 @@ class EngineRunner:
                     guest_source=simulator.guest_source,
                     limits=limits,
                     seed=seed,
+                    core=self._core,
                 )
                 try:
                     self._add_current(run)
@@ -202,6 +212,7 @@ class EngineRunner:
                     raise
                 return run
 
+            stack.enter_context(self._core.engaged())
             stack.callback(self._forget_current)
             policy = stack.enter_context(FreshPolicies(open_fresh, limits))
             try:

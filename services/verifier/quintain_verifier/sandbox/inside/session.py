@@ -40,8 +40,8 @@ class Channel:
     def __init__(self) -> None:
         # own references, so that a policy that patches os or json breaks its own toys only
         self._read, self._write = os.read, os.write
-        self._decode = json.JSONDecoder().decode
-        self._encode = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode
+        self._decode = json.JSONDecoder().raw_decode  # what the other side sends has no space around it
+        self._encode = _encoder()
 
     def receive(self) -> Any:
         data = self._read(CHANNEL_FD, _READ_BYTES)
@@ -53,7 +53,7 @@ class Channel:
             while len(buffer) < total:
                 buffer += self._more()
             data = bytes(buffer)
-        return self._decode(data[4:].decode())
+        return self._decode(data[4:].decode())[0]
 
     def _more(self) -> bytes:
         data = self._read(CHANNEL_FD, _READ_BYTES)
@@ -68,6 +68,24 @@ class Channel:
         sent = self._write(CHANNEL_FD, data)
         while sent < len(data):
             sent += self._write(CHANNEL_FD, data[sent:])
+
+
+def _encoder() -> Callable[[Any], str]:
+    """As `JSONEncoder.encode`, without what that makes anew for each message."""
+    plain = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    make = json.encoder.c_make_encoder  # type: ignore[attr-defined]  # None in other Pythons
+    if make is None:
+        return plain.encode
+    make_chunks = make(None, plain.default, json.encoder.encode_basestring, None, ":", ",", False, False, False)
+    join = "".join
+
+    def encode(frame: Any) -> str:
+        try:
+            return join(make_chunks(frame, 0))
+        except RecursionError:
+            return plain.encode(frame)  # says whether it is a circle
+
+    return encode
 
 
 class _Silence:

@@ -39,6 +39,8 @@ def print_outcome(connection: Connection, found: pb.Search) -> None:
     for gate in found.gates:
         say(live.gate_line(gate))
     candidates = list(list_candidates(connection, found.search_id))
+    if len(found.spec.backends) > 1:
+        out.print(backends_table(candidates, found.direction))
     if found.HasField("winner"):
         say(f"[green]winner: #{found.winner.number}[/], passed every gate")
         better = better_held_out(found, candidates)
@@ -66,6 +68,31 @@ def better_held_out(found: pb.Search, candidates: Sequence[pb.CandidateSummary])
     scored = [c for c in candidates if c.HasField("held_out_score")]
     best = max(scored, key=lambda c: sign * c.held_out_score, default=found.winner)
     return best if sign * best.held_out_score > sign * found.winner.held_out_score else None
+
+
+def backends_table(candidates: Sequence[pb.CandidateSummary], direction: type_pb2.Direction.ValueType) -> Any:
+    """What each backend was asked for, cost and returned, where a search has several."""
+    columns = ("asked", "cost", "new bests", "came nearer to the bound by")
+    rows = render.table("backend", *columns, numeric=columns)
+    sign = -1 if direction == type_pb2.DIRECTION_MINIMIZE else 1
+    asked, bests, gained = Counter[str](), Counter[str](), dict[str, float]()
+    cost = dict[str, float]()
+    best: pb.CandidateSummary | None = None
+    for c in candidates:
+        asked[c.backend] += bool(c.backend)
+        cost[c.backend] = cost.get(c.backend, 0.0) + c.cost.usd
+        if c.verdict_status != verifier_pb2.VERDICT_STATUS_OK:
+            continue
+        if best is None or sign * c.score > sign * best.score:
+            bests[c.backend] += 1
+            if best is not None:
+                gained[c.backend] = gained.get(c.backend, 0.0) + c.normalized - best.normalized
+            best = c
+    for name, count in asked.most_common():
+        if name:
+            share = render.percent(gained.get(name, 0.0), signed=True)
+            rows.add_row(escape(name), str(count), render.usd(cost[name]), str(bests[name]), share)
+    return rows
 
 
 def why_no_winner(candidates: Sequence[pb.CandidateSummary]) -> str:

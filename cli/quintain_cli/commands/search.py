@@ -13,6 +13,7 @@ from rich.markup import escape
 
 from quintain.clients.budget import make_budget
 from quintain.clients.pages import entries
+from quintain.clients.roles import ROLES, make_roles
 from quintain.clients.suite_files import read_suite, suite_message
 from quintain.controller.v1 import controller_pb2 as pb
 from quintain.errors import FailedPrecondition, InvalidArgument, QuintainError
@@ -60,6 +61,13 @@ def search(
         list[str] | None,
         typer.Option(autocompletion=completion.backends, help="Backend; repeatable. See `quintain backends`."),
     ] = None,
+    role: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="BACKEND=ROLE",
+            help=f"What a backend is for ({', '.join(ROLES)}), of several; repeatable. Default: by its price.",
+        ),
+    ] = None,
     candidates: Candidates = None,
     verifications: Verifications = None,
     usd: Usd = None,
@@ -106,6 +114,7 @@ def search(
                 strategy=strategy,
                 strategy_options=parse_options(option or []),
                 backends=backend or [],
+                backend_roles=make_roles(dict(pair("role", text) for text in role or [])),
                 budget=budget,
                 seed=seed,
                 seed_policies=[type_pb2.Policy(source=read_policy(path)) for path in start or []],
@@ -143,13 +152,19 @@ def say_estimate(estimate: pb.SearchEstimate) -> None:
         errors.print(f"[yellow]{escape(warning)}[/]")
 
 
+def pair(option: str, text: str) -> tuple[str, str]:
+    """``key=value`` in two. Raises InvalidArgument that names the option."""
+    key, equals, value = text.partition("=")
+    if not equals or not key:
+        raise InvalidArgument.of(option, f"{text!r} is not key=value")
+    return key, value
+
+
 def parse_options(options: list[str]) -> struct_pb2.Struct:
     """``key=value`` pairs; a value that is JSON is taken as such, anything else as text."""
     values: dict[str, Any] = {}
     for text in options:
-        key, equals, value = text.partition("=")
-        if not equals or not key:
-            raise InvalidArgument.of("option", f"{text!r} is not key=value")
+        key, value = pair("option", text)
         try:
             values[key] = json.loads(value)
         except json.JSONDecodeError:

@@ -13,6 +13,7 @@ replayed, by telling the stored results again. No call may take time that grows 
 from __future__ import annotations
 
 import abc
+import enum
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import ClassVar, Generic, TypeVar
@@ -22,18 +23,41 @@ from pydantic import BaseModel, ConfigDict, Field
 from quintain.plugins.backend import Operator
 from quintain.plugins.simulator import Descriptor
 
-__all__ = ["Ask", "BackendInfo", "Note", "Operator", "Options", "Problem", "Result", "Strategy", "StrategyPlugin"]
+__all__ = [
+    "RULES",
+    "Ask",
+    "BackendInfo",
+    "Note",
+    "Operator",
+    "Options",
+    "Problem",
+    "Result",
+    "Role",
+    "Strategy",
+    "StrategyPlugin",
+]
 
 ENTRY_POINT_GROUP = "quintain.strategies"
+RULES = 2
+"""The version of the rules by which searches go that begin now: see `Problem.rules`."""
+
+
+class Role(enum.Enum):
+    """What a backend is for, in a search that has several."""
+
+    MAIN = "main"  # writes and changes policies, most of the time
+    STRONG = "strong"  # dear: for rare new ideas
+    SWEEP = "sweep"  # free: changes the constants of what the others wrote
 
 
 @dataclass(frozen=True, slots=True)
 class BackendInfo:
-    """A backend that may be asked. `operators` in the backend's order; `max_cost_usd` None: unpriced."""
+    """A backend that may be asked. `operators` in the backend's order; `max_cost_usd` None: unpriced, 0: free."""
 
     name: str
     operators: tuple[Operator, ...]
     max_cost_usd: float | None = None
+    role: Role = Role.MAIN
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +67,9 @@ class Problem:
     `seeds` candidates (numbers 0..seeds-1) are given; the first `ask` is for number `seeds`, after all of them were
     told. `scenarios` are the train scenarios in order; `Result.values` has one entry for each. `planned` is how many
     candidates the first budget allows (None: no bound that counts candidates).
+
+    `rules` is the `RULES` of the version with which the search began. A strategy that changes what it asks for raises
+    nothing in old searches if it asks by the old rules there: they are continued and replayed by their recorded plans.
     """
 
     backends: tuple[BackendInfo, ...]
@@ -50,6 +77,7 @@ class Problem:
     descriptors: tuple[Descriptor, ...]
     seeds: int
     planned: int | None
+    rules: int = RULES
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,6 +149,12 @@ class Strategy(abc.ABC):
     def ask(self, number: int, seed: int) -> Ask:
         """Say how candidate `number` is to be made. `seed` (64 bits) is this candidate's randomness."""
 
+    def narrow(self, backends: tuple[str, ...]) -> bool:
+        """The next `ask` may name these backends only, because the budget has no room for a request of the others.
+        Returns whether there is something to ask of them. False, which is what a strategy says that knows nothing of
+        this, ends the search when nothing is under way any more. `ask` then follows with no call between."""
+        return False
+
     @abc.abstractmethod
     def stop(self) -> str | None:
         """Why the search should end before its budget is used up, or None. Asked before every `ask`."""
@@ -130,12 +164,16 @@ OptionsT = TypeVar("OptionsT", bound=Options)
 
 
 class StrategyPlugin(abc.ABC, Generic[OptionsT]):
-    """A way to search. `max_window` bounds the window (1: each request needs the result before it; None: any)."""
+    """A way to search. `max_window` bounds the window (1: each request needs the result before it; None: any).
+
+    `uses_roles`: whether it minds `BackendInfo.role`; for one that does not, every backend is MAIN.
+    """
 
     name: ClassVar[str]
     description: ClassVar[str]
     options: type[OptionsT]
     max_window: ClassVar[int | None] = None
+    uses_roles: ClassVar[bool] = False
 
     @abc.abstractmethod
     def create(self, problem: Problem, options: OptionsT) -> Strategy:

@@ -17,6 +17,7 @@ from quintain.clients.budget import make_budget
 from quintain.clients.channel import ClientSettings
 from quintain.clients.pages import entries
 from quintain.clients.policy_files import read_policy
+from quintain.clients.roles import make_roles
 from quintain.clients.suite_files import read_suite, suite_message
 from quintain.controller.v1 import controller_pb2 as pb
 from quintain.errors import DeadlineExceeded, FailedPrecondition, InvalidArgument, Unavailable
@@ -123,6 +124,7 @@ class Session:
         strategy: str = "",
         strategy_options: Mapping[str, Any] | None = None,
         backends: Sequence[str] = (),
+        backend_roles: Mapping[str, str] | None = None,
         candidates: int | None = None,
         verifications: int | None = None,
         usd: float | None = None,
@@ -134,8 +136,9 @@ class Session:
     ) -> Search:
         """Start a search. `suite` is the name of one of the simulator's, or the Path of one's own. At least one bound
         of the budget (`candidates`, `verifications`, `usd`, `tokens`, `minutes`) is needed. `start` holds policies to
-        begin with, sources or Paths; none: the simulator's baseline. `Search.warnings` says what is doubtful about
-        the budget."""
+        begin with, sources or Paths; none: the simulator's baseline. `backend_roles` says by name what a backend is
+        for ("main", "strong", "sweep"), where that shall not follow from its price. `Search.warnings` says what is
+        doubtful about the budget."""
         name, files = _suite(suite)
         options = struct_pb2.Struct()
         options.update(strategy_options or {})
@@ -147,6 +150,7 @@ class Session:
             strategy=strategy,
             strategy_options=options,
             backends=backends,
+            backend_roles=make_roles(backend_roles or {}),
             budget=make_budget(candidates, verifications, usd, tokens, minutes),
             seed=seed,
             seed_policies=[type_pb2.Policy(source=_source(policy)) for policy in start],

@@ -45,6 +45,19 @@ def test_a_winner_that_another_beats_on_held_out_is_said_with_the_others_number(
     assert "is better on held-out" not in quintain("show", "s1").out
 
 
+def test_of_several_backends_it_is_told_what_each_cost_and_returned(
+    services: str, quintain: Run, controller: FakeController
+) -> None:
+    finished(controller)
+    controller.search.spec.backends.extend(["gpt", "offline"])
+    for number, backend, usd in ((1, "gpt", 0.25), (2, "offline", 0.0)):
+        controller.candidates[number].summary.backend = backend
+        controller.candidates[number].summary.cost.usd = usd
+    rows = [[cell.strip() for cell in line.split("│")[1:-1]] for line in quintain("show", "s1").out.splitlines()]
+    assert ["gpt", "1", "$0.2500", "1", "+39.6 %"] in rows
+    assert ["offline", "1", "$0.00", "1", "+33.3 %"] in rows
+
+
 @pytest.mark.parametrize(
     ("candidates", "told"),
     [

@@ -13,6 +13,13 @@ from quintain.controller.v1 import controller_pb2 as pb
 from quintain.type.v1 import type_pb2
 
 
+def test_a_role_that_there_is_not_is_refused_with_those_that_there_are(services: str, quintain: Run) -> None:
+    for text, said in (("a=boss", "'boss' is none of main, strong, sweep"), ("a", "'a' is not key=value")):
+        ran = quintain("search", "--suite", "smoke", "--candidates", "3", "--backend", "a", "--role", text)
+        assert ran.code == 2
+        assert said in ran.err
+
+
 def finished(controller: FakeController) -> None:
     controller.candidates = [scored(0, 0.25), scored(1, 1.2, [0]), scored(2, 2.0, [1])]
     search = controller.search
@@ -49,10 +56,12 @@ def test_every_option_reaches_the_spec(services: str, quintain: Run, controller:
     finished(controller)
     quintain(
         "search", "--simulator", "cache", "--suite", "big", "--strategy", "tree", "--option", "islands=3",
-        "--option", "name=x", "--backend", "a", "--backend", "b", "--usd", "1.5", "--minutes", "2", "--seed", "7",
+        "--option", "name=x", "--backend", "a", "--backend", "b", "--role", "b=strong", "--usd", "1.5",
+        "--minutes", "2", "--seed", "7",
     )  # fmt: skip
     spec = controller.calls[0].spec
     assert (spec.simulator, spec.suite, spec.strategy, list(spec.backends)) == ("cache", "big", "tree", ["a", "b"])
+    assert dict(spec.backend_roles) == {"b": pb.BACKEND_ROLE_STRONG}
     assert dict(spec.strategy_options) == {"islands": 3.0, "name": "x"}
     assert spec.budget == pb.Budget(usd=1.5, wall_seconds=120.0)
     assert spec.seed == 7

@@ -52,6 +52,32 @@ the least luck in its score. Then by train score.
 """
 Global___WinnerRule: _TypeAlias = WinnerRule  # noqa: Y015
 
+class _BackendRole:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _BackendRoleEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_BackendRole.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    BACKEND_ROLE_UNSPECIFIED: _BackendRole.ValueType  # 0
+    BACKEND_ROLE_MAIN: _BackendRole.ValueType  # 1
+    """Writes and changes policies, most of the time. Of several, whichever has returned most for its cost."""
+    BACKEND_ROLE_STRONG: _BackendRole.ValueType  # 2
+    """For rare new ideas: asked when the others gain nothing for a while, or as often as it returns more for its cost."""
+    BACKEND_ROLE_SWEEP: _BackendRole.ValueType  # 3
+    """Changes the constants of the best policy that the others wrote, so many times after each new best."""
+
+class BackendRole(_BackendRole, metaclass=_BackendRoleEnumTypeWrapper):
+    """BackendRole says what a backend is for in a search that has several."""
+
+BACKEND_ROLE_UNSPECIFIED: BackendRole.ValueType  # 0
+BACKEND_ROLE_MAIN: BackendRole.ValueType  # 1
+"""Writes and changes policies, most of the time. Of several, whichever has returned most for its cost."""
+BACKEND_ROLE_STRONG: BackendRole.ValueType  # 2
+"""For rare new ideas: asked when the others gain nothing for a while, or as often as it returns more for its cost."""
+BACKEND_ROLE_SWEEP: BackendRole.ValueType  # 3
+"""Changes the constants of the best policy that the others wrote, so many times after each new best."""
+Global___BackendRole: _TypeAlias = BackendRole  # noqa: Y015
+
 class _SearchState:
     ValueType = _typing.NewType("ValueType", _builtins.int)
     V: _TypeAlias = ValueType  # noqa: Y015
@@ -226,6 +252,26 @@ class SearchSpec(_message.Message):
 
     DESCRIPTOR: _descriptor.Descriptor
 
+    @_typing.final
+    class BackendRolesEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: Global___BackendRole.ValueType
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: Global___BackendRole.ValueType = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
     SIMULATOR_FIELD_NUMBER: _builtins.int
     SUITE_FIELD_NUMBER: _builtins.int
     OBJECTIVE_FIELD_NUMBER: _builtins.int
@@ -243,6 +289,7 @@ class SearchSpec(_message.Message):
     ALLOWANCE_FIELD_NUMBER: _builtins.int
     SUITE_FILES_FIELD_NUMBER: _builtins.int
     WINNER_RULE_FIELD_NUMBER: _builtins.int
+    BACKEND_ROLES_FIELD_NUMBER: _builtins.int
     simulator: _builtins.str
     suite: _builtins.str
     objective: _builtins.str
@@ -264,7 +311,7 @@ class SearchSpec(_message.Message):
 
     @_builtins.property
     def backends(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Backends by name; empty: the generator's default. Several are chosen among by the strategy's bandit."""
+        """Backends by name; empty: the generator's default. Several are chosen among by the strategy: see backend_roles."""
 
     @_builtins.property
     def budget(self) -> Global___Budget: ...
@@ -280,6 +327,13 @@ class SearchSpec(_message.Message):
     def suite_files(self) -> _verifier_pb2.SuiteFiles:
         """The caller's own suite, called `suite`; unset: one of the simulator's. CreateSearch needs its files; they are kept with
         the search. Answers hold its digest only: see GetSuiteFiles.
+        """
+
+    @_builtins.property
+    def backend_roles(self) -> _containers.ScalarMap[_builtins.str, Global___BackendRole.ValueType]:
+        """What the backends are for, by name, for strategies that tell them apart (evolve). Of those that are not named here, in a
+        search with several: a free one sweeps, one whose requests cost more than three times as much as the cheapest one's is
+        strong, the others are main.
         """
 
     def __init__(
@@ -302,10 +356,11 @@ class SearchSpec(_message.Message):
         allowance: _generator_pb2.Allowance | None = ...,
         suite_files: _verifier_pb2.SuiteFiles | None = ...,
         winner_rule: Global___WinnerRule.ValueType = ...,
+        backend_roles: _abc.Mapping[_builtins.str, Global___BackendRole.ValueType] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_assume_usd_per_generation", b"_assume_usd_per_generation", "allowance", b"allowance", "assume_usd_per_generation", b"assume_usd_per_generation", "budget", b"budget", "limits", b"limits", "strategy_options", b"strategy_options", "suite_files", b"suite_files"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_assume_usd_per_generation", b"_assume_usd_per_generation", "allowance", b"allowance", "assume_usd_per_generation", b"assume_usd_per_generation", "backends", b"backends", "budget", b"budget", "limits", b"limits", "objective", b"objective", "parallel_generations", b"parallel_generations", "parallel_verifications", b"parallel_verifications", "seed", b"seed", "seed_policies", b"seed_policies", "simulator", b"simulator", "strategy", b"strategy", "strategy_options", b"strategy_options", "suite", b"suite", "suite_files", b"suite_files", "title", b"title", "winner_rule", b"winner_rule"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_assume_usd_per_generation", b"_assume_usd_per_generation", "allowance", b"allowance", "assume_usd_per_generation", b"assume_usd_per_generation", "backend_roles", b"backend_roles", "backends", b"backends", "budget", b"budget", "limits", b"limits", "objective", b"objective", "parallel_generations", b"parallel_generations", "parallel_verifications", b"parallel_verifications", "seed", b"seed", "seed_policies", b"seed_policies", "simulator", b"simulator", "strategy", b"strategy", "strategy_options", b"strategy_options", "suite", b"suite", "suite_files", b"suite_files", "title", b"title", "winner_rule", b"winner_rule"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__assume_usd_per_generation: _TypeAlias = _typing.Literal["assume_usd_per_generation"]  # noqa: Y015
     _WhichOneofArgType__assume_usd_per_generation: _TypeAlias = _typing.Literal["_assume_usd_per_generation", b"_assume_usd_per_generation"]  # noqa: Y015

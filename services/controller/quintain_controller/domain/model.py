@@ -170,6 +170,8 @@ class SearchSpec:
     title: str = ""
     winner_rule: WinnerRule = WinnerRule.BEST_TRAIN
     suite_digest: str = ""  # of a suite that came with the search; empty: one of the simulator's
+    # By backend: a `quintain.plugins.strategy.Role`, for those to which the user gave one.
+    backend_roles: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,6 +187,7 @@ class BackendProfile:
     typical_cost_usd_nano: int | None = None
     high_cost_usd_nano: int | None = None
     high_tokens: int = 0
+    role: str = "main"  # what it is for in this search: a `quintain.plugins.strategy.Role`
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,6 +211,7 @@ class SearchContext:
     descriptors: tuple[tuple[str, tuple[float, ...]], ...]
     backends: tuple[BackendProfile, ...]
     default_policy: str
+    rules: int = 1  # of strategies and gates: `quintain.plugins.strategy.Problem.rules`; the first version stored none
 
     @property
     def score_direction(self) -> Direction:
@@ -234,7 +238,8 @@ class Gate:
 class Plan:
     """What the strategy asked for, with all that the request is made of. `after`: how many results it had been told.
 
-    `history` and `lessons` as they stand in the request, so that it can be rebuilt byte for byte.
+    `history` and `lessons` as they stand in the request, so that it can be rebuilt byte for byte. `narrowed`: the
+    backends that the budget still had room for, if it had not for all.
     """
 
     backend: str
@@ -247,6 +252,7 @@ class Plan:
     history: tuple[int, ...]
     lessons: tuple[str, ...]
     best: int | None
+    narrowed: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -132,7 +132,9 @@ class Planner:
         for candidate in candidates:
             if candidate.plan is not None:
                 self.tell_up_to(candidate.plan.after)
-                made = self._plan(candidate.number)
+                if candidate.plan.narrowed:
+                    self._strategy.narrow(candidate.plan.narrowed)
+                made = self._plan(candidate.number, candidate.plan.narrowed)
                 if made != candidate.plan:
                     raise NotReproduced(candidate.number, candidate.plan, made)
             self.asked = candidate.number + 1
@@ -172,24 +174,27 @@ class Planner:
         if stop is not None:
             return f"the strategy stopped: {stop}"
         # The dearest backend that the strategy may choose must fit: the stop must not depend on its choice.
-        charges = [self._reservation(backend) for backend in self._context.backends]
-        charge = Charge(max(c.usd_nano for c in charges), max(c.tokens for c in charges))
+        charges = {backend.name: self._reservation(backend) for backend in self._context.backends}
+        charge = Charge(max(c.usd_nano for c in charges.values()), max(c.tokens for c in charges.values()))
         shortage = self.ledger.fits(charge, budget)
+        narrowed: tuple[str, ...] = ()
         if shortage is not None:
-            return f"{BUDGET_USED_UP}: {shortage.bound}: {shortage.detail}"
+            narrowed = tuple(name for name, own in charges.items() if self.ledger.fits(own, budget) is None)
+            if not narrowed or not self._strategy.narrow(narrowed):
+                return f"{BUDGET_USED_UP}: {shortage.bound}: {shortage.detail}"
         number = self.asked
-        plan = self._plan(number)
+        plan = self._plan(number, narrowed)
         self.asked += 1
         reserved = self._reservation(self._backends[plan.backend])
         candidate = Candidate(number, CandidateState.REQUESTED, plan, reserved=reserved)
         self.record(candidate)
         return Asked(candidate)
 
-    def _plan(self, number: int) -> Plan:
+    def _plan(self, number: int, narrowed: tuple[str, ...]) -> Plan:
         seed = candidate_seed(self._spec.seed, number)
         ask = self._strategy.ask(number, seed)
         unknown = [n for n in (*ask.parents, *ask.inspirations) if not 0 <= n < self.told]
-        if unknown or not ask.parents or ask.backend not in self._backends:
+        if unknown or not ask.parents or ask.backend not in (narrowed or self._backends):
             raise ValueError(f"strategy {self._spec.strategy} asked for candidate {number} in a way nobody can: {ask}")
         lessons = sorted(self._lessons.items(), key=lambda item: (-item[1], item[0]))[:_LESSONS]
         history = tuple(sorted({*self._recent, *self._improvers}))
@@ -204,6 +209,7 @@ class Planner:
             history=history,
             lessons=tuple(f"{count} failed: {what}" if count > 1 else f"failed: {what}" for what, count in lessons),
             best=self.best.number if self.best else None,
+            narrowed=narrowed,
         )
 
     def _reservation(self, backend: BackendProfile) -> Charge:

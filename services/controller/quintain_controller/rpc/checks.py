@@ -48,6 +48,10 @@ def check_spec(spec: pb.SearchSpec, request_id: str) -> None:
     if spec.winner_rule not in pb.WinnerRule.values():
         known = ", ".join(pb.WinnerRule.keys()[1:])
         wrong.append(FieldViolation("spec.winner_rule", f"{spec.winner_rule} is none of {known}"))
+    for name, role in spec.backend_roles.items():
+        if role not in pb.BackendRole.values()[1:]:
+            known = ", ".join(pb.BackendRole.keys()[1:])
+            wrong.append(FieldViolation("spec.backend_roles", f"{name[:_LONGEST_NAME]!r}: {role} is none of {known}"))
     twice = [name for name, count in Counter(spec.backends).items() if count > 1]
     if twice:
         wrong.append(FieldViolation("spec.backends", f"{', '.join(map(repr, twice))} is named more than once"))

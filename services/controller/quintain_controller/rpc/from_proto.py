@@ -77,6 +77,10 @@ def decode_spec(spec: pb.SearchSpec) -> SearchSpec:
         title=spec.title,
         suite_digest=spec.suite_files.digest,
         winner_rule=WinnerRule(spec.winner_rule or pb.WINNER_RULE_BEST_TRAIN),
+        backend_roles={
+            name: pb.BackendRole.Name(role).removeprefix("BACKEND_ROLE_").lower()
+            for name, role in sorted(spec.backend_roles.items())
+        },
     )
 
 
@@ -108,6 +112,7 @@ def merge_spec(original: SearchSpec, given: pb.SearchSpec) -> pb.SearchSpec:
     del merged.seed_policies[:]
     if given.backends:
         del merged.backends[:]
+        merged.backend_roles.clear()
     for field in _GIVEN_WHOLE:
         if given.HasField(field):
             merged.ClearField(field)

@@ -52,7 +52,7 @@ def encode_spend(spend: Spend) -> pb.Spend:
 
 
 def encode_spec(spec: SearchSpec) -> pb.SearchSpec:
-    options = struct_pb2.Struct()
+    options, roles = struct_pb2.Struct(), spec.backend_roles
     json_format.ParseDict(dict(spec.strategy_options), options)
     return pb.SearchSpec(
         simulator=spec.simulator,
@@ -70,6 +70,7 @@ def encode_spec(spec: SearchSpec) -> pb.SearchSpec:
         assume_usd_per_generation=None if spec.assume_usd_nano is None else spec.assume_usd_nano / NANO,
         title=spec.title,
         winner_rule=pb.WinnerRule.ValueType(spec.winner_rule),
+        backend_roles={name: pb.BackendRole.Value(f"BACKEND_ROLE_{role.upper()}") for name, role in roles.items()},
         suite_files=verifier_pb2.SuiteFiles(digest=spec.suite_digest) if spec.suite_digest else None,
         allowance=generator_pb2.Allowance(
             max_output_tokens=spec.allowance.max_output_tokens,

@@ -9,13 +9,15 @@ from functools import partial
 from statistics import median
 
 from quintain.errors import AlreadyExists, FailedPrecondition, InvalidArgument
+from quintain.plugins.strategy import RULES
 from quintain_controller.domain.estimate import Estimate, Pace, estimate, too_small
 from quintain_controller.domain.events import StateChanged
 from quintain_controller.domain.model import BackendProfile, Budget, SearchContext, SearchSpec, SearchState
 from quintain_controller.domain.records import NewSearch, SearchRecord
+from quintain_controller.domain.roles import assign
 from quintain_controller.ports import Generator, Verifier
 from quintain_controller.usecases.async_store import AsyncStore
-from quintain_controller.usecases.strategies import DEFAULT_STRATEGY, make_planner, parse_options, window
+from quintain_controller.usecases.strategies import DEFAULT_STRATEGY, make_planner, parse_options, plugin, window
 
 _DEFAULT_PARALLEL = 4
 _SEARCHES_LOOKED_AT = 20
@@ -83,13 +85,14 @@ class SearchManager:
         _check(draft)
         strategy = draft.strategy or DEFAULT_STRATEGY
         options = parse_options(strategy, draft.strategy_options)
-        backends = await self.generator.backends(draft.backends)
+        backends = _with_roles(strategy, draft, await self.generator.backends(draft.backends))
         _check_money(draft, backends)
         if draft.suite_digest and not suite_files:
             suite_files = await self.store.suite_files(draft.suite_digest)
         objective, context = await self.verifier.context(
             draft.simulator, draft.suite, draft.objective, backends, suite_files
         )
+        context = replace(context, rules=RULES)
         generations = draft.parallel_generations or _DEFAULT_PARALLEL
         verifications = draft.parallel_verifications or _DEFAULT_PARALLEL
         seeds = tuple(policy for policy in (first_policy, *draft.seed_policies) if policy)
@@ -162,6 +165,17 @@ def _check(draft: SearchSpec) -> None:
         raise InvalidArgument.of(
             "spec.budget", "at least one of candidates, verifications, usd, tokens, wall_seconds must be set"
         )
+
+
+def _with_roles(strategy: str, draft: SearchSpec, backends: tuple[BackendProfile, ...]) -> tuple[BackendProfile, ...]:
+    if not plugin(strategy).uses_roles:
+        if draft.backend_roles:
+            raise InvalidArgument.of("spec.backend_roles", f"the strategy {strategy} treats all backends alike")
+        return backends
+    try:
+        return assign(backends, draft.backend_roles, draft)
+    except ValueError as error:
+        raise InvalidArgument.of("spec.backend_roles", str(error)) from None
 
 
 def _check_money(draft: SearchSpec, backends: tuple[BackendProfile, ...]) -> None:

@@ -11,7 +11,7 @@ from quintain.errors import FieldViolation, InvalidArgument
 from quintain.plugins.doors import STRATEGIES
 from quintain.plugins.loading import PluginError
 from quintain.plugins.simulator import Descriptor
-from quintain.plugins.strategy import BackendInfo, Operator, Options, Problem, StrategyPlugin
+from quintain.plugins.strategy import BackendInfo, Operator, Options, Problem, Role, StrategyPlugin
 from quintain_controller.domain.model import NANO, BackendProfile, Budget, SearchContext, SearchSpec
 from quintain_controller.domain.planner import Planner
 
@@ -61,6 +61,7 @@ def make_planner(spec: SearchSpec, context: SearchContext) -> Planner:
         descriptors=tuple(Descriptor(metric, edges) for metric, edges in context.descriptors),
         seeds=len(spec.seed_policies),
         planned=_planned(spec.budget, len(spec.seed_policies)),
+        rules=context.rules,
     )
     try:
         strategy = plugin(spec.strategy).create(problem, options)
@@ -75,6 +76,7 @@ def _backend(profile: BackendProfile) -> BackendInfo:
         profile.name,
         tuple(Operator(op) for op in profile.operators),
         None if usd is None or not profile.priced else usd / NANO,
+        Role(profile.role),
     )
 
 

@@ -43,9 +43,12 @@ class Bandit:
             raise ValueError(f"none of the backends {names} offers any of the operators {wanted}")
         self._asked: dict[int, _Arm] = {}
 
-    def pull(self, number: int, allowed: Callable[[Operator], bool] = lambda _: True) -> tuple[str, Operator]:
-        """Choose among the arms whose operator is `allowed`; if none is, among all."""
-        arms = [arm for arm in self._arms if allowed(arm.operator)] or self._arms
+    def pull(
+        self, number: int, allowed: Callable[[Operator], bool] = lambda _: True, backend: str | None = None
+    ) -> tuple[str, Operator]:
+        """Choose among the arms of `backend` (None: of all) whose operator is `allowed`; if none is, among all."""
+        own = [arm for arm in self._arms if backend in (None, arm.backend)]
+        arms = [arm for arm in own if allowed(arm.operator)] or own
         total = math.log(1.0 + sum(arm.pulls for arm in arms))
         arm = max(arms, key=lambda a: self._value(a, total))  # the first of equals
         arm.pulls += 1.0

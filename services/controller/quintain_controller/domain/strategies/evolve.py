@@ -3,16 +3,32 @@
 from __future__ import annotations
 
 import random
+from collections import deque
 
 from pydantic import Field
 
-from quintain.plugins.strategy import Ask, Note, Operator, Options, Problem, Result, Strategy, StrategyPlugin
+from quintain.plugins.strategy import (
+    Ask,
+    BackendInfo,
+    Note,
+    Operator,
+    Options,
+    Problem,
+    Result,
+    Role,
+    Strategy,
+    StrategyPlugin,
+)
 from quintain_controller.domain.strategies.archive import Grid, Island, ScenarioBests
 from quintain_controller.domain.strategies.bandit import Bandit
+from quintain_controller.domain.strategies.cast import Cast
 from quintain_controller.domain.strategies.common import BestSoFar, fitness
 from quintain_controller.domain.strategies.repairs import Leads, Repairs
 
 _OPERATORS = frozenset({Operator.FULL, Operator.DIFF, Operator.CROSSOVER})
+# By the first rules a young population was never changed, only written anew, and requests might repeat each other.
+_EARLY_CHANGES = 2
+_REMEMBERED, _TRIES = 64, 8  # requests that are not repeated; draws of another one
 
 
 class EvolveOptions(Options):
@@ -26,13 +42,24 @@ class EvolveOptions(Options):
     repair: float = Field(
         0.3, ge=0, le=1, description="Chance that a failed or slightly broken candidate is sent back."
     )
+    strong_after: int = Field(
+        6, ge=1, description="Of backends with roles: answers without a gain before a strong one is asked."
+    )
+    sweep: int = Field(
+        12,
+        ge=0,
+        description="Of backends with roles: changes by a free one after each new best. Verifications bound it.",
+    )
 
 
 class Evolve(Strategy):
     def __init__(self, problem: Problem, options: EvolveOptions) -> None:
         self._problem, self._options = problem, options
         self._progress = BestSoFar(options.patience, options.stop_after_stagnation)
-        self._bandit = Bandit(problem.backends, _OPERATORS)
+        roles = {backend.role for backend in problem.backends}
+        self._cast = Cast(problem.backends, options.strong_after, options.sweep) if roles != {Role.MAIN} else None
+        self._authors = self._cast.authors if self._cast else problem.backends
+        self._bandit = Bandit(self._authors, _OPERATORS)
         count = options.islands or max(1, min(4, (problem.planned or 0) // 300))
         self._islands = [Island(options.population) for _ in range(count)]
         self._grid = Grid(problem.descriptors)
@@ -40,14 +67,27 @@ class Evolve(Strategy):
         self._leads = Leads(len(problem.scenarios))
         self._repairs = Repairs(self._leads)
         self._asked: dict[int, tuple[int, tuple[float, ...]]] = {}  # under way -> island, fitness of the best parent
+        self._sweeping: set[int] = set()  # under way
         self._told = 0
+        self._best_seed: tuple[float, ...] = ()
+        self._latest: deque[tuple[object, ...]] = deque(maxlen=_REMEMBERED)  # requests that cost money
 
     def tell(self, result: Result) -> Note | None:
         island, to_beat = self._asked.pop(result.number, (None, ()))
         self._told += 1
+        if result.number < self._problem.seeds:
+            self._best_seed = max(self._best_seed, fitness(result))
+        if self._cast is not None:
+            self._cast.tell(result, self._gain(result), seed=result.number < self._problem.seeds)
         if result.fitness is not None:
             self._leads.add(result)
-        if result.failed or self._leads.near(result):
+        better = result.fitness is not None and result.fitness > to_beat
+        if result.number in self._sweeping:
+            # Of many changes of one policy only those that helped belong into the population; none is worth mending.
+            self._sweeping.remove(result.number)
+            if not better:
+                return self._ended(result)
+        elif result.failed or self._leads.near(result):
             self._repairs.add(result)
         if result.fitness is not None:
             homes = self._islands if island is None else [self._islands[island]]
@@ -55,8 +95,10 @@ class Evolve(Strategy):
                 home.add(result)
             self._grid.add(result)
             self._scenarios.add(result)
-        better = result.fitness is not None and result.fitness > to_beat
         self._bandit.tell(result.number, 1.0 if better else 0.0, result.cost_usd)
+        return self._ended(result)
+
+    def _ended(self, result: Result) -> Note | None:
         if self._told % self._options.migrate_every == 0:
             self._migrate()
         note = self._progress.tell(result, "spread out: parents from the whole archive")
@@ -68,29 +110,75 @@ class Evolve(Strategy):
         rng = random.Random(seed)
         island = number % len(self._islands)
         members = self._islands[island].members
+        if self._cast is not None and self._cast.sweeps:
+            return self._sweep(number, island)
         if self._repairs and rng.random() < self._options.repair:
             return self._mend(number, island)
+        author = self._cast.author(number) if self._cast is not None else None
         if not members:
             self._asked[number] = (island, ())
-            backend, operator = self._bandit.pull(number, lambda op: op is not Operator.CROSSOVER)
+            backend, operator = self._pull(number, author, frozenset({Operator.FULL, Operator.DIFF}))
             return Ask(backend, operator, (0,), (), island)
         parent = self._parent(rng, members)
         mate = self._mate(rng, parent, members)
-        young = len(members) < self._options.population
-
-        def allowed(operator: Operator) -> bool:
-            # A young population needs new starting points more than refinement.
-            return operator is Operator.FULL if young else operator is not Operator.CROSSOVER or mate is not None
-
-        backend, operator = self._bandit.pull(number, allowed)
-        parents = [parent, mate] if operator is Operator.CROSSOVER and mate is not None else [parent]
+        backend, operator = self._pull(number, author, self._operators(parent, mate, members, author))
+        for again in range(_TRIES):
+            parents = [parent, mate] if operator is Operator.CROSSOVER and mate is not None else [parent]
+            inspirations = self._inspirations(rng, parents, members, others=again > 0)
+            request = (backend, operator, *(p.number for p in parents), inspirations)
+            if request not in self._latest:
+                break
+            parent = self._parent(rng, members)
+            mate = self._mate(rng, parent, members) or mate
+        if self._costs(backend):
+            self._latest.append(request)
         self._asked[number] = (island, max(fitness(p) for p in parents))
-        return Ask(
-            backend, operator, tuple(p.number for p in parents), self._inspirations(rng, parents, members), island
-        )
+        return Ask(backend, operator, tuple(p.number for p in parents), inspirations, island)
+
+    def narrow(self, backends: tuple[str, ...]) -> bool:
+        return self._cast is not None and self._cast.narrow(backends)
 
     def stop(self) -> str | None:
         return self._progress.stop()
+
+    def _gain(self, result: Result) -> float:
+        """The share of the way from the best so far to the bound that the result came nearer; 0 for no new best."""
+        best = fitness(self._progress.best) if self._progress.best else None
+        if result.fitness is None or (best is not None and result.fitness <= best):
+            return 0.0
+        before = best[-1] if best else 0.0
+        return (result.fitness[-1] - before) / (1.0 - before) if before < 1.0 else 0.0
+
+    def _costs(self, backend: str) -> bool:
+        """Whether requests to it are dear: then they are not repeated, and changes come early."""
+        if self._problem.rules < _EARLY_CHANGES:
+            return False
+        return next(b for b in self._problem.backends if b.name == backend).max_cost_usd != 0.0
+
+    def _operators(
+        self, parent: Result, mate: Result | None, members: list[Result], author: BackendInfo | None
+    ) -> frozenset[Operator]:
+        """A young population needs new starting points more than refinement, but a change of a policy that is better
+        than every seed is the best buy there is. A strong backend is there for what is new."""
+        if author is not None and author.role is Role.STRONG:
+            return frozenset({Operator.FULL})
+        if len(members) >= self._options.population:
+            return _OPERATORS if mate is not None else _OPERATORS - {Operator.CROSSOVER}
+        good = parent.number >= self._problem.seeds and fitness(parent) > self._best_seed
+        dear = any(self._costs(backend.name) for backend in self._authors)
+        return frozenset({Operator.FULL, Operator.DIFF}) if good and dear else frozenset({Operator.FULL})
+
+    def _pull(self, number: int, author: BackendInfo | None, allowed: frozenset[Operator]) -> tuple[str, Operator]:
+        return self._bandit.pull(number, allowed.__contains__, author.name if author is not None else None)
+
+    def _sweep(self, number: int, island: int) -> Ask:
+        """The best policy, given to a free backend that changes its constants."""
+        assert self._cast is not None
+        backend, target = self._cast.sweep()
+        self._asked[number] = (island, fitness(target))
+        self._sweeping.add(number)
+        operator = Operator.DIFF if Operator.DIFF in backend.operators else backend.operators[0]
+        return Ask(backend.name, operator, (target.number,), (), island)
 
     def _parent(self, rng: random.Random, members: list[Result]) -> Result:
         # While nothing better comes, exploitation gives way to the archive by half.
@@ -114,11 +202,15 @@ class Evolve(Strategy):
         elite = self._grid.sample(rng)
         return elite if elite.number != parent.number else None
 
-    def _inspirations(self, rng: random.Random, parents: list[Result], members: list[Result]) -> tuple[int, ...]:
-        """The best, who is strong where the parent is weak, then diverse elites."""
+    def _inspirations(
+        self, rng: random.Random, parents: list[Result], members: list[Result], others: bool
+    ) -> tuple[int, ...]:
+        """The best, who is strong where the parent is weak, then diverse elites. `others`: any members before them,
+        because those were shown already."""
         shown = {p.number for p in parents}
         wanted: list[int] = []
-        offers: list[Result | None] = [self._progress.best, self._scenarios.complement(parents[0]), *members[:2]]
+        offers: list[Result | None] = rng.sample(members, len(members)) if others else []
+        offers += [self._progress.best, self._scenarios.complement(parents[0]), *members[:2]]
         offers += [self._grid.sample(rng) for _ in range(self._options.inspirations)]
         for offer in offers:
             if offer is not None and offer.number not in shown and len(wanted) < self._options.inspirations:
@@ -129,7 +221,7 @@ class Evolve(Strategy):
     def _mend(self, number: int, island: int) -> Ask:
         failed = self._repairs.take()
         self._asked[number] = (island, ())
-        backend = self._problem.backends[number % len(self._problem.backends)]
+        backend = self._cast.mender(number) if self._cast else self._authors[number % len(self._authors)]
         operator = Operator.REPAIR if Operator.REPAIR in backend.operators else backend.operators[0]
         best = self._progress.best
         return Ask(backend.name, operator, (failed.number,), (best.number,) if best else (), island)
@@ -152,8 +244,12 @@ class Evolve(Strategy):
 
 class EvolvePlugin(StrategyPlugin[EvolveOptions]):
     name = "evolve"
-    description = "(mu + lambda) evolution on islands with a quality-diversity archive and per-scenario Pareto parents."
+    description = (
+        "(mu + lambda) evolution on islands with a quality-diversity archive and per-scenario Pareto parents; backends "
+        "with roles in one search."
+    )
     options = EvolveOptions
+    uses_roles = True
 
     def create(self, problem: Problem, options: EvolveOptions) -> Evolve:
         return Evolve(problem, options)

@@ -58,7 +58,9 @@ def propose(
     if grammar is None:
         return _without_grammar(parents, inspirations, baselines, rng)
     known = _with_genes(grammar, [*parents, *inspirations])
-    if parents and _is_foreign_and_good(grammar, parents[0], known, baselines) and rng.random() < 0.8:
+    # To be changed, not written anew: of a policy that no grammar made that means its constants, and always.
+    share = 1.0 if operator is Operator.DIFF and not inspirations else 0.8
+    if parents and _is_foreign_and_good(grammar, parents[0], known, baselines) and rng.random() < share:
         return _mutated(parents[0].source, "The parent", rng)
     experience = Experience(history, [*parents, *inspirations], best_score)
     leading = _with_genes(grammar, parents) or sorted(known, key=lambda k: -k.quality)[:1]

@@ -58,9 +58,10 @@ class Replica:
 
     def __init__(self, host: str, folder: Path) -> None:
         self.host = host
+        self.address = f"{host}:{PORT}"
         folder.mkdir()
         settings = {
-            "server.listen": f"{host}:{PORT}",
+            "server.listen": self.address,
             "server.metrics_listen": f"{host}:{METRICS_PORT}",
             "server.log_level": "WARNING",
             "server.drain_seconds": "60",
@@ -76,10 +77,14 @@ class Replica:
 
     def runs(self) -> int:
         """How many answers came from a run of its own, by its own metrics."""
+        return int(self.gauge('quintain_verifier_answers_total{source="run"}'))
+
+    def gauge(self, name: str) -> float:
+        """What its metrics say of `name` (with its labels); 0 if they say nothing."""
         with urllib.request.urlopen(f"http://{self.host}:{METRICS_PORT}/metrics", timeout=10) as answer:
             text = answer.read().decode()
-        found = re.search(r'^quintain_verifier_answers_total\{source="run"\} (\S+)$', text, re.MULTILINE)
-        return int(float(found[1])) if found else 0
+        found = re.search(rf"^{re.escape(name)} (\S+)$", text, re.MULTILINE)
+        return float(found[1]) if found else 0.0
 
     def kill(self) -> None:
         os.killpg(self.pid, signal.SIGKILL)

@@ -1,4 +1,6 @@
-"""Verifier replicas under load: even shares, a new replica, kill -9, a rolling restart. ``make load``, ``--json``.
+"""Verifier replicas under load: even shares, a neighbour's loops, a new replica, kill -9, a rolling restart.
+
+``make load``, ``--json``.
 
 Real processes on loopback, found by DNS (a name server of our own) and balanced by the sdk's client, as behind a
 headless service. Every verification is a new request (another seed), so that no cache answers; every verdict is
@@ -30,6 +32,22 @@ REPLICAS = (1, 2, 4)
 IN_FLIGHT_FOR_EACH = 3  # a worker is busy, and somebody waits
 NEW_REPLICA_SECONDS = 5.0
 TIMEOUT_SECONDS = 300.0
+SEARCH_WINDOW = 8  # verifications that a controller has in flight
+# It blocks and burns no CPU: on this machine the replicas share the cores, on a cluster they do not.
+NEIGHBOUR = """\
+import _thread
+from eudoxia.scheduler.decorators import register_scheduler, register_scheduler_init
+
+@register_scheduler_init(key="neighbour")
+def init(s):
+    pass
+
+@register_scheduler(key="neighbour")
+def step(s, failures, pipelines):
+    lock = _thread.allocate_lock()
+    lock.acquire()
+    lock.acquire()
+"""
 
 
 @dataclass(slots=True)
@@ -143,6 +161,41 @@ async def even_shares(replicas: int, verifications: int, seeds: Iterator[int]) -
     return row, problems
 
 
+async def looping_neighbour(verifications: int, seeds: Iterator[int]) -> tuple[Row, list[str]]:
+    """Four replicas, one of them with two policies of somebody else that do not end, against three that are free."""
+    with Fleet() as fleet:
+        fleet.start(4)
+        held, *free = fleet.replicas
+        async with loaded(fleet, seeds) as load:
+            fleet.publish(*free)
+            async with loaded(fleet, seeds) as alone:
+                three = await alone.count(verifications, SEARCH_WINDOW)
+            fleet.publish(*fleet.replicas)
+            async with AsyncVerifier(
+                ClientSettings(address=held.address, timeout_seconds=TIMEOUT_SECONDS)
+            ) as neighbour:
+                loops = [asyncio.create_task(hold(neighbour, number)) for number in range(2)]
+                await until(lambda: held.gauge("quintain_verifier_queue_depth_requests") == 1)
+                seconds = await load.count(verifications, SEARCH_WINDOW)
+                problems = ["the neighbour's loops ended too early"] if any(loop.done() for loop in loops) else []
+                for loop in loops:
+                    loop.cancel()
+                await asyncio.gather(*loops, return_exceptions=True)
+    share = three / seconds
+    note = f"{share:.0%} of three free replicas' {verifications / three:.1f}/s"
+    problems += [*load.problems, *alone.problems]
+    if share < 0.9:
+        problems.append(f"the neighbour's loops cost more than a tenth: {note}")
+    return Row("looping neighbour", 4, verifications, seconds, note=note), problems
+
+
+async def hold(client: AsyncVerifier, number: int) -> None:
+    """Verify a policy that never answers: until it has waited as long for one answer as the verifier allows."""
+    request = pb.VerifyRequest(simulator="faas", scenarios=[SCENARIO], seed=number)
+    request.policy.source = NEIGHBOUR
+    await client.verify(request)
+
+
 async def new_replica(seeds: Iterator[int]) -> tuple[Row, list[str]]:
     with Fleet() as fleet:
         fleet.start(2)
@@ -192,6 +245,7 @@ async def run(verifications: int) -> tuple[list[Row], list[str]]:
     seeds = itertools.count(1)
     parts: list[Coroutine[Any, Any, tuple[Row, list[str]]]] = [
         *(even_shares(replicas, verifications, seeds) for replicas in REPLICAS),
+        looping_neighbour(verifications, seeds),
         new_replica(seeds),
         kill_9(seeds),
         rolling_restart(seeds),
@@ -210,7 +264,7 @@ def line(row: Row) -> str:
     cpu = f"{cost:.3f} CPU s each, {row.memory_mib_per_replica:.0f} MiB a replica" if cost is not None else row.note
     shares = f"shares {'/'.join(map(str, row.shares))}, " if row.shares else ""
     rate = row.verifications / row.seconds
-    return f"{row.what:<16} {row.replicas} replicas {row.verifications:>5} verdicts {rate:>6.1f}/s   {shares}{cpu}"
+    return f"{row.what:<17} {row.replicas} replicas {row.verifications:>5} verdicts {rate:>6.1f}/s   {shares}{cpu}"
 
 
 def main() -> int:

@@ -18,7 +18,7 @@ from pydantic import Field
 
 from quintain.backoff import Backoff
 from quintain.errors import Aborted, DeadlineExceeded, QuintainError, ResourceExhausted, Unavailable
-from quintain.wire.balancing import SERVICE_CONFIG, client_metadata
+from quintain.wire.balancing import BUSY, SERVICE_CONFIG, client_metadata
 from quintain.wire.endpoints import ClientTls, Endpoint
 from quintain.wire.keepalive import client_keepalive
 from quintain.wire.status import from_rpc_error, is_from_server
@@ -46,7 +46,9 @@ class ClientSettings(Endpoint):
     """How to reach a service. A host name may have many addresses (a headless service): work is spread over all."""
 
     timeout_seconds: float = Field(600.0, gt=0, description="default deadline of a call, retries included")
-    retries: bool = Field(True, description="false: one try, errors go to the caller, who retries")
+    retries: bool = Field(
+        True, description="false: errors go to the caller, who retries; only a busy replica's call goes on"
+    )
     caller: str = Field("", description="name for the server's fair shares")
 
 
@@ -100,10 +102,11 @@ class _Retries:
         if isinstance(typed, Unavailable) and not self._reached:
             typed = Unavailable(f"cannot reach {self._settings.address}: {typed.message}", reason="CANNOT_CONNECT")
             deadline = min(deadline, began + CONNECT_SECONDS)
-        if not self._settings.retries:
+        busy = typed.reason == BUSY  # no failure: it is another replica's turn
+        if not self._settings.retries and not busy:
             raise typed from error
         delay = retry_delay(typed, failures, deadline)
-        if typed.message != self._said:
+        if typed.message != self._said and not busy:
             log.warning("%s; trying again", typed.message)
             self._said = typed.message
         return delay

@@ -2,8 +2,8 @@
 
 gRPC's own machinery does it: round robin, and a retry policy for Verify. A verifier without a free worker refuses a
 call early (RESOURCE_EXHAUSTED) and gRPC gives it to the next replica, at most `ATTEMPTS` in all; whoever gets it last
-queues it. The refusal is only for callers who say that they take it (`client_metadata`), so a client without the policy
-is never turned away.
+queues it for as long as its queue moves, then gives it back, and the client begins anew. The refusals are only for
+callers who say that they take them (`client_metadata`), so a client without the policy is never turned away.
 
 gRPC's weighted_round_robin does not fit: its weights follow the calls that have ended, and the replica to be avoided is
 the one whose calls do not end.
@@ -11,6 +11,7 @@ the one whose calls do not end.
 
 from __future__ import annotations
 
+import enum
 from collections.abc import Iterable
 from typing import Any
 
@@ -44,11 +45,22 @@ def client_metadata() -> tuple[tuple[str, str], ...]:
     return ((_IF_BUSY, _ELSEWHERE),)
 
 
-def may_go_elsewhere(metadata: Iterable[tuple[str, str | bytes]]) -> bool:
-    """Whether the caller of a call with this metadata will ask another replica if this one is busy."""
+class IfBusy(enum.Enum):
+    """What a replica without a free worker does with a call."""
+
+    REFUSE = "refuse"  # at once: gRPC asks the next replica
+    QUEUE_WHILE_MOVING = "queue while moving"  # the client asks again if the queue stands still
+    QUEUE = "queue"
+
+
+def if_busy(metadata: Iterable[tuple[str, str | bytes]]) -> IfBusy:
+    """What the caller of a call with this metadata wants."""
     values = dict(metadata)
+    if values.get(_IF_BUSY) != _ELSEWHERE:
+        return IfBusy.QUEUE
     previous = str(values.get(_PREVIOUS_ATTEMPTS, "0"))
-    return values.get(_IF_BUSY) == _ELSEWHERE and previous.isdecimal() and int(previous) < ATTEMPTS - 1
+    more = previous.isdecimal() and int(previous) < ATTEMPTS - 1
+    return IfBusy.REFUSE if more else IfBusy.QUEUE_WHILE_MOVING
 
 
 def pushback(reason: str) -> tuple[tuple[str, str], ...]:

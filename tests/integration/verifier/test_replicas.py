@@ -6,6 +6,7 @@ import re
 import time
 import urllib.request
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -52,6 +53,21 @@ def test_a_replica_with_a_looping_policy_holds_up_nobody(replicas: list[RunningV
             assert verify(client, f"{PERFECT}# {number}\n").verdict.train.score == 1.0
         assert time.monotonic() - began < 60  # far below the 100 s of CPU time that the loop has
         assert counted(replicas[0], "quintain_verifier_sent_on_requests_total") >= 2
+        assert counted(replicas[0], "quintain_verifier_queue_depth_requests") == 0
+        loop.close()  # type: ignore[attr-defined]
+
+
+def test_calls_that_wait_behind_a_looping_policy_are_given_back(replicas: list[RunningVerifier]) -> None:
+    """More calls at a time than there are workers: some are queued where the loop is, and must not stay there."""
+    with replicas[0].client() as direct, client_of(*replicas, retries=False) as client:
+        loop = direct.verify_stream(endless("window"))
+        next(loop)
+        until(lambda: counted(replicas[0], "quintain_verifier_slots_busy_workers") == 1)
+        began = time.monotonic()
+        with ThreadPoolExecutor(12) as window:
+            sources = [f"{PERFECT}# window {number}\n" for number in range(48)]
+            assert all(r.verdict.train.score == 1.0 for r in window.map(lambda source: verify(client, source), sources))
+        assert time.monotonic() - began < 60  # far below the 100 s of CPU time that the loop has
         assert counted(replicas[0], "quintain_verifier_queue_depth_requests") == 0
         loop.close()  # type: ignore[attr-defined]
 

@@ -16,7 +16,7 @@ from quintain.service.interceptors import caller_of
 from quintain.service.paging import page_of
 from quintain.verifier.v1 import verifier_pb2 as pb
 from quintain.verifier.v1 import verifier_pb2_grpc
-from quintain.wire.balancing import may_go_elsewhere
+from quintain.wire.balancing import if_busy
 from quintain.wire.simulator_messages import description_message, suite_message
 from quintain_verifier.ports import SimulatorRegistry
 from quintain_verifier.rpc.from_proto import suite_files_of, verify_request_of
@@ -54,8 +54,8 @@ class VerifierServicer(verifier_pb2_grpc.VerifierServicer):
 
     async def Verify(self, request: pb.VerifyRequest, context: Context) -> AsyncGenerator[pb.VerifyResponse, None]:
         wanted = verify_request_of(request, self._default_limits, self._suite_files(request))
-        elsewhere = may_go_elsewhere(context.invocation_metadata() or ())
-        async with aclosing(self._verification.verify(wanted, caller_of(context), elsewhere=elsewhere)) as events:
+        busy = if_busy(context.invocation_metadata() or ())
+        async with aclosing(self._verification.verify(wanted, caller_of(context), if_busy=busy)) as events:
             async for event in events:
                 if isinstance(event, VerificationProgress):
                     yield pb.VerifyResponse(progress=progress_message(event))

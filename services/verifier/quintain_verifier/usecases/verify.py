@@ -8,6 +8,7 @@ from collections.abc import AsyncGenerator, Callable
 from dataclasses import dataclass, field
 
 from quintain.errors import NotFound, ResourceExhausted, Unavailable
+from quintain.wire.balancing import BUSY, DRAINING, IfBusy
 from quintain_verifier import metrics
 from quintain_verifier.domain.feedback import ScenarioChange, changes, render
 from quintain_verifier.domain.record import Execution, VerdictRecord
@@ -17,6 +18,9 @@ from quintain_verifier.usecases.fair_queue import FairQueue, Ticket
 from quintain_verifier.usecases.planning import PlannedRequest, RunPlanner, VerifyRequest
 from quintain_verifier.usecases.run_plan import JobRunner, RunTotals, VerificationProgress
 from quintain_verifier.usecases.simulator_threads import SimulatorThreads
+
+_STANDSTILL_SECONDS = 5.0  # a queue that has not moved for so long gives calls back; sooner where runs are short
+_COME_BACK_SECONDS = 0.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,11 +76,10 @@ class VerifyPolicy:
         queue.changed = self._queue_changed
 
     async def verify(
-        self, request: VerifyRequest, caller: str, *, elsewhere: bool = False
+        self, request: VerifyRequest, caller: str, *, if_busy: IfBusy = IfBusy.QUEUE
     ) -> AsyncGenerator[VerificationProgress | VerifyAnswer, None]:
         """Progress, then the answer. Raises InvalidInput and QuintainError. Closing it gives up this caller's interest;
-        a run that nobody waits for is ended at once. `elsewhere`: the caller asks another replica if all workers are
-        busy here."""
+        a run that nobody waits for is ended at once."""
         self._planner.simulator(request.simulator)
         planned = await self._threads.run(request.simulator, lambda: self._planner.plan(request))
         digest = planned.plan.digest
@@ -86,19 +89,28 @@ class VerifyPolicy:
             yield await self._answer(record, request.parent_digest, cached=True)
             return
         joined = digest in self._flights
-        flight = self._flights.get(digest) or self._begin(planned, caller, elsewhere)
+        flight = self._flights.get(digest) or self._begin(planned, caller, if_busy)
         flight.waiters += 1
         told: VerificationProgress | None = None
+        moved = time.monotonic()
         try:
             while not flight.task.done():
                 changed = flight.changed
                 progress = flight.progress.at(flight.ticket.position)
                 if progress != told:  # most changes of the queue are none for this one
                     yield progress
-                    told = progress
+                    told, moved = progress, time.monotonic()
+                patience: float | None = None
+                if if_busy is not IfBusy.QUEUE and progress.queue_position:
+                    standstill = min(_STANDSTILL_SECONDS, 2 * self._runner.retry_after())
+                    patience = moved + standstill - time.monotonic()
+                    if patience <= 0.0:
+                        raise self._busy(
+                            "the queue stands still; another replica may have a worker", _COME_BACK_SECONDS
+                        )
                 waiting = asyncio.ensure_future(changed.wait())
                 try:
-                    await asyncio.wait({flight.task, waiting}, return_when=asyncio.FIRST_COMPLETED)
+                    await asyncio.wait({flight.task, waiting}, timeout=patience, return_when=asyncio.FIRST_COMPLETED)
                 finally:
                     waiting.cancel()
             if flight.task.cancelled():
@@ -132,19 +144,15 @@ class VerifyPolicy:
 
     # ------------------------------------------------------------------------------------------------------ flights
 
-    def _begin(self, planned: PlannedRequest, caller: str, elsewhere: bool) -> _Flight:
+    def _begin(self, planned: PlannedRequest, caller: str, if_busy: IfBusy) -> _Flight:
+        refuse = if_busy is IfBusy.REFUSE
         if self._draining:
-            kind = ResourceExhausted if elsewhere else Unavailable  # which gRPC gives to the next replica, or not
-            raise kind("draining: another replica takes new work", reason="DRAINING", retry_after_seconds=1.0)
+            kind = ResourceExhausted if refuse else Unavailable  # which gRPC gives to the next replica, or not
+            raise kind("draining: another replica takes new work", reason=DRAINING, retry_after_seconds=1.0)
         plan = planned.plan
         self._runner.check()
-        if elsewhere and self._queue.is_busy:
-            metrics.SENT_ON.inc()
-            raise ResourceExhausted(
-                "no worker is free; another replica may have one",
-                reason="BUSY",
-                retry_after_seconds=self._runner.retry_after(),
-            )
+        if refuse and self._queue.is_busy:
+            raise self._busy("no worker is free; another replica may have one", self._runner.retry_after())
 
         def evicted(error: ResourceExhausted) -> None:
             flight.refused = error
@@ -163,6 +171,11 @@ class VerifyPolicy:
         self._flights[plan.digest] = flight
         self._queue_changed()
         return flight
+
+    @staticmethod
+    def _busy(message: str, retry_after_seconds: float) -> ResourceExhausted:
+        metrics.SENT_ON.inc()
+        return ResourceExhausted(message, reason=BUSY, retry_after_seconds=retry_after_seconds)
 
     async def _run(self, flight: _Flight) -> VerdictRecord:
         plan = flight.planned.plan

@@ -79,6 +79,9 @@ COMMANDS = {
     "trace": Entry(
         "trace", POLICIES, "Make a trace from a recorded log.", "quintain trace import log.csv --map map.toml"
     ),
+    "record": Entry(
+        "record", POLICIES, "Record runs as a real system would log them.", "quintain record --suite tenants --out DIR"
+    ),
     "init": Entry("init", MACHINE, "Make a project folder.", "quintain init my-scheduler"),
     "up": Entry("local", MACHINE, "Start the local stack.", "quintain up --base-port 7070"),
     "down": Entry("local", MACHINE, "Stop the local stack.", "quintain down"),

@@ -9,6 +9,7 @@ from typing import Any
 from quintain.plugins.backend import ENTRY_POINT_GROUP as BACKEND_GROUP
 from quintain.plugins.backend import Backend
 from quintain.plugins.loading import Door
+from quintain.plugins.recorder import Recorder
 from quintain.plugins.simulator import ENTRY_POINT_GROUP as SIMULATOR_GROUP
 from quintain.plugins.simulator import Simulator
 from quintain.plugins.strategy import ENTRY_POINT_GROUP as STRATEGY_GROUP
@@ -56,6 +57,12 @@ def _trace_problem(loaded: object) -> str:
     return "" if isinstance(loaded, TraceFormat) else "is no quintain.plugins.trace.TraceFormat"
 
 
+def _recorder_problem(loaded: object) -> str:
+    if isinstance(loaded, type):
+        return "is a class; the entry point must name an instance"
+    return "" if isinstance(loaded, Recorder) else "is no quintain.plugins.recorder.Recorder"
+
+
 def _package_problem(loaded: object) -> str:
     return "" if isinstance(loaded, ModuleType) else "is no Python package with a system package's files"
 
@@ -77,6 +84,9 @@ EXPORTS: Door[Callable[[str, list[str]], str]] = Door("quintain.exports", "expor
 
 TRACES: Door[TraceFormat] = Door("quintain.traces", "trace format", _trace_problem)
 """Instances, under a simulator's name: how a recorded log becomes a trace of that simulator."""
+
+RECORDERS: Door[Recorder] = Door("quintain.recorders", "recorder", _recorder_problem)
+"""Instances, under a simulator's name: how its runs become recordings of a system package."""
 
 SYSTEMS: Door[ModuleType] = Door("quintain.systems", "system package", _package_problem)
 """Python packages that hold a system package's files (``system.toml``, ``model.py``, ...): suites of `system`."""

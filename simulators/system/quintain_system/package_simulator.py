@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import json
 import threading
@@ -39,11 +40,13 @@ from quintain_system.engine.inputs import MAX_INPUTS, draw_inputs, read_trace
 from quintain_system.engine.loop import SystemLoop
 from quintain_system.engine.metrics import input_statistics
 from quintain_system.engine.records import Everything, Ids, Kind, kinds, number_of
+from quintain_system.engine.timeline import RecordedEntry
 from quintain_system.form.checks import config_numbers
 from quintain_system.form.package import MODEL_FILE, WORKLOAD_FILE, Package
 from quintain_system.form.spec import ScenarioSpec
 from quintain_system.guide import guide
 from quintain_system.objective import score
+from quintain_system.recordings.form import UNKNOWN_POLICY, Entry, Recording, packed
 
 DECIDE = RequiredDefinition(
     "function or class", "decide|Policy", "decide(observation, happened), or class Policy(config) with it"
@@ -77,6 +80,10 @@ class PackageSimulator:
         self._lock = threading.Lock()
         self._scenarios: dict[str, Scenario] = {}
         self._workloads: OrderedDict[str, list[list[Any]]] = OrderedDict()
+
+    @property
+    def package(self) -> Package:
+        return self._package
 
     @property
     def model_source(self) -> str:
@@ -161,8 +168,16 @@ class PackageSimulator:
             timeline=run.timeline.events(failed=run.failure is not None),
             decision_log=tuple(run.log),
             told_log=tuple(run.told_log),
-            detail=run.timeline.detail(scenario.name, of.spec.duration),
+            detail=run.timeline.detail(scenario.name, of.spec.duration, self._recording(of, run.timeline.recorded)),
         )
+
+    def _recording(self, of: SystemScenario, entries: list[RecordedEntry] | None) -> str:
+        """A ``.jsonl.gz`` in base 64, of no named policy; empty if nothing was kept."""
+        if entries is None:
+            return ""
+        made = tuple(Entry(*entry) for entry in entries)
+        whole = Recording("run", self._package.name, UNKNOWN_POLICY, of.config, of.spec.duration, made)
+        return base64.b64encode(packed(whole)).decode()
 
     def score(self, objective: str, scenario: Scenario, outcome: Outcome, baseline: Outcome) -> ScenarioScore:
         spec = self._package.spec

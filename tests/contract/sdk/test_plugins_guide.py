@@ -4,6 +4,7 @@ the built-in ones."""
 from __future__ import annotations
 
 import io
+import json
 import re
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,8 @@ import pytest
 from quintain.conformance.strategy import check_strategy
 from quintain.plugins import doors
 from quintain.plugins.loading import Door
+from quintain.plugins.recorder import RecordedRun, Recorder
+from quintain.plugins.simulator import Part
 from quintain.plugins.trace import Row, TraceFormat
 
 GUIDE = (Path(__file__).parents[3] / "docs/plugins.md").read_text()
@@ -50,6 +53,15 @@ def test_the_trace_format_writes_rows_in_order_and_says_what_is_left_out() -> No
     rows = [Row(f"log:{n}", {"arrival_seconds": t, "duration_seconds": 1.0}) for n, t in ((1, 2.0), (2, 0.5))]
     assert "2 requests" in scope["trace_format"].write(rows, out)[0]
     assert out.getvalue() == b"0.5,1.0\n2.0,1.0\n"
+
+
+def test_the_recorder_gives_a_package_and_a_file_of_lines() -> None:
+    scope = example("A recorder")
+    assert isinstance(scope["recorder"], Recorder)
+    run = RecordedRun("calm", Part.TRAIN, "fifo", '{"entries": [{"time": 0.5, "input": "request", "id": 1}]}')
+    name, content = scope["recorder"].recording({}, run)
+    assert name == "recordings/calm-fifo.jsonl"
+    assert [json.loads(line)["policy"] for line in content.splitlines()[:1]] == ["fifo"]
 
 
 @pytest.mark.parametrize("door", [v for v in vars(doors).values() if isinstance(v, Door)], ids=lambda d: d.noun)

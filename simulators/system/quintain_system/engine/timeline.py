@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from collections import deque
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 from quintain.plugins.simulator import TimelineEvent
 from quintain_system.engine.records import Kind
@@ -19,8 +19,11 @@ from quintain_system.form.spec import Late, Level, ObjectiveSpec, SystemSpec, Ti
 BEFORE, AFTER = 9, 5  # records of the slice
 MOST_CHARACTERS = 180  # of one line
 MOST_POINTS = 2_000  # of one curve of a picture
+MAX_RECORDED = 1_000_000  # entries of a run's recording; a longer run has none
 
 Paired = Time | Late | Level
+Role = Literal["input", "decision", "event"]
+RecordedEntry = tuple[float, Role, str, dict[str, Any]]  # time, role, kind, fields
 
 
 class Timeline:
@@ -41,7 +44,7 @@ class Timeline:
 
     def hear(self, kind: Kind, time: float, record: Sequence[Any], of_class: Any) -> None:
         if self._whole is not None:
-            self._whole.hear(kind.name, time, record, of_class)
+            self._whole.hear(kind, time, record, of_class)
         entry = (time, "", kind, record)
         place = self._ends.get(kind.name)
         if place is not None:
@@ -59,6 +62,8 @@ class Timeline:
         self._note(entry)
 
     def decided(self, kind: Kind, time: float, record: Sequence[Any]) -> None:
+        if self._whole is not None:
+            self._whole.note("decision", kind, time, record)
         self._note((time, "decided ", kind, record))
 
     def observed(self, observation: Any) -> None:
@@ -88,12 +93,18 @@ class Timeline:
         at = next((n for n, line in enumerate(lines) if line.time_seconds > time), len(lines))
         return (*lines[:at], TimelineEvent(time, _cut(state)), *lines[at:])
 
-    def detail(self, name: str, duration: float) -> str:
-        return "" if self._whole is None else self._whole.json(name, duration)
+    @property
+    def recorded(self) -> list[RecordedEntry] | None:
+        """What happened, in order, with what is hidden; None if it was not to be kept, or is too long."""
+        return None if self._whole is None or self._whole.too_many else self._whole.entries
+
+    def detail(self, name: str, duration: float, recording: str) -> str:
+        return "" if self._whole is None else self._whole.json(name, duration, recording)
 
 
 class _Whole:
-    """Curves over time: what is between two events, by class, for each metric that says so; and how long it took."""
+    """Curves over time: what is between two events, by class, for each metric that says so; and how long it took. And
+    the recording of the run, with what is hidden from policies."""
 
     def __init__(self, spec: SystemSpec, config: Mapping[str, Any]) -> None:
         self._spec, self._config = spec, config
@@ -104,8 +115,18 @@ class _Whole:
         self._levels: dict[str, dict[str, list[tuple[float, int]]]] = {name: {} for name in self._curves}
         self._now: dict[tuple[str, str], int] = {}
         self._times: dict[str, list[tuple[float, float, str]]] = {name: [] for name in self._curves}
+        self.entries: list[RecordedEntry] = []
+        self.too_many = False
 
-    def hear(self, kind: str, time: float, record: Sequence[Any], of_class: Any) -> None:
+    def note(self, role: Role, kind: Kind, time: float, record: Sequence[Any]) -> None:
+        if len(self.entries) < MAX_RECORDED:
+            self.entries.append((time, role, kind.name, dict(zip(kind.fields, record[1:], strict=True))))
+        else:
+            self.too_many = True
+
+    def hear(self, kind_of: Kind, time: float, record: Sequence[Any], of_class: Any) -> None:
+        kind = kind_of.name
+        self.note("input" if kind in self._spec.inputs else "event", kind_of, time, record)
         for name, (_, starts, ends) in self._curves.items():
             place = ends.get(kind)
             if place is not None and (begun := self._open[name].pop(record[place], None)) is not None:
@@ -121,10 +142,11 @@ class _Whole:
         level = self._now[name, label] = self._now.get((name, label), 0) + change
         self._levels[name].setdefault(label, []).append((time, level))
 
-    def json(self, scenario: str, duration: float) -> str:
+    def json(self, scenario: str, duration: float, recording: str) -> str:
         document = {
             "scenario": scenario,
             "duration_seconds": duration,
+            "recording": recording,
             "curves": [
                 {
                     "name": name,

@@ -19,10 +19,11 @@ import math
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from typing import IO, Any, Literal, TypeAlias
+from typing import IO, Any
 
 from quintain.plugins.simulator import InvalidInput
 from quintain_system.engine.records import MAX_ID_CHARACTERS, check_field
+from quintain_system.engine.timeline import Role
 from quintain_system.form.checks import config_problem
 from quintain_system.form.package import RECORDINGS_FOLDER
 from quintain_system.form.spec import FieldSpec, KindSpec, SystemSpec
@@ -33,7 +34,6 @@ UNKNOWN_POLICY = "unknown"
 MAX_ENTRIES = 2_000_000  # of one recording in memory
 MAX_LINE_CHARACTERS = 1 << 20
 
-Role: TypeAlias = Literal["input", "decision", "event"]
 ROLES: tuple[Role, ...] = ("input", "decision", "event")
 _OWN_KEYS = frozenset(("time", "fields", *ROLES))
 _HEADER_KEYS = ("recording", "system", "policy", "config", "duration", "start", "about")
@@ -151,6 +151,15 @@ def lines_of(header: Recording, entries: Iterable[Entry]) -> Iterator[bytes]:
 def packed(recording: Recording) -> bytes:
     """The bytes of a ``.jsonl.gz``: equal for equal recordings."""
     return gzip.compress(b"".join(lines_of(recording, recording.entries)), mtime=0)
+
+
+def unchecked(data: bytes) -> Recording:
+    """What `packed` wrote, without a package to check it against."""
+    head, *rest = _lines("recording.jsonl.gz", data)
+    found = json.loads(head)
+    config = {key: tuple(v) if isinstance(v, list) else v for key, v in found["config"].items()}
+    entries = tuple(_entry("recording", json.loads(line)) for line in rest)
+    return Recording("", found["system"], found["policy"], config, float(found["duration"]), entries)
 
 
 # ----------------------------------------------------------------------------------------------------------- reading

@@ -1,0 +1,45 @@
+"""The interface between a simulator's runs and recordings of a system package: what a real system would have logged.
+
+A run with ``RunOptions(timeline=True)`` gives `Outcome.detail`; a simulator's `Recorder` makes a recording of it, and
+the package as those see it who do not know how the simulator works inside. Standard library.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
+
+from quintain.plugins.simulator import Part
+
+Files = Mapping[str, bytes]
+
+
+@dataclass(frozen=True, slots=True)
+class RecordedRun:
+    """One run of one policy: the scenario's name and part, and `Outcome.detail`."""
+
+    scenario: str
+    part: Part
+    policy: str
+    detail: str
+
+
+@runtime_checkable
+class Recorder(Protocol):
+    """How a simulator's runs become recordings. Registered under the simulator's name; stateless."""
+
+    def package(
+        self, suite: str, files: Files | None, runs: Sequence[RecordedRun], hide: Sequence[str] = ()
+    ) -> tuple[Files, Sequence[str]]:
+        """The system package that the recordings belong to, without them and without a model, by file; and what is left
+        out of it, one line each. `suite` and `files` are as for `narrowed`; of `runs` there is one for each scenario,
+        whose inputs become the package's scenarios. `hide` names what is not shown beside what never is
+        (``config.speed``, ``events.started``, ``inputs.request.size``). Raises InvalidInput."""
+
+    def recording(self, package: Files, run: RecordedRun) -> tuple[str, bytes]:
+        """Name within the package and content of a recording that keeps to what `package` declares. Raises
+        InvalidInput."""
+
+    def policy(self, source: str) -> str:
+        """A policy of the package as one that the simulator runs; a policy of the simulator's own as it is."""

@@ -1,0 +1,37 @@
+"""From a log to a policy against the running services: recorded, checked, fitted, judged."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from tests.e2e.conftest import Quintain
+
+RECORD = ("record", "--suite", "load_balancer", "--scenario", "steady")
+
+
+def test_runs_are_recorded_into_a_new_package_and_added_to_it(quintain: Quintain, tmp_path: Path) -> None:
+    folder = tmp_path / "balancer"
+    ran = quintain(*RECORD, "--policy", "round_robin", "--out", str(folder))
+    assert ran.code == 0, ran.err
+    assert "left out: objectives.mean_seconds.bound" in ran.err
+    assert not (folder / "model.py").exists()
+    again = quintain(*RECORD, "--policy", "round_robin", "--out", str(folder))
+    assert (again.code, "--force writes it again" in again.err) == (2, True)
+    more = quintain(*RECORD, "--policy", "shortest_queue", "--out", str(folder))
+    assert more.code == 0, more.err
+    assert sorted(file.name for file in (folder / "recordings").iterdir()) == [
+        "steady-round_robin.jsonl.gz",
+        "steady-shortest_queue.jsonl.gz",
+    ]
+
+
+def test_what_cannot_be_recorded_is_refused_with_a_reason(quintain: Quintain, tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").write_text("mine", encoding="utf-8")
+    assert "holds other things" in quintain(*RECORD, "--out", str(tmp_path)).err
+    failing = tmp_path / "fails.py"
+    failing.write_text("def decide(observation, happened):\n    return 1 / 0\n", encoding="utf-8")
+    ran = quintain(*RECORD, "--policy", str(failing), "--out", str(tmp_path / "new"))
+    assert (ran.code, "ZeroDivisionError" in ran.out) == (1, True)
+    assert not (tmp_path / "new").exists()
+    ran = quintain("record", "--simulator", "spot_deadline", "--suite", "x", "--out", str(tmp_path / "new"))
+    assert (ran.code, "cannot be recorded; those of" in ran.err) == (2, True)

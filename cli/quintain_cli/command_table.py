@@ -51,6 +51,13 @@ COMMANDS = {
     "best": Entry("best", RESULTS, "Write the best policy of a search.", "quintain best SEARCH --out best-policy.py"),
     "report": Entry("report", RESULTS, "Write a search's report as HTML.", "quintain report SEARCH --out report.html"),
     "export": Entry("export", RESULTS, "Write candidates as a table.", "quintain export SEARCH --format csv"),
+    "archive": Entry(
+        "archive",
+        RESULTS,
+        "Write a search as one file for a colleague.",
+        "quintain archive SEARCH --out a.quintain",
+    ),
+    "restore": Entry("archive", RESULTS, "Restore a search from its file.", "quintain restore a.quintain"),
     "replay": Entry("replay", RESULTS, "Run a recorded search again and compare.", "quintain replay SEARCH"),
     "delete": Entry("manage", RESULTS, "Delete a search that has ended.", "quintain delete SEARCH"),
     "verify": Entry("verify", POLICIES, "Verify a policy in the sandbox.", "quintain verify policy.py --suite smoke"),

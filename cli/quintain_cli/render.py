@@ -84,6 +84,10 @@ def print_text(text: str) -> None:
     print(for_terminal(text) if out.is_terminal else text)
 
 
+def size_text(size: int) -> str:
+    return f"{size} bytes" if size < 10_000 else f"{size / 1e3:.0f} kB" if size < 1e6 else f"{size / 1e6:.1f} MB"
+
+
 def say(markup: str) -> None:
     """Prose on standard output: wrapped between words on a terminal, whole lines in a pipe."""
     out.print(markup, soft_wrap=not out.is_terminal)

@@ -72,7 +72,8 @@ def _what(search: pb.Search) -> str:
         return search.error
     spec = search.spec
     what = spec.title or f"{spec.simulator} / {spec.suite}, {spec.strategy or 'evolve'}"
-    return f"{what}; fork of {search.forked_from_candidate_id}" if search.forked_from_candidate_id else what
+    what += f"; fork of {search.forked_from_candidate_id}" if search.forked_from_candidate_id else ""
+    return what + ("; restored from an archive" if search.HasField("restored_at") else "")
 
 
 def _chosen(listed: Iterable[pb.Search], states: list[State] | None, tags: list[str] | None) -> Iterator[pb.Search]:

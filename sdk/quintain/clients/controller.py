@@ -4,11 +4,20 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator
 from types import TracebackType
-from typing import Any
+from typing import Any, BinaryIO
 
 from quintain.clients.channel import AsyncCaller, ClientSettings, SyncCaller
 from quintain.controller.v1 import controller_pb2 as pb
 from quintain.controller.v1 import controller_pb2_grpc as stubs
+
+_PIECE_BYTES = 1 << 20  # of an archive in one message
+
+
+def _pieces(file: BinaryIO) -> Iterator[pb.ImportSearchRequest]:
+    """The whole file, from its begin: each try of the call asks for it again."""
+    file.seek(0)
+    while data := file.read(_PIECE_BYTES):
+        yield pb.ImportSearchRequest(data=data)
 
 
 def _settings(address: str | ClientSettings, options: dict[str, Any]) -> ClientSettings:
@@ -102,6 +111,22 @@ class Controller:
     ) -> Iterator[pb.ReplaySearchResponse]:
         """Progress and differences, then the report. Over a broken connection it begins anew."""
         return self._caller.stream(self._stub.ReplaySearch, lambda: request, timeout)
+
+    def export_search(self, request: pb.ExportSearchRequest, file: BinaryIO, timeout: float | None = None) -> None:
+        """Write a search's archive into an empty file, which can seek. Over a broken connection it begins anew."""
+        for response in self._caller.stream(self._stub.ExportSearch, lambda: request, timeout):
+            file.seek(response.offset)
+            file.truncate()
+            file.write(response.data)
+
+    def import_search(self, file: BinaryIO, timeout: float | None = None) -> pb.ImportSearchResponse:
+        """Restore a search from its archive, a file that can seek."""
+
+        def send(_: None, **options: Any) -> pb.ImportSearchResponse:
+            response: pb.ImportSearchResponse = self._stub.ImportSearch(_pieces(file), **options)
+            return response
+
+        return self._caller.unary(send, None, timeout)
 
     def close(self) -> None:
         self._caller.close()
@@ -221,6 +246,24 @@ class AsyncController:
     ) -> AsyncIterator[pb.ReplaySearchResponse]:
         """Progress and differences, then the report. Over a broken connection it begins anew."""
         return self._caller.stream(self._stub.ReplaySearch, lambda: request, timeout)
+
+    async def export_search(
+        self, request: pb.ExportSearchRequest, file: BinaryIO, timeout: float | None = None
+    ) -> None:
+        """Write a search's archive into an empty file, which can seek. Over a broken connection it begins anew."""
+        async for response in self._caller.stream(self._stub.ExportSearch, lambda: request, timeout):
+            file.seek(response.offset)
+            file.truncate()
+            file.write(response.data)
+
+    async def import_search(self, file: BinaryIO, timeout: float | None = None) -> pb.ImportSearchResponse:
+        """Restore a search from its archive, a file that can seek."""
+
+        def send(_: None, **options: Any) -> Any:
+            return self._stub.ImportSearch(_pieces(file), **options)
+
+        response: pb.ImportSearchResponse = await self._caller.unary(send, None, timeout)
+        return response
 
     async def close(self) -> None:
         await self._caller.close()

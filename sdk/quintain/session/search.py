@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import shutil
+import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 from quintain.clients import Controller
@@ -195,6 +198,15 @@ class Search:
         )
         self.message = self._controller.update_search(request).search
         return self
+
+    def archive(self, path: str | Path) -> None:
+        """Write the search as one file that `Session.restore` reads elsewhere; it must have ended, or be paused. Raises
+        FileExistsError: nothing is overwritten."""
+        with tempfile.TemporaryFile() as whole:
+            self._controller.export_search(pb.ExportSearchRequest(search_id=self.id), whole, FOREVER_SECONDS)
+            whole.seek(0)
+            with Path(path).open("xb") as file:
+                shutil.copyfileobj(whole, file)
 
     def _summaries(self) -> Iterator[pb.CandidateSummary]:
         request = pb.ListCandidatesRequest(search_id=self.id, page_size=PAGE)

@@ -169,6 +169,12 @@ class Session:
         for message in entries(self.controller.list_searches, pb.ListSearchesRequest()):
             yield Search(self.controller, message)
 
+    def restore(self, path: str | Path) -> Search:
+        """The search of a file that `Search.archive` wrote; it has ended and never goes on. Raises AlreadyExists for a
+        search that is here, InvalidArgument for what is no whole archive, FailedPrecondition for a newer version."""
+        with Path(path).open("rb") as file:
+            return Search(self.controller, self.controller.import_search(file).search)
+
     def verify(
         self,
         policy: str | Path,

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Protocol
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import BinaryIO, Protocol
 
+from quintain_controller.domain.archive import ArchiveItem
 from quintain_controller.domain.events import RecordedEvent
 from quintain_controller.domain.model import (
     BackendProfile,
@@ -19,6 +20,7 @@ from quintain_controller.domain.model import (
     Verification,
 )
 from quintain_controller.domain.records import (
+    ArchivedSearch,
     Batch,
     CandidateRecord,
     Control,
@@ -73,6 +75,25 @@ class Verifier(Protocol):
 
     def decode(self, record: bytes) -> Verification:
         """A recorded verification."""
+
+
+class ArchiveWriter(Protocol):
+    def add(self, item: ArchiveItem) -> bytes:
+        """The next piece of the file, maybe empty; the search comes first, then candidates, then events."""
+
+    def end(self) -> bytes:
+        """The last piece."""
+
+
+class ArchiveFormat(Protocol):
+    """How the file of an archived search is written and read. Blocking."""
+
+    def writer(self) -> ArchiveWriter:
+        """For one file."""
+
+    def read(self, file: BinaryIO) -> Iterator[ArchiveItem]:
+        """The items of a file from its begin, each checked by itself. Raises InvalidArgument for what is damaged or no
+        archive, FailedPrecondition for a newer version."""
 
 
 class Store(Protocol):
@@ -135,6 +156,10 @@ class Store(Protocol):
 
     def delete(self, search_id: str) -> None:
         """Raises FailedPrecondition while somebody works on it."""
+
+    def restore(self, search: ArchivedSearch, items: Iterable[CandidateRecord | RecordedEvent]) -> SearchRecord:
+        """Record an archived search with its candidates and events, as they are. Raises AlreadyExists if a search has
+        its id."""
 
     # For owners.
 

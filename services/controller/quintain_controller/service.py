@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
+import time
 import uuid
 from collections.abc import Sequence
 
@@ -15,12 +16,14 @@ from quintain.errors import FailedPrecondition, QuintainError
 from quintain.service.settings import ConfigError, StartError
 from quintain.service.waiting import opening_store
 from quintain_controller import metrics
+from quintain_controller.adapters.archive import XzArchive
 from quintain_controller.adapters.generator import GrpcGenerator
 from quintain_controller.adapters.store.sql import SqlStore
 from quintain_controller.adapters.verifier import GrpcVerifier
 from quintain_controller.config import ControllerSettings
 from quintain_controller.domain.records import SearchRecord
 from quintain_controller.rpc.servicer import ControllerServicer
+from quintain_controller.usecases.archives import Archives
 from quintain_controller.usecases.async_store import AsyncStore
 from quintain_controller.usecases.dependencies import Dependencies
 from quintain_controller.usecases.manage import SearchManager
@@ -71,7 +74,8 @@ class ControllerService:
 
         manager = SearchManager(self._store, self._generator, self._verifier, changed)
         replays = Replays(self._store, self._verifier, self._generator.encode)
-        self._servicer = ControllerServicer(self._store, manager, self._generator, notifier, replays)
+        archives = Archives(self._store, XzArchive(), time.time)
+        self._servicer = ControllerServicer(self._store, manager, self._generator, notifier, replays, archives)
         self._runner.start()
         self._following = asyncio.create_task(notifier.follow(self._store, settings.watch_poll_seconds))
 

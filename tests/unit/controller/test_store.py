@@ -13,10 +13,20 @@ from tests.unit.controller.toy import CONTEXT, make_spec, verdict
 from quintain.errors import Aborted, AlreadyExists, FailedPrecondition, Internal, InvalidArgument, NotFound
 from quintain_controller.adapters.store.memory import MemoryStore
 from quintain_controller.adapters.store.sql import SqlStore
-from quintain_controller.domain.events import CandidateChanged, NewBest, StateChanged
+from quintain_controller.domain.events import CandidateChanged, NewBest, RecordedEvent, StateChanged
 from quintain_controller.domain.lifecycle import BUDGET_USED_UP
 from quintain_controller.domain.model import Budget, Candidate, CandidateState, Gate, SearchState, Spend
-from quintain_controller.domain.records import Batch, CandidateWrite, Labels, Lease, NewSearch, SearchRecord, Transition
+from quintain_controller.domain.records import (
+    ArchivedSearch,
+    Batch,
+    CandidateRecord,
+    CandidateWrite,
+    Labels,
+    Lease,
+    NewSearch,
+    SearchRecord,
+    Transition,
+)
 from quintain_controller.ports import Store
 
 OpenStore = Callable[[], Store]
@@ -103,6 +113,44 @@ def test_a_suite_of_ones_own_is_kept_with_the_searches_that_have_it(store: Store
     store.delete("two")
     with pytest.raises(NotFound, match="abc"):
         store.suite_files("abc")
+
+
+def test_an_archived_search_is_restored_as_it_was_and_never_goes_on(store: Store) -> None:
+    record = replace(
+        new_search(store, "another"),
+        search_id="one",
+        spec=replace(make_spec("evolve"), suite_digest="abc"),
+        state=SearchState.FINISHED,
+        reason=BUDGET_USED_UP,
+        spend=Spend(usd_nano=3),
+        best_number=0,
+        gates=(Gate("held_out", True, "", 0),),
+        created_at=1234.000001,
+        ended_at=1235.5,
+        last_sequence=2,
+        forked_from="s0.1",
+        needs_owner=False,
+        told=1,
+        notes="n",
+        tags=("a", "b"),
+        restored_at=2000.25,
+    )
+    candidate = CandidateRecord(SEED, 1234.5, "x = 0\n", None, b"\x00g", b"v", None)
+    events = [RecordedEvent(n, 1234.5 + n, Spend(usd_nano=n), CandidateChanged(SEED)) for n in (1, 2)]
+    with pytest.raises(ZeroDivisionError):
+        store.restore(ArchivedSearch(record), (1 // 0 for _ in "x"))  # a file that cannot be read to its end
+    assert store.restore(ArchivedSearch(record, b"files"), [candidate, *events]) == record
+    assert store.search("one") == record
+    assert store.candidate("one", 0) == candidate
+    assert store.events_after("one", 0, 10) == (events, True)
+    assert store.suite_files("abc") == b"files"
+    assert "one" not in [lease.search_id for lease in store.acquire("me", 5, 60.0)]
+    with pytest.raises(AlreadyExists, match="one is here already"):
+        store.restore(ArchivedSearch(record), [])
+    with pytest.raises(FailedPrecondition, match="fork it instead"):
+        store.extend_budget("one", lambda _record: Budget(candidates=99))
+    store.delete("one")
+    assert store.restore(ArchivedSearch(record), []) == record
 
 
 def test_a_late_owner_is_refused_and_writes_nothing(store: Store) -> None:

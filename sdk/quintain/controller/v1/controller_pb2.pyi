@@ -393,6 +393,7 @@ class Search(_message.Message):
     FORKED_FROM_CANDIDATE_ID_FIELD_NUMBER: _builtins.int
     NOTES_FIELD_NUMBER: _builtins.int
     TAGS_FIELD_NUMBER: _builtins.int
+    RESTORED_AT_FIELD_NUMBER: _builtins.int
     search_id: _builtins.str
     state: Global___SearchState.ValueType
     pause_reason: _builtins.str
@@ -431,6 +432,10 @@ class Search(_message.Message):
     def tags(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """In alphabetical order, each once."""
 
+    @_builtins.property
+    def restored_at(self) -> _timestamp_pb2.Timestamp:
+        """Set if the search was restored from an archive: it never goes on, but can be forked."""
+
     def __init__(
         self,
         *,
@@ -453,10 +458,11 @@ class Search(_message.Message):
         forked_from_candidate_id: _builtins.str = ...,
         notes: _builtins.str = ...,
         tags: _abc.Iterable[_builtins.str] | None = ...,
+        restored_at: _timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["best", b"best", "created_at", b"created_at", "ended_at", b"ended_at", "objective", b"objective", "spec", b"spec", "spend", b"spend", "winner", b"winner"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["best", b"best", "created_at", b"created_at", "ended_at", b"ended_at", "objective", b"objective", "restored_at", b"restored_at", "spec", b"spec", "spend", b"spend", "winner", b"winner"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["aggregation", b"aggregation", "best", b"best", "created_at", b"created_at", "direction", b"direction", "ended_at", b"ended_at", "error", b"error", "forked_from_candidate_id", b"forked_from_candidate_id", "gates", b"gates", "last_sequence", b"last_sequence", "notes", b"notes", "objective", b"objective", "pause_reason", b"pause_reason", "search_id", b"search_id", "spec", b"spec", "spend", b"spend", "state", b"state", "stop_reason", b"stop_reason", "tags", b"tags", "winner", b"winner"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["aggregation", b"aggregation", "best", b"best", "created_at", b"created_at", "direction", b"direction", "ended_at", b"ended_at", "error", b"error", "forked_from_candidate_id", b"forked_from_candidate_id", "gates", b"gates", "last_sequence", b"last_sequence", "notes", b"notes", "objective", b"objective", "pause_reason", b"pause_reason", "restored_at", b"restored_at", "search_id", b"search_id", "spec", b"spec", "spend", b"spend", "state", b"state", "stop_reason", b"stop_reason", "tags", b"tags", "winner", b"winner"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1981,3 +1987,92 @@ class ReplayReport(_message.Message):
     def WhichOneof(self, oneof_group: _WhichOneofArgType__winner_number) -> _WhichOneofReturnType__winner_number | None: ...
 
 Global___ReplayReport: _TypeAlias = ReplayReport  # noqa: Y015
+
+@_typing.final
+class ExportSearchRequest(_message.Message):
+    """ExportSearchRequest names a search."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SEARCH_ID_FIELD_NUMBER: _builtins.int
+    search_id: _builtins.str
+    def __init__(
+        self,
+        *,
+        search_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["search_id", b"search_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ExportSearchRequest: _TypeAlias = ExportSearchRequest  # noqa: Y015
+
+@_typing.final
+class ExportSearchResponse(_message.Message):
+    """ExportSearchResponse is the next piece of the file."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DATA_FIELD_NUMBER: _builtins.int
+    OFFSET_FIELD_NUMBER: _builtins.int
+    data: _builtins.bytes
+    offset: _builtins.int
+    """Where in the file it stands: 0 for the first, then without gaps."""
+    def __init__(
+        self,
+        *,
+        data: _builtins.bytes = ...,
+        offset: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["data", b"data", "offset", b"offset"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ExportSearchResponse: _TypeAlias = ExportSearchResponse  # noqa: Y015
+
+@_typing.final
+class ImportSearchRequest(_message.Message):
+    """ImportSearchRequest is the next piece of the file."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DATA_FIELD_NUMBER: _builtins.int
+    data: _builtins.bytes
+    def __init__(
+        self,
+        *,
+        data: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["data", b"data"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ImportSearchRequest: _TypeAlias = ImportSearchRequest  # noqa: Y015
+
+@_typing.final
+class ImportSearchResponse(_message.Message):
+    """ImportSearchResponse holds the restored search."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SEARCH_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def search(self) -> Global___Search: ...
+    def __init__(
+        self,
+        *,
+        search: Global___Search | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["search", b"search"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["search", b"search"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ImportSearchResponse: _TypeAlias = ImportSearchResponse  # noqa: Y015

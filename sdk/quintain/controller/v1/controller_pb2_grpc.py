@@ -115,6 +115,16 @@ class ControllerStub(object):
                 request_serializer=quintain_dot_controller_dot_v1_dot_controller__pb2.ReplaySearchRequest.SerializeToString,
                 response_deserializer=quintain_dot_controller_dot_v1_dot_controller__pb2.ReplaySearchResponse.FromString,
                 _registered_method=True)
+        self.ExportSearch = channel.unary_stream(
+                '/quintain.controller.v1.Controller/ExportSearch',
+                request_serializer=quintain_dot_controller_dot_v1_dot_controller__pb2.ExportSearchRequest.SerializeToString,
+                response_deserializer=quintain_dot_controller_dot_v1_dot_controller__pb2.ExportSearchResponse.FromString,
+                _registered_method=True)
+        self.ImportSearch = channel.stream_unary(
+                '/quintain.controller.v1.Controller/ImportSearch',
+                request_serializer=quintain_dot_controller_dot_v1_dot_controller__pb2.ImportSearchRequest.SerializeToString,
+                response_deserializer=quintain_dot_controller_dot_v1_dot_controller__pb2.ImportSearchResponse.FromString,
+                _registered_method=True)
         self.ListStrategies = channel.unary_unary(
                 '/quintain.controller.v1.Controller/ListStrategies',
                 request_serializer=quintain_dot_controller_dot_v1_dot_controller__pb2.ListStrategiesRequest.SerializeToString,
@@ -255,6 +265,24 @@ class ControllerServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ExportSearch(self, request, context):
+        """ExportSearch streams a search as one file (archive.proto): everything that is recorded of it, no token, nothing of the
+        machine or its environment. FAILED_PRECONDITION with reason SEARCH_NOT_ENDED: it runs, or what was sent is still
+        being settled; pause or cancel it, or wait. ABORTED: it was changed meanwhile.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ImportSearch(self, request_iterator, context):
+        """ImportSearch restores a search from such a file, under its old id: it has ended, can be looked at, replayed, forked
+        and deleted, and never goes on. INVALID_ARGUMENT with reason NOT_AN_ARCHIVE or ARCHIVE_DAMAGED;
+        FAILED_PRECONDITION with reason ARCHIVE_TOO_NEW; ALREADY_EXISTS: a search with its id is here. Then nothing was done.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ListStrategies(self, request, context):
         """ListStrategies lists the installed strategies with their options.
         """
@@ -339,6 +367,16 @@ def add_ControllerServicer_to_server(servicer, server):
                     servicer.ReplaySearch,
                     request_deserializer=quintain_dot_controller_dot_v1_dot_controller__pb2.ReplaySearchRequest.FromString,
                     response_serializer=quintain_dot_controller_dot_v1_dot_controller__pb2.ReplaySearchResponse.SerializeToString,
+            ),
+            'ExportSearch': grpc.unary_stream_rpc_method_handler(
+                    servicer.ExportSearch,
+                    request_deserializer=quintain_dot_controller_dot_v1_dot_controller__pb2.ExportSearchRequest.FromString,
+                    response_serializer=quintain_dot_controller_dot_v1_dot_controller__pb2.ExportSearchResponse.SerializeToString,
+            ),
+            'ImportSearch': grpc.stream_unary_rpc_method_handler(
+                    servicer.ImportSearch,
+                    request_deserializer=quintain_dot_controller_dot_v1_dot_controller__pb2.ImportSearchRequest.FromString,
+                    response_serializer=quintain_dot_controller_dot_v1_dot_controller__pb2.ImportSearchResponse.SerializeToString,
             ),
             'ListStrategies': grpc.unary_unary_rpc_method_handler(
                     servicer.ListStrategies,
@@ -757,6 +795,60 @@ class Controller(object):
             '/quintain.controller.v1.Controller/ReplaySearch',
             quintain_dot_controller_dot_v1_dot_controller__pb2.ReplaySearchRequest.SerializeToString,
             quintain_dot_controller_dot_v1_dot_controller__pb2.ReplaySearchResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ExportSearch(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/quintain.controller.v1.Controller/ExportSearch',
+            quintain_dot_controller_dot_v1_dot_controller__pb2.ExportSearchRequest.SerializeToString,
+            quintain_dot_controller_dot_v1_dot_controller__pb2.ExportSearchResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ImportSearch(request_iterator,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.stream_unary(
+            request_iterator,
+            target,
+            '/quintain.controller.v1.Controller/ImportSearch',
+            quintain_dot_controller_dot_v1_dot_controller__pb2.ImportSearchRequest.SerializeToString,
+            quintain_dot_controller_dot_v1_dot_controller__pb2.ImportSearchResponse.FromString,
             options,
             channel_credentials,
             insecure,

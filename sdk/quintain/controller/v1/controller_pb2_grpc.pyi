@@ -96,6 +96,16 @@ class ControllerStub:
     no backend and writes nothing. A search that is under way is compared as far as it has come. UNAVAILABLE while the
     verifier is.
     """
+    ExportSearch: _grpc.UnaryStreamMultiCallable[_controller_pb2.ExportSearchRequest, _controller_pb2.ExportSearchResponse]
+    """ExportSearch streams a search as one file (archive.proto): everything that is recorded of it, no token, nothing of the
+    machine or its environment. FAILED_PRECONDITION with reason SEARCH_NOT_ENDED: it runs, or what was sent is still
+    being settled; pause or cancel it, or wait. ABORTED: it was changed meanwhile.
+    """
+    ImportSearch: _grpc.StreamUnaryMultiCallable[_controller_pb2.ImportSearchRequest, _controller_pb2.ImportSearchResponse]
+    """ImportSearch restores a search from such a file, under its old id: it has ended, can be looked at, replayed, forked
+    and deleted, and never goes on. INVALID_ARGUMENT with reason NOT_AN_ARCHIVE or ARCHIVE_DAMAGED;
+    FAILED_PRECONDITION with reason ARCHIVE_TOO_NEW; ALREADY_EXISTS: a search with its id is here. Then nothing was done.
+    """
     ListStrategies: _grpc.UnaryUnaryMultiCallable[_controller_pb2.ListStrategiesRequest, _controller_pb2.ListStrategiesResponse]
     """ListStrategies lists the installed strategies with their options."""
 
@@ -166,6 +176,16 @@ class ControllerAsyncStub(ControllerStub):
     verifier's records) and compares bit for bit: a stream of progress and differences, then exactly one report. It asks
     no backend and writes nothing. A search that is under way is compared as far as it has come. UNAVAILABLE while the
     verifier is.
+    """
+    ExportSearch: _aio.UnaryStreamMultiCallable[_controller_pb2.ExportSearchRequest, _controller_pb2.ExportSearchResponse]  # type: ignore[assignment]
+    """ExportSearch streams a search as one file (archive.proto): everything that is recorded of it, no token, nothing of the
+    machine or its environment. FAILED_PRECONDITION with reason SEARCH_NOT_ENDED: it runs, or what was sent is still
+    being settled; pause or cancel it, or wait. ABORTED: it was changed meanwhile.
+    """
+    ImportSearch: _aio.StreamUnaryMultiCallable[_controller_pb2.ImportSearchRequest, _controller_pb2.ImportSearchResponse]  # type: ignore[assignment]
+    """ImportSearch restores a search from such a file, under its old id: it has ended, can be looked at, replayed, forked
+    and deleted, and never goes on. INVALID_ARGUMENT with reason NOT_AN_ARCHIVE or ARCHIVE_DAMAGED;
+    FAILED_PRECONDITION with reason ARCHIVE_TOO_NEW; ALREADY_EXISTS: a search with its id is here. Then nothing was done.
     """
     ListStrategies: _aio.UnaryUnaryMultiCallable[_controller_pb2.ListStrategiesRequest, _controller_pb2.ListStrategiesResponse]  # type: ignore[assignment]
     """ListStrategies lists the installed strategies with their options."""
@@ -324,6 +344,28 @@ class ControllerServicer(metaclass=_abc_1.ABCMeta):
         verifier's records) and compares bit for bit: a stream of progress and differences, then exactly one report. It asks
         no backend and writes nothing. A search that is under way is compared as far as it has come. UNAVAILABLE while the
         verifier is.
+        """
+
+    @_abc_1.abstractmethod
+    def ExportSearch(
+        self,
+        request: _controller_pb2.ExportSearchRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_controller_pb2.ExportSearchResponse], _abc.AsyncIterator[_controller_pb2.ExportSearchResponse]]:
+        """ExportSearch streams a search as one file (archive.proto): everything that is recorded of it, no token, nothing of the
+        machine or its environment. FAILED_PRECONDITION with reason SEARCH_NOT_ENDED: it runs, or what was sent is still
+        being settled; pause or cancel it, or wait. ABORTED: it was changed meanwhile.
+        """
+
+    @_abc_1.abstractmethod
+    def ImportSearch(
+        self,
+        request_iterator: _MaybeAsyncIterator[_controller_pb2.ImportSearchRequest],
+        context: _ServicerContext,
+    ) -> _typing.Union[_controller_pb2.ImportSearchResponse, _abc.Awaitable[_controller_pb2.ImportSearchResponse]]:
+        """ImportSearch restores a search from such a file, under its old id: it has ended, can be looked at, replayed, forked
+        and deleted, and never goes on. INVALID_ARGUMENT with reason NOT_AN_ARCHIVE or ARCHIVE_DAMAGED;
+        FAILED_PRECONDITION with reason ARCHIVE_TOO_NEW; ALREADY_EXISTS: a search with its id is here. Then nothing was done.
         """
 
     @_abc_1.abstractmethod

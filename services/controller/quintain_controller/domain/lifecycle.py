@@ -91,7 +91,12 @@ def changes(record: SearchRecord, state: SearchState) -> bool:
 
 def goes_on(record: SearchRecord) -> bool:
     """Whether a search that has ended runs again when its budget is raised. Raises FailedPrecondition for one that was
-    cancelled or has failed."""
+    cancelled or has failed, or was restored from an archive."""
+    if record.restored_at is not None:
+        raise FailedPrecondition(
+            f"search {record.search_id} was restored from an archive and never goes on; fork it instead",
+            reason="SEARCH_RESTORED",
+        )
     if not record.state.ended:
         return False
     if (record.state, SearchState.RUNNING, Actor.USER) not in SEARCH:
@@ -109,6 +114,16 @@ def check_deletable(record: SearchRecord) -> None:
         raise FailedPrecondition(
             f"search {record.search_id} has ended, but what was sent is still being settled; try again in a moment",
             reason="SEARCH_NOT_SETTLED",
+        )
+
+
+def check_archivable(record: SearchRecord) -> None:
+    """Raises FailedPrecondition while somebody works on the search."""
+    if record.needs_owner or record.state is SearchState.RUNNING:
+        doing = "what was sent is still being settled" if record.state.ended else f"is {record.state.name}"
+        raise FailedPrecondition(
+            f"search {record.search_id} {doing}: pause or cancel it, or wait, then archive it",
+            reason="SEARCH_NOT_ENDED",
         )
 
 

@@ -62,10 +62,19 @@ class SearchRecord:
     told: int
     notes: str = ""
     tags: tuple[str, ...] = ()
+    restored_at: float | None = None  # from an archive; it never goes on
 
     @property
     def control(self) -> Control:
         return Control(self.state, self.budget, self.paused_by_user, self.last_sequence)
+
+
+@dataclass(frozen=True, slots=True)
+class ArchivedSearch:
+    """A search as it is archived, without its candidates and events. `suite_files` as in `NewSearch`."""
+
+    record: SearchRecord
+    suite_files: bytes = b""
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,6 +23,7 @@ from quintain_controller.domain.records import SearchRecord, UnreadableSearch
 from quintain_controller.ports import Generator
 from quintain_controller.rpc import from_proto, to_proto
 from quintain_controller.rpc.checks import MOST_PARALLEL, check_budget, check_spec, check_update
+from quintain_controller.usecases.archives import Archives
 from quintain_controller.usecases.async_store import AsyncStore
 from quintain_controller.usecases.manage import SearchManager
 from quintain_controller.usecases.notifier import Notifier
@@ -31,16 +32,23 @@ from quintain_controller.usecases.requests import remake_request
 
 _EVENTS_AT_ONCE = 200
 _SEARCHES_AT_ONCE = 20
+_PIECE_BYTES = 1 << 20  # of an archive in one message
 
 Context = grpc.aio.ServicerContext[Any, Any]
 
 
 class ControllerServicer(stubs.ControllerServicer):
     def __init__(
-        self, store: AsyncStore, manager: SearchManager, generator: Generator, notifier: Notifier, replays: Replays
+        self,
+        store: AsyncStore,
+        manager: SearchManager,
+        generator: Generator,
+        notifier: Notifier,
+        replays: Replays,
+        archives: Archives,
     ) -> None:
         self._store, self._manager, self._generator, self._notifier = store, manager, generator, notifier
-        self._replays = replays
+        self._replays, self._archives = replays, archives
 
     async def CreateSearch(self, request: pb.CreateSearchRequest, context: Context) -> pb.CreateSearchResponse:
         check_spec(request.spec, request.request_id)
@@ -192,6 +200,22 @@ class ControllerServicer(stubs.ControllerServicer):
             yield pb.ReplaySearchResponse(report=to_proto.encode_replay(await running))
         finally:
             running.cancel()
+
+    async def ExportSearch(
+        self, request: pb.ExportSearchRequest, context: Context
+    ) -> AsyncIterator[pb.ExportSearchResponse]:
+        offset = 0
+        async for piece in self._archives.export(request.search_id):
+            for begin in range(0, len(piece), _PIECE_BYTES):
+                data = piece[begin : begin + _PIECE_BYTES]
+                yield pb.ExportSearchResponse(data=data, offset=offset)
+                offset += len(data)
+
+    async def ImportSearch(
+        self, requests: AsyncIterator[pb.ImportSearchRequest], context: Context
+    ) -> pb.ImportSearchResponse:
+        record = await self._archives.restore(request.data async for request in requests)
+        return pb.ImportSearchResponse(search=await self._search(record))
 
     async def ListStrategies(self, request: pb.ListStrategiesRequest, context: Context) -> pb.ListStrategiesResponse:
         names, more = paging.page_of(STRATEGIES.names(), request.page_size, request.page_token, "strategies")

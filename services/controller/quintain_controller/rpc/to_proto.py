@@ -138,6 +138,7 @@ def encode_search(record: SearchRecord, best: Candidate | None, winner: Candidat
         forked_from_candidate_id=record.forked_from,
         notes=record.notes,
         tags=record.tags,
+        restored_at=_timestamp(record.restored_at) if record.restored_at is not None else None,
     )
 
 

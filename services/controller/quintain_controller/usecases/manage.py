@@ -74,7 +74,7 @@ class SearchManager:
     async def estimate(self, spec: SearchSpec, context: SearchContext) -> Estimate:
         """What the budget of a search is good for."""
         recent = await self.store(self.store.blocking.search_page, _SEARCHES_LOOKED_AT, None)
-        readable = [record for record in recent if isinstance(record, SearchRecord)]
+        readable = [r for r in recent if isinstance(r, SearchRecord) and r.restored_at is None]  # of this machine
         return estimate(spec, context.backends, _pace(spec, readable))
 
     async def _complete(

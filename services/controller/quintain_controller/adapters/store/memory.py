@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
 from quintain.errors import Aborted, AlreadyExists, NotFound
@@ -13,6 +13,7 @@ from quintain_controller.domain import lifecycle
 from quintain_controller.domain.events import BudgetExtended, DomainEvent, RecordedEvent, StateChanged
 from quintain_controller.domain.model import Budget, Candidate, SearchState, Spend, without_nul
 from quintain_controller.domain.records import (
+    ArchivedSearch,
     Batch,
     CandidateRecord,
     CandidateWrite,
@@ -194,6 +195,20 @@ class MemoryStore:
         with self._lock:
             lifecycle.check_deletable(self._find(search_id).record)
             del self._searches[search_id]
+
+    def restore(self, search: ArchivedSearch, items: Iterable[CandidateRecord | RecordedEvent]) -> SearchRecord:
+        record = search.record
+        made = _Search(record, f"restored {record.search_id}", "", search.suite_files)
+        for item in items:
+            if isinstance(item, CandidateRecord):
+                made.candidates[item.candidate.number] = item
+            else:
+                made.events.append(item)
+        with self._lock:
+            if record.search_id in self._searches:
+                raise AlreadyExists(f"a search {record.search_id} is here already")
+            self._searches[record.search_id] = made
+        return record
 
     # ----------------------------------------------------------------------------------------------------- for owners
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import ValidationError
 from sqlalchemy import RowMapping
 
 from quintain.service.settings import explain
+from quintain_controller.adapters.documents import BUDGET, CANDIDATE, CONTEXT, EVENT, GATES, SPEC, SPEND, TAGS
 from quintain_controller.domain.events import DomainEvent, RecordedEvent
-from quintain_controller.domain.model import Budget, Candidate, Gate, SearchContext, SearchSpec, SearchState, Spend
+from quintain_controller.domain.model import SearchState, Spend
 from quintain_controller.domain.records import (
     CandidateRecord,
     CandidateWrite,
@@ -17,15 +18,6 @@ from quintain_controller.domain.records import (
     SearchRecord,
     UnreadableSearch,
 )
-
-SPEC = TypeAdapter(SearchSpec)
-CONTEXT = TypeAdapter(SearchContext)
-BUDGET = TypeAdapter(Budget)
-SPEND = TypeAdapter(Spend)
-GATES = TypeAdapter(tuple[Gate, ...])
-TAGS = TypeAdapter(tuple[str, ...])
-CANDIDATE = TypeAdapter(Candidate)
-EVENT: TypeAdapter[DomainEvent] = TypeAdapter(DomainEvent)
 
 COMPLETE_KEYS = ("source", "feedback", "generation", "verdict", "held_out")
 
@@ -55,6 +47,44 @@ def new_search_row(new: NewSearch, created_at: float) -> dict[str, object]:
     }
 
 
+def restored_search_row(record: SearchRecord, request_id: str) -> dict[str, object]:
+    return {
+        "search_id": record.search_id,
+        "request_id": request_id,
+        "request_digest": "",
+        "created_at": record.created_at,
+        "ended_at": record.ended_at,
+        "context": CONTEXT.dump_json(record.context).decode(),
+        "budget": BUDGET.dump_json(record.budget).decode(),
+        "spend": SPEND.dump_json(record.spend).decode(),
+        "state": record.state,
+        "reason": record.reason,
+        "paused_by_user": False,
+        "best_number": record.best_number,
+        "winner_number": record.winner_number,
+        "gates": GATES.dump_json(record.gates).decode(),
+        "last_sequence": record.last_sequence,
+        "forked_from": record.forked_from,
+        "needs_owner": False,
+        "told": record.told,
+        "lease_owner": "",
+        "lease_token": 0,
+        "lease_until": 0.0,
+        "restored_at": record.restored_at,
+    } | label_columns(record)
+
+
+def restored_candidate_row(search_id: str, record: CandidateRecord) -> dict[str, object]:
+    candidate = record.candidate
+    return {
+        "search_id": search_id,
+        "number": candidate.number,
+        "state": candidate.state,
+        "data": CANDIDATE.dump_json(candidate).decode(),
+        "created_at": record.created_at,
+    } | {key: getattr(record, key) for key in COMPLETE_KEYS}
+
+
 def search_record(row: RowMapping) -> SearchRecord:
     return SearchRecord(
         search_id=row["search_id"],
@@ -76,6 +106,7 @@ def search_record(row: RowMapping) -> SearchRecord:
         told=row["told"],
         notes=row["notes"],
         tags=TAGS.validate_json(row["tags"]),
+        restored_at=row["restored_at"],
     )
 
 

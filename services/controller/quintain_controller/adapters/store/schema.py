@@ -48,6 +48,8 @@ searches = Table(
     # The user's own words; the title is in the spec.
     Column("notes", Text, nullable=False, server_default=""),
     Column("tags", Text, nullable=False, server_default="[]"),
+    # From an archive: it never goes on.
+    Column("restored_at", Float),
 )
 Index("searches_newest", searches.c.created_at.desc(), searches.c.search_id)
 Index("searches_to_do", searches.c.needs_owner, searches.c.lease_until)

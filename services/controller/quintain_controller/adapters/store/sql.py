@@ -7,7 +7,7 @@ each owner and is compared in every transaction, so an owner that lost its lease
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -17,12 +17,14 @@ from sqlalchemy.exc import DataError, IntegrityError
 
 from quintain.errors import Aborted, AlreadyExists, InvalidArgument, NotFound, Unavailable
 from quintain.service.sql import STORE_ERRORS, Schema, cause, open_engine, reading
+from quintain_controller.adapters import documents
 from quintain_controller.adapters.store import rows
 from quintain_controller.adapters.store.schema import candidates, events, searches, suites
 from quintain_controller.domain import lifecycle
 from quintain_controller.domain.events import BudgetExtended, DomainEvent, RecordedEvent, StateChanged
 from quintain_controller.domain.model import Budget, Candidate, SearchState, Spend, without_nul
 from quintain_controller.domain.records import (
+    ArchivedSearch,
     Batch,
     CandidateRecord,
     CandidateWrite,
@@ -158,14 +160,14 @@ class SqlStore:
                 .order_by(candidates.c.number)
                 .limit(limit)
             )
-            return [rows.CANDIDATE.validate_json(row.data) for row in connection.execute(query)]
+            return [documents.CANDIDATE.validate_json(row.data) for row in connection.execute(query)]
 
     def candidates(self, search_id: str, numbers: Sequence[int]) -> dict[int, Candidate]:
         with self._transaction(write=False) as connection:
             query = select(candidates.c.number, candidates.c.data).where(
                 candidates.c.search_id == search_id, candidates.c.number.in_(numbers)
             )
-            return {row.number: rows.CANDIDATE.validate_json(row.data) for row in connection.execute(query)}
+            return {row.number: documents.CANDIDATE.validate_json(row.data) for row in connection.execute(query)}
 
     def candidate(self, search_id: str, number: int) -> CandidateRecord:
         """Everything recorded of one candidate. Raises NotFound."""
@@ -188,7 +190,7 @@ class SqlStore:
                 candidates.c.search_id == search_id, candidates.c.number.in_(numbers)
             )
             return {
-                row.number: (rows.CANDIDATE.validate_json(row.data), row.source, row.feedback or "")
+                row.number: (documents.CANDIDATE.validate_json(row.data), row.source, row.feedback or "")
                 for row in connection.execute(query)
                 if row.source is not None
             }
@@ -217,7 +219,7 @@ class SqlStore:
         with self._transaction() as connection:
             record = self._read(connection, search_id, lock=True)
             resumes, budget = lifecycle.goes_on(record), extended(record)
-            values: dict[str, object] = {"budget": rows.BUDGET.dump_json(budget).decode()}
+            values: dict[str, object] = {"budget": documents.BUDGET.dump_json(budget).decode()}
             happened: list[DomainEvent] = [BudgetExtended(budget)]
             if resumes:
                 values |= {
@@ -248,6 +250,27 @@ class SqlStore:
             lifecycle.check_deletable(record)
             for table in (events, candidates, searches):
                 connection.execute(delete(table).where(table.c.search_id == search_id))
+
+    def restore(self, search: ArchivedSearch, items: Iterable[CandidateRecord | RecordedEvent]) -> SearchRecord:
+        """Record an archived search with its candidates and events, as they are. Raises AlreadyExists if a search has
+        its id."""
+        record = search.record
+        search_id, digest = record.search_id, record.spec.suite_digest
+        try:
+            with self._transaction() as connection:
+                connection.execute(insert(searches).values(rows.restored_search_row(record, f"restored {search_id}")))
+                if search.suite_files:
+                    values = {"search_id": search_id, "digest": digest, "files": search.suite_files}
+                    connection.execute(insert(suites).values(values))
+                for item in items:
+                    if isinstance(item, CandidateRecord):
+                        connection.execute(insert(candidates).values(rows.restored_candidate_row(search_id, item)))
+                    else:
+                        given = rows.event_rows(search_id, item.sequence - 1, item.at, item.spend, [item.event])
+                        connection.execute(insert(events), given)
+                return self._read(connection, search_id)
+        except IntegrityError:
+            raise AlreadyExists(f"a search {search_id} is here already") from None
 
     # ----------------------------------------------------------------------------------------------------- for owners
 
@@ -280,12 +303,12 @@ class SqlStore:
         lease was lost."""
         with self._transaction() as connection:
             row = self._owned_row(connection, lease)
-            spend = rows.SPEND.validate_json(row["spend"])
+            spend = documents.SPEND.validate_json(row["spend"])
             spend = replace(spend, wall_seconds=max(spend.wall_seconds, wall_seconds))
             connection.execute(
                 update(searches)
                 .where(searches.c.search_id == lease.search_id)
-                .values(lease_until=self._now(connection) + seconds, spend=rows.SPEND.dump_json(spend).decode())
+                .values(lease_until=self._now(connection) + seconds, spend=documents.SPEND.dump_json(spend).decode())
             )
             return _control(row)
 
@@ -303,7 +326,7 @@ class SqlStore:
         with self._transaction() as connection:
             control = _control(self._owned_row(connection, lease))
             happened = list(batch.events)
-            values: dict[str, object] = {"spend": rows.SPEND.dump_json(batch.spend).decode()}
+            values: dict[str, object] = {"spend": documents.SPEND.dump_json(batch.spend).decode()}
             for key in ("best_number", "told"):
                 if (number := getattr(batch, key)) is not None:
                     values[key] = number
@@ -315,7 +338,7 @@ class SqlStore:
                     "paused_by_user": wanted.paused_by_user,
                     "ended_at": self._clock() if wanted.state.ended else None,
                     "winner_number": wanted.winner_number,
-                    "gates": rows.GATES.dump_json(wanted.gates).decode(),
+                    "gates": documents.GATES.dump_json(wanted.gates).decode(),
                 }
                 happened += [*wanted.events, StateChanged(wanted.state, wanted.reason)]
                 control = replace(control, state=wanted.state, paused_by_user=wanted.paused_by_user)
@@ -335,7 +358,7 @@ class SqlStore:
             if row["state"] == SearchState.RUNNING:
                 values |= {"state": SearchState.PAUSED, "reason": without_nul(reason), "paused_by_user": True}
                 paused = StateChanged(SearchState.PAUSED, reason)
-                spend = rows.SPEND.validate_json(row["spend"])
+                spend = documents.SPEND.validate_json(row["spend"])
                 values["last_sequence"] = self._append(
                     connection, lease.search_id, row["last_sequence"], spend, [paused]
                 )
@@ -423,5 +446,5 @@ class SqlStore:
 
 
 def _control(row: RowMapping) -> Control:
-    budget = rows.BUDGET.validate_json(row["budget"])
+    budget = documents.BUDGET.validate_json(row["budget"])
     return Control(SearchState(row["state"]), budget, row["paused_by_user"], row["last_sequence"])

@@ -31,6 +31,7 @@ from quintain.wording import operator_name as operator_name
 from quintain.wording import outcome_name as outcome_name
 from quintain.wording import percent as percent
 from quintain.wording import share_of_bound as share_of_bound
+from quintain.wording import stop_text as stop_text
 from quintain.wording import usd as usd
 
 PIPE_WIDTH = 140  # where nothing says how wide the reader is

@@ -92,6 +92,18 @@ def broken_floors(scenario: verifier_pb2.ScenarioVerdict) -> str:
     return ", ".join(f"{f.name} {number(f.reached)} < {number(f.required)}" for f in broken)
 
 
+def stop_text(rules: controller_pb2.StopRules) -> str:
+    """The rules that are set, in words; empty if none is."""
+    parts = []
+    if rules.HasField("near_bound"):
+        parts.append(f"{100 * rules.near_bound:g} % of the bound")
+    if rules.HasField("score"):
+        parts.append(f"score {number(rules.score)}")
+    if rules.HasField("candidates_without_improvement"):
+        parts.append(f"{rules.candidates_without_improvement} candidates without a better one")
+    return " or ".join(parts)
+
+
 def budget_text(budget: controller_pb2.Budget) -> str:
     """The bounds that are set, in words."""
     parts = []

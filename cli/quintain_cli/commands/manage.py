@@ -13,6 +13,7 @@ from rich.markup import escape
 
 from quintain.clients.budget import make_budget
 from quintain.clients.pages import entries
+from quintain.clients.stop_rules import make_stop_rules
 from quintain.controller.v1 import controller_pb2 as pb
 from quintain.errors import InvalidArgument
 from quintain_cli import completion, live, render
@@ -21,6 +22,8 @@ from quintain_cli.commands.outcome import print_outcome
 from quintain_cli.commands.search import (
     Candidates,
     Minutes,
+    Plateau,
+    StopAt,
     Tokens,
     Usd,
     Verifications,
@@ -322,10 +325,13 @@ def fork(
     usd: Usd = None,
     tokens: Tokens = None,
     minutes: Minutes = None,
+    stop_at: StopAt = "",
+    plateau: Plateau = None,
     seed: Annotated[int, typer.Option(min=0, max=LARGEST_SEED, help="All randomness derives from it.")] = 0,
 ) -> None:
-    """Begin a new search with a candidate of another one."""
-    spec = pb.SearchSpec(strategy=strategy, backends=backend or [], seed=seed)
+    """Begin a new search with a candidate of another one. What is not given is the other search's."""
+    stop = make_stop_rules(stop_at, plateau)
+    spec = pb.SearchSpec(strategy=strategy, backends=backend or [], seed=seed, stop=stop)
     budget = make_budget(candidates, verifications, usd, tokens, minutes)
     if budget.ListFields():
         spec.budget.CopyFrom(budget)

@@ -14,6 +14,7 @@ from rich.markup import escape
 from quintain.clients.budget import make_budget
 from quintain.clients.pages import entries
 from quintain.clients.roles import ROLES, make_roles
+from quintain.clients.stop_rules import make_stop_rules
 from quintain.clients.suite_files import read_suite, suite_message
 from quintain.controller.v1 import controller_pb2 as pb
 from quintain.errors import FailedPrecondition, InvalidArgument, QuintainError
@@ -39,6 +40,16 @@ Verifications = Annotated[
 Usd = Annotated[float | None, typer.Option(min=1e-9, help="Budget: dollars.", rich_help_panel=PANEL)]
 Tokens = Annotated[int | None, typer.Option(min=1, max=10**15, help="Budget: tokens.", rich_help_panel=PANEL)]
 Minutes = Annotated[float | None, typer.Option(min=0.001, help="Budget: minutes.", rich_help_panel=PANEL)]
+StopAt = Annotated[
+    str,
+    typer.Option(
+        metavar="SHARE%|SCORE", help="End at this share of the provable bound, or this score.", rich_help_panel=PANEL
+    ),
+]
+Plateau = Annotated[
+    int | None,
+    typer.Option(min=1, max=MOST, help="End after so many in a row that are no better.", rich_help_panel=PANEL),
+]
 
 
 def add_commands(app: typer.Typer) -> None:
@@ -73,6 +84,8 @@ def search(
     usd: Usd = None,
     tokens: Tokens = None,
     minutes: Minutes = None,
+    stop_at: StopAt = "",
+    plateau: Plateau = None,
     assume_usd_per_generation: Annotated[
         float | None,
         typer.Option(min=0, help="Count a call of an unpriced model as so much.", rich_help_panel="Budget"),
@@ -97,6 +110,9 @@ def search(
         raise InvalidArgument.of(
             "budget", "give at least one of --candidates, --verifications, --usd, --tokens, --minutes"
         )
+    stop = make_stop_rules(stop_at, plateau)
+    if resume and stop is not None:
+        raise InvalidArgument.of("stop_at", "a search keeps the stop rules that it began with; fork it with others")
     suite_name, suite_files = read_suite(suite)
     seen = 0  # a new search is shown from its first event
     with Connection(ctx.obj, "controller", embedded=Embedded.RUNS) as connection:
@@ -116,6 +132,7 @@ def search(
                 backends=backend or [],
                 backend_roles=make_roles(dict(pair("role", text) for text in role or [])),
                 budget=budget,
+                stop=stop,
                 seed=seed,
                 seed_policies=[type_pb2.Policy(source=read_policy(path)) for path in start or []],
                 parallel_generations=parallel_generations,
@@ -187,9 +204,10 @@ def resume_search(connection: Connection, search_id: str, budget: pb.Budget) -> 
 
 def describe_spec(spec: pb.SearchSpec) -> str:
     backends = ", ".join(spec.backends) or "the default backend"
+    stop = render.stop_text(spec.stop)
     return escape(
         f"{spec.simulator} / {spec.suite}, {spec.strategy or 'evolve'} with {backends}, seed {spec.seed}, "
-        f"budget {render.budget_text(spec.budget)}"
+        f"budget {render.budget_text(spec.budget)}{f', until {stop}' if stop else ''}"
     )
 
 

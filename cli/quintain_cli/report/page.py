@@ -206,6 +206,7 @@ def _settings(data: ReportData) -> list[tuple[str, str]]:
         ("strategy", spec.strategy or "evolve"),
         ("backends", ", ".join(spec.backends) or "the generator's default"),
         ("budget", render.budget_text(spec.budget)),
+        *([("until", stop)] if (stop := render.stop_text(spec.stop)) else []),
         ("seed", str(spec.seed)),
         ("began", search.created_at.ToDatetime().strftime("%Y-%m-%d %H:%M:%S UTC")),
         ("took", live.duration(search.spend.wall_seconds)),

@@ -18,6 +18,7 @@ from quintain.clients.channel import ClientSettings
 from quintain.clients.pages import entries
 from quintain.clients.policy_files import read_policy
 from quintain.clients.roles import make_roles
+from quintain.clients.stop_rules import make_stop_rules
 from quintain.clients.suite_files import read_suite, suite_message
 from quintain.controller.v1 import controller_pb2 as pb
 from quintain.errors import DeadlineExceeded, FailedPrecondition, InvalidArgument, Unavailable
@@ -130,6 +131,8 @@ class Session:
         usd: float | None = None,
         tokens: int | None = None,
         minutes: float | None = None,
+        stop_at: str | float = "",
+        plateau: int | None = None,
         seed: int = 0,
         start: Sequence[str | Path] = (),
         title: str = "",
@@ -137,8 +140,9 @@ class Session:
         """Start a search. `suite` is the name of one of the simulator's, or the Path of one's own. At least one bound
         of the budget (`candidates`, `verifications`, `usd`, `tokens`, `minutes`) is needed. `start` holds policies to
         begin with, sources or Paths; none: the simulator's baseline. `backend_roles` says by name what a backend is
-        for ("main", "strong", "sweep"), where that shall not follow from its price. `Search.warnings` says what is
-        doubtful about the budget."""
+        for ("main", "strong", "sweep"), where that shall not follow from its price. `stop_at` ends the search early:
+        at a share of the provable bound ("99%") or a score; `plateau` after so many candidates that were no better.
+        `Search.warnings` says what is doubtful about the budget."""
         name, files = _suite(suite)
         options = struct_pb2.Struct()
         options.update(strategy_options or {})
@@ -152,6 +156,7 @@ class Session:
             backends=backends,
             backend_roles=make_roles(backend_roles or {}),
             budget=make_budget(candidates, verifications, usd, tokens, minutes),
+            stop=make_stop_rules(stop_at, plateau),
             seed=seed,
             seed_policies=[type_pb2.Policy(source=_source(policy)) for policy in start],
             title=title,

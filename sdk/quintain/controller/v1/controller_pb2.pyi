@@ -247,6 +247,50 @@ class Spend(_message.Message):
 Global___Spend: _TypeAlias = Spend  # noqa: Y015
 
 @_typing.final
+class StopRules(_message.Message):
+    """StopRules end a search before its budget is used up, as soon as one is met: no more candidates are asked for, those that
+    are under way are finished, then the gates decide. They look at train scores, in the order in which results are told, so
+    that the same results end a search at the same candidate.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NEAR_BOUND_FIELD_NUMBER: _builtins.int
+    SCORE_FIELD_NUMBER: _builtins.int
+    CANDIDATES_WITHOUT_IMPROVEMENT_FIELD_NUMBER: _builtins.int
+    near_bound: _builtins.float
+    """The best score is this share of the provable bound: above 0, at most 1. A suite without a bound ends the search at once."""
+    score: _builtins.float
+    """The best score is this one or better, on the suite's scale (Search.direction says which way)."""
+    candidates_without_improvement: _builtins.int
+    """So many candidates in a row were not better than the best, those that failed or held no policy included; at least 1."""
+    def __init__(
+        self,
+        *,
+        near_bound: _builtins.float | None = ...,
+        score: _builtins.float | None = ...,
+        candidates_without_improvement: _builtins.int | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_candidates_without_improvement", b"_candidates_without_improvement", "_near_bound", b"_near_bound", "_score", b"_score", "candidates_without_improvement", b"candidates_without_improvement", "near_bound", b"near_bound", "score", b"score"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_candidates_without_improvement", b"_candidates_without_improvement", "_near_bound", b"_near_bound", "_score", b"_score", "candidates_without_improvement", b"candidates_without_improvement", "near_bound", b"near_bound", "score", b"score"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__candidates_without_improvement: _TypeAlias = _typing.Literal["candidates_without_improvement"]  # noqa: Y015
+    _WhichOneofArgType__candidates_without_improvement: _TypeAlias = _typing.Literal["_candidates_without_improvement", b"_candidates_without_improvement"]  # noqa: Y015
+    _WhichOneofReturnType__near_bound: _TypeAlias = _typing.Literal["near_bound"]  # noqa: Y015
+    _WhichOneofArgType__near_bound: _TypeAlias = _typing.Literal["_near_bound", b"_near_bound"]  # noqa: Y015
+    _WhichOneofReturnType__score: _TypeAlias = _typing.Literal["score"]  # noqa: Y015
+    _WhichOneofArgType__score: _TypeAlias = _typing.Literal["_score", b"_score"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__candidates_without_improvement) -> _WhichOneofReturnType__candidates_without_improvement | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__near_bound) -> _WhichOneofReturnType__near_bound | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__score) -> _WhichOneofReturnType__score | None: ...
+
+Global___StopRules: _TypeAlias = StopRules  # noqa: Y015
+
+@_typing.final
 class SearchSpec(_message.Message):
     """SearchSpec says what to search for and how."""
 
@@ -290,6 +334,7 @@ class SearchSpec(_message.Message):
     SUITE_FILES_FIELD_NUMBER: _builtins.int
     WINNER_RULE_FIELD_NUMBER: _builtins.int
     BACKEND_ROLES_FIELD_NUMBER: _builtins.int
+    STOP_FIELD_NUMBER: _builtins.int
     simulator: _builtins.str
     suite: _builtins.str
     objective: _builtins.str
@@ -336,6 +381,8 @@ class SearchSpec(_message.Message):
         strong, the others are main.
         """
 
+    @_builtins.property
+    def stop(self) -> Global___StopRules: ...
     def __init__(
         self,
         *,
@@ -357,10 +404,11 @@ class SearchSpec(_message.Message):
         suite_files: _verifier_pb2.SuiteFiles | None = ...,
         winner_rule: Global___WinnerRule.ValueType = ...,
         backend_roles: _abc.Mapping[_builtins.str, Global___BackendRole.ValueType] | None = ...,
+        stop: Global___StopRules | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_assume_usd_per_generation", b"_assume_usd_per_generation", "allowance", b"allowance", "assume_usd_per_generation", b"assume_usd_per_generation", "budget", b"budget", "limits", b"limits", "strategy_options", b"strategy_options", "suite_files", b"suite_files"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_assume_usd_per_generation", b"_assume_usd_per_generation", "allowance", b"allowance", "assume_usd_per_generation", b"assume_usd_per_generation", "budget", b"budget", "limits", b"limits", "stop", b"stop", "strategy_options", b"strategy_options", "suite_files", b"suite_files"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_assume_usd_per_generation", b"_assume_usd_per_generation", "allowance", b"allowance", "assume_usd_per_generation", b"assume_usd_per_generation", "backend_roles", b"backend_roles", "backends", b"backends", "budget", b"budget", "limits", b"limits", "objective", b"objective", "parallel_generations", b"parallel_generations", "parallel_verifications", b"parallel_verifications", "seed", b"seed", "seed_policies", b"seed_policies", "simulator", b"simulator", "strategy", b"strategy", "strategy_options", b"strategy_options", "suite", b"suite", "suite_files", b"suite_files", "title", b"title", "winner_rule", b"winner_rule"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_assume_usd_per_generation", b"_assume_usd_per_generation", "allowance", b"allowance", "assume_usd_per_generation", b"assume_usd_per_generation", "backend_roles", b"backend_roles", "backends", b"backends", "budget", b"budget", "limits", b"limits", "objective", b"objective", "parallel_generations", b"parallel_generations", "parallel_verifications", b"parallel_verifications", "seed", b"seed", "seed_policies", b"seed_policies", "simulator", b"simulator", "stop", b"stop", "strategy", b"strategy", "strategy_options", b"strategy_options", "suite", b"suite", "suite_files", b"suite_files", "title", b"title", "winner_rule", b"winner_rule"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__assume_usd_per_generation: _TypeAlias = _typing.Literal["assume_usd_per_generation"]  # noqa: Y015
     _WhichOneofArgType__assume_usd_per_generation: _TypeAlias = _typing.Literal["_assume_usd_per_generation", b"_assume_usd_per_generation"]  # noqa: Y015

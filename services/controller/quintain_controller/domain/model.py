@@ -149,6 +149,18 @@ class Allowance:
 
 
 @dataclass(frozen=True, slots=True)
+class StopRules:
+    """What ends a search before its budget is used up; None: no such rule. All are on train scores.
+
+    `near_bound`: share of the provable bound, above 0 and at most 1. `score`: on the suite's scale.
+    """
+
+    near_bound: float | None = None
+    score: float | None = None
+    candidates_without_improvement: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class SearchSpec:
     """What to search for and how, with every default filled in. `window` is how many candidates may be under way."""
 
@@ -170,6 +182,7 @@ class SearchSpec:
     title: str = ""
     winner_rule: WinnerRule = WinnerRule.BEST_TRAIN
     suite_digest: str = ""  # of a suite that came with the search; empty: one of the simulator's
+    stop: StopRules = StopRules()
     # By backend: a `quintain.plugins.strategy.Role`, for those to which the user gave one.
     backend_roles: Mapping[str, str] = field(default_factory=dict)
 

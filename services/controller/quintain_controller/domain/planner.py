@@ -35,6 +35,7 @@ from quintain_controller.domain.model import (
     Verification,
     candidate_seed,
 )
+from quintain_controller.domain.stop import StopWatch
 from quintain_controller.domain.tally import Tally
 
 _IMPROVERS_IN_HISTORY = 20
@@ -87,6 +88,7 @@ class Planner:
         self._habits: dict[str, Habits] = {}
         self._tally = Tally()
         self._attempts: dict[int, Attempt] = {}
+        self._stop_watch = StopWatch(spec.stop, context)
         self.ledger = Ledger()
         self.asked = 0
         self.told = 0
@@ -173,6 +175,8 @@ class Planner:
         stop = self._strategy.stop()
         if stop is not None:
             return f"the strategy stopped: {stop}"
+        if self._stop_watch.reason is not None:
+            return self._stop_watch.reason
         # The dearest backend that the strategy may choose must fit: the stop must not depend on its choice.
         charges = {backend.name: self._reservation(backend) for backend in self._context.backends}
         charge = Charge(max(c.usd_nano for c in charges.values()), max(c.tokens for c in charges.values()))
@@ -243,6 +247,7 @@ class Planner:
             self._tally.improved(candidate)
             self._improvers.append(candidate.number)
             events.append(NewBest(candidate, previous))
+        self._stop_watch.tell(candidate, new_best)
         if result.fitness is not None and candidate.plan is not None:
             self.ranking.append((result.fitness, candidate.number))
         if result.failed:

@@ -44,6 +44,7 @@ def check_spec(spec: pb.SearchSpec, request_id: str) -> None:
         *_numbers(spec),
         *_options(spec.strategy_options, "spec.strategy_options"),
         *_seeds(spec),
+        *_stop(spec.stop),
     ]
     if spec.winner_rule not in pb.WinnerRule.values():
         known = ", ".join(pb.WinnerRule.keys()[1:])
@@ -115,6 +116,16 @@ def _numbers(spec: pb.SearchSpec) -> Iterator[FieldViolation]:
     yield from _range("spec.allowance.max_output_tokens", tokens, 0, _MOST_TOKENS, " (0: the default)")
     for name in _LIMITS:
         yield from _range(f"spec.limits.{name}", getattr(spec.limits, name), 0, 2**62, " (0: the default)")
+
+
+def _stop(rules: pb.StopRules) -> Iterator[FieldViolation]:
+    if rules.HasField("near_bound"):
+        yield from _range("spec.stop.near_bound", rules.near_bound, 1e-9, 1, " (0.99: 99 % of the bound)")
+    if rules.HasField("score"):
+        yield from _range("spec.stop.score", rules.score, -1e300, 1e300)
+    if rules.HasField("candidates_without_improvement"):
+        since = rules.candidates_without_improvement
+        yield from _range("spec.stop.candidates_without_improvement", since, 1, _MOST_CANDIDATES)
 
 
 def _range(field: str, value: float, least: float, most: float, note: str = "") -> Iterator[FieldViolation]:

@@ -15,17 +15,19 @@ from quintain_controller.domain.model import (
     Budget,
     Limits,
     SearchSpec,
+    StopRules,
     WinnerRule,
 )
 from quintain_controller.domain.records import Labels
 from quintain_controller.rpc.to_proto import encode_spec
 
 # Fields of a fork's spec that are taken whole, not merged into the original's.
-_GIVEN_WHOLE: tuple[Literal["budget", "strategy_options", "limits", "allowance"], ...] = (
+_GIVEN_WHOLE: tuple[Literal["budget", "strategy_options", "limits", "allowance", "stop"], ...] = (
     "budget",
     "strategy_options",
     "limits",
     "allowance",
+    "stop",
 )
 
 
@@ -76,11 +78,21 @@ def decode_spec(spec: pb.SearchSpec) -> SearchSpec:
         else None,
         title=spec.title,
         suite_digest=spec.suite_files.digest,
+        stop=_decode_stop(spec.stop),
         winner_rule=WinnerRule(spec.winner_rule or pb.WINNER_RULE_BEST_TRAIN),
         backend_roles={
             name: pb.BackendRole.Name(role).removeprefix("BACKEND_ROLE_").lower()
             for name, role in sorted(spec.backend_roles.items())
         },
+    )
+
+
+def _decode_stop(rules: pb.StopRules) -> StopRules:
+    since = rules.candidates_without_improvement
+    return StopRules(
+        near_bound=rules.near_bound if rules.HasField("near_bound") else None,
+        score=rules.score if rules.HasField("score") else None,
+        candidates_without_improvement=since if rules.HasField("candidates_without_improvement") else None,
     )
 
 

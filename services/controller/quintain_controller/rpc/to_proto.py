@@ -18,6 +18,7 @@ from quintain_controller.domain.model import (
     SearchSpec,
     SearchState,
     Spend,
+    StopRules,
     candidate_id,
 )
 from quintain_controller.domain.records import CandidateRecord, SearchRecord, UnreadableSearch
@@ -70,6 +71,7 @@ def encode_spec(spec: SearchSpec) -> pb.SearchSpec:
         assume_usd_per_generation=None if spec.assume_usd_nano is None else spec.assume_usd_nano / NANO,
         title=spec.title,
         winner_rule=pb.WinnerRule.ValueType(spec.winner_rule),
+        stop=_encode_stop(spec.stop),
         backend_roles={name: pb.BackendRole.Value(f"BACKEND_ROLE_{role.upper()}") for name, role in roles.items()},
         suite_files=verifier_pb2.SuiteFiles(digest=spec.suite_digest) if spec.suite_digest else None,
         allowance=generator_pb2.Allowance(
@@ -77,6 +79,16 @@ def encode_spec(spec: SearchSpec) -> pb.SearchSpec:
             max_cost_usd=spec.allowance.max_cost_usd,
             effort=spec.allowance.effort,
         ),
+    )
+
+
+def _encode_stop(rules: StopRules) -> pb.StopRules | None:
+    if rules == StopRules():
+        return None
+    return pb.StopRules(
+        near_bound=rules.near_bound,
+        score=rules.score,
+        candidates_without_improvement=rules.candidates_without_improvement,
     )
 
 

@@ -89,6 +89,10 @@ class Controller:
         response: pb.GetSuiteFilesResponse = self._caller.unary(self._stub.GetSuiteFiles, request, timeout)
         return response
 
+    def get_notebook(self, request: pb.GetNotebookRequest, timeout: float | None = None) -> pb.GetNotebookResponse:
+        response: pb.GetNotebookResponse = self._caller.unary(self._stub.GetNotebook, request, timeout)
+        return response
+
     def list_strategies(
         self, request: pb.ListStrategiesRequest, timeout: float | None = None
     ) -> pb.ListStrategiesResponse:
@@ -220,6 +224,12 @@ class AsyncController:
         self, request: pb.GetSuiteFilesRequest, timeout: float | None = None
     ) -> pb.GetSuiteFilesResponse:
         response: pb.GetSuiteFilesResponse = await self._caller.unary(self._stub.GetSuiteFiles, request, timeout)
+        return response
+
+    async def get_notebook(
+        self, request: pb.GetNotebookRequest, timeout: float | None = None
+    ) -> pb.GetNotebookResponse:
+        response: pb.GetNotebookResponse = await self._caller.unary(self._stub.GetNotebook, request, timeout)
         return response
 
     async def list_strategies(

@@ -66,6 +66,7 @@ class RemoteSimulator:
         self._channel: grpc.Channel | None = None
         self._described: pb.DescribeResponse | None = None
         self._scenarios: dict[tuple[str, str], Scenario] = {}  # built-in ones, by build and name
+        self._notes: dict[str, str] = {}  # by a scenario's digest
 
     @property
     def guest_source(self) -> str:
@@ -102,6 +103,9 @@ class RemoteSimulator:
 
     def inline_scenario(self, name: str, files: Mapping[str, bytes]) -> Scenario:
         return self._resolve(name, files)
+
+    def scenario_notes(self, scenario: Scenario) -> str:
+        return self._notes.get(scenario.digest, "")
 
     def run(self, scenario: Scenario, open_policy: OpenPolicy, options: RunOptions) -> Outcome:
         start = pb.Start(
@@ -160,6 +164,8 @@ class RemoteSimulator:
     def _resolve(self, name: str, files: Mapping[str, bytes]) -> Scenario:
         request = pb.GetScenarioRequest(name=name, files=_files(files))
         found = self._unary(self._stub().GetScenario, request).scenario
+        if found.notes:
+            self._notes[found.digest] = found.notes
         return Scenario(found.name, found.digest, found.description, dict(files), found.cost or 1.0)
 
     def _stub(self) -> stubs.SimulatorStub:

@@ -35,10 +35,12 @@ from quintain.plugins.simulator import (
     SimulatorFault,
     SimulatorUnavailable,
     narrowed,
+    scenario_notes,
 )
 
 SCENARIOS_PER_SUITE = 2
 MOST_COST = 50.0  # of a scenario that is run, in costs of the cheapest
+MOST_NOTES = 4_000  # characters of `ScenarioNotes.scenario_notes`
 UNKNOWN = "no-such-thing"
 _HEX_DIGEST = re.compile(r"[0-9a-f]{64}")
 
@@ -225,6 +227,18 @@ def suites_and_scenarios_resolve(subject: _Subject) -> None:
             scenario = simulator.scenario(entry.scenario)
             _demand(scenario.name == entry.scenario, f"scenario {entry.scenario} calls itself {scenario.name}")
             _demand(scenario.cost > 0, f"scenario {scenario.name}: cost {scenario.cost} is not positive")
+
+
+def notes_are_of_a_bounded_size(subject: _Subject) -> None:
+    for scenario in subject.scenarios:
+        notes = scenario_notes(subject.simulator, scenario)
+        _demand(
+            len(notes) <= MOST_NOTES,
+            f"{scenario.name}: its notes have {len(notes)} characters; at most {MOST_NOTES}",
+        )
+        _demand(
+            notes == scenario_notes(subject.simulator, scenario), f"{scenario.name}: its notes change from call to call"
+        )
 
 
 def digests_are_stable(subject: _Subject) -> None:
@@ -417,6 +431,7 @@ CHECKS: tuple[Callable[[_Subject], None], ...] = (
     description_is_complete,
     there_is_exactly_one_guest,
     suites_and_scenarios_resolve,
+    notes_are_of_a_bounded_size,
     digests_are_stable,
     unknown_names_are_invalid_input,
     baselines_run_to_the_end,

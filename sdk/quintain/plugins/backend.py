@@ -54,17 +54,35 @@ class Example:
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """One line of the run's digest; `score` is None if the attempt has none."""
+    """One line of the run's digest; `score` is None if the attempt has none. `scenario_values`: normalised value by
+    train scenario, empty if it was not verified."""
 
     number: int
     candidate_id: str
     score: float | None
     summary: str
+    scenario_values: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class ScenarioFacts:
+    """What is known of a train scenario before the first request. `notes` is the simulator's Markdown; `baseline` and
+    `bound` are of the objective's metric (None: not known); `floors`: what the objective requires, by name."""
+
+    name: str
+    notes: str = ""
+    baseline: float | None = None
+    bound: float | None = None
+    floors: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """Everything a backend may know; held-out results are never in it. All randomness derives from `seed` (64 bits)."""
+    """Everything a backend may know; held-out results are never in it. All randomness derives from `seed` (64 bits).
+
+    `scenarios` and `carried_lessons` (of earlier searches) are the same through a search. `number` is the candidate's
+    in its search: requests that are in flight together have other ones.
+    """
 
     simulator: Description
     objective: Objective
@@ -77,6 +95,9 @@ class Task:
     lessons: tuple[str, ...] = ()
     best_score: float | None = None
     bound_score: float | None = None
+    scenarios: tuple[ScenarioFacts, ...] = ()
+    number: int = 0
+    carried_lessons: tuple[str, ...] = ()
 
 
 # ---------------------------------------------------------------------------------------------------------- one call

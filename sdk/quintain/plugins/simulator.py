@@ -438,7 +438,7 @@ class Simulator(Protocol):
         unknown objective."""
 
 
-# These three say what a simulator may offer beside `Simulator`. They repeat nothing of it, so that asking whether one
+# These say what a simulator may offer beside `Simulator`. They repeat nothing of it, so that asking whether one
 # does (isinstance) reads no attribute of a remote simulator that would have to be fetched.
 
 
@@ -466,6 +466,22 @@ class ManySystems(Protocol):
 
     def narrowed(self, suite: str = "", scenarios: Sequence[str] = ()) -> Simulator:
         """The simulator of one suite, or of scenarios by name, which must belong together. Raises InvalidInput."""
+
+
+@runtime_checkable
+class ScenarioNotes(Protocol):
+    """A simulator that says of a scenario what an author of policies may know of it before the first run."""
+
+    def scenario_notes(self, scenario: Scenario) -> str:
+        """Markdown, at most some 1,500 characters, one fact a line: sizes, parameters, what comes and what it needs by
+        class, what binds, what the bound assumes, how ids look. A line that is equal in all scenarios of a suite is
+        shown once, so keep what differs apart from what does not. A function of the scenario; asked for of train
+        scenarios only, when a search begins."""
+
+
+def scenario_notes(simulator: Simulator, scenario: Scenario) -> str:
+    """What `simulator` says of `scenario`; empty if it says nothing of scenarios."""
+    return simulator.scenario_notes(scenario) if isinstance(simulator, ScenarioNotes) else ""
 
 
 @runtime_checkable

@@ -24,6 +24,7 @@ from quintain.plugins.simulator import (
     Scenario,
     Simulator,
     SimulatorFault,
+    scenario_notes,
 )
 from quintain.service.guest_bundle import bundle_guest
 from quintain.simulator.v1 import simulator_pb2 as pb
@@ -105,9 +106,18 @@ class SimulatorServicer(simulator_pb2_grpc.SimulatorServicer):
         return await self._engine(describe)
 
     async def GetScenario(self, request: pb.GetScenarioRequest, context: Context) -> pb.GetScenarioResponse:
-        found = await self._engine(lambda: self._scenario(request.name, request.files))
-        scenario = pb.Scenario(name=found.name, digest=found.digest, description=found.description, cost=found.cost)
-        return pb.GetScenarioResponse(scenario=scenario)
+        def find() -> pb.GetScenarioResponse:
+            found = self._scenario(request.name, request.files)
+            scenario = pb.Scenario(
+                name=found.name,
+                digest=found.digest,
+                description=found.description,
+                cost=found.cost,
+                notes=scenario_notes(self._simulator, found),
+            )
+            return pb.GetScenarioResponse(scenario=scenario)
+
+        return await self._engine(find)
 
     async def Score(self, request: pb.ScoreRequest, context: Context) -> pb.ScoreResponse:
         def score() -> pb.ScoreResponse:

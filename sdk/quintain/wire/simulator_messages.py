@@ -201,8 +201,10 @@ def description_from(message: type_pb2.SimulatorDescription) -> Description:
     )
 
 
-def suite_message(suite: Suite, scenario: Callable[[str], Scenario]) -> type_pb2.Suite:
-    """`scenario` by name: the entries carry its digest and description."""
+def suite_message(
+    suite: Suite, scenario: Callable[[str], Scenario], notes: Callable[[Scenario], str] | None = None
+) -> type_pb2.Suite:
+    """`scenario` by name: the entries carry its digest and description, and `notes` if it is a train scenario."""
     return type_pb2.Suite(
         name=suite.name,
         description=suite.description,
@@ -214,6 +216,7 @@ def suite_message(suite: Suite, scenario: Callable[[str], Scenario]) -> type_pb2
                 part=PARTS[e.part],
                 digest=scenario(e.scenario).digest,
                 description=scenario(e.scenario).description,
+                notes=notes(scenario(e.scenario)) if notes is not None and e.part is Part.TRAIN else "",
             )
             for e in suite.entries
         ],

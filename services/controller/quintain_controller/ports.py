@@ -53,10 +53,16 @@ class Verifier(Protocol):
     """The verifier service. All calls raise `quintain.errors` classes and try once."""
 
     async def context(
-        self, simulator: str, suite: str, objective: str, backends: tuple[BackendProfile, ...], suite_files: bytes = b""
+        self,
+        simulator: str,
+        suite: str,
+        objective: str,
+        backends: tuple[BackendProfile, ...],
+        suite_files: bytes = b"",
+        hints: bool = False,
     ) -> tuple[str, SearchContext]:
         """The objective's name (the suite's own if empty) and what a search is created against. `suite_files`: the
-        contract's message, for a suite of the caller's own.
+        contract's message, for a suite of the caller's own. `hints`: whether backends are shown the simulator's.
         Raises NotFound or InvalidArgument naming the known ones."""
 
     async def verify(

@@ -12,7 +12,7 @@ from tests.support.generator import request
 
 from quintain.errors import InvalidArgument
 from quintain.generator.v1 import generator_pb2 as pb
-from quintain.plugins.backend import Attempt, Example, Operator, Task
+from quintain.plugins.backend import Attempt, Example, Operator, ScenarioFacts, Task
 from quintain.plugins.simulator import Baseline, Description, Descriptor, Direction, Objective, RequiredDefinition
 from quintain_generator.adapters.remote_messages import task_message
 from quintain_generator.domain.generation import GenerationOutcome
@@ -23,6 +23,7 @@ text = st.text(alphabet=st.characters(blacklist_categories=["Cs"]), max_size=12)
 named = text.filter(bool)
 number = st.floats(allow_nan=False, allow_infinity=False)
 maybe = st.none() | number
+metrics = st.dictionaries(text, number, max_size=3)
 
 
 def built(kind: type[Any], /, **values: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
@@ -38,7 +39,7 @@ def one(values: st.SearchStrategy[Any]) -> st.SearchStrategy[tuple[Any, ...]]:
 objectives = built(Objective, name=text, metric=text, unit=text, direction=st.sampled_from(Direction), description=text)
 examples = built(
     Example, candidate_id=text, source=named, score=maybe, normalized=maybe, feedback=text,
-    scenario_values=st.dictionaries(text, number, max_size=3),
+    scenario_values=metrics,
 )  # fmt: skip
 descriptions = built(
     Description,
@@ -54,9 +55,14 @@ tasks = built(
     simulator=descriptions, objective=objectives, suite_description=text, operator=st.sampled_from(Operator),
     seed=st.integers(0, 2**64 - 1), parents=st.tuples(examples, examples), inspirations=one(examples),
     history=one(
-        built(Attempt, number=st.integers(0, 2**31 - 1), candidate_id=text, score=maybe, summary=text)
+        built(
+            Attempt, number=st.integers(0, 2**31 - 1), candidate_id=text, score=maybe, summary=text,
+            scenario_values=metrics,
+        )
     ),
-    lessons=one(text), best_score=maybe, bound_score=maybe,
+    lessons=one(text), best_score=maybe, bound_score=maybe, number=st.integers(0, 2**31 - 1),
+    carried_lessons=one(text),
+    scenarios=one(built(ScenarioFacts, name=text, notes=text, baseline=maybe, bound=maybe, floors=metrics)),
 )  # fmt: skip
 
 

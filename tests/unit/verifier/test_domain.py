@@ -27,7 +27,7 @@ from quintain.plugins.simulator import (
     TimelineEvent,
 )
 from quintain_verifier.domain.determinism import parting
-from quintain_verifier.domain.feedback import changes, render
+from quintain_verifier.domain.feedback import TEXT_LIMIT, changes, render, render_details
 from quintain_verifier.domain.plan import PlannedScenario, RunPlan
 from quintain_verifier.domain.verdict import (
     Reference,
@@ -393,6 +393,25 @@ def test_the_text_says_what_an_author_needs() -> None:
         assert expected in text
 
 
+def test_details_repeat_nothing_of_a_table_and_no_metric_of_another_objective() -> None:
+    broken = ScenarioScore(3.0, 8.0, 0.3, 4.0, BOUND, (Floor("query jobs completed", 12.0, 5.0),))
+    slow = Outcome(
+        "s1",
+        {"throughput": 8.0, "latency": 77.5, "query_arrivals": 12.0},
+        (Group("query", {"arrivals": 12.0}),),
+        "d",
+        "",
+    )
+    plan = replace(planned(2), other_metrics=("latency",))
+    verdict = assemble(plan, {"s0": result(9.0), "s1": ScenarioResult(slow, broken, 0.4)}, {})
+    details = render_details(verdict)
+    assert "- s1: BROKEN FLOORS: query jobs completed 5 of 12 (measured 8)" in details
+    assert "query: arrivals 12" in details
+    for repeated in ("baseline 4", "bound 10", "normalised", "latency", "77.5", "query_arrivals"):
+        assert repeated not in details
+    assert "77.5" not in render(verdict, ())
+
+
 def test_the_worst_scenario_comes_with_its_worst_moment() -> None:
     moment = (TimelineEvent(12.5, "container c7 is killed"),)
     verdict = assemble(planned(2), {"s0": result(9.0), "s1": result(1.0, timeline=moment)}, {})
@@ -403,7 +422,7 @@ def test_the_worst_scenario_comes_with_its_worst_moment() -> None:
 def test_the_text_is_bounded(count: int, failing: int, message: str) -> None:
     failure = replace(RAISED, message=message, traceback="  line 2, in f\n" * 300)
     made = {f"s{i}": result(1.0, failure if i < failing else None) for i in range(count)}
-    assert len(render(assemble(planned(count), made, {}), ())) <= 6000
+    assert len(render(assemble(planned(count), made, {}), ())) <= TEXT_LIMIT
 
 
 @given(st.data())

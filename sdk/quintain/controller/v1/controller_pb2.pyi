@@ -335,6 +335,8 @@ class SearchSpec(_message.Message):
     WINNER_RULE_FIELD_NUMBER: _builtins.int
     BACKEND_ROLES_FIELD_NUMBER: _builtins.int
     STOP_FIELD_NUMBER: _builtins.int
+    HINTS_FIELD_NUMBER: _builtins.int
+    CARRIED_LESSONS_FIELD_NUMBER: _builtins.int
     simulator: _builtins.str
     suite: _builtins.str
     objective: _builtins.str
@@ -350,6 +352,10 @@ class SearchSpec(_message.Message):
     title: _builtins.str
     winner_rule: Global___WinnerRule.ValueType
     """Which of the candidates becomes the winner, if it passes every gate. Unspecified: the best train score."""
+    hints: _builtins.bool
+    """Show backends the simulator's hints: what is known of its built-in suites. Without them what a search finds is its
+    backend's own.
+    """
     @_builtins.property
     def strategy_options(self) -> _struct_pb2.Struct:
         """Options of the strategy; unknown keys are refused."""
@@ -383,6 +389,10 @@ class SearchSpec(_message.Message):
 
     @_builtins.property
     def stop(self) -> Global___StopRules: ...
+    @_builtins.property
+    def carried_lessons(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Lessons of earlier searches (GetNotebook) that every request shall carry: at most 100 of 500 characters."""
+
     def __init__(
         self,
         *,
@@ -405,10 +415,12 @@ class SearchSpec(_message.Message):
         winner_rule: Global___WinnerRule.ValueType = ...,
         backend_roles: _abc.Mapping[_builtins.str, Global___BackendRole.ValueType] | None = ...,
         stop: Global___StopRules | None = ...,
+        hints: _builtins.bool = ...,
+        carried_lessons: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_assume_usd_per_generation", b"_assume_usd_per_generation", "allowance", b"allowance", "assume_usd_per_generation", b"assume_usd_per_generation", "budget", b"budget", "limits", b"limits", "stop", b"stop", "strategy_options", b"strategy_options", "suite_files", b"suite_files"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_assume_usd_per_generation", b"_assume_usd_per_generation", "allowance", b"allowance", "assume_usd_per_generation", b"assume_usd_per_generation", "backend_roles", b"backend_roles", "backends", b"backends", "budget", b"budget", "limits", b"limits", "objective", b"objective", "parallel_generations", b"parallel_generations", "parallel_verifications", b"parallel_verifications", "seed", b"seed", "seed_policies", b"seed_policies", "simulator", b"simulator", "stop", b"stop", "strategy", b"strategy", "strategy_options", b"strategy_options", "suite", b"suite", "suite_files", b"suite_files", "title", b"title", "winner_rule", b"winner_rule"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_assume_usd_per_generation", b"_assume_usd_per_generation", "allowance", b"allowance", "assume_usd_per_generation", b"assume_usd_per_generation", "backend_roles", b"backend_roles", "backends", b"backends", "budget", b"budget", "carried_lessons", b"carried_lessons", "hints", b"hints", "limits", b"limits", "objective", b"objective", "parallel_generations", b"parallel_generations", "parallel_verifications", b"parallel_verifications", "seed", b"seed", "seed_policies", b"seed_policies", "simulator", b"simulator", "stop", b"stop", "strategy", b"strategy", "strategy_options", b"strategy_options", "suite", b"suite", "suite_files", b"suite_files", "title", b"title", "winner_rule", b"winner_rule"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__assume_usd_per_generation: _TypeAlias = _typing.Literal["assume_usd_per_generation"]  # noqa: Y015
     _WhichOneofArgType__assume_usd_per_generation: _TypeAlias = _typing.Literal["_assume_usd_per_generation", b"_assume_usd_per_generation"]  # noqa: Y015
@@ -573,6 +585,8 @@ class CandidateSummary(_message.Message):
     USAGE_FIELD_NUMBER: _builtins.int
     SUMMARY_FIELD_NUMBER: _builtins.int
     ISLAND_FIELD_NUMBER: _builtins.int
+    HYPOTHESIS_FIELD_NUMBER: _builtins.int
+    PREDICTIONS_FIELD_NUMBER: _builtins.int
     candidate_id: _builtins.str
     search_id: _builtins.str
     number: _builtins.int
@@ -592,12 +606,16 @@ class CandidateSummary(_message.Message):
     summary: _builtins.str
     """One line for people: why it failed, or what it is."""
     island: _builtins.int
+    hypothesis: _builtins.str
+    """What its backend claimed of it, and what came of that."""
     @_builtins.property
     def parent_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
     @_builtins.property
     def cost(self) -> _generator_pb2.Cost: ...
     @_builtins.property
     def usage(self) -> _generator_pb2.Usage: ...
+    @_builtins.property
+    def predictions(self) -> _containers.RepeatedCompositeFieldContainer[Global___PredictionOutcome]: ...
     def __init__(
         self,
         *,
@@ -621,10 +639,12 @@ class CandidateSummary(_message.Message):
         usage: _generator_pb2.Usage | None = ...,
         summary: _builtins.str = ...,
         island: _builtins.int = ...,
+        hypothesis: _builtins.str = ...,
+        predictions: _abc.Iterable[Global___PredictionOutcome] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_baseline_score", b"_baseline_score", "_bound_score", b"_bound_score", "_held_out_baseline_score", b"_held_out_baseline_score", "_held_out_score", b"_held_out_score", "_normalized", b"_normalized", "_score", b"_score", "baseline_score", b"baseline_score", "bound_score", b"bound_score", "cost", b"cost", "held_out_baseline_score", b"held_out_baseline_score", "held_out_score", b"held_out_score", "normalized", b"normalized", "score", b"score", "usage", b"usage"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_baseline_score", b"_baseline_score", "_bound_score", b"_bound_score", "_held_out_baseline_score", b"_held_out_baseline_score", "_held_out_score", b"_held_out_score", "_normalized", b"_normalized", "_score", b"_score", "backend", b"backend", "baseline_score", b"baseline_score", "bound_score", b"bound_score", "candidate_id", b"candidate_id", "cost", b"cost", "generation_outcome", b"generation_outcome", "held_out_baseline_score", b"held_out_baseline_score", "held_out_score", b"held_out_score", "island", b"island", "normalized", b"normalized", "number", b"number", "operator", b"operator", "parent_ids", b"parent_ids", "score", b"score", "search_id", b"search_id", "state", b"state", "summary", b"summary", "usage", b"usage", "verdict_digest", b"verdict_digest", "verdict_status", b"verdict_status"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_baseline_score", b"_baseline_score", "_bound_score", b"_bound_score", "_held_out_baseline_score", b"_held_out_baseline_score", "_held_out_score", b"_held_out_score", "_normalized", b"_normalized", "_score", b"_score", "backend", b"backend", "baseline_score", b"baseline_score", "bound_score", b"bound_score", "candidate_id", b"candidate_id", "cost", b"cost", "generation_outcome", b"generation_outcome", "held_out_baseline_score", b"held_out_baseline_score", "held_out_score", b"held_out_score", "hypothesis", b"hypothesis", "island", b"island", "normalized", b"normalized", "number", b"number", "operator", b"operator", "parent_ids", b"parent_ids", "predictions", b"predictions", "score", b"score", "search_id", b"search_id", "state", b"state", "summary", b"summary", "usage", b"usage", "verdict_digest", b"verdict_digest", "verdict_status", b"verdict_status"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__baseline_score: _TypeAlias = _typing.Literal["baseline_score"]  # noqa: Y015
     _WhichOneofArgType__baseline_score: _TypeAlias = _typing.Literal["_baseline_score", b"_baseline_score"]  # noqa: Y015
@@ -652,6 +672,38 @@ class CandidateSummary(_message.Message):
     def WhichOneof(self, oneof_group: _WhichOneofArgType__score) -> _WhichOneofReturnType__score | None: ...
 
 Global___CandidateSummary: _TypeAlias = CandidateSummary  # noqa: Y015
+
+@_typing.final
+class PredictionOutcome(_message.Message):
+    """PredictionOutcome is a prediction with what was measured."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SCENARIO_FIELD_NUMBER: _builtins.int
+    PREDICTED_FIELD_NUMBER: _builtins.int
+    MEASURED_FIELD_NUMBER: _builtins.int
+    scenario: _builtins.str
+    """A train scenario; empty: the mean over all."""
+    predicted: _builtins.float
+    """Change of the normalised value against the first parent."""
+    measured: _builtins.float
+    """Absent until it is verified, and if one of the two was not."""
+    def __init__(
+        self,
+        *,
+        scenario: _builtins.str = ...,
+        predicted: _builtins.float = ...,
+        measured: _builtins.float | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_measured", b"_measured", "measured", b"measured"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_measured", b"_measured", "measured", b"measured", "predicted", b"predicted", "scenario", b"scenario"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__measured: _TypeAlias = _typing.Literal["measured"]  # noqa: Y015
+    _WhichOneofArgType__measured: _TypeAlias = _typing.Literal["_measured", b"_measured"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__measured) -> _WhichOneofReturnType__measured | None: ...
+
+Global___PredictionOutcome: _TypeAlias = PredictionOutcome  # noqa: Y015
 
 @_typing.final
 class Candidate(_message.Message):
@@ -2124,3 +2176,94 @@ class ImportSearchResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ImportSearchResponse: _TypeAlias = ImportSearchResponse  # noqa: Y015
+
+@_typing.final
+class GetNotebookRequest(_message.Message):
+    """GetNotebookRequest names a search."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SEARCH_ID_FIELD_NUMBER: _builtins.int
+    search_id: _builtins.str
+    def __init__(
+        self,
+        *,
+        search_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["search_id", b"search_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetNotebookRequest: _TypeAlias = GetNotebookRequest  # noqa: Y015
+
+@_typing.final
+class GetNotebookResponse(_message.Message):
+    """GetNotebookResponse holds its notebook. Hypotheses and lessons quote what backends wrote."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ENTRIES_FIELD_NUMBER: _builtins.int
+    LESSONS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def entries(self) -> _containers.RepeatedCompositeFieldContainer[Global___NotebookEntry]:
+        """Of candidates with a hypothesis, in order of number: the latest 1,000."""
+
+    @_builtins.property
+    def lessons(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
+    def __init__(
+        self,
+        *,
+        entries: _abc.Iterable[Global___NotebookEntry] | None = ...,
+        lessons: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["entries", b"entries", "lessons", b"lessons"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetNotebookResponse: _TypeAlias = GetNotebookResponse  # noqa: Y015
+
+@_typing.final
+class NotebookEntry(_message.Message):
+    """NotebookEntry is a hypothesis and what came of it."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NUMBER_FIELD_NUMBER: _builtins.int
+    PARENT_NUMBER_FIELD_NUMBER: _builtins.int
+    HYPOTHESIS_FIELD_NUMBER: _builtins.int
+    PREDICTIONS_FIELD_NUMBER: _builtins.int
+    CHANGE_FIELD_NUMBER: _builtins.int
+    TEXT_FIELD_NUMBER: _builtins.int
+    number: _builtins.int
+    parent_number: _builtins.int
+    """The first parent."""
+    hypothesis: _builtins.str
+    change: _builtins.float
+    """Change of the mean normalised value against the parent; absent if one of the two has none."""
+    text: _builtins.str
+    """Whole, as a lesson: what was claimed, predicted and measured, with the word "true", "partly" or "false"."""
+    @_builtins.property
+    def predictions(self) -> _containers.RepeatedCompositeFieldContainer[Global___PredictionOutcome]: ...
+    def __init__(
+        self,
+        *,
+        number: _builtins.int = ...,
+        parent_number: _builtins.int = ...,
+        hypothesis: _builtins.str = ...,
+        predictions: _abc.Iterable[Global___PredictionOutcome] | None = ...,
+        change: _builtins.float | None = ...,
+        text: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_change", b"_change", "change", b"change"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_change", b"_change", "change", b"change", "hypothesis", b"hypothesis", "number", b"number", "parent_number", b"parent_number", "predictions", b"predictions", "text", b"text"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__change: _TypeAlias = _typing.Literal["change"]  # noqa: Y015
+    _WhichOneofArgType__change: _TypeAlias = _typing.Literal["_change", b"_change"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__change) -> _WhichOneofReturnType__change | None: ...
+
+Global___NotebookEntry: _TypeAlias = NotebookEntry  # noqa: Y015

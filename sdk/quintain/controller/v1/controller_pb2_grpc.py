@@ -110,6 +110,11 @@ class ControllerStub(object):
                 request_serializer=quintain_dot_controller_dot_v1_dot_controller__pb2.GetSuiteFilesRequest.SerializeToString,
                 response_deserializer=quintain_dot_controller_dot_v1_dot_controller__pb2.GetSuiteFilesResponse.FromString,
                 _registered_method=True)
+        self.GetNotebook = channel.unary_unary(
+                '/quintain.controller.v1.Controller/GetNotebook',
+                request_serializer=quintain_dot_controller_dot_v1_dot_controller__pb2.GetNotebookRequest.SerializeToString,
+                response_deserializer=quintain_dot_controller_dot_v1_dot_controller__pb2.GetNotebookResponse.FromString,
+                _registered_method=True)
         self.ReplaySearch = channel.unary_stream(
                 '/quintain.controller.v1.Controller/ReplaySearch',
                 request_serializer=quintain_dot_controller_dot_v1_dot_controller__pb2.ReplaySearchRequest.SerializeToString,
@@ -255,6 +260,14 @@ class ControllerServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def GetNotebook(self, request, context):
+        """GetNotebook returns what a search has learnt so far: its candidates' hypotheses with what was measured, and the
+        lessons that the next request would carry.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ReplaySearch(self, request, context):
         """ReplaySearch runs a search's strategy again on the recorded generations, verifies every policy again (not from the
         verifier's records) and compares bit for bit: a stream of progress and differences, then exactly one report. It asks
@@ -362,6 +375,11 @@ def add_ControllerServicer_to_server(servicer, server):
                     servicer.GetSuiteFiles,
                     request_deserializer=quintain_dot_controller_dot_v1_dot_controller__pb2.GetSuiteFilesRequest.FromString,
                     response_serializer=quintain_dot_controller_dot_v1_dot_controller__pb2.GetSuiteFilesResponse.SerializeToString,
+            ),
+            'GetNotebook': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetNotebook,
+                    request_deserializer=quintain_dot_controller_dot_v1_dot_controller__pb2.GetNotebookRequest.FromString,
+                    response_serializer=quintain_dot_controller_dot_v1_dot_controller__pb2.GetNotebookResponse.SerializeToString,
             ),
             'ReplaySearch': grpc.unary_stream_rpc_method_handler(
                     servicer.ReplaySearch,
@@ -768,6 +786,33 @@ class Controller(object):
             '/quintain.controller.v1.Controller/GetSuiteFiles',
             quintain_dot_controller_dot_v1_dot_controller__pb2.GetSuiteFilesRequest.SerializeToString,
             quintain_dot_controller_dot_v1_dot_controller__pb2.GetSuiteFilesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetNotebook(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/quintain.controller.v1.Controller/GetNotebook',
+            quintain_dot_controller_dot_v1_dot_controller__pb2.GetNotebookRequest.SerializeToString,
+            quintain_dot_controller_dot_v1_dot_controller__pb2.GetNotebookResponse.FromString,
             options,
             channel_credentials,
             insecure,

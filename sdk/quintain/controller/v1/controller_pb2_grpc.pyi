@@ -90,6 +90,10 @@ class ControllerStub:
     """GetCandidate returns everything that is recorded of a candidate, the prompt included."""
     GetSuiteFiles: _grpc.UnaryUnaryMultiCallable[_controller_pb2.GetSuiteFilesRequest, _controller_pb2.GetSuiteFilesResponse]
     """GetSuiteFiles returns the files of the suite that a search brought along. NOT_FOUND: it has a suite of the simulator's."""
+    GetNotebook: _grpc.UnaryUnaryMultiCallable[_controller_pb2.GetNotebookRequest, _controller_pb2.GetNotebookResponse]
+    """GetNotebook returns what a search has learnt so far: its candidates' hypotheses with what was measured, and the
+    lessons that the next request would carry.
+    """
     ReplaySearch: _grpc.UnaryStreamMultiCallable[_controller_pb2.ReplaySearchRequest, _controller_pb2.ReplaySearchResponse]
     """ReplaySearch runs a search's strategy again on the recorded generations, verifies every policy again (not from the
     verifier's records) and compares bit for bit: a stream of progress and differences, then exactly one report. It asks
@@ -171,6 +175,10 @@ class ControllerAsyncStub(ControllerStub):
     """GetCandidate returns everything that is recorded of a candidate, the prompt included."""
     GetSuiteFiles: _aio.UnaryUnaryMultiCallable[_controller_pb2.GetSuiteFilesRequest, _controller_pb2.GetSuiteFilesResponse]  # type: ignore[assignment]
     """GetSuiteFiles returns the files of the suite that a search brought along. NOT_FOUND: it has a suite of the simulator's."""
+    GetNotebook: _aio.UnaryUnaryMultiCallable[_controller_pb2.GetNotebookRequest, _controller_pb2.GetNotebookResponse]  # type: ignore[assignment]
+    """GetNotebook returns what a search has learnt so far: its candidates' hypotheses with what was measured, and the
+    lessons that the next request would carry.
+    """
     ReplaySearch: _aio.UnaryStreamMultiCallable[_controller_pb2.ReplaySearchRequest, _controller_pb2.ReplaySearchResponse]  # type: ignore[assignment]
     """ReplaySearch runs a search's strategy again on the recorded generations, verifies every policy again (not from the
     verifier's records) and compares bit for bit: a stream of progress and differences, then exactly one report. It asks
@@ -333,6 +341,16 @@ class ControllerServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_controller_pb2.GetSuiteFilesResponse, _abc.Awaitable[_controller_pb2.GetSuiteFilesResponse]]:
         """GetSuiteFiles returns the files of the suite that a search brought along. NOT_FOUND: it has a suite of the simulator's."""
+
+    @_abc_1.abstractmethod
+    def GetNotebook(
+        self,
+        request: _controller_pb2.GetNotebookRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_controller_pb2.GetNotebookResponse, _abc.Awaitable[_controller_pb2.GetNotebookResponse]]:
+        """GetNotebook returns what a search has learnt so far: its candidates' hypotheses with what was measured, and the
+        lessons that the next request would carry.
+        """
 
     @_abc_1.abstractmethod
     def ReplaySearch(

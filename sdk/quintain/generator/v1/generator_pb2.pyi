@@ -160,10 +160,15 @@ class Attempt(_message.Message):
     CANDIDATE_ID_FIELD_NUMBER: _builtins.int
     SCORE_FIELD_NUMBER: _builtins.int
     SUMMARY_FIELD_NUMBER: _builtins.int
+    SCENARIO_VALUES_FIELD_NUMBER: _builtins.int
     number: _builtins.int
     candidate_id: _builtins.str
     score: _builtins.float
     summary: _builtins.str
+    @_builtins.property
+    def scenario_values(self) -> _containers.RepeatedCompositeFieldContainer[_type_pb2.Metric]:
+        """Normalised value by train scenario (0 the worst, 1 the bound); empty if it was not verified."""
+
     def __init__(
         self,
         *,
@@ -171,16 +176,62 @@ class Attempt(_message.Message):
         candidate_id: _builtins.str = ...,
         score: _builtins.float | None = ...,
         summary: _builtins.str = ...,
+        scenario_values: _abc.Iterable[_type_pb2.Metric] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_score", b"_score", "score", b"score"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_score", b"_score", "candidate_id", b"candidate_id", "number", b"number", "score", b"score", "summary", b"summary"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_score", b"_score", "candidate_id", b"candidate_id", "number", b"number", "scenario_values", b"scenario_values", "score", b"score", "summary", b"summary"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__score: _TypeAlias = _typing.Literal["score"]  # noqa: Y015
     _WhichOneofArgType__score: _TypeAlias = _typing.Literal["_score", b"_score"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType__score) -> _WhichOneofReturnType__score | None: ...
 
 Global___Attempt: _TypeAlias = Attempt  # noqa: Y015
+
+@_typing.final
+class ScenarioFacts(_message.Message):
+    """ScenarioFacts is what is known of a train scenario before the first request. Static through a search."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    NOTES_FIELD_NUMBER: _builtins.int
+    BASELINE_FIELD_NUMBER: _builtins.int
+    BOUND_FIELD_NUMBER: _builtins.int
+    FLOORS_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    notes: _builtins.str
+    """Markdown of the simulator's: sizes, parameters, what comes and what it needs. May be empty."""
+    baseline: _builtins.float
+    """Of the objective's metric: what the default baseline reaches, and the provable bound. Absent: not known."""
+    bound: _builtins.float
+    @_builtins.property
+    def floors(self) -> _containers.RepeatedCompositeFieldContainer[_type_pb2.Metric]:
+        """What the objective's floors require."""
+
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        notes: _builtins.str = ...,
+        baseline: _builtins.float | None = ...,
+        bound: _builtins.float | None = ...,
+        floors: _abc.Iterable[_type_pb2.Metric] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_baseline", b"_baseline", "_bound", b"_bound", "baseline", b"baseline", "bound", b"bound"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_baseline", b"_baseline", "_bound", b"_bound", "baseline", b"baseline", "bound", b"bound", "floors", b"floors", "name", b"name", "notes", b"notes"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__baseline: _TypeAlias = _typing.Literal["baseline"]  # noqa: Y015
+    _WhichOneofArgType__baseline: _TypeAlias = _typing.Literal["_baseline", b"_baseline"]  # noqa: Y015
+    _WhichOneofReturnType__bound: _TypeAlias = _typing.Literal["bound"]  # noqa: Y015
+    _WhichOneofArgType__bound: _TypeAlias = _typing.Literal["_bound", b"_bound"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__baseline) -> _WhichOneofReturnType__baseline | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__bound) -> _WhichOneofReturnType__bound | None: ...
+
+Global___ScenarioFacts: _TypeAlias = ScenarioFacts  # noqa: Y015
 
 @_typing.final
 class Task(_message.Message):
@@ -199,6 +250,9 @@ class Task(_message.Message):
     SEED_FIELD_NUMBER: _builtins.int
     BEST_SCORE_FIELD_NUMBER: _builtins.int
     BOUND_SCORE_FIELD_NUMBER: _builtins.int
+    SCENARIOS_FIELD_NUMBER: _builtins.int
+    NUMBER_FIELD_NUMBER: _builtins.int
+    CARRIED_LESSONS_FIELD_NUMBER: _builtins.int
     suite_description: _builtins.str
     operator: Global___Operator.ValueType
     """What to do this time."""
@@ -207,6 +261,10 @@ class Task(_message.Message):
     best_score: _builtins.float
     """The best known and the bound, for orientation."""
     bound_score: _builtins.float
+    number: _builtins.int
+    """The candidate's number in its search. Requests of neighbouring numbers, which may be in flight together, are put in
+    different words.
+    """
     @_builtins.property
     def simulator(self) -> _type_pb2.SimulatorDescription:
         """Static through a search, byte for byte."""
@@ -221,6 +279,14 @@ class Task(_message.Message):
     def history(self) -> _containers.RepeatedCompositeFieldContainer[Global___Attempt]: ...
     @_builtins.property
     def lessons(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
+    @_builtins.property
+    def scenarios(self) -> _containers.RepeatedCompositeFieldContainer[Global___ScenarioFacts]:
+        """The train scenarios; empty: nothing is known beyond suite_description. Static through a search."""
+
+    @_builtins.property
+    def carried_lessons(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """What earlier searches taught, as the user gave it. Static through a search."""
+
     def __init__(
         self,
         *,
@@ -235,10 +301,13 @@ class Task(_message.Message):
         seed: _builtins.int = ...,
         best_score: _builtins.float | None = ...,
         bound_score: _builtins.float | None = ...,
+        scenarios: _abc.Iterable[Global___ScenarioFacts] | None = ...,
+        number: _builtins.int = ...,
+        carried_lessons: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_best_score", b"_best_score", "_bound_score", b"_bound_score", "best_score", b"best_score", "bound_score", b"bound_score", "objective", b"objective", "simulator", b"simulator"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_best_score", b"_best_score", "_bound_score", b"_bound_score", "best_score", b"best_score", "bound_score", b"bound_score", "history", b"history", "inspirations", b"inspirations", "lessons", b"lessons", "objective", b"objective", "operator", b"operator", "parents", b"parents", "seed", b"seed", "simulator", b"simulator", "suite_description", b"suite_description"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_best_score", b"_best_score", "_bound_score", b"_bound_score", "best_score", b"best_score", "bound_score", b"bound_score", "carried_lessons", b"carried_lessons", "history", b"history", "inspirations", b"inspirations", "lessons", b"lessons", "number", b"number", "objective", b"objective", "operator", b"operator", "parents", b"parents", "scenarios", b"scenarios", "seed", b"seed", "simulator", b"simulator", "suite_description", b"suite_description"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__best_score: _TypeAlias = _typing.Literal["best_score"]  # noqa: Y015
     _WhichOneofArgType__best_score: _TypeAlias = _typing.Literal["_best_score", b"_best_score"]  # noqa: Y015
@@ -567,6 +636,8 @@ class Generation(_message.Message):
     HINTS_FIELD_NUMBER: _builtins.int
     RECORDED_FIELD_NUMBER: _builtins.int
     FINISHED_AT_FIELD_NUMBER: _builtins.int
+    HYPOTHESIS_FIELD_NUMBER: _builtins.int
+    PREDICTIONS_FIELD_NUMBER: _builtins.int
     request_id: _builtins.str
     backend: _builtins.str
     model: _builtins.str
@@ -582,6 +653,8 @@ class Generation(_message.Message):
     """Hex sha256 of the normalised AST."""
     recorded: _builtins.bool
     """True if the result was recorded earlier and nobody was called now."""
+    hypothesis: _builtins.str
+    """What the answer claims of its policy, in its own words; empty if it claims nothing."""
     @_builtins.property
     def prompt(self) -> _containers.RepeatedCompositeFieldContainer[Global___PromptMessage]: ...
     @_builtins.property
@@ -596,6 +669,8 @@ class Generation(_message.Message):
 
     @_builtins.property
     def finished_at(self) -> _timestamp_pb2.Timestamp: ...
+    @_builtins.property
+    def predictions(self) -> _containers.RepeatedCompositeFieldContainer[Global___Prediction]: ...
     def __init__(
         self,
         *,
@@ -615,14 +690,42 @@ class Generation(_message.Message):
         hints: _abc.Iterable[_builtins.str] | None = ...,
         recorded: _builtins.bool = ...,
         finished_at: _timestamp_pb2.Timestamp | None = ...,
+        hypothesis: _builtins.str = ...,
+        predictions: _abc.Iterable[Global___Prediction] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["cost", b"cost", "finished_at", b"finished_at", "usage", b"usage"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["ast_digest", b"ast_digest", "backend", b"backend", "calls", b"calls", "cost", b"cost", "detail", b"detail", "finished_at", b"finished_at", "hints", b"hints", "model", b"model", "outcome", b"outcome", "prompt", b"prompt", "rationale", b"rationale", "recorded", b"recorded", "request_id", b"request_id", "response_text", b"response_text", "source", b"source", "usage", b"usage"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["ast_digest", b"ast_digest", "backend", b"backend", "calls", b"calls", "cost", b"cost", "detail", b"detail", "finished_at", b"finished_at", "hints", b"hints", "hypothesis", b"hypothesis", "model", b"model", "outcome", b"outcome", "predictions", b"predictions", "prompt", b"prompt", "rationale", b"rationale", "recorded", b"recorded", "request_id", b"request_id", "response_text", b"response_text", "source", b"source", "usage", b"usage"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Generation: _TypeAlias = Generation  # noqa: Y015
+
+@_typing.final
+class Prediction(_message.Message):
+    """Prediction is how an answer expects its policy to differ from the first parent."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SCENARIO_FIELD_NUMBER: _builtins.int
+    CHANGE_FIELD_NUMBER: _builtins.int
+    scenario: _builtins.str
+    """A train scenario; empty: the mean over all."""
+    change: _builtins.float
+    """Of the normalised value (0 the worst, 1 the bound)."""
+    def __init__(
+        self,
+        *,
+        scenario: _builtins.str = ...,
+        change: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["change", b"change", "scenario", b"scenario"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Prediction: _TypeAlias = Prediction  # noqa: Y015
 
 @_typing.final
 class GetGenerationRequest(_message.Message):

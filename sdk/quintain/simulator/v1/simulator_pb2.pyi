@@ -106,10 +106,13 @@ class Scenario(_message.Message):
     DIGEST_FIELD_NUMBER: _builtins.int
     DESCRIPTION_FIELD_NUMBER: _builtins.int
     COST_FIELD_NUMBER: _builtins.int
+    NOTES_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     digest: _builtins.str
     description: _builtins.str
     cost: _builtins.float
+    notes: _builtins.str
+    """Markdown for whoever writes policies: sizes, parameters, what comes and what it needs. May be empty."""
     def __init__(
         self,
         *,
@@ -117,10 +120,11 @@ class Scenario(_message.Message):
         digest: _builtins.str = ...,
         description: _builtins.str = ...,
         cost: _builtins.float = ...,
+        notes: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cost", b"cost", "description", b"description", "digest", b"digest", "name", b"name"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cost", b"cost", "description", b"description", "digest", b"digest", "name", b"name", "notes", b"notes"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -380,11 +380,16 @@ class SuiteEntry(_message.Message):
     PART_FIELD_NUMBER: _builtins.int
     DIGEST_FIELD_NUMBER: _builtins.int
     DESCRIPTION_FIELD_NUMBER: _builtins.int
+    NOTES_FIELD_NUMBER: _builtins.int
     scenario: _builtins.str
     part: Global___Part.ValueType
     digest: _builtins.str
     """Digest of everything the outcome depends on beside the policy and the simulator's build."""
     description: _builtins.str
+    notes: _builtins.str
+    """Markdown for whoever writes policies: sizes, parameters, what comes and what it needs. Only GetSuite fills it, and
+    only for train scenarios.
+    """
     def __init__(
         self,
         *,
@@ -392,10 +397,11 @@ class SuiteEntry(_message.Message):
         part: Global___Part.ValueType = ...,
         digest: _builtins.str = ...,
         description: _builtins.str = ...,
+        notes: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["description", b"description", "digest", b"digest", "part", b"part", "scenario", b"scenario"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["description", b"description", "digest", b"digest", "notes", b"notes", "part", b"part", "scenario", b"scenario"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -910,7 +910,10 @@ class Feedback(_message.Message):
 
     TEXT_FIELD_NUMBER: _builtins.int
     CHANGES_FIELD_NUMBER: _builtins.int
+    DETAILS_FIELD_NUMBER: _builtins.int
     text: _builtins.str
+    details: _builtins.str
+    """`text` without what a table of the scenarios' values says: for a reader who has one."""
     @_builtins.property
     def changes(self) -> _containers.RepeatedCompositeFieldContainer[Global___ScenarioChange]:
         """How each scenario moved against the parent, if one was named and is known."""
@@ -920,10 +923,11 @@ class Feedback(_message.Message):
         *,
         text: _builtins.str = ...,
         changes: _abc.Iterable[Global___ScenarioChange] | None = ...,
+        details: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["changes", b"changes", "text", b"text"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["changes", b"changes", "details", b"details", "text", b"text"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import math
+from collections.abc import Callable, Mapping, Sequence
 from typing import Literal
 
 from quintain.clients.channel import ClientSettings
@@ -10,6 +11,7 @@ from quintain.clients.generator import AsyncGenerator
 from quintain.clients.pages import entries_async
 from quintain.errors import Internal, NotFound
 from quintain.generator.v1 import generator_pb2 as pb
+from quintain.type.v1 import type_pb2
 from quintain_controller.domain.model import (
     NANO,
     BackendProfile,
@@ -18,6 +20,7 @@ from quintain_controller.domain.model import (
     Generation,
     GenerationOutcome,
     GenerationRequest,
+    Prediction,
     SearchContext,
     without_nul,
 )
@@ -83,14 +86,24 @@ def encode_request(context: SearchContext, wanted: GenerationRequest) -> bytes:
         parents=[_example(example) for example in wanted.parents],
         inspirations=[_example(example) for example in wanted.inspirations],
         history=[
-            pb.Attempt(number=a.number, candidate_id=_name(a.number), score=a.score, summary=a.summary)
+            pb.Attempt(
+                number=a.number,
+                candidate_id=_name(a.number),
+                score=a.score,
+                summary=a.summary,
+                scenario_values=_metrics(a.values) if context.request_version >= 1 else [],
+            )
             for a in wanted.history
         ],
         lessons=wanted.lessons,
         seed=wanted.seed,
         best_score=wanted.best_score,
         bound_score=wanted.bound_score,
+        carried_lessons=wanted.carried_lessons,
     )
+    if context.request_version >= 1:
+        task.number = wanted.number
+        task.scenarios.extend(_facts(context, wanted))
     task.simulator.MergeFromString(context.simulator)
     task.objective.MergeFromString(context.objective)
     request = pb.GenerateRequest(
@@ -128,6 +141,10 @@ def decode_generation(generation: pb.Generation) -> Generation:
         ),
         detail=without_nul(generation.detail),
         rationale=without_nul(generation.rationale),
+        hypothesis=without_nul(generation.hypothesis),
+        predictions=tuple(
+            Prediction(without_nul(p.scenario), p.change) for p in generation.predictions if math.isfinite(p.change)
+        ),
         record=generation.SerializeToString(deterministic=True),
     )
 
@@ -158,9 +175,27 @@ def _example(example: Example) -> pb.Example:
         normalized=example.normalized,
         feedback=example.feedback,
     )
-    for name, value in example.values.items():
-        message.scenario_values.add(name=name, value=value)
+    message.scenario_values.extend(_metrics(example.values))
     return message
+
+
+def _facts(context: SearchContext, wanted: GenerationRequest) -> list[pb.ScenarioFacts]:
+    """What is known of the train scenarios from the beginning. A reference is missing if its scenario did not run
+    with the first seed policy."""
+    facts = []
+    for name in context.train:
+        message = pb.ScenarioFacts(name=name, notes=context.scenario_notes.get(name, ""))
+        if (reference := wanted.references.get(name)) is not None:
+            message.baseline = reference.baseline
+            if reference.bound is not None:
+                message.bound = reference.bound
+            message.floors.extend(_metrics(reference.floors))
+        facts.append(message)
+    return facts
+
+
+def _metrics(values: Mapping[str, float]) -> list[type_pb2.Metric]:
+    return [type_pb2.Metric(name=name, value=value) for name, value in values.items()]
 
 
 def _name(number: int) -> str:

@@ -12,11 +12,13 @@ from quintain.type.v1 import type_pb2
 from quintain.verifier.v1 import verifier_pb2 as pb
 from quintain_controller.domain.model import (
     HELD_OUT,
+    REQUEST_VERSION,
     TRAIN,
     Aggregation,
     BackendProfile,
     Direction,
     PartScore,
+    ScenarioReference,
     SearchContext,
     SearchSpec,
     VerdictStatus,
@@ -50,7 +52,13 @@ class GrpcVerifier:
         await self._client.close()
 
     async def context(
-        self, simulator: str, suite: str, objective: str, backends: tuple[BackendProfile, ...], suite_files: bytes = b""
+        self,
+        simulator: str,
+        suite: str,
+        objective: str,
+        backends: tuple[BackendProfile, ...],
+        suite_files: bytes = b"",
+        hints: bool = False,
     ) -> tuple[str, SearchContext]:
         request = pb.GetSuiteRequest(simulator=simulator, suite=suite)
         if suite_files:
@@ -61,6 +69,8 @@ class GrpcVerifier:
             violations = [FieldViolation(f"spec.{v.field}", v.message) for v in error.violations]
             raise InvalidArgument(error.message, violations=violations) from error
         chosen, described = found.suite, found.simulator
+        if not hints:
+            described.hints = ""
         objective = objective or chosen.objective or (described.objectives[0].name if described.objectives else "")
         known = {o.name: o for o in described.objectives}
         if objective not in known:
@@ -83,6 +93,8 @@ class GrpcVerifier:
             descriptors=tuple((d.metric, tuple(d.edges)) for d in described.descriptors),
             backends=backends,
             default_policy=described.baselines[0].source,
+            scenario_notes={e.scenario: e.notes for e in train if e.notes},
+            request_version=REQUEST_VERSION,
         )
 
     async def verify(
@@ -152,9 +164,18 @@ def decode_verification(result: pb.VerifyResult) -> Verification:
         rule=failure.rule,
         determinism_checked=verdict.determinism_checked,
         confirmed=verdict.confirmed,
-        feedback=without_nul(result.feedback.text),
+        feedback=without_nul(result.feedback.details or result.feedback.text),
         record=result.SerializeToString(deterministic=True),
         identity=verdict.SerializeToString(deterministic=True),
+        references={s.scenario: _reference(s) for s in train},
+    )
+
+
+def _reference(scenario: pb.ScenarioVerdict) -> ScenarioReference:
+    return ScenarioReference(
+        baseline=scenario.baseline,
+        bound=scenario.bound if scenario.HasField("bound") else None,
+        floors={floor.name: floor.required for floor in scenario.floors},
     )
 
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import ClassVar
 
 NANO = 1_000_000_000
+REQUEST_VERSION = 1  # see SearchContext
 
 # The parts of a suite: what steers a search, and what nobody may see while it runs.
 TRAIN = "train"
@@ -185,6 +186,8 @@ class SearchSpec:
     stop: StopRules = StopRules()
     # By backend: a `quintain.plugins.strategy.Role`, for those to which the user gave one.
     backend_roles: Mapping[str, str] = field(default_factory=dict)
+    hints: bool = False  # whether backends are shown the simulator's hints
+    carried_lessons: tuple[str, ...] = ()  # of earlier searches, in every request
 
 
 @dataclass(frozen=True, slots=True)
@@ -225,6 +228,10 @@ class SearchContext:
     backends: tuple[BackendProfile, ...]
     default_policy: str
     rules: int = 1  # of strategies and gates: `quintain.plugins.strategy.Problem.rules`; the first version stored none
+    scenario_notes: Mapping[str, str] = field(default_factory=dict)  # the simulator's, by train scenario
+    # What a request says; it is made again byte for byte, also by a later version. 0: neither scenarios, nor values of
+    # attempts, nor its number.
+    request_version: int = 0
 
     @property
     def score_direction(self) -> Direction:
@@ -266,6 +273,7 @@ class Plan:
     lessons: tuple[str, ...]
     best: int | None
     narrowed: tuple[str, ...] = ()
+    notebook: tuple[int, ...] = ()  # the candidates whose entries it carries
 
 
 @dataclass(frozen=True, slots=True)
@@ -278,6 +286,8 @@ class Generation:
     detail: str
     record: bytes = field(repr=False)
     rationale: str = ""
+    hypothesis: str = ""
+    predictions: tuple[Prediction, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -289,6 +299,26 @@ class PartScore:
     bound_score: float | None
     normalized: float
     values: Mapping[str, float]
+
+
+@dataclass(frozen=True, slots=True)
+class ScenarioReference:
+    """What a train scenario is measured with, of the objective's metric: what the default baseline reaches, the bound,
+    and what the floors require."""
+
+    baseline: float
+    bound: float | None
+    floors: Mapping[str, float]
+
+
+@dataclass(frozen=True, slots=True)
+class Prediction:
+    """How a candidate was expected to differ from its first parent: change of the normalised value of a train scenario
+    (an empty name: of the mean of all), and what was measured."""
+
+    scenario: str
+    change: float
+    measured: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -312,6 +342,7 @@ class Verification:
     feedback: str
     record: bytes = field(repr=False)
     identity: bytes = field(repr=False)
+    references: Mapping[str, ScenarioReference] = field(default_factory=dict)  # by train scenario
 
 
 @dataclass(frozen=True, slots=True)
@@ -333,6 +364,12 @@ class Candidate:
     behavior: str = ""
     summary: str = ""
     rule: str = ""
+    hypothesis: str = ""
+    predictions: tuple[Prediction, ...] = ()
+    # Against the first parent, of normalised values: of the mean, and of the train scenarios that moved most.
+    change: float | None = None
+    moves: Mapping[str, float] = field(default_factory=dict)
+    references: Mapping[str, ScenarioReference] = field(default_factory=dict)  # of candidate 0 only
 
 
 @dataclass(frozen=True, slots=True)
@@ -354,6 +391,7 @@ class Attempt:
     number: int
     score: float | None
     summary: str
+    values: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -371,6 +409,9 @@ class GenerationRequest:
     best_score: float | None
     bound_score: float | None
     allowance: Allowance
+    number: int = 0
+    references: Mapping[str, ScenarioReference] = field(default_factory=dict)
+    carried_lessons: tuple[str, ...] = ()
 
 
 def candidate_seed(search_seed: int, number: int) -> int:

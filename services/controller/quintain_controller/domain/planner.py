@@ -35,6 +35,7 @@ from quintain_controller.domain.model import (
     Verification,
     candidate_seed,
 )
+from quintain_controller.domain.notebook import Notebook, compared
 from quintain_controller.domain.stop import StopWatch
 from quintain_controller.domain.tally import Tally
 
@@ -42,6 +43,9 @@ _IMPROVERS_IN_HISTORY = 20
 _LESSONS = 5
 _LESSONS_COUNTED = 200
 _RATIONALE_CHARACTERS = 300
+_FAILURE_CHARACTERS = 200
+_HYPOTHESIS_CHARACTERS = 500
+_MOST_PREDICTIONS = 8
 
 
 class NotReproduced(Exception):
@@ -94,7 +98,8 @@ class Planner:
         self.told = 0
         self.best: Candidate | None = None
         self.new_bests: list[int] = []
-        self.bound_score: float | None = None
+        self._first: Candidate | None = None
+        self._notebook = Notebook()
         self.ranking: list[tuple[tuple[float, ...], int]] = []  # of candidates that a gate may look at
 
     def begin(self) -> list[Candidate]:
@@ -137,7 +142,8 @@ class Planner:
                 if candidate.plan.narrowed:
                     self._strategy.narrow(candidate.plan.narrowed)
                 made = self._plan(candidate.number, candidate.plan.narrowed)
-                if made != candidate.plan:
+                # The words of lessons belong to the version that wrote them down.
+                if replace(made, lessons=candidate.plan.lessons) != candidate.plan:
                     raise NotReproduced(candidate.number, candidate.plan, made)
             self.asked = candidate.number + 1
             self.record(candidate)
@@ -150,6 +156,16 @@ class Planner:
 
     def attempts(self, plan: Plan) -> tuple[Attempt, ...]:
         return tuple(self._attempts[number] for number in plan.history)
+
+    def lessons(self, plan: Plan) -> tuple[str, ...]:
+        """What the request of the plan that was just made says of earlier candidates."""
+        return (*plan.lessons, *self._notebook.texts(plan.notebook))
+
+    @property
+    def first(self) -> Candidate:
+        """Candidate 0 with its verdict. Nothing is asked for before it was told."""
+        assert self._first is not None, "nothing was told yet"
+        return self._first
 
     def rank(self) -> list[int]:
         """Candidates with a finished train verdict that were not seeds, best first."""
@@ -214,6 +230,7 @@ class Planner:
             lessons=tuple(f"{count} failed: {what}" if count > 1 else f"failed: {what}" for what, count in lessons),
             best=self.best.number if self.best else None,
             narrowed=narrowed,
+            notebook=self._notebook.chosen(),
         )
 
     def _reservation(self, backend: BackendProfile) -> Charge:
@@ -234,8 +251,8 @@ class Planner:
             backend = candidate.plan.backend
             self._habits[backend] = self._habits.get(backend, Habits()).told(candidate.charge)
         result = self.result(candidate)
-        if candidate.number == 0 and candidate.train is not None:
-            self.bound_score = candidate.train.bound_score
+        if candidate.number == 0:
+            self._first = candidate
         events: list[DomainEvent] = []
         new_best = result.fitness is not None and (
             self.best is None or result.fitness > (self.result(self.best).fitness or ())
@@ -251,10 +268,11 @@ class Planner:
         if result.fitness is not None and candidate.plan is not None:
             self.ranking.append((result.fitness, candidate.number))
         if result.failed:
-            what = candidate.rule or candidate.summary[:120]
+            what = candidate.rule or textwrap.shorten(candidate.summary, _FAILURE_CHARACTERS, placeholder=" ...")
             if what in self._lessons or len(self._lessons) < _LESSONS_COUNTED:
                 self._lessons[what] += 1
         self._remember(candidate)
+        self._notebook.tell(candidate)
         note: Note | None = self._strategy.tell(result)
         if note is not None:
             events.append(Stagnation(note.candidates_without_improvement, note.action))
@@ -276,7 +294,8 @@ def _was_answered(candidate: Candidate) -> bool:
 def attempt(candidate: Candidate) -> Attempt:
     """The candidate's line in the run's digest."""
     score = candidate.train.score if candidate.train and candidate.status is VerdictStatus.OK else None
-    return Attempt(candidate.number, score, candidate.summary)
+    values = candidate.train.values if candidate.train else {}
+    return Attempt(candidate.number, score, candidate.summary, values)
 
 
 def answered(candidate: Candidate, generation: Generation, assume_usd_nano: int | None) -> Candidate:
@@ -288,25 +307,31 @@ def answered(candidate: Candidate, generation: Generation, assume_usd_nano: int 
     elif charge.unpriced:
         charge = replace(charge, at_risk_usd_nano=max(charge.at_risk_usd_nano, candidate.reserved.usd_nano))
     usable = generation.outcome is GenerationOutcome.OK
-    name = generation.outcome.name.lower()
+    problem = f"{generation.outcome.name.lower()}: {generation.detail}".rstrip(": ")
     return replace(
         candidate,
         state=CandidateState.GENERATED if usable else CandidateState.REJECTED,
         outcome=generation.outcome,
         charge=charge,
-        summary=_first_words(generation.rationale) if usable else f"{name}: {generation.detail}"[:300].rstrip(": "),
+        summary=_first_words((generation.hypothesis or generation.rationale) if usable else problem),
+        hypothesis=textwrap.shorten(generation.hypothesis, _HYPOTHESIS_CHARACTERS, placeholder=" ..."),
+        predictions=generation.predictions[:_MOST_PREDICTIONS],
     )
 
 
-def verified(candidate: Candidate, verification: Verification) -> Candidate:
-    """The candidate with its train verdict. Its line in the digest says what was tried, and what came of it."""
+def verified(candidate: Candidate, verification: Verification, parent: Candidate | None) -> Candidate:
+    """The candidate with its train verdict, and what came of its predictions against its first parent. Its line in the
+    digest says what was tried, and what came of it."""
     train = verification.train
-    if verification.status is VerdictStatus.OK and train is not None:
+    finished = verification.status is VerdictStatus.OK and train is not None
+    if finished and train is not None:
         summary = f"score {train.score:.6g}, {train.normalized:.1%} of the bound. {candidate.summary}".rstrip()
     else:
         summary = verification.failure or verification.status.name.lower()
+    if candidate.number == 0:
+        candidate = replace(candidate, references=verification.references)
     return replace(
-        candidate,
+        compared(candidate, train if finished else None, parent),
         state=CandidateState.VERIFIED,
         status=verification.status,
         train=train,

@@ -22,6 +22,8 @@ _MOST_SEED_BYTES = 4 << 20  # of all seed policies together
 _LONGEST_NAME = 200
 _LONGEST_TAG = 50
 _LONGEST_NOTES = 20_000
+_MOST_LESSONS = 100
+_LONGEST_LESSON = 500
 
 _Bound = Literal["usd", "tokens", "candidates", "verifications", "wall_seconds"]
 _BUDGET: tuple[tuple[_Bound, float, float], ...] = (
@@ -45,6 +47,7 @@ def check_spec(spec: pb.SearchSpec, request_id: str) -> None:
         *_options(spec.strategy_options, "spec.strategy_options"),
         *_seeds(spec),
         *_stop(spec.stop),
+        *_lessons(spec),
     ]
     if spec.winner_rule not in pb.WinnerRule.values():
         known = ", ".join(pb.WinnerRule.keys()[1:])
@@ -126,6 +129,19 @@ def _stop(rules: pb.StopRules) -> Iterator[FieldViolation]:
     if rules.HasField("candidates_without_improvement"):
         since = rules.candidates_without_improvement
         yield from _range("spec.stop.candidates_without_improvement", since, 1, _MOST_CANDIDATES)
+
+
+def _lessons(spec: pb.SearchSpec) -> Iterator[FieldViolation]:
+    if len(spec.carried_lessons) > _MOST_LESSONS:
+        yield FieldViolation("spec.carried_lessons", f"{len(spec.carried_lessons)} lessons; at most {_MOST_LESSONS}")
+    for i, lesson in enumerate(spec.carried_lessons):
+        if not lesson.strip():
+            yield FieldViolation(f"spec.carried_lessons[{i}]", "is empty")
+        elif len(lesson) > _LONGEST_LESSON:
+            said = f"{len(lesson)} characters; at most {_LONGEST_LESSON}"
+            yield FieldViolation(f"spec.carried_lessons[{i}]", said)
+        elif "\0" in lesson:
+            yield FieldViolation(f"spec.carried_lessons[{i}]", "holds a NUL character")
 
 
 def _range(field: str, value: float, least: float, most: float, note: str = "") -> Iterator[FieldViolation]:

@@ -79,6 +79,8 @@ def decode_spec(spec: pb.SearchSpec) -> SearchSpec:
         title=spec.title,
         suite_digest=spec.suite_files.digest,
         stop=_decode_stop(spec.stop),
+        hints=spec.hints,
+        carried_lessons=tuple(" ".join(lesson.split()) for lesson in spec.carried_lessons),
         winner_rule=WinnerRule(spec.winner_rule or pb.WINNER_RULE_BEST_TRAIN),
         backend_roles={
             name: pb.BackendRole.Name(role).removeprefix("BACKEND_ROLE_").lower()
@@ -122,6 +124,8 @@ def merge_spec(original: SearchSpec, given: pb.SearchSpec) -> pb.SearchSpec:
     """`given` with its empty fields taken from `original`; seed policies are not."""
     merged = encode_spec(original)
     del merged.seed_policies[:]
+    if given.carried_lessons:
+        del merged.carried_lessons[:]
     if given.backends:
         del merged.backends[:]
         merged.backend_roles.clear()

@@ -26,6 +26,7 @@ from quintain_controller.rpc.checks import MOST_PARALLEL, check_budget, check_sp
 from quintain_controller.usecases.archives import Archives
 from quintain_controller.usecases.async_store import AsyncStore
 from quintain_controller.usecases.manage import SearchManager
+from quintain_controller.usecases.notebooks import read_notebook
 from quintain_controller.usecases.notifier import Notifier
 from quintain_controller.usecases.replay import DEFAULT_PARALLEL, Replays
 from quintain_controller.usecases.requests import remake_request
@@ -174,6 +175,10 @@ class ControllerServicer(stubs.ControllerServicer):
             raise NotFound(f"search {request.search_id} has a suite of its simulator's, {record.spec.suite!r}")
         found = await self._store.suite_files(record.spec.suite_digest)
         return pb.GetSuiteFilesResponse(suite_files=verifier_pb2.SuiteFiles.FromString(found))
+
+    async def GetNotebook(self, request: pb.GetNotebookRequest, context: Context) -> pb.GetNotebookResponse:
+        candidates, lessons = await read_notebook(self._store, request.search_id)
+        return to_proto.encode_notebook(candidates, lessons)
 
     async def ReplaySearch(
         self, request: pb.ReplaySearchRequest, context: Context

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from google.protobuf import json_format, struct_pb2, timestamp_pb2
 
 from quintain.controller.v1 import controller_pb2 as pb
@@ -15,12 +17,14 @@ from quintain_controller.domain.model import (
     Budget,
     Candidate,
     Gate,
+    Prediction,
     SearchSpec,
     SearchState,
     Spend,
     StopRules,
     candidate_id,
 )
+from quintain_controller.domain.notebook import lesson
 from quintain_controller.domain.records import CandidateRecord, SearchRecord, UnreadableSearch
 from quintain_controller.mapping import OPERATORS, encode_limits
 from quintain_controller.usecases.replay import ReplayReport
@@ -74,6 +78,8 @@ def encode_spec(spec: SearchSpec) -> pb.SearchSpec:
         stop=_encode_stop(spec.stop),
         backend_roles={name: pb.BackendRole.Value(f"BACKEND_ROLE_{role.upper()}") for name, role in roles.items()},
         suite_files=verifier_pb2.SuiteFiles(digest=spec.suite_digest) if spec.suite_digest else None,
+        hints=spec.hints,
+        carried_lessons=spec.carried_lessons,
         allowance=generator_pb2.Allowance(
             max_output_tokens=spec.allowance.max_output_tokens,
             max_cost_usd=spec.allowance.max_cost_usd,
@@ -116,7 +122,28 @@ def encode_summary(search_id: str, candidate: Candidate) -> pb.CandidateSummary:
         ),
         summary=candidate.summary,
         island=plan.island if plan else 0,
+        hypothesis=candidate.hypothesis,
+        predictions=encode_predictions(candidate.predictions),
     )
+
+
+def encode_predictions(predictions: Iterable[Prediction]) -> list[pb.PredictionOutcome]:
+    return [pb.PredictionOutcome(scenario=p.scenario, predicted=p.change, measured=p.measured) for p in predictions]
+
+
+def encode_notebook(candidates: Iterable[Candidate], lessons: Iterable[str]) -> pb.GetNotebookResponse:
+    entries = [
+        pb.NotebookEntry(
+            number=candidate.number,
+            parent_number=candidate.plan.parents[0] if candidate.plan else 0,
+            hypothesis=candidate.hypothesis,
+            predictions=encode_predictions(candidate.predictions),
+            change=candidate.change,
+            text=lesson(candidate),
+        )
+        for candidate in candidates
+    ]
+    return pb.GetNotebookResponse(entries=entries, lessons=lessons)
 
 
 def encode_gate(search_id: str, gate: Gate) -> pb.Gate:

@@ -90,7 +90,7 @@ class SearchManager:
         if draft.suite_digest and not suite_files:
             suite_files = await self.store.suite_files(draft.suite_digest)
         objective, context = await self.verifier.context(
-            draft.simulator, draft.suite, draft.objective, backends, suite_files
+            draft.simulator, draft.suite, draft.objective, backends, suite_files, draft.hints
         )
         context = replace(context, rules=RULES)
         generations = draft.parallel_generations or _DEFAULT_PARALLEL

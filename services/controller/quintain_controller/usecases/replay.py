@@ -166,7 +166,8 @@ async def _verify_again(
         candidate = item.candidate
         train, held_out = fresh.get((candidate.number, TRAIN)), fresh.get((candidate.number, HELD_OUT))
         if train is not None and candidate.state is CandidateState.VERIFIED:
-            candidate = verified(candidate, train)
+            parent = candidates[candidate.plan.parents[0]] if candidate.plan is not None else None
+            candidate = verified(candidate, train, parent)
         candidates.append(replace(candidate, held_out=held_out.held_out) if held_out is not None else candidate)
     return candidates
 

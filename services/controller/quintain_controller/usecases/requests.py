@@ -14,6 +14,7 @@ from quintain_controller.domain.model import (
     VerdictStatus,
     request_id,
 )
+from quintain_controller.domain.notebook import lesson
 from quintain_controller.domain.planner import attempt
 from quintain_controller.domain.records import SearchRecord
 from quintain_controller.ports import Store
@@ -28,10 +29,11 @@ def make_request(
     plan: Plan,
     texts: CandidateSourceCache,
     history: tuple[Attempt, ...],
+    lessons: tuple[str, ...],
+    first: Candidate,
     best_score: float | None,
-    bound_score: float | None,
 ) -> GenerationRequest:
-    """`texts` holds candidate, source and feedback of every parent and inspiration."""
+    """`texts` holds candidate, source and feedback of every parent and inspiration; `first`: candidate 0, verified."""
     return GenerationRequest(
         request_id=request_id(search_id, number),
         backend=plan.backend,
@@ -39,11 +41,14 @@ def make_request(
         parents=tuple(_example(*texts[n], full=True) for n in plan.parents),
         inspirations=tuple(_example(*texts[n], full=False) for n in plan.inspirations),
         history=history,
-        lessons=plan.lessons,
+        lessons=lessons,
         seed=plan.seed,
         best_score=best_score,
-        bound_score=bound_score,
+        bound_score=first.train.bound_score if first.train else None,
         allowance=spec.allowance,
+        number=number,
+        references=first.references,
+        carried_lessons=spec.carried_lessons,
     )
 
 
@@ -53,10 +58,9 @@ def remake_request(store: Store, record: SearchRecord, candidate: Candidate) -> 
     if plan is None:
         raise ValueError(f"candidate {candidate.number} is a seed policy: nobody was asked for it")
     texts = store.texts(record.search_id, [*plan.parents, *plan.inspirations])
-    numbers = {*plan.history, 0} | ({plan.best} if plan.best is not None else set())
+    numbers = {*plan.history, *plan.notebook, 0} | ({plan.best} if plan.best is not None else set())
     known = store.candidates(record.search_id, sorted(numbers))
     best = known[plan.best].train if plan.best is not None else None
-    first = known[0].train
     return make_request(
         record.search_id,
         record.spec,
@@ -64,8 +68,9 @@ def remake_request(store: Store, record: SearchRecord, candidate: Candidate) -> 
         plan,
         texts,
         tuple(attempt(known[number]) for number in plan.history),
+        (*plan.lessons, *(lesson(known[number]) for number in plan.notebook)),
+        known[0],
         best.score if best else None,
-        first.bound_score if first else None,
     )
 
 

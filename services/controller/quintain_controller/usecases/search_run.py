@@ -18,7 +18,6 @@ from quintain.service.logs import get_logger
 from quintain_controller import metrics
 from quintain_controller.domain import retry
 from quintain_controller.domain.events import BackendTrouble
-from quintain_controller.domain.feedback import compose
 from quintain_controller.domain.machine import messages as m
 from quintain_controller.domain.machine.messages import CallKind
 from quintain_controller.domain.machine.search import SearchMachine
@@ -214,11 +213,8 @@ class SearchRun:
         if isinstance(outcome, QuintainError):
             self._troubled("verifier", call, outcome)
             return
-        feedback = ""
-        if call.kind is CallKind.VERIFY:
-            parent = await self._sources.candidate(wanted.parent) if wanted.parent is not None else None
-            feedback = compose(outcome, parent)
-        self._told(m.Verified(call, outcome, feedback))
+        parent = await self._sources.candidate(wanted.parent) if wanted.parent is not None else None
+        self._told(m.Verified(call, outcome, parent))
 
     def _troubled(self, service: str, call: m.Call, error: QuintainError) -> None:
         metrics.CALL_FAILURES.labels(service).inc()
@@ -265,8 +261,9 @@ class SearchRun:
             plan,
             await self._sources.of([*plan.parents, *plan.inspirations]),
             wanted.history,
+            wanted.lessons,
+            wanted.first,
             wanted.best_score,
-            wanted.bound_score,
         )
         encoded = self._dependencies.generator.encode(record.context, request)
         self._tell(m.RequestMade(encoded, hashlib.sha256(encoded).hexdigest()))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from quintain.generator.v1 import generator_pb2 as pb
 from quintain.plugins.backend import Example, Task, Usage
 from quintain.type.v1 import type_pb2
@@ -24,10 +26,24 @@ def task_message(task: Task) -> pb.Task:
         seed=task.seed,
         best_score=task.best_score,
         bound_score=task.bound_score,
+        number=task.number,
+        carried_lessons=task.carried_lessons,
     )
     for a in task.history:
-        message.history.add(number=a.number, candidate_id=a.candidate_id, score=a.score, summary=a.summary)
+        message.history.add(
+            number=a.number,
+            candidate_id=a.candidate_id,
+            score=a.score,
+            summary=a.summary,
+            scenario_values=_metrics(a.scenario_values),
+        )
+    for s in task.scenarios:
+        message.scenarios.add(name=s.name, notes=s.notes, baseline=s.baseline, bound=s.bound, floors=_metrics(s.floors))
     return message
+
+
+def _metrics(values: Mapping[str, float]) -> list[type_pb2.Metric]:
+    return [type_pb2.Metric(name=name, value=value) for name, value in values.items()]
 
 
 def _example(example: Example) -> pb.Example:
@@ -37,7 +53,7 @@ def _example(example: Example) -> pb.Example:
         score=example.score,
         normalized=example.normalized,
         feedback=example.feedback,
-        scenario_values=[type_pb2.Metric(name=n, value=v) for n, v in example.scenario_values.items()],
+        scenario_values=_metrics(example.scenario_values),
     )
 
 

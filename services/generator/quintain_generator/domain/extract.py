@@ -91,7 +91,16 @@ def extract(text: str, is_policy: Callable[[str], bool]) -> Extracted:
     definition = next((n for n, line in enumerate(lines) if _DEFINITION.match(line)), None)
     if definition is not None:
         return Extracted("\n".join(lines[_begin(lines, definition, 0) :]).strip("\n") + "\n", "")
-    return Extracted("", read[0].text.strip()[:MAX_RATIONALE_CHARACTERS])
+    return Extracted("", cut_at_a_word(read[0].text.strip(), MAX_RATIONALE_CHARACTERS))
+
+
+def cut_at_a_word(text: str, most: int) -> str:
+    """`text` in at most `most` characters; a longer one ends after a whole word, if it has any."""
+    if len(text) <= most:
+        return text
+    mark = " ..."
+    head = text[: most - len(mark) + 1]
+    return (re.sub(r"\s+\S*$", "", head) if re.search(r"\S\s", head) else head[:-1]) + mark
 
 
 def readings(text: str) -> list[str]:
@@ -311,7 +320,7 @@ class _Reading:
 
     def rationale(self) -> str:
         prose = self.text[: self.ends[self.fences[0].line]] if self.fences else ""
-        return prose.strip()[:MAX_RATIONALE_CHARACTERS]
+        return cut_at_a_word(prose.strip(), MAX_RATIONALE_CHARACTERS)
 
 
 # ------------------------------------------------------------------------------------------------------ without fences

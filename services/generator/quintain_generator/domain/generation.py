@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from quintain.plugins.backend import BackendReply, CallOutcome, Message, Usage
+from quintain_generator.domain.claims import NO_CLAIMS, Claims
 
 
 class GenerationOutcome(enum.Enum):
@@ -71,6 +72,7 @@ class Generation:
     ast_digest: str
     hints: tuple[str, ...]
     finished_at: float
+    claims: Claims = NO_CLAIMS
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,8 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from quintain.plugins.backend import BackendReply, CallOutcome, Operator, Rejection, Task
+from quintain_generator.domain.claims import NO_CLAIMS, Claims, claims_of
 from quintain_generator.domain.diff import DiffError, apply_blocks, find_blocks, looks_like_a_change
-from quintain_generator.domain.extract import MAX_RATIONALE_CHARACTERS, Extracted, extract, readings
+from quintain_generator.domain.extract import MAX_RATIONALE_CHARACTERS, Extracted, cut_at_a_word, extract, readings
 from quintain_generator.domain.gate import ast_digest, check, defines_policy
 from quintain_generator.domain.generation import FINAL_ANSWERS, GenerationOutcome
 
@@ -22,6 +23,7 @@ class Judgement:
     detail: str = ""
     ast_digest: str = ""
     hints: tuple[str, ...] = ()
+    claims: Claims = NO_CLAIMS
 
 
 _MAX_COMPARED_CHARACTERS = 400_000
@@ -63,7 +65,8 @@ def judge(task: Task, reply: BackendReply, max_bytes: int) -> Judgement:
     twin = known.get(checked.ast_digest)
     outcome = GenerationOutcome.DUPLICATE if twin else GenerationOutcome.OK
     detail = f"the same program as candidate {twin}" if twin else ""
-    return Judgement(outcome, source, rationale, detail, checked.ast_digest, checked.hints)
+    claims = claims_of(task, (rationale, reply.text))
+    return Judgement(outcome, source, rationale, detail, checked.ast_digest, checked.hints, claims)
 
 
 def _read(task: Task, text: str, known: Mapping[str, str], max_bytes: int) -> tuple[str, str, bool]:
@@ -110,7 +113,7 @@ def _extract(task: Task, text: str, known: Mapping[str, str], max_bytes: int) ->
 
 def _prose(text: str) -> str:
     """What stands before the first change."""
-    return readings(text)[0].split("<<<<<", 1)[0].split("```", 1)[0].strip()[:MAX_RATIONALE_CHARACTERS]
+    return cut_at_a_word(readings(text)[0].split("<<<<<", 1)[0].split("```", 1)[0].strip(), MAX_RATIONALE_CHARACTERS)
 
 
 def _known(task: Task) -> dict[str, str]:

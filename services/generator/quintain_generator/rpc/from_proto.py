@@ -5,10 +5,11 @@ from __future__ import annotations
 import hashlib
 import math
 import re
+from collections.abc import Iterable
 
 from quintain.errors import InvalidArgument
 from quintain.generator.v1 import generator_pb2 as pb
-from quintain.plugins.backend import Allowance, Attempt, Example, Operator, Task
+from quintain.plugins.backend import Allowance, Attempt, Example, Operator, ScenarioFacts, Task
 from quintain.plugins.simulator import Description, Objective
 from quintain.type.v1 import type_pb2
 from quintain.wire.simulator_messages import DIRECTIONS, description_from
@@ -78,12 +79,35 @@ def task_from(task: pb.Task) -> Task:
         parents=tuple(_example_from(e) for e in task.parents),
         inspirations=tuple(_example_from(e) for e in task.inspirations),
         history=tuple(
-            Attempt(a.number, a.candidate_id, a.score if a.HasField("score") else None, a.summary) for a in task.history
+            Attempt(
+                a.number,
+                a.candidate_id,
+                a.score if a.HasField("score") else None,
+                a.summary,
+                _metrics(a.scenario_values),
+            )
+            for a in task.history
         ),
         lessons=tuple(task.lessons),
         best_score=task.best_score if task.HasField("best_score") else None,
         bound_score=task.bound_score if task.HasField("bound_score") else None,
+        scenarios=tuple(
+            ScenarioFacts(
+                s.name,
+                s.notes,
+                s.baseline if s.HasField("baseline") else None,
+                s.bound if s.HasField("bound") else None,
+                _metrics(s.floors),
+            )
+            for s in task.scenarios
+        ),
+        number=task.number,
+        carried_lessons=tuple(task.carried_lessons),
     )
+
+
+def _metrics(metrics: Iterable[type_pb2.Metric]) -> dict[str, float]:
+    return {metric.name: metric.value for metric in metrics}
 
 
 def _example_from(example: pb.Example) -> Example:
@@ -93,7 +117,7 @@ def _example_from(example: pb.Example) -> Example:
         score=example.score if example.HasField("score") else None,
         normalized=example.normalized if example.HasField("normalized") else None,
         feedback=example.feedback,
-        scenario_values={metric.name: metric.value for metric in example.scenario_values},
+        scenario_values=_metrics(example.scenario_values),
     )
 
 

@@ -54,6 +54,8 @@ def generation_to(generation: Generation, *, recorded: bool) -> pb.Generation:
         hints=generation.hints,
         recorded=recorded,
         finished_at=finished_at,
+        hypothesis=generation.claims.hypothesis,
+        predictions=[pb.Prediction(scenario=p.scenario, change=p.change) for p in generation.claims.predictions],
     )
 
 

@@ -78,6 +78,7 @@ class Recorder:
             ast_digest=judgement.ast_digest,
             hints=judgement.hints,
             finished_at=time.time(),
+            claims=judgement.claims,
         )
         await self._keeper.keep(
             lambda: self._store.finish(generation), "the result", lambda _note: None, key.request_id

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from quintain.plugins.simulator import Aggregation, Direction, FailureKind, Part, PolicyFailure
 from quintain_verifier.domain.verdict import TIME_LIMITS, PartScore, ScenarioVerdict, Status, Verdict
 
-TEXT_LIMIT = 6_000
+TEXT_LIMIT = 24_000
 _FAILURE_LIMIT = 2_000
 _METRICS_SHOWN = 24
 _TIMELINE_SHOWN = 15
@@ -37,9 +37,24 @@ def render(verdict: Verdict, moved: Sequence[ScenarioChange], limit: int = TEXT_
     if not train:
         return "No train scenario was part of this request, so there is nothing to show."
     parents = {c.scenario: c.parent_value for c in moved}
-    sections = [_summary(verdict, train), _first_failure(train), _table(verdict, train, parents)]
-    ranked = sorted((s for s in train if s.outcome is not None), key=lambda s: s.score.normalized)
-    sections += [_scenario(s, timeline=number == 0) for number, s in enumerate(ranked)]
+    head = (
+        f"{_summary(verdict, train)}\n{_score_line(verdict, verdict.train)}"
+        if verdict.train
+        else _summary(verdict, train)
+    )
+    return _joined([head, _first_failure(train), _table(verdict, train, parents), *_scenarios(verdict, train)], limit)
+
+
+def render_details(verdict: Verdict, limit: int = TEXT_LIMIT) -> str:
+    """The text for a reader who has a table of the scenarios' values, bounds and floors: what that does not say."""
+    train = _train(verdict)
+    if not train:
+        return "No train scenario was part of this request, so there is nothing to show."
+    sections = [_summary(verdict, train), _first_failure(train), _exceptions(train), *_scenarios(verdict, train)]
+    return _joined(sections, limit)
+
+
+def _joined(sections: Sequence[str], limit: int) -> str:
     text = ""
     for section in sections:
         if not section:
@@ -75,7 +90,7 @@ def _summary(verdict: Verdict, train: Sequence[ScenarioVerdict]) -> str:
     broken = sum(bool(s.score.broken_floors) for s in train)
     if broken and verdict.aggregation is Aggregation.MEDIAN_VALUE:
         head += f" It breaks a floor on {broken}: the score is at most that of the worst of these, whatever the median."
-    return f"{head}\n{_score_line(verdict, verdict.train)}" if verdict.train else head
+    return head
 
 
 def _score_line(verdict: Verdict, part: PartScore) -> str:
@@ -141,26 +156,45 @@ def _row(verdict: ScenarioVerdict, parent: float | None) -> str:
     if score.bound is not None:
         cells.append(f"bound {_number(score.bound)}")
     cells.append(f"normalised {_number(score.normalized)}")
-    if verdict.outcome is None:
-        cells.append("not run")
-    elif verdict.failure is not None:
-        cells.append(f"FAILED: {verdict.failure.kind.value}")
-    elif score.broken_floors:
-        broken = "; ".join(f"{f.name} {_number(f.reached)} of {_number(f.required)}" for f in score.broken_floors)
-        cells.append(
-            f"BROKEN FLOORS: {broken}" + (f" (measured {_number(score.raw)})" if score.raw is not None else "")
-        )
+    if exception := _exception(verdict):
+        cells.append(exception)
     return f"- {verdict.scenario.name}: " + ", ".join(cells)
 
 
-def _scenario(verdict: ScenarioVerdict, *, timeline: bool) -> str:
+def _exceptions(train: Sequence[ScenarioVerdict]) -> str:
+    """What did not go as it should, scenario by scenario."""
+    lines = [f"- {s.scenario.name}: {exception}" for s in train if (exception := _exception(s))]
+    return "\n".join(["Not as they should be:", *lines]) if lines else ""
+
+
+def _exception(verdict: ScenarioVerdict) -> str:
+    score = verdict.score
+    if verdict.outcome is None:
+        return "not run"
+    if verdict.failure is not None:
+        return f"FAILED: {verdict.failure.kind.value}"
+    if not score.broken_floors:
+        return ""
+    broken = "; ".join(f"{f.name} {_number(f.reached)} of {_number(f.required)}" for f in score.broken_floors)
+    return f"BROKEN FLOORS: {broken}" + (f" (measured {_number(score.raw)})" if score.raw is not None else "")
+
+
+def _scenarios(verdict: Verdict, train: Sequence[ScenarioVerdict]) -> list[str]:
+    """The details, worst scenario first."""
+    ranked = sorted((s for s in train if s.outcome is not None), key=lambda s: s.score.normalized)
+    return [_scenario(s, verdict.other_metrics, timeline=number == 0) for number, s in enumerate(ranked)]
+
+
+def _scenario(verdict: ScenarioVerdict, other_metrics: Sequence[str], *, timeline: bool) -> str:
     assert verdict.outcome is not None
     outcome = verdict.outcome
     lines = [f"{verdict.scenario.name} in detail:"]
     if verdict.failure is not None:
         lines.append(f"  {verdict.failure.kind.value}: {_cut(verdict.failure.message, 300)}")
-    if outcome.metrics:
-        lines.append(f"  {_metrics(outcome.metrics)}")
+    repeated = {f"{group.name}_{name}" for group in outcome.groups for name in group.metrics}
+    metrics = {name: v for name, v in outcome.metrics.items() if name not in other_metrics and name not in repeated}
+    if metrics:
+        lines.append(f"  {_metrics(metrics)}")
     lines += [f"  {group.name}: {_metrics(group.metrics)}" for group in outcome.groups]
     if outcome.failures_by_reason:
         reasons = ", ".join(f"{reason} {count}" for reason, count in outcome.failures_by_reason.items())

@@ -42,6 +42,7 @@ class RunPlan:
     stop_below_score: float | None = None
     include_detail: bool = False
     continue_after_time_limit: bool = False
+    other_metrics: tuple[str, ...] = ()  # of the simulator's other objectives; no part of the digest
 
     @property
     def policy_digest(self) -> str:

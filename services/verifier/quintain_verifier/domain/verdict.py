@@ -93,6 +93,7 @@ class Verdict:
     behavior_digest: str
     determinism_checked: bool
     confirmed: bool
+    other_metrics: tuple[str, ...] = ()  # of other objectives: measured, but not what this is about
 
 
 def canonical(outcome: Outcome, source: str) -> Outcome:
@@ -148,6 +149,7 @@ def assemble(plan: RunPlan, results: Mapping[str, ScenarioResult], references: M
         behavior_digest=_behavior_digest(scenarios),
         determinism_checked=plan.check_determinism,
         confirmed=plan.confirm and status is Status.OK,
+        other_metrics=plan.other_metrics,
     )
 
 

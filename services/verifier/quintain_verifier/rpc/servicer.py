@@ -6,12 +6,13 @@ import asyncio
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
 from dataclasses import replace
+from functools import partial
 from typing import Any, TypeVar
 
 import grpc
 
 from quintain.errors import FailedPrecondition, InvalidArgument, NotFound, QuintainError
-from quintain.plugins.simulator import InvalidInput, Simulator, narrowed
+from quintain.plugins.simulator import InvalidInput, Simulator, narrowed, scenario_notes
 from quintain.service.interceptors import caller_of
 from quintain.service.paging import page_of
 from quintain.verifier.v1 import verifier_pb2 as pb
@@ -89,7 +90,9 @@ class VerifierServicer(verifier_pb2_grpc.VerifierServicer):
         def load() -> pb.GetSuiteResponse:
             of_suite = narrowed(simulator, request.suite, files=files)
             return pb.GetSuiteResponse(
-                suite=suite_message(of_suite.suite(request.suite), of_suite.scenario),
+                suite=suite_message(
+                    of_suite.suite(request.suite), of_suite.scenario, partial(scenario_notes, of_suite)
+                ),
                 simulator=description_message(replace(of_suite.describe(), name=request.simulator)),
             )
 

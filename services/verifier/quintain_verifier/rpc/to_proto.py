@@ -48,7 +48,7 @@ def result_message(answer: VerifyAnswer) -> pb.VerifyResult:
     return pb.VerifyResult(
         verdict=verdict_message(answer.record.verdict),
         execution=_execution(answer.record.execution, cached=answer.cached, joined=answer.joined),
-        feedback=pb.Feedback(text=answer.text, changes=changes),
+        feedback=pb.Feedback(text=answer.text, changes=changes, details=answer.details),
     )
 
 

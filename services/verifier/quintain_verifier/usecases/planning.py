@@ -86,12 +86,13 @@ class RunPlanner:
             raise InvalidInput("calling_mode", f"{request.calling_mode!r} is unknown; known are: {known}")
         if request.stop_below_score is not None and not math.isfinite(request.stop_below_score):
             raise InvalidInput("stop_below_score", f"found {request.stop_below_score}; must be a finite number")
+        objective = _objective(description, request.objective or (suite.objective if suite else ""))
         plan = RunPlan(
             source=request.source,
             simulator=request.simulator,
             build=description.build,
             scenarios=tuple(PlannedScenario(s.name, s.digest, part, s.cost) for s, part in entries),
-            objective=_objective(description, request.objective or (suite.objective if suite else "")),
+            objective=objective,
             aggregation=request.aggregation or (suite.aggregation if suite else Aggregation.MEAN_NORMALIZED),
             limits=limits,
             seed=request.seed,
@@ -101,6 +102,7 @@ class RunPlanner:
             stop_below_score=request.stop_below_score,
             include_detail=request.include_detail,
             continue_after_time_limit=request.continue_after_time_limit,
+            other_metrics=tuple(sorted({o.metric for o in description.objectives} - {objective.metric})),
         )
         files = {inline.name: inline.files for inline in request.inline_scenarios}
         return PlannedRequest(plan, files, request.suite, request.suite_files)

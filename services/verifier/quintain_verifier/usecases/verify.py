@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from quintain.errors import NotFound, ResourceExhausted, Unavailable
 from quintain.wire.balancing import BUSY, DRAINING, IfBusy
 from quintain_verifier import metrics
-from quintain_verifier.domain.feedback import ScenarioChange, changes, render
+from quintain_verifier.domain.feedback import ScenarioChange, changes, render, render_details
 from quintain_verifier.domain.record import Execution, VerdictRecord
 from quintain_verifier.ports import Verdicts, Worker
 from quintain_verifier.sandbox.report import WEAK
@@ -31,6 +31,7 @@ class VerifyAnswer:
     cached: bool
     joined: bool
     text: str
+    details: str
     changes: tuple[ScenarioChange, ...]
 
 
@@ -243,4 +244,6 @@ class VerifyPolicy:
         moved: tuple[ScenarioChange, ...] = ()
         if parent_record is not None and parent_record.verdict.objective == record.verdict.objective:
             moved = changes(record.verdict, {s.scenario.name: s.score.value for s in parent_record.verdict.scenarios})
-        return VerifyAnswer(record, cached, joined, render(record.verdict, moved), moved)
+        return VerifyAnswer(
+            record, cached, joined, render(record.verdict, moved), render_details(record.verdict), moved
+        )

@@ -66,11 +66,11 @@ class Generated:
 
 @dataclass(frozen=True, slots=True)
 class Verified:
-    """A verdict; `feedback` is its text for the next backend, against the parent (empty but for `CallKind.VERIFY`)."""
+    """A verdict; `parent` is whom a candidate's is compared with (None but for `CallKind.VERIFY`)."""
 
     call: Call
     verification: Verification
-    feedback: str = ""
+    parent: Candidate | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,8 +182,9 @@ class MakeRequest:
 
     candidate: Candidate
     history: tuple[Attempt, ...]
+    lessons: tuple[str, ...]
+    first: Candidate  # number 0, verified
     best_score: float | None
-    bound_score: float | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,7 +198,7 @@ class Send:
 
 @dataclass(frozen=True, slots=True)
 class Verify:
-    """Verify a candidate as soon as there is a place. `parent` is whom the feedback compares it with."""
+    """Verify a candidate as soon as there is a place. `parent` is whom its verdict is compared with."""
 
     call: Call
     parts: tuple[str, ...]

@@ -147,7 +147,7 @@ class SearchMachine:
                     return
                 self._recovered(self._name(call))
                 self._over(call)
-                self._verified(call, verification, given.feedback)
+                self._verified(call, verification, given.parent)
             case m.Troubled(call, error):
                 self._troubled(call, error)
             case m.Recalled(call):
@@ -318,8 +318,9 @@ class SearchMachine:
             m.MakeRequest(
                 candidate,
                 self._planner.attempts(plan),
+                self._planner.lessons(plan),
+                self._planner.first,
                 best.train.score if best and best.train else None,
-                self._planner.bound_score,
             )
         )
 
@@ -519,16 +520,16 @@ class SearchMachine:
         self._planner.record(item.candidate)
         self._write(CandidateWrite(item.candidate))
 
-    def _verified(self, call: m.Call, verification: Verification, feedback: str) -> None:
+    def _verified(self, call: m.Call, verification: Verification, parent: Candidate | None) -> None:
         if call.kind is CallKind.GATE:
             self._answer_gates(verification)
         elif call.kind is CallKind.HELD_OUT:
             self._held_out_scored(verification)
         else:
             self._broke_verifier = False
-            candidate = verified(self._under_way[call.number].candidate, verification)
-            self._out.append(m.Remember(candidate, feedback))
-            self._settle(CandidateWrite(candidate, verdict=verification.record, feedback=feedback))
+            candidate = verified(self._under_way[call.number].candidate, verification, parent)
+            self._out.append(m.Remember(candidate, verification.feedback))
+            self._settle(CandidateWrite(candidate, verdict=verification.record, feedback=verification.feedback))
 
     def _held_out_scored(self, verification: Verification) -> None:
         candidate = replace(self._to_score.popleft(), held_out=verification.held_out)

@@ -35,3 +35,38 @@ def test_what_cannot_be_recorded_is_refused_with_a_reason(quintain: Quintain, tm
     assert not (tmp_path / "new").exists()
     ran = quintain("record", "--simulator", "spot_deadline", "--suite", "x", "--out", str(tmp_path / "new"))
     assert (ran.code, "cannot be recorded; those of" in ran.err) == (2, True)
+
+
+def test_a_log_is_imported_and_what_is_wrong_with_it_is_said(quintain: Quintain, tmp_path: Path) -> None:
+    folder = tmp_path / "balancer"
+    quintain(*RECORD, "--policy", "round_robin", "--out", str(folder))
+    log = tmp_path / "monday.csv"
+    log.write_text("at,what,id\n1.0,arrive,1\n2.0,done,1\n3.0,done,7\n", encoding="utf-8")
+    column_map = tmp_path / "map.toml"
+    column_map.write_text(
+        """
+policy = "unknown"
+[[rows]]
+input = "request"
+time = "at"
+when = { column = "what", is = ["arrive"] }
+fields = { id = "id", size = { value = "small" } }
+[[rows]]
+event = "finished"
+time = "at"
+when = { column = "what", is = ["done"] }
+fields = { request = "id", server = { value = 0 } }
+""",
+        encoding="utf-8",
+    )
+    ran = quintain("system", "import", str(folder), str(log), "--map", str(column_map))
+    assert ran.code == 0, ran.err
+    assert "monday.csv:4: unknown_id: finished.request names request 7" in ran.out
+    checked = quintain("system", "check", str(folder))
+    assert checked.code == 1
+    assert "recordings/monday.jsonl.gz:4: unknown_id" in checked.out
+    assert "quintain fit" in checked.out
+    log.write_text("at,what,id\n1.0,arrive,1\n2026-01-31,done,1\n", encoding="utf-8")
+    ran = quintain("system", "import", str(folder), str(log), "--map", str(column_map), "--force")
+    assert (ran.code, "two formats of time in one log" in ran.err) == (2, True)
+    assert "recordings/monday.jsonl.gz" in quintain("system", "check", str(folder)).out

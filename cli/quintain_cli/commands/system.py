@@ -1,17 +1,21 @@
-"""``quintain system new|check|run``: a system of one's own, as a package of a few files."""
+"""``quintain system new|check|run|import``: a system of one's own, as a package of a few files."""
 
 from __future__ import annotations
 
+import gzip
+import itertools
+import re
 from pathlib import Path
-from typing import Annotated
+from typing import IO, Annotated, cast
 
 import typer
 from rich.markup import escape
 
 from quintain.clients.suite_files import read_suite, suite_message
 from quintain.errors import FailedPrecondition, Internal, InvalidArgument
-from quintain.plugins.doors import PICTURES
+from quintain.plugins.doors import PICTURES, RECORDERS
 from quintain.plugins.loading import PluginError
+from quintain.plugins.recorder import RecordingReader, RecordingsReport
 from quintain.plugins.simulator import Simulator, SuiteReader, narrowed
 from quintain.type.v1 import type_pb2
 from quintain.verifier.v1 import verifier_pb2 as pb
@@ -19,11 +23,13 @@ from quintain_cli import render
 from quintain_cli.commands.simulate import load_simulator
 from quintain_cli.commands.verify import POLICY_FAILED, print_result, read_policy, run_verify
 from quintain_cli.connect import Connection
-from quintain_cli.files import write_file
+from quintain_cli.files import refuse_existing, write_file
 from quintain_cli.render import errors, out, say
 from quintain_cli.target import TargetCommand
+from quintain_cli.traces.files import read_table
 
 SIMULATOR = "system"
+MODEL_FILE = "model.py"
 # What does nothing must not win.
 IDLE = "def decide(observation, happened):\n    return []\n"
 TIMELINE_SHOWN = 24
@@ -34,6 +40,7 @@ def add_commands(app: typer.Typer) -> None:
     group.command("new")(new)
     group.command("check", cls=TargetCommand)(check)
     group.command("run", cls=TargetCommand)(run)
+    group.command("import")(import_log)
     app.add_typer(group, name="system")
 
 
@@ -62,6 +69,10 @@ def check(ctx: typer.Context, folder: Folder) -> None:
     are deterministic, how fast it is, what policies do not see, and whether doing nothing already wins. Exit code 1 if
     something is wrong."""
     name, files = _package(folder)
+    contradicts = _say_recordings(_package(folder, recordings=True)[1])
+    if MODEL_FILE not in files:
+        say(f"[yellow]note[/] there is no {MODEL_FILE} yet: quintain fit {folder}")
+        raise typer.Exit(POLICY_FAILED if contradicts else 0)
     reader = _reader()
     simulator = narrowed(load_simulator(SIMULATOR), name, files=files)
     suite = simulator.suite(name)
@@ -73,8 +84,70 @@ def check(ctx: typer.Context, folder: Folder) -> None:
         wrong = _run_baselines(connection, simulator, name, files)
         if not wrong:
             _say_idle(connection, name, files)
-    if wrong:
+    if wrong or contradicts:
         raise typer.Exit(POLICY_FAILED)
+
+
+def import_log(
+    folder: Folder,
+    files: Annotated[list[Path], typer.Argument(help="The log's files (.csv, .jsonl, .parquet; .gz) in order.")],
+    column_map: Annotated[Path, typer.Option("--map", help="TOML file: what its rows and columns are.")],
+    name: Annotated[str, typer.Option(help="Of the recording; default: the first file's.")] = "",
+    start: Annotated[float, typer.Option(min=0, help="Skip so many seconds of the log.")] = 0.0,
+    seconds: Annotated[float, typer.Option(min=0, help="Take so many seconds.", show_default=False)] = float("inf"),
+    force: Annotated[bool, typer.Option("--force", help="Overwrite a recording of this name.")] = False,
+    verbose: Annotated[bool, typer.Option("--verbose", help="Show the traceback of an error.")] = False,  # see app.main
+) -> None:
+    """Make a recording of a log. What is not carried over is said, and what contradicts itself in it, with the log's
+    lines; nothing is mended."""
+    _, package = _package(folder)
+    chosen = name or files[0].name.partition(".")[0]
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}", chosen):
+        raise InvalidArgument.of("name", f"{chosen!r} must be letters, digits, and - _ . between them; give --name")
+    path = Path(folder) / "recordings" / f"{chosen}.jsonl.gz"
+    refuse_existing(path, force)
+    path.parent.mkdir(exist_ok=True)
+    rows = itertools.chain.from_iterable(read_table(file) for file in files)
+    partial = path.with_name(f".{path.name}.partial")
+    try:
+        with partial.open("wb") as raw, gzip.GzipFile("", "wb", compresslevel=6, fileobj=raw, mtime=0) as out_file:
+            report = _recordings().import_log(
+                package, chosen, _bytes(column_map), rows, cast(IO[bytes], out_file), start, seconds
+            )
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
+    _say_report(report)
+    errors.print(f"wrote {escape(str(path))}")
+
+
+def _bytes(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise InvalidArgument.of("map", f"{path}: {error.strerror}") from None
+
+
+def _recordings() -> RecordingReader:
+    found = RECORDERS.load(SIMULATOR)
+    assert isinstance(found, RecordingReader)
+    return found
+
+
+def _say_recordings(files: dict[str, bytes]) -> bool:
+    """Whether some contradict themselves."""
+    report = _recordings().check(files)
+    _say_report(report)
+    return bool(report.contradictions)
+
+
+def _say_report(report: RecordingsReport) -> None:
+    for line in report.said:
+        say(f"[green]ok[/]   {escape(line)}")
+    for line in report.contradictions:
+        say(f"[red]contradicts itself[/] {escape(line)}")
+    for line in report.notes:
+        say(f"[yellow]note[/] {escape(line)}")
 
 
 def run(
@@ -119,11 +192,12 @@ def _reader() -> SuiteReader:
     return simulator
 
 
-def _package(folder: str) -> tuple[str, dict[str, bytes]]:
+def _package(folder: str, *, recordings: bool = False) -> tuple[str, dict[str, bytes]]:
     path = Path(folder)
     if not path.exists():
         raise InvalidArgument.of("folder", f"{path} is not there; `quintain system new {path}` makes one")
-    name, files = read_suite(folder if path.suffix == ".toml" or folder.startswith((".", "/")) else f"./{folder}")
+    named = folder if path.suffix == ".toml" or folder.startswith((".", "/")) else f"./{folder}"
+    name, files = read_suite(named, recordings=recordings)
     assert files is not None
     return name, files
 

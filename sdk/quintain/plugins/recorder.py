@@ -6,9 +6,9 @@ the package as those see it who do not know how the simulator works inside. Stan
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from typing import IO, Any, Protocol, runtime_checkable
 
 from quintain.plugins.simulator import Part
 
@@ -43,3 +43,34 @@ class Recorder(Protocol):
 
     def policy(self, source: str) -> str:
         """A policy of the package as one that the simulator runs; a policy of the simulator's own as it is."""
+
+
+@dataclass(frozen=True, slots=True)
+class RecordingsReport:
+    """What recordings are and say of themselves, one line each: what there is (recordings, the split in four), what
+    `contradicts` itself, and `notes`: what was left out, what they do not show."""
+
+    said: Sequence[str] = ()
+    contradictions: Sequence[str] = ()
+    notes: Sequence[str] = ()
+
+
+@runtime_checkable
+class RecordingReader(Protocol):
+    """A recorder that also reads recordings of a system package, and makes them of logs."""
+
+    def check(self, package: Files) -> RecordingsReport:
+        """All recordings of a package. Raises InvalidInput for one that is none, with file, line and key."""
+
+    def import_log(
+        self,
+        package: Files,
+        name: str,
+        column_map: bytes,
+        rows: Iterable[tuple[str, Mapping[str, Any]]],
+        out: IO[bytes],
+        start: float,
+        seconds: float,
+    ) -> RecordingsReport:
+        """Write a recording called `name` of a log's rows (``file:line``, columns by name): the part from `start` on,
+        for so many `seconds`. `column_map` is a TOML file. Raises InvalidInput with the log's line and column."""

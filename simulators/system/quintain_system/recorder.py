@@ -1,24 +1,29 @@
-"""How runs of system packages become recordings: the entry point ``quintain.recorders: system``."""
+"""How runs of system packages and logs become recordings: the entry point ``quintain.recorders: system``."""
 
 from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from typing import IO, Any
 
-from quintain.plugins.recorder import Files, RecordedRun
+from quintain.plugins.recorder import Files, RecordedRun, RecordingsReport
 from quintain.plugins.simulator import InvalidInput, narrowed
 from quintain_system.form.package import SYSTEM_FILE, Package, read_toml
 from quintain_system.form.spec import SystemSpec
 from quintain_system.package_simulator import PackageSimulator
 from quintain_system.plugin import simulator
-from quintain_system.recordings.form import Recording, file_of, packed, read_recording, unchecked
+from quintain_system.recordings.consistency import consistency, never_occurred, placed
+from quintain_system.recordings.form import Recording, file_of, is_recording, packed, read_recording, unchecked
+from quintain_system.recordings.importer import import_log, read_map
+from quintain_system.recordings.split import split_of
 from quintain_system.recordings.view import reduced, suite_files, visible_package
 
 
 class SystemRecorder:
-    """Satisfies `Recorder`."""
+    """Satisfies `Recorder` and `RecordingReader`."""
 
     def package(
         self, suite: str, files: Files | None, runs: Sequence[RecordedRun], hide: Sequence[str] = ()
@@ -41,8 +46,54 @@ class SystemRecorder:
     def policy(self, source: str) -> str:
         return source
 
+    def check(self, package: Files) -> RecordingsReport:
+        spec = _spec(package)
+        said: list[str] = []
+        wrong: list[str] = []
+        notes: list[str] = []
+        read: list[Recording] = []
+        occurred: Counter[str] = Counter()
+        for file in sorted(filter(is_recording, package)):
+            found = read_recording(file, package[file], spec)
+            report = consistency(found, placed(file, found.entries), spec)
+            read.append(found)
+            said.append(f"{file}: {report.entries} entries in {found.duration:g} s under {found.policy}")
+            wrong += report.words()
+            occurred += report.occurred
+            notes += [f"{file}: {note}" for note in report.notes]
+        if read:
+            notes += never_occurred(spec, occurred)
+            split = split_of(read, package)
+            said += [f"{part}: {_parts_text(chosen)}" for part, chosen in split.parts.items()]
+            notes += [f"unverified: {words}" for words in split.unverified]
+        return RecordingsReport(said, wrong, notes)
+
+    def import_log(
+        self,
+        package: Files,
+        name: str,
+        column_map: bytes,
+        rows: Iterable[tuple[str, Mapping[str, Any]]],
+        out: IO[bytes],
+        start: float,
+        seconds: float,
+    ) -> RecordingsReport:
+        spec = _spec(package)
+        made = import_log(name, spec, read_map(column_map, spec), rows, out, start=start, seconds=seconds)
+        left_out = [f"not carried over: {words}" for words in made.left_out]
+        never = never_occurred(spec, made.consistency.occurred)
+        said = [f"{made.entries} entries in {made.duration:g} s"]
+        return RecordingsReport(said, list(made.consistency.words()), [*left_out, *made.consistency.notes, *never])
+
 
 recorder = SystemRecorder()
+
+
+def _parts_text(chosen: Sequence[Recording]) -> str:
+    """``monday 0-60 80-100 s, tuesday 0-100 s``"""
+    if not chosen:
+        return "nothing"
+    return ", ".join(f"{r.name} {' '.join(f'{low:g}-{high:g}' for low, high in r.windows)} s" for r in chosen)
 
 
 def short_name(scenario: str) -> str:

@@ -99,6 +99,7 @@ def test_fields_called_like_the_formats_own_keys_have_a_table() -> None:
         (lines(header={**HEADER, "config": {"servers": 0}}), ":1:config.servers", "below 1"),
         (lines({**REQUEST, "time": "1.0"}), ":2:time", "must be seconds"),
         (lines({**REQUEST, "time": -1}), ":2:time", "must be seconds"),
+        (lines({**REQUEST, "time": 10**400}), ":2:time", "must be seconds"),
         (lines(FINISHED, REQUEST), ":3:time", "time runs back"),
         (lines({**REQUEST, "time": 11.0}), ":2:time", "after the end"),
         (lines({**REQUEST, "input": "call"}), ":2:input", "no declared input; declared are: request"),

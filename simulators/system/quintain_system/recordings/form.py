@@ -226,8 +226,16 @@ def _header(file: str, found: dict[str, Any], spec: SystemSpec) -> Recording:
     return Recording(name_of(file), spec.name, policy, config, duration, (), start, about)
 
 
+def finite(value: Any) -> bool:
+    """Whether a value is a number that a float can hold."""
+    try:
+        return type(value) in (int, float) and math.isfinite(value)
+    except OverflowError:
+        return False
+
+
 def _number(place: str, value: Any, wanted: str) -> float:
-    if type(value) not in (int, float) or not math.isfinite(value):
+    if not finite(value):
         raise InvalidInput(place, f"is {value!r:.100}; must be {wanted}")
     return float(value)
 
@@ -269,7 +277,7 @@ def declared(spec: SystemSpec) -> dict[Role, Mapping[str, KindSpec]]:
 
 def _entry(place: str, found: dict[str, Any]) -> Entry:
     time = found.pop("time", None)
-    if type(time) not in (int, float) or not math.isfinite(time) or time < 0:
+    if time is None or not finite(time) or time < 0:
         raise InvalidInput(f"{place}:time", f"is {time!r:.100}; must be seconds from the beginning")
     roles: list[Role] = [role for role in ROLES if role in found]
     if len(roles) != 1:

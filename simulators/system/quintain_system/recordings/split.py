@@ -13,6 +13,7 @@ package may say otherwise::
 
 from __future__ import annotations
 
+import json
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -29,7 +30,7 @@ SPLIT_FILE = "recordings.toml"
 LATER_SHARE = 0.2  # of the time
 BUSY_SHARE = 0.2  # of the windows
 WINDOWS_OF_ONE = 5  # that a recording is cut into, to find the busiest
-FEW_WINDOWS = 5  # fewer in all: none can be spared
+FEW_WINDOWS = 5  # fewer of one configuration: none can be spared
 FEW_INPUTS = 5  # a window with fewer says nothing
 PARTS = ("train", "later", "other_policy", "busiest")
 
@@ -45,6 +46,10 @@ class Split:
     other_policy: tuple[Recording, ...]
     busiest: tuple[Recording, ...]
     unverified: tuple[str, ...] = ()
+
+    @property
+    def parts(self) -> Mapping[str, tuple[Recording, ...]]:
+        return {"train": self.train, **self.held_out}
 
     @property
     def held_out(self) -> Mapping[str, tuple[Recording, ...]]:
@@ -128,20 +133,22 @@ def _by_time(pool: Sequence[Recording]) -> tuple[list[Recording], list[Recording
 
 
 def _by_load(pool: Sequence[Recording]) -> tuple[list[Recording], list[Recording]]:
-    """The windows with most inputs a second are held out."""
-    loads: list[tuple[float, int, Window]] = []
+    """The windows with most inputs a second are held out: of each configuration, since what is much for a small system
+    is little for a large one."""
+    loads: dict[str, list[tuple[float, int, Window]]] = defaultdict(list)
     for number, recording in enumerate(pool):
         edges = [recording.duration * i / WINDOWS_OF_ONE for i in range(WINDOWS_OF_ONE + 1)]
         counts = _inputs_between(recording, edges)
         for low, high, count in zip(edges, edges[1:], counts, strict=False):
             if count >= FEW_INPUTS:
-                loads.append((count / (high - low), number, (low, high)))
-    if len(loads) < FEW_WINDOWS:
-        return list(pool), []
-    loads.sort(key=lambda load: (-load[0], load[1], load[2]))
+                config = json.dumps(recording.config, sort_keys=True)
+                loads[config].append((count / (high - low), number, (low, high)))
     taken: dict[int, list[Window]] = defaultdict(list)
-    for _, number, window in loads[: max(1, int(BUSY_SHARE * len(loads)))]:
-        taken[number].append(window)
+    for found in loads.values():
+        if len(found) >= FEW_WINDOWS:
+            found.sort(key=lambda load: (-load[0], load[1], load[2]))
+            for _, number, window in found[: int(BUSY_SHARE * len(found))]:
+                taken[number].append(window)
     train: list[Recording] = []
     for number, recording in enumerate(pool):
         left = _without(recording.duration, sorted(taken.get(number, ())))

@@ -1,15 +1,17 @@
 """Small changes to a policy that no grammar made: its numbers, comparisons and arithmetic, and whether it takes the
-least or the most; everything else is left as it was."""
+least or the most; everything else is left as it was. By chance, or as a sweep that minds what was tried before."""
 
 from __future__ import annotations
 
 import math
 import random
 import re
+from collections.abc import Callable, Iterator, Sequence
 
 import libcst as cst
 from libcst.metadata import MetadataWrapper, PositionProvider
 
+from quintain_generator.backends.offline.trials import KnownPlace, Trial
 from quintain_generator.domain.gate import Unparsable, parse
 
 _NOTE = re.compile(r"\A(?:# changed: .*\n)+")
@@ -23,6 +25,8 @@ Arithmetic = cst.Add | cst.Subtract | cst.Multiply | cst.Divide
 Site = cst.Integer | cst.Float | cst.ComparisonTarget | cst.Name | Arithmetic
 _EXTREMES = {"min": "max", "max": "min"}
 _NUMBERS_SHARE = 0.8  # of the changes: numbers and comparisons; the rest turns the policy's logic round
+_TWO_AT_ONCE = 0.25  # of the sweeps
+_SMALLEST_STEP, _LARGEST_STEP = 0.05, 1.0  # of a sweep, on a logarithmic scale
 _LARGEST = 1e300  # beyond it, and as close to zero, a step may leave the range of floats
 
 
@@ -32,47 +36,83 @@ def mutate_source(source: str, rng: random.Random) -> tuple[str, list[str]]:
     Whole numbers stay whole and positive; zero, which is an index or a start more often than a quantity, stays zero.
     A source that does not parse, is nested too deeply, or has nothing to change, comes back as it is, with no changes.
     """
+    return _changed_source(source, lambda sites: _draw(sites, rng))
+
+
+def sweep_source(source: str, trials: Sequence[Trial], rng: random.Random) -> tuple[str, list[str]]:
+    """As `mutate_source`, but one number or comparison, seldom two, and by what came of earlier changes of the same
+    places: what made no difference, or was in vain, is tried less; what helped is taken further."""
+    return _changed_source(source, lambda sites: _draw_by_trials(sites, trials, rng))
+
+
+def _changed_source(source: str, draw: Draw) -> tuple[str, list[str]]:
     try:
         parse(source)  # first: nesting that the interpreter refuses would crash the whole process in libcst
-        return _mutated(_NOTE.sub("", source), rng) or (source, [])
+        return _parsed_and_changed(_NOTE.sub("", source), draw) or (source, [])
     except (Unparsable, cst.ParserSyntaxError, RecursionError):
         return source, []
 
 
-def _mutated(source: str, rng: random.Random) -> tuple[str, list[str]] | None:
+def _parsed_and_changed(source: str, draw: Draw) -> tuple[str, list[str]] | None:
     wrapper = MetadataWrapper(cst.parse_module(source))
-    finder = _Sites()
-    wrapper.visit(finder)
-    if not finder.found and not finder.logic:
-        return None
-    count = min(len(finder.found) + len(finder.logic), 1 + (rng.random() < 0.5) + (rng.random() < 0.25))
     lines = wrapper.resolve(PositionProvider)
-    replacements: dict[cst.CSTNode, cst.CSTNode] = {}
-    changes: list[str] = []
-    for site in _sample(finder, count, rng):
-        new = _changed(site, rng)
-        replacements[site] = new
-        changes.append(f"{_code(site)} -> {_code(new)} (line {lines[site].start.line})")
-    changed = wrapper.module.visit(_Replace(replacements))
+    sites = _Sites(lambda node: lines[node].start.line)
+    wrapper.visit(sites)
+    if not sites.found and not sites.logic:
+        return None
+    drawn = draw(sites)
+    if not drawn:
+        return None
+    changed = wrapper.module.visit(_Replace(dict(drawn)))
     assert isinstance(changed, cst.Module)
+    changes = [f"{_code(old)} -> {_code(new)} (line {sites.line(old)})" for old, new in drawn]
     return f"# changed: {'; '.join(changes)}\n{changed.code}", changes
 
 
-def _sample(finder: _Sites, count: int, rng: random.Random) -> list[Site]:
+def _draw(sites: _Sites, rng: random.Random) -> list[tuple[Site, Site]]:
+    count = min(len(sites.found) + len(sites.logic), 1 + (rng.random() < 0.5) + (rng.random() < 0.25))
+    # one after the other: each draw of a place is followed by that of its change
+    return [(site, _changed(site, rng)) for site in _sample(sites, count, rng)]
+
+
+def _draw_by_trials(sites: _Sites, trials: Sequence[Trial], rng: random.Random) -> list[tuple[Site, Site]]:
+    drawn: list[tuple[Site, Site]] = []
+    left = list(sites.found)
+    for _ in range(min(len(left), 1 + (rng.random() < _TWO_AT_ONCE))):
+        known = [KnownPlace(trials, sites.line(site), _code(site)) for site in left]
+        (index,) = rng.choices(range(len(left)), [k.interest for k in known])
+        site = left.pop(index)
+        drawn.append((site, _step(site, known[index].direction(rng), rng)))
+    return drawn
+
+
+def _step(site: Site, upwards: bool | None, rng: random.Random) -> Site:
+    """A change of a number by a step of mixed size; of a comparison, the other one."""
+    if not isinstance(site, cst.Integer | cst.Float):
+        return _changed(site, rng)
+    size = math.exp(rng.uniform(math.log(_SMALLEST_STEP), math.log(_LARGEST_STEP)))
+    up = rng.random() < 0.5 if upwards is None else upwards
+    if not up and isinstance(site, cst.Integer) and site.evaluated_value > 1:
+        return site.with_changes(
+            value=str(max(1, min(site.evaluated_value - 1, round(site.evaluated_value / math.exp(size)))))
+        )
+    return _scaled(site, math.exp(size if up else -size))
+
+
+def _sample(finder: _Sites, count: int, rng: random.Random) -> Iterator[Site]:
     """`count` different sites."""
     numbers, logic = list(finder.found), list(finder.logic)
-    chosen: list[Site] = []
     for _ in range(count):
         pool = numbers if numbers and (not logic or rng.random() < _NUMBERS_SHARE) else logic
-        chosen.append(pool.pop(rng.randrange(len(pool))))
-    return chosen
+        yield pool.pop(rng.randrange(len(pool)))
 
 
 class _Sites(cst.CSTVisitor):
     """Collects what may be changed: numbers and comparisons (`found`), operators and extremes (`logic`). An index is
     structure, not a quantity."""
 
-    def __init__(self) -> None:
+    def __init__(self, line: Callable[[cst.CSTNode], int]) -> None:
+        self.line = line
         self.found: list[Site] = []
         self.logic: list[Site] = []
 
@@ -108,7 +148,10 @@ def _changed(site: Site, rng: random.Random) -> Site:
     if isinstance(site, cst.ComparisonTarget):
         old = site.operator
         return site.with_changes(operator=_SWAPS[type(old)]())
-    factor = math.exp(rng.gauss(0.0, 0.5))
+    return _scaled(site, math.exp(rng.gauss(0.0, 0.5)))
+
+
+def _scaled(site: cst.Integer | cst.Float, factor: float) -> Site:
     if isinstance(site, cst.Float):
         value = float(f"{site.evaluated_value * factor:.3g}")
         return site.with_changes(value=repr(value if value != site.evaluated_value else value * 1.1))
@@ -136,6 +179,9 @@ def _code(site: Site) -> str:
     if isinstance(site, Arithmetic):
         return cst.Module(body=[]).code_for_node(site).strip()
     return site.value
+
+
+Draw = Callable[[_Sites], list[tuple[Site, Site]]]  # what to put in which place
 
 
 class _Replace(cst.CSTTransformer):

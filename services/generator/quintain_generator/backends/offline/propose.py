@@ -15,9 +15,10 @@ from quintain.plugins.backend import Attempt, Example, Operator
 from quintain.plugins.grammar import Grammar
 from quintain_generator.backends.offline import variation
 from quintain_generator.backends.offline.experience import Experience, say_changes
-from quintain_generator.backends.offline.foreign import mutate_source
+from quintain_generator.backends.offline.foreign import mutate_source, sweep_source
 from quintain_generator.backends.offline.genome import Genome, active, complete, read_header
 from quintain_generator.backends.offline.render import render
+from quintain_generator.backends.offline.trials import read_trials
 
 _TRIES = 20  # to find a genome that no example has
 # what becomes of a parent: shares of the proposals; the rest moves along the difference of two examples
@@ -55,12 +56,12 @@ def propose(
     Raises ValueError if there is neither a grammar nor a parent, and GrammarError for a grammar that does not work.
     """
     rng = random.Random(f"offline:{seed}")
+    if operator is Operator.DIFF and not inspirations and _is_foreign(grammar, parents, baselines):
+        return _swept(parents[0], history, best_score, rng)
     if grammar is None:
         return _without_grammar(parents, inspirations, baselines, rng)
     known = _with_genes(grammar, [*parents, *inspirations])
-    # To be changed, not written anew: of a policy that no grammar made that means its constants, and always.
-    share = 1.0 if operator is Operator.DIFF and not inspirations else 0.8
-    if parents and _is_foreign_and_good(grammar, parents[0], known, baselines) and rng.random() < share:
+    if parents and _is_foreign_and_good(grammar, parents[0], known, baselines) and rng.random() < 0.8:
         return _mutated(parents[0].source, "The parent", rng)
     experience = Experience(history, [*parents, *inspirations], best_score)
     leading = _with_genes(grammar, parents) or sorted(known, key=lambda k: -k.quality)[:1]
@@ -81,9 +82,23 @@ def _quality(example: Example) -> float:
 
 def _is_foreign_and_good(grammar: Grammar, parent: Example, known: Sequence[_Known], baselines: Sequence[str]) -> bool:
     """Whether `parent` was not made from the grammar, ran, and is better than everything here that was."""
-    if read_header(grammar, parent.source) is not None or parent.source in baselines:
+    if not _is_foreign(grammar, [parent], baselines):
         return False
     return _quality(parent) > max((k.quality for k in known), default=0.0)
+
+
+def _is_foreign(grammar: Grammar | None, parents: Sequence[Example], baselines: Sequence[str]) -> bool:
+    """Whether the first parent is nobody's but another backend's, or was changed from such a one."""
+    if not parents or parents[0].source in baselines:
+        return False
+    return grammar is None or read_header(grammar, parents[0].source) is None
+
+
+def _swept(parent: Example, history: Sequence[Attempt], best_score: float | None, rng: random.Random) -> Proposal:
+    """To be changed with nothing else to look at, which is how a search of several backends asks for a sweep."""
+    source, changes = sweep_source(parent.source, read_trials(history, parent, best_score), rng)
+    name = parent.candidate_id
+    return Proposal(source, f"{name} with {'; '.join(changes)}." if changes else f"{name} as it is.")
 
 
 def _without_grammar(

@@ -64,6 +64,29 @@ FENCES = {
 
 
 @dataclass(frozen=True)
+class Call:
+    """A tool call; `arguments` is JSON text, or what was meant to be some."""
+
+    call_id: str
+    name: str
+    arguments: str
+
+
+def seal_of(calls: Sequence[Call]) -> str:
+    """What a model's hidden reasoning is made of here. The input of a call is an object on one wire, so its spelling
+    does not count."""
+    plain = [[call.call_id, call.name, _parsed(call.arguments)] for call in calls]
+    return hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()
+
+
+def _parsed(arguments: str) -> Any:
+    try:
+        return json.loads(arguments or "{}")
+    except ValueError:
+        return {}
+
+
+@dataclass(frozen=True)
 class Answer:
     """`finish`: stop, length, refusal, content_filter. `usage` False leaves the meter reading out, `odd_usage` makes it
     one that cannot be. Without `model`, what names the answer is missing."""
@@ -76,6 +99,7 @@ class Answer:
     cached_tokens: int = 0
     reasoning_tokens: int = 0
     odd_usage: bool = False
+    calls: tuple[Call, ...] = ()
 
     @property
     def named(self) -> dict[str, Any]:
@@ -162,7 +186,16 @@ class Responses:
             else {"type": "output_text", "text": a.text, "annotations": []}
         )
         reasons = {"length": "max_output_tokens", "content_filter": "content_filter"}
-        content = [{"type": "message", "id": "msg_1", "role": "assistant", "status": "completed", "content": [part]}]
+        said = [{"type": "message", "id": "msg_1", "role": "assistant", "status": "completed", "content": [part]}]
+        content: list[dict[str, Any]] = said if a.text else []
+        if a.calls:
+            sealed = {"type": "reasoning", "id": "rs_1", "summary": [], "encrypted_content": seal_of(a.calls)}
+            content = [sealed, *content]
+        for call in a.calls:
+            content.append(
+                {"type": "function_call", "id": f"fc_{call.call_id}", "call_id": call.call_id, "name": call.name,
+                 "arguments": call.arguments, "status": "completed"}
+            )  # fmt: skip
         return {
             "id": f"resp_{a.identity}",
             "object": "response",
@@ -171,7 +204,7 @@ class Responses:
             "status": "incomplete" if a.finish in reasons else "completed",
             "incomplete_details": {"reason": reasons[a.finish]} if a.finish in reasons else None,
             "error": None,
-            "output": content if a.text else [],
+            "output": content,
             "usage": {
                 "input_tokens": a.input_tokens,
                 "input_tokens_details": {"cached_tokens": a.cached_tokens, "cache_write_tokens": 0},
@@ -192,6 +225,10 @@ class Responses:
         for piece in _pieces(a.text):
             delta = {"item_id": "msg_1", "output_index": 0, "content_index": 0, "delta": piece, "logprobs": []}
             events.append((kind, delta))
+        for item in body["output"] if a.calls else ():
+            for piece in _pieces(item.get("arguments", "")):
+                events.append(("response.function_call_arguments.delta", {"item_id": item["id"], "delta": piece}))
+            events.append(("response.output_item.done", {"item": item}))
         events.append((f"response.{body['status']}", {"response": body}))
         return [_sse({"type": name, "sequence_number": n, **data}, name) for n, (name, data) in enumerate(events)]
 
@@ -230,6 +267,16 @@ class Chat:
             "completion_tokens_details": {"reasoning_tokens": a.reasoning_tokens},
         }
 
+    @staticmethod
+    def _tools(a: Answer) -> dict[str, Any]:
+        if not a.calls:
+            return {}
+        calls = [
+            {"id": c.call_id, "type": "function", "function": {"name": c.name, "arguments": c.arguments}}
+            for c in a.calls
+        ]
+        return {"reasoning_content": seal_of(a.calls), "tool_calls": calls}
+
     @classmethod
     def body(cls, a: Answer) -> dict[str, Any]:
         refused = a.finish == "refusal"
@@ -237,8 +284,9 @@ class Chat:
             "role": "assistant",
             "content": None if refused else a.text,
             "refusal": a.text if refused else None,
+            **cls._tools(a),
         }
-        finish = "stop" if refused else a.finish
+        finish = "tool_calls" if a.calls else "stop" if refused else a.finish
         return {
             "id": f"chatcmpl-{a.identity}",
             "object": "chat.completion",
@@ -252,13 +300,21 @@ class Chat:
     def events(cls, a: Answer) -> list[bytes]:
         head = {"id": f"chatcmpl-{a.identity}", "object": "chat.completion.chunk", "created": 0, **a.named}
         field = "refusal" if a.finish == "refusal" else "content"
-        finish = "stop" if a.finish == "refusal" else a.finish
+        finish = "tool_calls" if a.calls else "stop" if a.finish == "refusal" else a.finish
 
         def chunk(delta: dict[str, Any], reason: str | None) -> dict[str, Any]:
             return {**head, "choices": [{"index": 0, "delta": delta, "finish_reason": reason}], "usage": None}
 
         chunks = [chunk({"role": "assistant", "content": ""}, None)]
         chunks += [chunk({field: piece}, None) for piece in _pieces(a.text)]
+        if a.calls:
+            chunks += [chunk({"reasoning_content": piece}, None) for piece in _pieces(seal_of(a.calls), 2)]
+        for index, call in enumerate(a.calls):
+            named = {"index": index, "id": call.call_id, "type": "function"}
+            chunks.append(chunk({"tool_calls": [{**named, "function": {"name": call.name, "arguments": ""}}]}, None))
+            for piece in _pieces(call.arguments):
+                delta = {"tool_calls": [{"index": index, "function": {"arguments": piece}}]}
+                chunks.append(chunk(delta, None))
         chunks.append(chunk({}, finish))
         if a.usage:
             chunks.append({**head, "choices": [], "usage": cls._usage(a)})
@@ -285,6 +341,17 @@ class Messages:
     path = "/v1/messages"
     request_id_header = "request-id"
 
+    @staticmethod
+    def _blocks(a: Answer) -> list[dict[str, Any]]:
+        blocks: list[dict[str, Any]] = []
+        if a.calls:
+            blocks.append({"type": "thinking", "thinking": "Let me try.", "signature": seal_of(a.calls)})
+        if a.text:
+            blocks.append({"type": "text", "text": a.text})
+        for call in a.calls:
+            blocks.append({"type": "tool_use", "id": call.call_id, "name": call.name, "input": _parsed(call.arguments)})
+        return blocks
+
     @classmethod
     def body(cls, a: Answer) -> dict[str, Any]:
         return {
@@ -292,8 +359,8 @@ class Messages:
             "type": "message",
             "role": "assistant",
             **a.named,
-            "content": [{"type": "text", "text": a.text}] if a.text else [],
-            "stop_reason": _STOP_REASONS[a.finish],
+            "content": cls._blocks(a),
+            "stop_reason": "tool_use" if a.calls else _STOP_REASONS[a.finish],
             "stop_sequence": None,
             "usage": {
                 "input_tokens": a.input_tokens - a.cached_tokens,
@@ -309,11 +376,21 @@ class Messages:
         body = cls.body(a)
         begun = {**body, "content": [], "stop_reason": None, "usage": {**body["usage"], "output_tokens": 1}}
         events: list[tuple[str, dict[str, Any]]] = [("message_start", {"message": begun})]
-        if a.text:
-            events.append(("content_block_start", {"index": 0, "content_block": {"type": "text", "text": ""}}))
-            for piece in _pieces(a.text):
-                events.append(("content_block_delta", {"index": 0, "delta": {"type": "text_delta", "text": piece}}))
-            events.append(("content_block_stop", {"index": 0}))
+        calls = iter(a.calls)
+        for index, block in enumerate(body["content"]):
+            if block["type"] == "text":
+                empty, deltas = {"text": ""}, [("text_delta", "text", piece) for piece in _pieces(a.text)]
+            elif block["type"] == "thinking":
+                empty = {"thinking": "", "signature": ""}
+                deltas = [("thinking_delta", "thinking", piece) for piece in _pieces(block["thinking"], 2)]
+                deltas.append(("signature_delta", "signature", block["signature"]))
+            else:
+                empty, written = {"input": {}}, next(calls).arguments
+                deltas = [("input_json_delta", "partial_json", piece) for piece in ["", *_pieces(written)]]
+            events.append(("content_block_start", {"index": index, "content_block": {**block, **empty}}))
+            for kind, name, piece in deltas:
+                events.append(("content_block_delta", {"index": index, "delta": {"type": kind, name: piece}}))
+            events.append(("content_block_stop", {"index": index}))
         delta = {"stop_reason": body["stop_reason"], "stop_sequence": None}
         events.append(("message_delta", {"delta": delta, "usage": body["usage"]}))
         events.append(("message_stop", {}))

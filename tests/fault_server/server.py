@@ -21,12 +21,14 @@ from tests.fault_server.answers import (
     DEFAULT_POLICY,
     PROTOCOLS,
     Answer,
+    Call,
     Responses,
     diff_answer,
     fenced,
     policy_for,
     prompt_of,
 )
+from tests.fault_server.conversations import Script, complaint, play, said_next
 from tests.fault_server.oddities import ODDITIES, odd_response
 
 # name -> (HTTP status, error type, error code, headers)
@@ -101,12 +103,14 @@ class FaultServer:
         policies: Sequence[str] = (DEFAULT_POLICY,),
         delay_seconds: float = 0.0,
         drip_seconds: float = 0.2,
+        conversation: Script = play,
     ) -> None:
         self.script = deque(script)
         self.seen: list[Seen] = []
         self.default = default
         self.verbatim: tuple[int, bytes, dict[str, str]] = (200, b"", {})  # what the fault of that name says
         self._policies = list(policies)
+        self._conversation = conversation
         self._delay = delay_seconds
         self._drip = drip_seconds
         self._server: asyncio.Server | None = None
@@ -242,6 +246,10 @@ class FaultServer:
             content_type = "text/event-stream" if seen.stream else "application/json"
             await _send(writer, 200, {"content-type": content_type, **request_id, **extra}, text)
             return True
+        if wrong := complaint(body):
+            text = json.dumps(protocol.error_body("invalid_request_error", "", wrong)).encode()
+            await _send(writer, 400, {"content-type": "application/json", **request_id}, text)
+            return True
         answer = self._make_answer(body, seen)
         if fault in ODDITIES:
             status, content_type, text = odd_response(fault, protocol, answer, stream=seen.stream)
@@ -305,6 +313,9 @@ class FaultServer:
             text = text[: len(text) // 2]
         elif fault in ("refusal", "content_filter"):
             text = "I cannot help with that."
+        calls: tuple[Call, ...] = ()
+        if body.get("tools") and fault == "ok":
+            text, calls = said_next(body, self._conversation, self._policies)
         finish = "length" if fault == "reasoning_only" else FINISHES.get(fault, "stop")
         return Answer(
             text,
@@ -315,6 +326,7 @@ class FaultServer:
             cached_tokens=tokens // 2 if fault == "cached" else 0,
             reasoning_tokens=seen.max_tokens if fault == "reasoning_only" else 0,
             odd_usage=fault == "odd_usage",
+            calls=calls,
         )
 
     async def _broken_stream(

@@ -28,6 +28,9 @@ from quintain.plugins.backend import (
     Message,
     Operator,
     Task,
+    Tool,
+    ToolResult,
+    Turn,
     Usage,
 )
 
@@ -35,7 +38,11 @@ TIMEOUT_SECONDS = 20.0
 CANCEL_SECONDS = 2.0
 CONCURRENT_CALLS = 8
 
-_PARENTS_NEEDED = {Operator.FULL: 0, Operator.DIFF: 1, Operator.REPAIR: 1, Operator.CROSSOVER: 2}
+MAX_TURNS = 5
+
+_PARENTS_NEEDED = {Operator.FULL: 0, Operator.DIFF: 1, Operator.REPAIR: 1, Operator.CROSSOVER: 2, Operator.AGENT: 0}
+_OBJECT = {"type": "object", "properties": {"policy": {"type": "string"}}}
+_TOOLS = (Tool("run", "Run a policy.", _OBJECT), Tool("submit", "Hand in your policy.", _OBJECT))
 
 
 async def check_backend(
@@ -142,16 +149,38 @@ async def every_operator_gets_an_answer(subject: _Subject) -> None:
     for operator in sorted(backend.capabilities.operators, key=lambda o: o.value):
         needed = _PARENTS_NEEDED[operator]
         task = replace(subject.task, operator=operator, parents=subject.task.parents[: max(needed, 1)])
-        reply = await subject.ask(backend, task=task)
+        reply = await (
+            _converse(subject, backend, task) if operator is Operator.AGENT else subject.ask(backend, task=task)
+        )
         _demand(
             reply.outcome is CallOutcome.OK and reply.rejection is None,
             f"operator {operator.value}: {reply.outcome.value} ({reply.detail}) where an answer was expected",
         )
+        if reply.tool_calls:
+            continue  # submitted
         _demand(bool(reply.text or reply.source), f"operator {operator.value}: OK without text or source")
         _demand(reply.sent, f"operator {operator.value}: OK, but sent is False, so that it would cost nothing")
         if reply.source:
             ast.parse(reply.source)
     await backend.close()
+
+
+async def _converse(subject: _Subject, backend: Backend, task: Task) -> BackendReply:
+    """The answer that ends a conversation: it submits, or calls no tool."""
+    turns: list[Turn] = []
+    while True:
+        reply = await subject.ask(
+            backend, task=task, attempt=len(turns) + 1, tools=_TOOLS, turns=tuple(turns), max_turns=MAX_TURNS
+        )
+        wrong = _mistyped(reply) + [name for call in reply.tool_calls for name in _mistyped(call)]
+        _demand(not wrong, f"operator agent: fields of another type: {', '.join(wrong)}")
+        ids = [call.call_id for call in reply.tool_calls]
+        _demand(len(ids) == len(set(ids)), f"operator agent: two tool calls of an answer have one id: {ids}")
+        if reply.outcome is not CallOutcome.OK or not ids or any(c.name == "submit" for c in reply.tool_calls):
+            return reply
+        _demand(len(turns) < MAX_TURNS, f"operator agent: still no policy after {MAX_TURNS} answers")
+        results = tuple(ToolResult(call_id, "It ran.") for call_id in ids)
+        turns.append(Turn(reply.text, reply.tool_calls, reply.state, results))
 
 
 async def usage_is_never_negative(subject: _Subject) -> None:
@@ -237,7 +266,8 @@ def _mistyped(record: Any) -> list[str]:
     wrong = []
     for name, hint in get_type_hints(type(record)).items():
         value = getattr(record, name)
-        kinds = (frozenset,) if get_origin(hint) is frozenset else get_args(hint) or (hint,)
+        whole = get_origin(hint)
+        kinds = (whole,) if whole in (frozenset, tuple) else get_args(hint) or (hint,)
         if not isinstance(value, (*kinds, int) if float in kinds else kinds):
             wrong.append(f"{name} ({type(value).__name__})")
     return wrong

@@ -34,6 +34,7 @@ class Operator(enum.Enum):
     DIFF = "diff"  # change the first parent by search/replace blocks
     CROSSOVER = "crossover"  # combine two parents
     REPAIR = "repair"  # mend the first parent, which failed
+    AGENT = "agent"  # try before submitting, in a conversation with tools
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,6 +124,46 @@ class Message:
     cache_breakpoint: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class Tool:
+    """A function that the model may call. `parameters`: the JSON Schema of its arguments, an object."""
+
+    name: str
+    description: str
+    parameters: Mapping[str, object]
+
+
+@dataclass(frozen=True, slots=True)
+class ToolCall:
+    """The model's call of a tool. `call_id` is the provider's name for it; `arguments` JSON text as the model wrote it,
+    which may be malformed or empty."""
+
+    call_id: str
+    name: str
+    arguments: str
+
+
+@dataclass(frozen=True, slots=True)
+class ToolResult:
+    """What a tool answered. `failed`: it was not run, or could not be; `content` says why."""
+
+    call_id: str
+    content: str
+    failed: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """An answer of the model in a conversation, and what it was told then: `results`, one for each of its tool calls in
+    their order, and a `message`. `state` is the backend's own (`BackendReply.state`)."""
+
+    text: str
+    tool_calls: tuple[ToolCall, ...] = ()
+    state: str = ""
+    results: tuple[ToolResult, ...] = ()
+    message: str = ""
+
+
 def _ignore(_: object) -> None:
     return None
 
@@ -135,6 +176,8 @@ class BackendCall:
     service cancels the call when it is over, so a backend needs no timer of its own. `allowance.max_output_tokens` is
     never 0 here. `progress` may be called from the event loop with the number of characters received so far, and
     `identified` with the provider's id of the call as soon as that is known: it is kept even if the call is cut off.
+    With `Operator.AGENT`, `tools` may be called (`submit` hands the policy in), `turns` is the conversation after
+    `messages`, and `max_turns` bounds the model's answers; else they are empty and 0.
     """
 
     request_id: str
@@ -145,6 +188,9 @@ class BackendCall:
     timeout_seconds: float
     progress: Callable[[int], None] = _ignore
     identified: Callable[[str], None] = _ignore
+    tools: tuple[Tool, ...] = ()
+    turns: tuple[Turn, ...] = ()
+    max_turns: int = 0
 
 
 class CallOutcome(enum.Enum):
@@ -197,6 +243,9 @@ class BackendReply:
     `usage` is None if the provider did not say. `charged_usd` and `at_risk_usd` are for a backend that meters itself
     (a remote generator): the sum over all calls of this request id so far. `detail` explains a failure or a rejection.
     `retry_after_seconds`: the provider's wish. `sent` is False if the request certainly never reached the provider.
+    `tool_calls`: the model wants these tools run; the outcome is OK then, and `text` what it said beside them. `state`
+    is whatever this backend needs of its answer to go on with the conversation (reasoning that the provider wants
+    back); it is kept and comes back in `Turn.state`, and need not be readable by anybody else.
     """
 
     outcome: CallOutcome
@@ -212,6 +261,8 @@ class BackendReply:
     charged_usd: float | None = None
     at_risk_usd: float | None = None
     sent: bool = True
+    tool_calls: tuple[ToolCall, ...] = ()
+    state: str = ""
 
 
 # ------------------------------------------------------------------------------------------------------- the backend
@@ -222,7 +273,7 @@ class Capabilities:
     """What a backend can do.
 
     `deterministic`: the same task gives the same reply. `priced`: calls cost money, so a price row is looked up for the
-    model. `prompt`: wants `BackendCall.messages`.
+    model. `prompt`: wants `BackendCall.messages`. `operators` has AGENT only if the backend can call tools.
     `repeatable`: a call may be made again after a crash without paying twice. `meters_itself`: `charged_usd` of a reply
     is the cost (None: unpriced), and the backend keeps to `Allowance.max_cost_usd` by itself.
     """

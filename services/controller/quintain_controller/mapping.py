@@ -11,6 +11,7 @@ OPERATORS = {
     "diff": generator_pb2.OPERATOR_DIFF,
     "crossover": generator_pb2.OPERATOR_CROSSOVER,
     "repair": generator_pb2.OPERATOR_REPAIR,
+    "agent": generator_pb2.OPERATOR_AGENT,
 }
 
 

@@ -24,6 +24,11 @@ CALL_SECONDS = Histogram(
     ["backend"],
     buckets=(0.1, 0.5, 1, 2, 5, 10, 20, 40, 80, 160, 320, 640),
 )
+TOOL_CALLS = Counter(
+    "quintain_generator_tool_calls",
+    "Tools that models called in conversations: asked (handed to the caller, or refused) or submit.",
+    ["backend", "what"],
+)
 RECORDED = Counter("quintain_generator_recorded_answers", "Requests answered from the record, without a call.")
 
 
@@ -37,6 +42,8 @@ def announce(backend: str) -> None:
         GENERATIONS.labels(backend, result.value)
     for kind in TOKEN_KINDS:
         TOKENS.labels(backend, kind)
+    for what in ("asked", "submit"):
+        TOOL_CALLS.labels(backend, what)
     for metric in (COST, AT_RISK, UNPRICED, BREAKER_OPEN, IN_FLIGHT, CALL_SECONDS):
         metric.labels(backend)
 

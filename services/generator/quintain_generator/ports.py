@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from quintain.plugins.backend import Message
-from quintain_generator.domain.generation import CallRecord, Claim, Generation, RequestKey, Spend
+from quintain_generator.domain.generation import CallRecord, Claim, Generation, RequestKey, Spend, Told
 from quintain_generator.domain.habits import Measured
 
 
@@ -36,7 +36,12 @@ class GenerationStore(Protocol):
         """Write the request down, or say who has it. Raises AlreadyExists if the id names another task."""
 
     async def intend(
-        self, request_id: str, attempt: int, prompt: tuple[Message, ...], reserved_usd: float | None
+        self,
+        request_id: str,
+        attempt: int,
+        prompt: tuple[Message, ...],
+        reserved_usd: float | None,
+        told: Told | None = None,
     ) -> None:
         """Write down that a call is about to be sent. Raises Aborted if another owner took the request over."""
 

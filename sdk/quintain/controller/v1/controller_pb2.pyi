@@ -147,8 +147,9 @@ class Budget(_message.Message):
     request that costs more than any before it may exceed the bound by the difference, never by more than the backend's
     max_request_cost_usd for each request under way. Calls that broke off and may have been charged count at once.
     wall_seconds ends the asking, and whatever waits for a backend; what is under way is finished. It counts while a search
-    waits for a backend, not while the user has paused it. Verifications are those of candidates; held-out scores and gates
-    are not counted.
+    waits for a backend, not while the user has paused it. Verifications are those of candidates and the runs of tools in
+    conversations (each counts one, however many scenarios it is of); held-out scores and gates are not counted.
+    tool_seconds bounds the time that a verifier works for tools; a run under way is finished.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
@@ -158,11 +159,13 @@ class Budget(_message.Message):
     CANDIDATES_FIELD_NUMBER: _builtins.int
     VERIFICATIONS_FIELD_NUMBER: _builtins.int
     WALL_SECONDS_FIELD_NUMBER: _builtins.int
+    TOOL_SECONDS_FIELD_NUMBER: _builtins.int
     usd: _builtins.float
     tokens: _builtins.int
     candidates: _builtins.int
     verifications: _builtins.int
     wall_seconds: _builtins.float
+    tool_seconds: _builtins.float
     def __init__(
         self,
         *,
@@ -171,15 +174,18 @@ class Budget(_message.Message):
         candidates: _builtins.int | None = ...,
         verifications: _builtins.int | None = ...,
         wall_seconds: _builtins.float | None = ...,
+        tool_seconds: _builtins.float | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_candidates", b"_candidates", "_tokens", b"_tokens", "_usd", b"_usd", "_verifications", b"_verifications", "_wall_seconds", b"_wall_seconds", "candidates", b"candidates", "tokens", b"tokens", "usd", b"usd", "verifications", b"verifications", "wall_seconds", b"wall_seconds"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_candidates", b"_candidates", "_tokens", b"_tokens", "_tool_seconds", b"_tool_seconds", "_usd", b"_usd", "_verifications", b"_verifications", "_wall_seconds", b"_wall_seconds", "candidates", b"candidates", "tokens", b"tokens", "tool_seconds", b"tool_seconds", "usd", b"usd", "verifications", b"verifications", "wall_seconds", b"wall_seconds"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_candidates", b"_candidates", "_tokens", b"_tokens", "_usd", b"_usd", "_verifications", b"_verifications", "_wall_seconds", b"_wall_seconds", "candidates", b"candidates", "tokens", b"tokens", "usd", b"usd", "verifications", b"verifications", "wall_seconds", b"wall_seconds"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_candidates", b"_candidates", "_tokens", b"_tokens", "_tool_seconds", b"_tool_seconds", "_usd", b"_usd", "_verifications", b"_verifications", "_wall_seconds", b"_wall_seconds", "candidates", b"candidates", "tokens", b"tokens", "tool_seconds", b"tool_seconds", "usd", b"usd", "verifications", b"verifications", "wall_seconds", b"wall_seconds"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__candidates: _TypeAlias = _typing.Literal["candidates"]  # noqa: Y015
     _WhichOneofArgType__candidates: _TypeAlias = _typing.Literal["_candidates", b"_candidates"]  # noqa: Y015
     _WhichOneofReturnType__tokens: _TypeAlias = _typing.Literal["tokens"]  # noqa: Y015
     _WhichOneofArgType__tokens: _TypeAlias = _typing.Literal["_tokens", b"_tokens"]  # noqa: Y015
+    _WhichOneofReturnType__tool_seconds: _TypeAlias = _typing.Literal["tool_seconds"]  # noqa: Y015
+    _WhichOneofArgType__tool_seconds: _TypeAlias = _typing.Literal["_tool_seconds", b"_tool_seconds"]  # noqa: Y015
     _WhichOneofReturnType__usd: _TypeAlias = _typing.Literal["usd"]  # noqa: Y015
     _WhichOneofArgType__usd: _TypeAlias = _typing.Literal["_usd", b"_usd"]  # noqa: Y015
     _WhichOneofReturnType__verifications: _TypeAlias = _typing.Literal["verifications"]  # noqa: Y015
@@ -190,6 +196,8 @@ class Budget(_message.Message):
     def WhichOneof(self, oneof_group: _WhichOneofArgType__candidates) -> _WhichOneofReturnType__candidates | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__tokens) -> _WhichOneofReturnType__tokens | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__tool_seconds) -> _WhichOneofReturnType__tool_seconds | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__usd) -> _WhichOneofReturnType__usd | None: ...
     @_typing.overload
@@ -214,6 +222,10 @@ class Spend(_message.Message):
     VERIFICATIONS_FIELD_NUMBER: _builtins.int
     WALL_SECONDS_FIELD_NUMBER: _builtins.int
     UNPRICED_GENERATIONS_FIELD_NUMBER: _builtins.int
+    TOOL_RUNS_FIELD_NUMBER: _builtins.int
+    RESERVED_TOOL_RUNS_FIELD_NUMBER: _builtins.int
+    TOOL_SECONDS_FIELD_NUMBER: _builtins.int
+    RESERVED_TOOL_SECONDS_FIELD_NUMBER: _builtins.int
     usd: _builtins.float
     reserved_usd: _builtins.float
     at_risk_usd: _builtins.float
@@ -225,6 +237,11 @@ class Spend(_message.Message):
     wall_seconds: _builtins.float
     unpriced_generations: _builtins.int
     """Generations whose model has no price."""
+    tool_runs: _builtins.int
+    """Runs of policies by tools in conversations (part of verifications), and the seconds that a verifier worked for them."""
+    reserved_tool_runs: _builtins.int
+    tool_seconds: _builtins.float
+    reserved_tool_seconds: _builtins.float
     def __init__(
         self,
         *,
@@ -237,14 +254,50 @@ class Spend(_message.Message):
         verifications: _builtins.int = ...,
         wall_seconds: _builtins.float = ...,
         unpriced_generations: _builtins.int = ...,
+        tool_runs: _builtins.int = ...,
+        reserved_tool_runs: _builtins.int = ...,
+        tool_seconds: _builtins.float = ...,
+        reserved_tool_seconds: _builtins.float = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["at_risk_usd", b"at_risk_usd", "candidates", b"candidates", "reserved_tokens", b"reserved_tokens", "reserved_usd", b"reserved_usd", "tokens", b"tokens", "unpriced_generations", b"unpriced_generations", "usd", b"usd", "verifications", b"verifications", "wall_seconds", b"wall_seconds"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["at_risk_usd", b"at_risk_usd", "candidates", b"candidates", "reserved_tokens", b"reserved_tokens", "reserved_tool_runs", b"reserved_tool_runs", "reserved_tool_seconds", b"reserved_tool_seconds", "reserved_usd", b"reserved_usd", "tokens", b"tokens", "tool_runs", b"tool_runs", "tool_seconds", b"tool_seconds", "unpriced_generations", b"unpriced_generations", "usd", b"usd", "verifications", b"verifications", "wall_seconds", b"wall_seconds"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Spend: _TypeAlias = Spend  # noqa: Y015
+
+@_typing.final
+class AgentOptions(_message.Message):
+    """AgentOptions bounds each conversation of a search whose candidates are made with operator AGENT: the model tries
+    policies on train scenarios with tools before it submits one. Zero is the default.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MAX_TURNS_FIELD_NUMBER: _builtins.int
+    MAX_RUNS_FIELD_NUMBER: _builtins.int
+    MAX_SECONDS_FIELD_NUMBER: _builtins.int
+    max_turns: _builtins.int
+    """Answers of the model, the one that submits included. 1 to 100; default 12."""
+    max_runs: _builtins.int
+    """Calls of tools that run a policy. At most 1,000; default 16."""
+    max_seconds: _builtins.float
+    """Time that the verifier works for these, and the longest that one may wait for it. Default 120."""
+    def __init__(
+        self,
+        *,
+        max_turns: _builtins.int = ...,
+        max_runs: _builtins.int = ...,
+        max_seconds: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["max_runs", b"max_runs", "max_seconds", b"max_seconds", "max_turns", b"max_turns"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___AgentOptions: _TypeAlias = AgentOptions  # noqa: Y015
 
 @_typing.final
 class StopRules(_message.Message):
@@ -337,6 +390,7 @@ class SearchSpec(_message.Message):
     STOP_FIELD_NUMBER: _builtins.int
     HINTS_FIELD_NUMBER: _builtins.int
     CARRIED_LESSONS_FIELD_NUMBER: _builtins.int
+    AGENT_FIELD_NUMBER: _builtins.int
     simulator: _builtins.str
     suite: _builtins.str
     objective: _builtins.str
@@ -393,6 +447,12 @@ class SearchSpec(_message.Message):
     def carried_lessons(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Lessons of earlier searches (GetNotebook) that every request shall carry: at most 100 of 500 characters."""
 
+    @_builtins.property
+    def agent(self) -> Global___AgentOptions:
+        """Backends that offer operator AGENT make every candidate in a conversation, whatever the strategy asks for; unset: none
+        does. INVALID_ARGUMENT: none of the backends offers it.
+        """
+
     def __init__(
         self,
         *,
@@ -417,10 +477,11 @@ class SearchSpec(_message.Message):
         stop: Global___StopRules | None = ...,
         hints: _builtins.bool = ...,
         carried_lessons: _abc.Iterable[_builtins.str] | None = ...,
+        agent: Global___AgentOptions | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_assume_usd_per_generation", b"_assume_usd_per_generation", "allowance", b"allowance", "assume_usd_per_generation", b"assume_usd_per_generation", "budget", b"budget", "limits", b"limits", "stop", b"stop", "strategy_options", b"strategy_options", "suite_files", b"suite_files"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_assume_usd_per_generation", b"_assume_usd_per_generation", "agent", b"agent", "allowance", b"allowance", "assume_usd_per_generation", b"assume_usd_per_generation", "budget", b"budget", "limits", b"limits", "stop", b"stop", "strategy_options", b"strategy_options", "suite_files", b"suite_files"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_assume_usd_per_generation", b"_assume_usd_per_generation", "allowance", b"allowance", "assume_usd_per_generation", b"assume_usd_per_generation", "backend_roles", b"backend_roles", "backends", b"backends", "budget", b"budget", "carried_lessons", b"carried_lessons", "hints", b"hints", "limits", b"limits", "objective", b"objective", "parallel_generations", b"parallel_generations", "parallel_verifications", b"parallel_verifications", "seed", b"seed", "seed_policies", b"seed_policies", "simulator", b"simulator", "stop", b"stop", "strategy", b"strategy", "strategy_options", b"strategy_options", "suite", b"suite", "suite_files", b"suite_files", "title", b"title", "winner_rule", b"winner_rule"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_assume_usd_per_generation", b"_assume_usd_per_generation", "agent", b"agent", "allowance", b"allowance", "assume_usd_per_generation", b"assume_usd_per_generation", "backend_roles", b"backend_roles", "backends", b"backends", "budget", b"budget", "carried_lessons", b"carried_lessons", "hints", b"hints", "limits", b"limits", "objective", b"objective", "parallel_generations", b"parallel_generations", "parallel_verifications", b"parallel_verifications", "seed", b"seed", "seed_policies", b"seed_policies", "simulator", b"simulator", "stop", b"stop", "strategy", b"strategy", "strategy_options", b"strategy_options", "suite", b"suite", "suite_files", b"suite_files", "title", b"title", "winner_rule", b"winner_rule"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__assume_usd_per_generation: _TypeAlias = _typing.Literal["assume_usd_per_generation"]  # noqa: Y015
     _WhichOneofArgType__assume_usd_per_generation: _TypeAlias = _typing.Literal["_assume_usd_per_generation", b"_assume_usd_per_generation"]  # noqa: Y015
@@ -718,6 +779,7 @@ class Candidate(_message.Message):
     VERDICT_FIELD_NUMBER: _builtins.int
     FEEDBACK_FIELD_NUMBER: _builtins.int
     CREATED_AT_FIELD_NUMBER: _builtins.int
+    TOOL_USES_FIELD_NUMBER: _builtins.int
     source: _builtins.str
     @_builtins.property
     def summary(self) -> Global___CandidateSummary: ...
@@ -731,6 +793,10 @@ class Candidate(_message.Message):
     def feedback(self) -> _verifier_pb2.Feedback: ...
     @_builtins.property
     def created_at(self) -> _timestamp_pb2.Timestamp: ...
+    @_builtins.property
+    def tool_uses(self) -> _containers.RepeatedCompositeFieldContainer[Global___ToolUse]:
+        """Tools that were run in its conversation, in order, also while that goes on."""
+
     def __init__(
         self,
         *,
@@ -741,14 +807,48 @@ class Candidate(_message.Message):
         verdict: _verifier_pb2.Verdict | None = ...,
         feedback: _verifier_pb2.Feedback | None = ...,
         created_at: _timestamp_pb2.Timestamp | None = ...,
+        tool_uses: _abc.Iterable[Global___ToolUse] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["created_at", b"created_at", "feedback", b"feedback", "generation", b"generation", "request", b"request", "summary", b"summary", "verdict", b"verdict"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["created_at", b"created_at", "feedback", b"feedback", "generation", b"generation", "request", b"request", "source", b"source", "summary", b"summary", "verdict", b"verdict"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["created_at", b"created_at", "feedback", b"feedback", "generation", b"generation", "request", b"request", "source", b"source", "summary", b"summary", "tool_uses", b"tool_uses", "verdict", b"verdict"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Candidate: _TypeAlias = Candidate  # noqa: Y015
+
+@_typing.final
+class ToolUse(_message.Message):
+    """ToolUse is a tool call as it was recorded before the model heard of it."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CALL_FIELD_NUMBER: _builtins.int
+    RESULT_FIELD_NUMBER: _builtins.int
+    RUNS_FIELD_NUMBER: _builtins.int
+    SECONDS_FIELD_NUMBER: _builtins.int
+    runs: _builtins.int
+    """How many policies it ran, and for how long the verifier worked (0: from its cache)."""
+    seconds: _builtins.float
+    @_builtins.property
+    def call(self) -> _generator_pb2.ToolCall: ...
+    @_builtins.property
+    def result(self) -> _generator_pb2.ToolResult: ...
+    def __init__(
+        self,
+        *,
+        call: _generator_pb2.ToolCall | None = ...,
+        result: _generator_pb2.ToolResult | None = ...,
+        runs: _builtins.int = ...,
+        seconds: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["call", b"call", "result", b"result"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["call", b"call", "result", b"result", "runs", b"runs", "seconds", b"seconds"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ToolUse: _TypeAlias = ToolUse  # noqa: Y015
 
 @_typing.final
 class CreateSearchRequest(_message.Message):
@@ -2051,6 +2151,8 @@ class ReplayReport(_message.Message):
     WINNER_NUMBER_FIELD_NUMBER: _builtins.int
     WINNER_EQUAL_FIELD_NUMBER: _builtins.int
     DIFFERENCES_FIELD_NUMBER: _builtins.int
+    TOOL_CALLS_FIELD_NUMBER: _builtins.int
+    TOOL_CALLS_EQUAL_FIELD_NUMBER: _builtins.int
     search_id: _builtins.str
     equal: _builtins.bool
     candidates: _builtins.int
@@ -2063,6 +2165,9 @@ class ReplayReport(_message.Message):
     """Of the replay; unset: none."""
     winner_equal: _builtins.bool
     differences: _builtins.int
+    tool_calls: _builtins.int
+    """Recorded answers of tools in conversations, and how many were the same again."""
+    tool_calls_equal: _builtins.int
     def __init__(
         self,
         *,
@@ -2077,10 +2182,12 @@ class ReplayReport(_message.Message):
         winner_number: _builtins.int | None = ...,
         winner_equal: _builtins.bool = ...,
         differences: _builtins.int = ...,
+        tool_calls: _builtins.int = ...,
+        tool_calls_equal: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_winner_number", b"_winner_number", "winner_number", b"winner_number"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_winner_number", b"_winner_number", "candidates", b"candidates", "differences", b"differences", "equal", b"equal", "plans_equal", b"plans_equal", "requests", b"requests", "requests_equal", b"requests_equal", "search_id", b"search_id", "verdicts", b"verdicts", "verdicts_equal", b"verdicts_equal", "winner_equal", b"winner_equal", "winner_number", b"winner_number"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_winner_number", b"_winner_number", "candidates", b"candidates", "differences", b"differences", "equal", b"equal", "plans_equal", b"plans_equal", "requests", b"requests", "requests_equal", b"requests_equal", "search_id", b"search_id", "tool_calls", b"tool_calls", "tool_calls_equal", b"tool_calls_equal", "verdicts", b"verdicts", "verdicts_equal", b"verdicts_equal", "winner_equal", b"winner_equal", "winner_number", b"winner_number"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__winner_number: _TypeAlias = _typing.Literal["winner_number"]  # noqa: Y015
     _WhichOneofArgType__winner_number: _TypeAlias = _typing.Literal["_winner_number", b"_winner_number"]  # noqa: Y015

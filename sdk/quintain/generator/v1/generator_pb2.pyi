@@ -36,6 +36,8 @@ class _OperatorEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Operator.Val
     """Combine two parents."""
     OPERATOR_REPAIR: _Operator.ValueType  # 4
     """Mend a policy that failed."""
+    OPERATOR_AGENT: _Operator.ValueType  # 5
+    """Try before submitting: in a conversation with tools (GenerateRequest.conversation)."""
 
 class Operator(_Operator, metaclass=_OperatorEnumTypeWrapper):
     """Operator says how the candidate is to be made."""
@@ -49,6 +51,8 @@ OPERATOR_CROSSOVER: Operator.ValueType  # 3
 """Combine two parents."""
 OPERATOR_REPAIR: Operator.ValueType  # 4
 """Mend a policy that failed."""
+OPERATOR_AGENT: Operator.ValueType  # 5
+"""Try before submitting: in a conversation with tools (GenerateRequest.conversation)."""
 Global___Operator: _TypeAlias = Operator  # noqa: Y015
 
 class _Outcome:
@@ -362,6 +366,8 @@ class GenerateRequest(_message.Message):
     BACKEND_FIELD_NUMBER: _builtins.int
     TASK_FIELD_NUMBER: _builtins.int
     ALLOWANCE_FIELD_NUMBER: _builtins.int
+    CONVERSATION_FIELD_NUMBER: _builtins.int
+    TOOL_RESULTS_FIELD_NUMBER: _builtins.int
     request_id: _builtins.str
     """Chosen by the caller, unique for ever, at most 128 characters of [A-Za-z0-9._:/-]."""
     backend: _builtins.str
@@ -370,6 +376,14 @@ class GenerateRequest(_message.Message):
     def task(self) -> Global___Task: ...
     @_builtins.property
     def allowance(self) -> Global___Allowance: ...
+    @_builtins.property
+    def conversation(self) -> Global___Conversation:
+        """How to converse; needed with operator AGENT, and refused with others."""
+
+    @_builtins.property
+    def tool_results(self) -> _containers.RepeatedCompositeFieldContainer[Global___ToolResult]:
+        """Answers to the tool calls that this request has ended with so far; not part of what the id names."""
+
     def __init__(
         self,
         *,
@@ -377,38 +391,221 @@ class GenerateRequest(_message.Message):
         backend: _builtins.str = ...,
         task: Global___Task | None = ...,
         allowance: Global___Allowance | None = ...,
+        conversation: Global___Conversation | None = ...,
+        tool_results: _abc.Iterable[Global___ToolResult] | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["allowance", b"allowance", "task", b"task"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["allowance", b"allowance", "conversation", b"conversation", "task", b"task"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["allowance", b"allowance", "backend", b"backend", "request_id", b"request_id", "task", b"task"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["allowance", b"allowance", "backend", b"backend", "conversation", b"conversation", "request_id", b"request_id", "task", b"task", "tool_results", b"tool_results"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___GenerateRequest: _TypeAlias = GenerateRequest  # noqa: Y015
 
 @_typing.final
+class Conversation(_message.Message):
+    """Conversation bounds a conversation and declares the tools that its caller runs. The generator adds `submit` itself."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TOOLS_FIELD_NUMBER: _builtins.int
+    MAX_TURNS_FIELD_NUMBER: _builtins.int
+    max_turns: _builtins.int
+    """Answers of the model, the last included. INVALID_ARGUMENT unless 1 to 100."""
+    @_builtins.property
+    def tools(self) -> _containers.RepeatedCompositeFieldContainer[Global___Tool]: ...
+    def __init__(
+        self,
+        *,
+        tools: _abc.Iterable[Global___Tool] | None = ...,
+        max_turns: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["max_turns", b"max_turns", "tools", b"tools"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Conversation: _TypeAlias = Conversation  # noqa: Y015
+
+@_typing.final
+class Tool(_message.Message):
+    """Tool is a function that the model may call."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    DESCRIPTION_FIELD_NUMBER: _builtins.int
+    PARAMETERS_JSON_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """1 to 64 characters of [a-z0-9_]; not `submit`."""
+    description: _builtins.str
+    parameters_json: _builtins.str
+    """JSON Schema of the arguments, an object."""
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        description: _builtins.str = ...,
+        parameters_json: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["description", b"description", "name", b"name", "parameters_json", b"parameters_json"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Tool: _TypeAlias = Tool  # noqa: Y015
+
+@_typing.final
+class ToolCall(_message.Message):
+    """ToolCall is one call of a tool by the model."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CALL_ID_FIELD_NUMBER: _builtins.int
+    NAME_FIELD_NUMBER: _builtins.int
+    ARGUMENTS_JSON_FIELD_NUMBER: _builtins.int
+    call_id: _builtins.str
+    """Unique within the request: the turn from 1, a dot, the position in it from 0."""
+    name: _builtins.str
+    arguments_json: _builtins.str
+    """A JSON object, otherwise as the model wrote it: whoever runs the tool checks it."""
+    def __init__(
+        self,
+        *,
+        call_id: _builtins.str = ...,
+        name: _builtins.str = ...,
+        arguments_json: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["arguments_json", b"arguments_json", "call_id", b"call_id", "name", b"name"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ToolCall: _TypeAlias = ToolCall  # noqa: Y015
+
+@_typing.final
+class ToolResult(_message.Message):
+    """ToolResult is what a tool answered."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CALL_ID_FIELD_NUMBER: _builtins.int
+    CONTENT_FIELD_NUMBER: _builtins.int
+    FAILED_FIELD_NUMBER: _builtins.int
+    call_id: _builtins.str
+    content: _builtins.str
+    failed: _builtins.bool
+    """The call was wrong or could not be run; content says why, for the model to read."""
+    def __init__(
+        self,
+        *,
+        call_id: _builtins.str = ...,
+        content: _builtins.str = ...,
+        failed: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["call_id", b"call_id", "content", b"content", "failed", b"failed"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ToolResult: _TypeAlias = ToolResult  # noqa: Y015
+
+@_typing.final
+class ToolCalls(_message.Message):
+    """ToolCalls asks the caller to run tools, see Generate."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CALLS_FIELD_NUMBER: _builtins.int
+    SPEND_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def calls(self) -> _containers.RepeatedCompositeFieldContainer[Global___ToolCall]:
+        """In the order in which the model made them."""
+
+    @_builtins.property
+    def spend(self) -> Global___Spend:
+        """What the request has cost so far."""
+
+    def __init__(
+        self,
+        *,
+        calls: _abc.Iterable[Global___ToolCall] | None = ...,
+        spend: Global___Spend | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["spend", b"spend"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["calls", b"calls", "spend", b"spend"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ToolCalls: _TypeAlias = ToolCalls  # noqa: Y015
+
+@_typing.final
+class Turn(_message.Message):
+    """Turn is one answer of the model within a conversation, and what it was told then."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TEXT_FIELD_NUMBER: _builtins.int
+    TOOL_CALLS_FIELD_NUMBER: _builtins.int
+    TOOL_RESULTS_FIELD_NUMBER: _builtins.int
+    MESSAGE_FIELD_NUMBER: _builtins.int
+    text: _builtins.str
+    message: _builtins.str
+    """What else it was told."""
+    @_builtins.property
+    def tool_calls(self) -> _containers.RepeatedCompositeFieldContainer[Global___ToolCall]: ...
+    @_builtins.property
+    def tool_results(self) -> _containers.RepeatedCompositeFieldContainer[Global___ToolResult]:
+        """One for each call; empty after the last turn."""
+
+    def __init__(
+        self,
+        *,
+        text: _builtins.str = ...,
+        tool_calls: _abc.Iterable[Global___ToolCall] | None = ...,
+        tool_results: _abc.Iterable[Global___ToolResult] | None = ...,
+        message: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["message", b"message", "text", b"text", "tool_calls", b"tool_calls", "tool_results", b"tool_results"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Turn: _TypeAlias = Turn  # noqa: Y015
+
+@_typing.final
 class GenerateResponse(_message.Message):
-    """GenerateResponse is progress or the one result."""
+    """GenerateResponse is progress, or how the stream ends: the one result, or tools to run."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     PROGRESS_FIELD_NUMBER: _builtins.int
     RESULT_FIELD_NUMBER: _builtins.int
+    TOOL_CALLS_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def progress(self) -> Global___GenerateProgress: ...
     @_builtins.property
     def result(self) -> Global___Generation: ...
+    @_builtins.property
+    def tool_calls(self) -> Global___ToolCalls: ...
     def __init__(
         self,
         *,
         progress: Global___GenerateProgress | None = ...,
         result: Global___Generation | None = ...,
+        tool_calls: Global___ToolCalls | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["event", b"event", "progress", b"progress", "result", b"result"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["event", b"event", "progress", b"progress", "result", b"result", "tool_calls", b"tool_calls"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["event", b"event", "progress", b"progress", "result", b"result"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["event", b"event", "progress", b"progress", "result", b"result", "tool_calls", b"tool_calls"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_event: _TypeAlias = _typing.Literal["progress", "result"]  # noqa: Y015
+    _WhichOneofReturnType_event: _TypeAlias = _typing.Literal["progress", "result", "tool_calls"]  # noqa: Y015
     _WhichOneofArgType_event: _TypeAlias = _typing.Literal["event", b"event"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_event) -> _WhichOneofReturnType_event | None: ...
 
@@ -638,6 +835,7 @@ class Generation(_message.Message):
     FINISHED_AT_FIELD_NUMBER: _builtins.int
     HYPOTHESIS_FIELD_NUMBER: _builtins.int
     PREDICTIONS_FIELD_NUMBER: _builtins.int
+    TURNS_FIELD_NUMBER: _builtins.int
     request_id: _builtins.str
     backend: _builtins.str
     model: _builtins.str
@@ -671,6 +869,10 @@ class Generation(_message.Message):
     def finished_at(self) -> _timestamp_pb2.Timestamp: ...
     @_builtins.property
     def predictions(self) -> _containers.RepeatedCompositeFieldContainer[Global___Prediction]: ...
+    @_builtins.property
+    def turns(self) -> _containers.RepeatedCompositeFieldContainer[Global___Turn]:
+        """A conversation after its prompt, the answer that ended it last."""
+
     def __init__(
         self,
         *,
@@ -692,10 +894,11 @@ class Generation(_message.Message):
         finished_at: _timestamp_pb2.Timestamp | None = ...,
         hypothesis: _builtins.str = ...,
         predictions: _abc.Iterable[Global___Prediction] | None = ...,
+        turns: _abc.Iterable[Global___Turn] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["cost", b"cost", "finished_at", b"finished_at", "usage", b"usage"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["ast_digest", b"ast_digest", "backend", b"backend", "calls", b"calls", "cost", b"cost", "detail", b"detail", "finished_at", b"finished_at", "hints", b"hints", "hypothesis", b"hypothesis", "model", b"model", "outcome", b"outcome", "predictions", b"predictions", "prompt", b"prompt", "rationale", b"rationale", "recorded", b"recorded", "request_id", b"request_id", "response_text", b"response_text", "source", b"source", "usage", b"usage"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["ast_digest", b"ast_digest", "backend", b"backend", "calls", b"calls", "cost", b"cost", "detail", b"detail", "finished_at", b"finished_at", "hints", b"hints", "hypothesis", b"hypothesis", "model", b"model", "outcome", b"outcome", "predictions", b"predictions", "prompt", b"prompt", "rationale", b"rationale", "recorded", b"recorded", "request_id", b"request_id", "response_text", b"response_text", "source", b"source", "turns", b"turns", "usage", b"usage"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

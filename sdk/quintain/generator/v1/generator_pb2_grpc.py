@@ -75,6 +75,11 @@ class GeneratorServicer(object):
         bound is reached it ends with OUTCOME_UNKNOWN and what they may have cost in Cost.at_risk_usd. While a request has
         made calls and has no result, ErrorInfo.metadata of every error of Generate and GetGeneration has `calls`,
         `spent_usd` and `at_risk_usd` (decimal text), the fields of Spend.
+
+        A conversation (operator AGENT) may end the stream with tool_calls instead of a result: the model wants these tools
+        run. The caller runs them, writes down what they answered, and sends the same request again with the answers to all
+        tool calls so far in tool_results. What the model was once told stands: an answer that was used is not read again.
+        So a caller or a generator that was killed goes on at that turn, and no turn is paid for twice.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

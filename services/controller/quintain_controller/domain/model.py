@@ -12,6 +12,8 @@ from typing import ClassVar
 NANO = 1_000_000_000
 REQUEST_VERSION = 1  # see SearchContext
 
+AGENT = "agent"  # the operator that makes a candidate in a conversation
+
 # The parts of a suite: what steers a search, and what nobody may see while it runs.
 TRAIN = "train"
 HELD_OUT = "held_out"

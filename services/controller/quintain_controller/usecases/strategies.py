@@ -12,7 +12,7 @@ from quintain.plugins.doors import STRATEGIES
 from quintain.plugins.loading import PluginError
 from quintain.plugins.simulator import Descriptor
 from quintain.plugins.strategy import BackendInfo, Operator, Options, Problem, Role, StrategyPlugin
-from quintain_controller.domain.model import NANO, BackendProfile, Budget, SearchContext, SearchSpec
+from quintain_controller.domain.model import AGENT, NANO, BackendProfile, Budget, SearchContext, SearchSpec
 from quintain_controller.domain.planner import Planner
 
 DEFAULT_STRATEGY = "evolve"
@@ -74,7 +74,7 @@ def _backend(profile: BackendProfile) -> BackendInfo:
     usd = profile.max_request_cost_usd_nano
     return BackendInfo(
         profile.name,
-        tuple(Operator(op) for op in profile.operators),
+        tuple(Operator(op) for op in profile.operators if op != AGENT),  # the planner's choice, not the strategy's
         None if usd is None or not profile.priced else usd / NANO,
         Role(profile.role),
     )

@@ -24,8 +24,15 @@ from quintain.plugins.backend import (
     Capabilities,
     Operator,
     Rejection,
+    ToolCall,
 )
-from quintain_generator.adapters.remote_messages import outcome_from, task_message, usage_from
+from quintain_generator.adapters.remote_messages import (
+    conversation_message,
+    outcome_from,
+    result_message,
+    task_message,
+    usage_from,
+)
 from quintain_generator.domain.generation import GenerationOutcome
 
 _CALL_OUTCOMES = {
@@ -87,6 +94,7 @@ class RemoteBackend(Backend):
         if self._client is None:  # made on the event loop that uses it
             self._client = AsyncGenerator(self._settings)
         allowance = call.allowance
+        conversation = conversation_message(call.tools, call.max_turns) if call.tools else None
         request = pb.GenerateRequest(
             request_id=call.request_id,
             backend=self._backend,
@@ -96,11 +104,15 @@ class RemoteBackend(Backend):
                 max_cost_usd=allowance.max_cost_usd,
                 effort=allowance.effort,
             ),
+            conversation=conversation,
+            tool_results=[result_message(r) for turn in call.turns for r in turn.results],
         )
         try:
             async for response in self._client.generate_stream(request, timeout=call.timeout_seconds):
                 if response.WhichOneof("event") == "result":
                     return _reply(response.result)
+                if response.WhichOneof("event") == "tool_calls":
+                    return _wants_tools(response.tool_calls)
                 call.progress(response.progress.output_characters)
         except QuintainError as error:
             return _failure(error)
@@ -131,6 +143,15 @@ def _reply(generation: pb.Generation) -> BackendReply:
         rejection=_REJECTIONS.get(outcome),
         charged_usd=None if generation.cost.unpriced else generation.cost.usd,
         at_risk_usd=generation.cost.at_risk_usd,
+    )
+
+
+def _wants_tools(wanted: pb.ToolCalls) -> BackendReply:
+    return BackendReply(
+        CallOutcome.OK,
+        tool_calls=tuple(ToolCall(c.call_id, c.name, c.arguments_json) for c in wanted.calls),
+        charged_usd=wanted.spend.spent_usd,
+        at_risk_usd=wanted.spend.at_risk_usd,
     )
 
 

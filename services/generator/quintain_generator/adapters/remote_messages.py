@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import json
+from collections.abc import Mapping, Sequence
 
 from quintain.generator.v1 import generator_pb2 as pb
-from quintain.plugins.backend import Example, Task, Usage
+from quintain.plugins.backend import Example, Task, Tool, ToolResult, Usage
 from quintain.type.v1 import type_pb2
 from quintain.wire.simulator_messages import description_message, objective_message
+from quintain_generator.domain.conversation import SUBMIT
 from quintain_generator.domain.generation import GenerationOutcome
 
 _OUTCOMES = {pb.Outcome.Value(f"OUTCOME_{outcome.name}"): outcome for outcome in GenerationOutcome}
@@ -55,6 +57,20 @@ def _example(example: Example) -> pb.Example:
         feedback=example.feedback,
         scenario_values=_metrics(example.scenario_values),
     )
+
+
+def conversation_message(tools: Sequence[Tool], max_turns: int) -> pb.Conversation:
+    """Without `submit`: the other generator has its own."""
+    declared = [
+        pb.Tool(name=t.name, description=t.description, parameters_json=json.dumps(dict(t.parameters)))
+        for t in tools
+        if t.name != SUBMIT.name
+    ]
+    return pb.Conversation(tools=declared, max_turns=max_turns)
+
+
+def result_message(result: ToolResult) -> pb.ToolResult:
+    return pb.ToolResult(call_id=result.call_id, content=result.content, failed=result.failed)
 
 
 def outcome_from(message: pb.Outcome.ValueType) -> GenerationOutcome:

@@ -88,6 +88,8 @@ class ReplayBackend(Backend):
             "turn": sum(1 for message in call.messages if message.role == "assistant"),
         }
         messages = _PLAIN.dump_python(call.messages, mode="json")
+        if call.turns:
+            messages = {"prompt": messages, "turns": _PLAIN.dump_python(call.turns, mode="json")}
         digest = hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()[:32]
         file = self._folder / f"{digest}-{self._asked[digest]}.json"
         self._asked[digest] += 1

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import abc
 import asyncio
+from dataclasses import replace
 from typing import Any, ClassVar
 
 import httpx2
 
-from quintain.plugins.backend import BackendCall, BackendReply, CallOutcome, Usage
+from quintain.plugins.backend import BackendCall, BackendReply, CallOutcome, ToolCall, Usage
 from quintain_generator.backends.body import Document, NotTheProtocol, StreamEnd, StreamEvent, Text, read_body
 from quintain_generator.backends.failures import broken, complained, cut_off, malformed, no_answer, with_answer
 from quintain_generator.backends.provider_words import Complaint, complaint_in, finish_outcome, is_complaint
@@ -43,6 +44,7 @@ class Answer(abc.ABC):
         self.complaint: Complaint | None = None  # words that are no error unless the answer stays incomplete
         self.characters = 0
         self.events = 0
+        self.conversing = False  # tools were offered
         self._max_output_tokens = max_output_tokens
         self._parts: list[str] = []
         self._reason = ""
@@ -61,12 +63,24 @@ class Answer(abc.ABC):
     def take_document(self, document: dict[str, Any]) -> bool:
         """Take an answer that came as a whole. Whether it is one of this protocol."""
 
+    def tool_calls(self) -> tuple[ToolCall, ...]:
+        """The tools that the model calls, in order."""
+        return ()
+
+    def state(self) -> str:
+        """What the provider wants back of this answer when the conversation goes on."""
+        return ""
+
     def add(self, text: str) -> None:
         """More text of the answer."""
         if text:
-            self._reason_in_doubt = self._reason_in_doubt or self._stops > 0
             self._parts.append(text)
-            self.characters += len(text)
+            self.add_characters(len(text))
+
+    def add_characters(self, count: int) -> None:
+        """More of the answer, text or not."""
+        self._reason_in_doubt = self._reason_in_doubt or self._stops > 0
+        self.characters += count
 
     def stop(self, reason: str, *, with_text: bool = False) -> None:
         """The finish reason. `with_text`: it came in the same piece as some of the answer."""
@@ -108,10 +122,13 @@ class Answer(abc.ABC):
             reply = complained(said) if said else cut_off(self.events, self.characters, asides, address)
         text = self.text
         if reply is None:
-            reply, text = self._finished(text)
+            calls = self.tool_calls()
+            reply, text = self._finished(text, bool(calls))
+            if reply.outcome is CallOutcome.OK and self.conversing:
+                reply = replace(reply, tool_calls=calls, state=self.state())
         return with_answer(reply, text, self.usage, self.model, self.request_id)
 
-    def _finished(self, text: str) -> tuple[BackendReply, str]:
+    def _finished(self, text: str, calls_tools: bool) -> tuple[BackendReply, str]:
         outcome = finish_outcome(self._reason)
         used_up = self.usage is not None and self.usage.output_tokens >= self._max_output_tokens
         if not self._reason and used_up:
@@ -119,7 +136,7 @@ class Answer(abc.ABC):
         detail = "" if outcome is CallOutcome.OK else self.explanation or f"finish reason {self._reason or 'none'}"
         if outcome is CallOutcome.OK and self.refusal:
             outcome = CallOutcome.REFUSAL
-        if outcome is CallOutcome.OK and not text.strip():
+        if outcome is CallOutcome.OK and not text.strip() and not calls_tools:
             if self.reasoning.strip():
                 return BackendReply(outcome), self.reasoning  # a server that takes the whole answer for thoughts
             outcome, detail = CallOutcome.EMPTY, f"no text; finish reason {self._reason or 'none'}"
@@ -128,6 +145,7 @@ class Answer(abc.ABC):
 
 async def receive(response: httpx2.Response, answer: Answer, call: BackendCall, address: str) -> BackendReply:
     """Read the answer from a response whose status says success. `address` is for messages: where it comes from."""
+    answer.conversing = bool(call.tools)
     answer.request_id = response.headers.get(answer.request_id_header, "")
     call.identified(answer.request_id)
     asides: list[str] = []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
@@ -9,12 +10,13 @@ import anthropic
 import httpx2
 from anthropic import AsyncAnthropic, DefaultAsyncHttpxClient, omit
 
-from quintain.plugins.backend import BackendCall, BackendOptions, BackendReply, Message
+from quintain.plugins.backend import BackendCall, BackendOptions, BackendReply, Message, Tool, ToolCall, Turn
 from quintain_generator.backends.answer import Answer, field_of, receive, word_of
 from quintain_generator.backends.failures import broken, not_sent, refused
 from quintain_generator.backends.llm import LLMBackend, LLMOptions
 from quintain_generator.backends.wire import http_client, split_url, timeouts, usage_of
 
+_DELTA_FIELDS = {"text_delta": "text", "thinking_delta": "thinking", "signature_delta": "signature"}
 _EVENTS = (
     "message_start",
     "content_block_start",
@@ -45,7 +47,11 @@ class AnthropicBackend(LLMBackend):
             async with self._messages.create(
                 model=self.model,
                 system=self._blocks([m for m in call.messages if m.role == "system"]),
-                messages=self._turns([m for m in call.messages if m.role != "system"]),
+                messages=[
+                    *self._turns([m for m in call.messages if m.role != "system"]),
+                    *self._conversation(call.turns),
+                ],
+                tools=_tools(call.tools) if call.tools else omit,
                 max_tokens=call.allowance.max_output_tokens,
                 output_config={"effort": effort} if effort else omit,
                 timeout=timeouts(call.timeout_seconds),
@@ -80,6 +86,32 @@ class AnthropicBackend(LLMBackend):
             turns[-1]["content"].extend(self._blocks([message]))
         return turns
 
+    def _conversation(self, turns: Sequence[Turn]) -> list[Any]:
+        """The model's blocks as it gave them (its signed thinking among them), each with what it was told then. All but
+        the newest words may be cached."""
+        messages: list[Any] = []
+        for turn in turns:
+            said = json.loads(turn.state) if turn.state else [{"type": "text", "text": turn.text}]
+            told: list[dict[str, Any]] = [
+                {
+                    "type": "tool_result",
+                    "tool_use_id": call.call_id,
+                    "content": result.content,
+                    "is_error": result.failed,
+                }
+                for call, result in zip(turn.tool_calls, turn.results, strict=True)
+            ]
+            if turn.message:
+                told.append({"type": "text", "text": turn.message})
+            messages += [{"role": "assistant", "content": said}, {"role": "user", "content": told}]
+        if messages and self.traits.cache_breakpoints:
+            messages[-1]["content"][-1]["cache_control"] = {"type": "ephemeral"}
+        return messages
+
+
+def _tools(tools: Sequence[Tool]) -> list[Any]:
+    return [{"name": t.name, "description": t.description, "input_schema": dict(t.parameters)} for t in tools]
+
 
 class MessagesAnswer(Answer):
     """Events of a message, or the whole of one."""
@@ -89,6 +121,27 @@ class MessagesAnswer(Answer):
     def __init__(self, max_output_tokens: int) -> None:
         super().__init__(max_output_tokens)
         self._counts: dict[str, object] = {}
+        self._blocks: list[dict[str, Any]] = []
+        self._inputs: dict[int, str] = {}  # of tool calls, by the position of their block, as they were written
+
+    def tool_calls(self) -> tuple[ToolCall, ...]:
+        return tuple(
+            ToolCall(word_of(block, "id"), word_of(block, "name"), self._input_text(position))
+            for position, block in enumerate(self._blocks)
+            if block.get("type") == "tool_use"
+        )
+
+    def state(self) -> str:
+        kept = []
+        for position, block in enumerate(self._blocks):
+            if block.get("type") == "tool_use":
+                kept.append({**block, "input": _object(self._input_text(position))})
+            elif block.get("type") != "text" or block.get("text"):
+                kept.append(block)
+        return json.dumps(kept)
+
+    def _input_text(self, position: int) -> str:
+        return self._inputs.get(position) or json.dumps(self._blocks[position].get("input") or {})
 
     def take_event(self, event: dict[str, Any], name: str) -> bool:
         kind = word_of(event, "type") or name
@@ -96,10 +149,10 @@ class MessagesAnswer(Answer):
             return False
         if kind == "message_start":
             self._take_head(event.get("message"))
-        elif kind == "content_block_start" and field_of(event, "content_block", "type") == "text":
-            self.add(word_of(event, "content_block", "text"))
-        elif kind == "content_block_delta" and field_of(event, "delta", "type") == "text_delta":
-            self.add(word_of(event, "delta", "text"))
+        elif kind == "content_block_start" and isinstance(block := event.get("content_block"), dict):
+            self._begin_block(block)
+        elif kind == "content_block_delta" and isinstance(delta := event.get("delta"), dict):
+            self._take_delta(delta)
         elif kind == "message_delta":
             self._take_end(event.get("delta"), event.get("usage"))
         elif kind == "message_stop":
@@ -111,10 +164,31 @@ class MessagesAnswer(Answer):
             return False
         self._take_head(document)
         for block in document["content"]:
-            if field_of(block, "type") == "text":
-                self.add(word_of(block, "text"))
+            if isinstance(block, dict):
+                self._begin_block(block)
         self._take_end(document, document.get("usage"))
         return True
+
+    def _begin_block(self, block: dict[str, Any]) -> None:
+        self._blocks.append(dict(block))
+        if block.get("type") == "text":
+            self.add(word_of(block, "text"))
+
+    def _take_delta(self, delta: dict[str, Any]) -> None:
+        """Blocks come one after the other; a piece belongs to the latest."""
+        kind = word_of(delta, "type")
+        if kind == "text_delta":
+            self.add(word_of(delta, "text"))
+        elif kind == "input_json_delta":
+            self.add_characters(len(word_of(delta, "partial_json")))
+        if not self._blocks:
+            return
+        position, block = len(self._blocks) - 1, self._blocks[-1]
+        if kind == "input_json_delta":
+            self._inputs[position] = self._inputs.get(position, "") + word_of(delta, "partial_json")
+        elif kind in _DELTA_FIELDS:
+            name = _DELTA_FIELDS[kind]
+            block[name] = word_of(block, name) + word_of(delta, name)
 
     def _take_head(self, message: object) -> None:
         self.model = word_of(message, "model")
@@ -140,3 +214,12 @@ class MessagesAnswer(Answer):
             reasoning=field_of(usage, "output_tokens_details", "thinking_tokens"),
             prompt_has_all=False,
         )
+
+
+def _object(text: str) -> dict[str, Any]:
+    """The JSON object in `text`; an empty one if it holds none (the API takes no other input back)."""
+    try:
+        value = json.loads(text)
+    except (ValueError, RecursionError):
+        return {}
+    return value if isinstance(value, dict) else {}

@@ -2,15 +2,25 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, Literal
 
 from openai import Omit, omit
 from openai.types.chat import ChatCompletionMessageParam
 from pydantic import Field
 
-from quintain.plugins.backend import BackendCall, BackendOptions, BackendReply, CallOutcome, Message, Usage
+from quintain.plugins.backend import (
+    BackendCall,
+    BackendOptions,
+    BackendReply,
+    CallOutcome,
+    Message,
+    ToolCall,
+    Turn,
+    Usage,
+)
 from quintain_generator.backends.answer import Answer, field_of, word_of
 from quintain_generator.backends.llm import LLMBackend, LLMOptions
 from quintain_generator.backends.openai_client import ask, make_client
@@ -49,12 +59,18 @@ class OpenAICompatibleBackend(LLMBackend):
         limit: dict[str, int | Omit] = {self._max_tokens_field: call.allowance.max_output_tokens}
         request: dict[str, Any] = {
             "model": self.model,
-            "messages": chat_messages(call.messages),
+            "messages": [*chat_messages(call.messages), *(m for turn in call.turns for m in turn_messages(turn))],
             "reasoning_effort": effort,
             "timeout": timeouts(call.timeout_seconds),
             **limit,
             **self._stream,
         }
+        if call.tools:
+            request["tools"] = [
+                {"type": "function", "function": {"name": tool.name, "description": tool.description,
+                 "parameters": dict(tool.parameters)}}
+                for tool in call.tools
+            ]  # fmt: skip
         answer = ChatAnswer(call.allowance.max_output_tokens)
         reply = await ask(self._completions.create(**request), answer, call, self.address)
         if reply.outcome is CallOutcome.BAD_REQUEST and "max_completion_tokens" in reply.detail:
@@ -69,6 +85,18 @@ class OpenAICompatibleBackend(LLMBackend):
 
 class ChatAnswer(Answer):
     """Chunks of a chat completion, or the whole of one."""
+
+    def __init__(self, max_output_tokens: int) -> None:
+        super().__init__(max_output_tokens)
+        self._calls: list[_CallParts] = []
+        self._named_reasoning = ""  # under the name by which some servers want it back
+
+    def tool_calls(self) -> tuple[ToolCall, ...]:
+        return tuple(ToolCall(c.call_id or f"call_{n}", c.name, c.arguments) for n, c in enumerate(self._calls))
+
+    def state(self) -> str:
+        kept = {"reasoning_content": self._named_reasoning, "extras": [call.extras for call in self._calls]}
+        return json.dumps(kept) if self._named_reasoning or any(kept["extras"]) else ""
 
     def take_event(self, event: dict[str, Any], name: str) -> bool:
         if "choices" not in event and event.get("object") != "chat.completion.chunk":
@@ -104,7 +132,67 @@ class ChatAnswer(Answer):
         self.add(_text(field_of(said, "content")) or word_of(said, "text"))
         self.refusal += word_of(said, "refusal")
         self.reasoning += word_of(said, "reasoning_content") or word_of(said, "reasoning")
+        self._named_reasoning += word_of(said, "reasoning_content")
+        calls = field_of(said, "tool_calls")
+        for piece in calls if isinstance(calls, list) else ():
+            if isinstance(piece, dict):
+                self._take_call(piece)
         self.stop(word_of(choice, "finish_reason"), with_text=self.characters > before)
+
+    def _take_call(self, piece: dict[str, Any]) -> None:
+        """A tool call, or a piece of one. Pieces belong to the call of their index; but some servers give every call
+        the same index, or none, and tell them apart by id alone."""
+        call_id, index = word_of(piece, "id"), piece.get("index")
+        call = next((c for c in reversed(self._calls) if c.index == index), None)
+        if call is None or (call_id and call.call_id and call_id != call.call_id):
+            call = _CallParts(index)
+            self._calls.append(call)
+        arguments = field_of(piece, "function", "arguments")
+        text = json.dumps(arguments) if isinstance(arguments, dict) else words(arguments)
+        call.call_id = call.call_id or call_id
+        call.name = call.name or word_of(piece, "function", "name")
+        call.arguments += text
+        call.extras |= {key: value for key, value in piece.items() if key not in _CALL_FIELDS}
+        self.add_characters(len(text))
+
+
+@dataclass(slots=True)
+class _CallParts:
+    """A tool call as far as it has come. `extras` are fields of a server's own, which it may want back."""
+
+    index: object
+    call_id: str = ""
+    name: str = ""
+    arguments: str = ""
+    extras: dict[str, Any] = field(default_factory=dict)
+
+
+_CALL_FIELDS = ("id", "index", "type", "function")
+
+
+def turn_messages(turn: Turn) -> list[Any]:
+    """A turn of a conversation: the model's answer, the results of its tools, and what else it was told."""
+    state = json.loads(turn.state) if turn.state else {}
+    extras = state.get("extras") or [{}] * len(turn.tool_calls)
+    said: dict[str, Any] = {"role": "assistant", "content": turn.text or None}
+    if state.get("reasoning_content"):
+        said["reasoning_content"] = state["reasoning_content"]
+    if turn.tool_calls:
+        said["tool_calls"] = [
+            {
+                **extra,
+                "id": call.call_id,
+                "type": "function",
+                "function": {"name": call.name, "arguments": call.arguments},
+            }
+            for call, extra in zip(turn.tool_calls, extras, strict=True)
+        ]
+    messages = [said]
+    for call, result in zip(turn.tool_calls, turn.results, strict=True):
+        messages.append({"role": "tool", "tool_call_id": call.call_id, "content": result.content})
+    if turn.message:
+        messages.append({"role": "user", "content": turn.message})
+    return messages
 
 
 def _text(content: object) -> str:

@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
 from openai import omit
 
-from quintain.plugins.backend import BackendCall, BackendOptions, BackendReply, CallOutcome, Message, Usage
+from quintain.plugins.backend import (
+    BackendCall,
+    BackendOptions,
+    BackendReply,
+    CallOutcome,
+    Message,
+    ToolCall,
+    Turn,
+    Usage,
+)
 from quintain_generator.backends.answer import Answer, field_of, word_of
 from quintain_generator.backends.failures import complained
 from quintain_generator.backends.llm import LLMBackend, LLMOptions
@@ -36,13 +46,21 @@ class OpenAIBackend(LLMBackend):
         effort = self.effort(call.allowance.effort)
         request: dict[str, Any] = {
             "model": self.model,
-            "input": self._input(call.messages),
+            "input": [*self._input(call.messages), *(item for turn in call.turns for item in turn_items(turn))],
             "max_output_tokens": call.allowance.max_output_tokens,
             "reasoning": {"effort": effort} if effort else omit,
             "store": False,
             "stream": True if self._stream else omit,
             "timeout": timeouts(call.timeout_seconds),
         }
+        if call.tools:
+            request["tools"] = [
+                {"type": "function", "name": tool.name, "description": tool.description,
+                 "parameters": dict(tool.parameters), "strict": False}
+                for tool in call.tools
+            ]  # fmt: skip
+            if self.traits.efforts:  # nothing is stored there, so its reasoning comes back and forth, sealed
+                request["include"] = ["reasoning.encrypted_content"]
         answer = ResponsesAnswer(call.allowance.max_output_tokens)
         return await ask(self._responses.create(**request), answer, call, self.address)
 
@@ -60,8 +78,32 @@ class OpenAIBackend(LLMBackend):
         return items
 
 
+def turn_items(turn: Turn) -> list[dict[str, Any]]:
+    """A turn of a conversation: the model's items as it gave them, then what it was told."""
+    items: list[dict[str, Any]] = json.loads(turn.state) if turn.state else []
+    for call, result in zip(turn.tool_calls, turn.results, strict=True):
+        items.append({"type": "function_call_output", "call_id": call.call_id, "output": result.content})
+    if turn.message:
+        items.append({"role": "user", "content": [{"type": "input_text", "text": turn.message}]})
+    return items
+
+
 class ResponsesAnswer(Answer):
     """Events of a response, or the whole of one."""
+
+    def __init__(self, max_output_tokens: int) -> None:
+        super().__init__(max_output_tokens)
+        self._items: list[dict[str, Any]] = []
+
+    def tool_calls(self) -> tuple[ToolCall, ...]:
+        return tuple(
+            ToolCall(word_of(item, "call_id"), word_of(item, "name"), word_of(item, "arguments"))
+            for item in self._items
+            if item.get("type") == "function_call"
+        )
+
+    def state(self) -> str:
+        return json.dumps(self._items)
 
     def take_event(self, event: dict[str, Any], name: str) -> bool:
         kind = word_of(event, "type") or name
@@ -71,6 +113,10 @@ class ResponsesAnswer(Answer):
             self.add(word_of(event, "delta"))
         elif kind == "response.refusal.delta":
             self.refusal += word_of(event, "delta")
+        elif kind == "response.function_call_arguments.delta":
+            self.add_characters(len(word_of(event, "delta")))
+        elif kind == "response.output_item.done" and isinstance(item := event.get("item"), dict):
+            self._items.append(item)
         elif kind.removeprefix("response.") in _STATES:
             self._take_response(event.get("response"), kind.removeprefix("response."))
             self.end()
@@ -89,6 +135,8 @@ class ResponsesAnswer(Answer):
         """A finished response. Its own text counts, and what was streamed only if it has none."""
         output = field_of(response, "output")
         parts: list[Any] = []
+        if isinstance(output, list) and output:
+            self._items = [item for item in output if isinstance(item, dict)]
         for item in output if isinstance(output, list) else ():
             content = field_of(item, "content")
             if field_of(item, "type") == "message" and isinstance(content, list):

@@ -6,7 +6,7 @@ import enum
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from quintain.plugins.backend import BackendReply, CallOutcome, Message, Usage
+from quintain.plugins.backend import BackendReply, CallOutcome, Message, ToolResult, Turn, Usage
 from quintain_generator.domain.claims import NO_CLAIMS, Claims
 
 
@@ -36,9 +36,18 @@ class Cost:
 
 
 @dataclass(frozen=True, slots=True)
+class Told:
+    """What a model was told after an answer in a conversation."""
+
+    results: tuple[ToolResult, ...]
+    message: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class CallRecord:
     """One call of a provider. `reply` is None while nobody knows what came of it; `charged_usd` is None if the call
-    cost something that has no price; `reserved_usd` None if no price is known."""
+    cost something that has no price; `reserved_usd` None if no price is known. `told`: what the call added to the
+    conversation; its `prompt` is empty then, for it is the first call's."""
 
     attempt: int
     prompt: tuple[Message, ...]
@@ -47,6 +56,7 @@ class CallRecord:
     seconds: float = 0.0
     charged_usd: float | None = None
     at_risk_usd: float = 0.0
+    told: Told | None = None
 
     @property
     def outcome(self) -> CallOutcome:
@@ -73,6 +83,7 @@ class Generation:
     hints: tuple[str, ...]
     finished_at: float
     claims: Claims = NO_CLAIMS
+    turns: tuple[Turn, ...] = ()  # of a conversation
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,6 +168,11 @@ def bound_reached(calls: Sequence[CallRecord], max_calls: int) -> str:
 def spend_of(calls: Sequence[CallRecord]) -> Spend:
     """Of calls that are over."""
     return Spend(len(calls), sum(c.charged_usd or 0.0 for c in calls), sum(c.at_risk_usd for c in calls))
+
+
+def prompt_of(calls: Sequence[CallRecord]) -> tuple[Message, ...]:
+    """The latest prompt that was sent."""
+    return next((call.prompt for call in reversed(calls) if call.prompt), ())
 
 
 def total_usage(calls: tuple[CallRecord, ...]) -> Usage:

@@ -71,6 +71,12 @@ lines that replace them
 >>>>>>> REPLACE
 """
 
+_TRY_FIRST = """\
+Submit a policy {what}. Try before you submit: you have tools that run a policy on scenarios of your choice and show
+what happened there. Your answers and the runs are limited, so let each run decide something: state a hypothesis, run
+what would refute it on the scenarios where it matters, keep what held. Then call `submit` with the complete module,
+best with one that you ran."""
+
 
 class PromptTooLarge(ValueError):
     """What is never cut does not fit into the budget; the message says by how much."""
@@ -265,6 +271,8 @@ def _demand(operator: Operator, parents: Sequence[Example]) -> str:
             "The parent failed. Find the cause in its feedback and mend it without losing what was good: answer with "
             "the whole policy."
         )
+    if operator is Operator.AGENT:
+        return _TRY_FIRST.format(what="better than the parent" if parents else "that is good on all scenarios")
     if not parents:
         return "Write a policy: answer with the whole policy."
     return "Write a better policy than the parent: answer with the whole policy."

@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import math
 import re
 from collections.abc import Iterable
 
 from quintain.errors import InvalidArgument
 from quintain.generator.v1 import generator_pb2 as pb
-from quintain.plugins.backend import Allowance, Attempt, Example, Operator, ScenarioFacts, Task
+from quintain.plugins.backend import Allowance, Attempt, Example, Operator, ScenarioFacts, Task, Tool, ToolResult
 from quintain.plugins.simulator import Description, Objective
 from quintain.type.v1 import type_pb2
 from quintain.wire.simulator_messages import DIRECTIONS, description_from
+from quintain_generator.domain.conversation import SUBMIT, Conversation
 from quintain_generator.rpc.to_proto import OPERATORS
 from quintain_generator.usecases.generate import GenerationRequest
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._:/-]{1,128}")
+_TOOL_NAME = re.compile(r"[a-z0-9_]{1,64}")
+_MOST_TURNS = 100
 _EFFORTS = ("", "low", "medium", "high")
 _OPERATORS_BACK = {message: operator for operator, message in OPERATORS.items()}
 _PARENTS_NEEDED = {Operator.DIFF: 1, Operator.REPAIR: 1, Operator.CROSSOVER: 2}
@@ -38,6 +42,7 @@ def request_from(request: pb.GenerateRequest) -> GenerationRequest:
     nameless = pb.GenerateRequest()
     nameless.CopyFrom(request)
     nameless.request_id = ""
+    del nameless.tool_results[:]
     return GenerationRequest(
         request_id=request_id,
         backend=request.backend,
@@ -48,7 +53,36 @@ def request_from(request: pb.GenerateRequest) -> GenerationRequest:
             allowance.effort,
         ),
         task_digest=hashlib.sha256(nameless.SerializeToString(deterministic=True)).hexdigest(),
+        conversation=_conversation_from(request),
     )
+
+
+def _conversation_from(request: pb.GenerateRequest) -> Conversation | None:
+    agent = request.task.operator == pb.OPERATOR_AGENT
+    if request.HasField("conversation") != agent:
+        raise InvalidArgument.of("conversation", "goes with task.operator AGENT, and only with it")
+    if not agent:
+        return None
+    if not 1 <= request.conversation.max_turns <= _MOST_TURNS:
+        raise InvalidArgument.of("conversation.max_turns", f"must be 1 to {_MOST_TURNS}")
+    names: set[str] = {SUBMIT.name}
+    tools = []
+    for number, tool in enumerate(request.conversation.tools):
+        field = f"conversation.tools[{number}]"
+        if not _TOOL_NAME.fullmatch(tool.name) or tool.name in names:
+            raise InvalidArgument.of(
+                f"{field}.name", "must be 1 to 64 characters of [a-z0-9_], no other tool, not submit"
+            )
+        names.add(tool.name)
+        try:
+            parameters = json.loads(tool.parameters_json)
+        except (ValueError, RecursionError):
+            parameters = None
+        if not isinstance(parameters, dict) or parameters.get("type") != "object":
+            raise InvalidArgument.of(f"{field}.parameters_json", "must be a JSON Schema of type object")
+        tools.append(Tool(tool.name, tool.description, parameters))
+    results = {r.call_id: ToolResult(r.call_id, r.content, r.failed) for r in request.tool_results}
+    return Conversation(tuple(tools), request.conversation.max_turns, results)
 
 
 def checked_request_id(request_id: str) -> str:
@@ -60,7 +94,7 @@ def checked_request_id(request_id: str) -> str:
 def task_from(task: pb.Task) -> Task:
     operator = _OPERATORS_BACK.get(task.operator)
     if operator is None:
-        raise InvalidArgument.of("task.operator", "must be one of FULL, DIFF, CROSSOVER, REPAIR")
+        raise InvalidArgument.of("task.operator", "must be one of FULL, DIFF, CROSSOVER, REPAIR, AGENT")
     needed = _PARENTS_NEEDED.get(operator, 0)
     if len(task.parents) < needed:
         message = f"operator {operator.value} needs at least {needed}, {len(task.parents)} given"

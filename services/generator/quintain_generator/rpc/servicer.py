@@ -11,7 +11,8 @@ from quintain.generator.v1 import generator_pb2_grpc as stubs
 from quintain.plugins.backend import Allowance
 from quintain.service.paging import page_of
 from quintain_generator.rpc.from_proto import checked_request_id, request_from
-from quintain_generator.rpc.to_proto import OPERATORS, generation_to, progress_to
+from quintain_generator.rpc.to_proto import OPERATORS, generation_to, progress_to, tool_calls_to
+from quintain_generator.usecases.conversation import ToolsWanted
 from quintain_generator.usecases.endpoint import BackendEndpoint
 from quintain_generator.usecases.generate import Finished, Generations
 
@@ -33,6 +34,8 @@ class GeneratorServicer(stubs.GeneratorServicer):
         async for event in self._generations.generate(wanted, seconds):
             if isinstance(event, Finished):
                 yield pb.GenerateResponse(result=generation_to(event.generation, recorded=event.recorded))
+            elif isinstance(event, ToolsWanted):
+                yield pb.GenerateResponse(tool_calls=tool_calls_to(event))
             else:
                 yield pb.GenerateResponse(progress=progress_to(event))
 

@@ -7,12 +7,18 @@ from collections.abc import Iterable
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from quintain.generator.v1 import generator_pb2 as pb
-from quintain.plugins.backend import Message, Operator, Usage
-from quintain_generator.domain.generation import CallRecord, Generation, GenerationOutcome
+from quintain.plugins.backend import Message, Operator, Turn, Usage
+from quintain_generator.domain.conversation import call_id
+from quintain_generator.domain.generation import CallRecord, Generation, GenerationOutcome, Spend
+from quintain_generator.usecases.conversation import ToolsWanted
 from quintain_generator.usecases.waiting import GenerationProgress
 
 OPERATORS = {operator: pb.Operator.Value(f"OPERATOR_{operator.name}") for operator in Operator}
 OUTCOMES = {outcome: pb.Outcome.Value(f"OUTCOME_{outcome.name}") for outcome in GenerationOutcome}
+
+
+def _spend_to(spend: Spend) -> pb.Spend:
+    return pb.Spend(calls=spend.calls, spent_usd=spend.spent_usd, at_risk_usd=spend.at_risk_usd)
 
 
 def progress_to(progress: GenerationProgress) -> pb.GenerateProgress:
@@ -21,11 +27,7 @@ def progress_to(progress: GenerationProgress) -> pb.GenerateProgress:
         attempt=progress.attempt,
         output_characters=progress.output_characters,
         note=progress.note,
-        spend=pb.Spend(
-            calls=progress.spend.calls,
-            spent_usd=progress.spend.spent_usd,
-            at_risk_usd=progress.spend.at_risk_usd,
-        ),
+        spend=_spend_to(progress.spend),
     )
 
 
@@ -56,6 +58,29 @@ def generation_to(generation: Generation, *, recorded: bool) -> pb.Generation:
         finished_at=finished_at,
         hypothesis=generation.claims.hypothesis,
         predictions=[pb.Prediction(scenario=p.scenario, change=p.change) for p in generation.claims.predictions],
+        turns=[_turn_to(number, turn) for number, turn in enumerate(generation.turns, start=1)],
+    )
+
+
+def tool_calls_to(wanted: ToolsWanted) -> pb.ToolCalls:
+    return pb.ToolCalls(
+        calls=[pb.ToolCall(call_id=c.call_id, name=c.name, arguments_json=c.arguments) for c in wanted.calls],
+        spend=_spend_to(wanted.spend),
+    )
+
+
+def _turn_to(number: int, turn: Turn) -> pb.Turn:
+    return pb.Turn(
+        text=turn.text,
+        tool_calls=[
+            pb.ToolCall(call_id=call_id(number, index), name=call.name, arguments_json=call.arguments)
+            for index, call in enumerate(turn.tool_calls)
+        ],
+        tool_results=[
+            pb.ToolResult(call_id=call_id(number, index), content=result.content, failed=result.failed)
+            for index, result in enumerate(turn.results)
+        ],
+        message=turn.message,
     )
 
 

@@ -11,9 +11,10 @@ from dataclasses import replace
 
 from quintain.backoff import Backoff
 from quintain.errors import DeadlineExceeded, FailedPrecondition, QuintainError, ResourceExhausted, Unavailable
-from quintain.plugins.backend import Allowance, BackendCall, BackendReply, CallOutcome, Message, Task
+from quintain.plugins.backend import Allowance, BackendCall, BackendReply, CallOutcome, Task
 from quintain.service.logs import get_logger
 from quintain_generator import metrics
+from quintain_generator.domain.conversation import Question
 from quintain_generator.domain.generation import (
     FINAL_ANSWERS,
     MAX_UNCERTAIN_CALLS,
@@ -53,6 +54,10 @@ class CallsUsedUp(Exception):
     """The request must end without an answer; the message says why."""
 
 
+class CostUsedUp(CallsUsedUp):
+    """What the request may cost has no room for another call."""
+
+
 class CallLoop:
     """Makes the calls of one request. `calls` has them all, those recorded before a restart included."""
 
@@ -80,13 +85,13 @@ class CallLoop:
         self._publish = publish
         self.calls = list(calls)
 
-    async def ask(self, prompt: tuple[Message, ...]) -> BackendReply:
+    async def ask(self, question: Question) -> BackendReply:
         """Call until there is a final answer, and return it. Raises QuintainError where there is none now, CallsUsedUp
         where there will be none."""
         failures = 0
         while True:
             self._check_bound()
-            reply = await self._admitted_call(prompt)
+            reply = await self._admitted_call(question)
             if reply.outcome in FINAL_ANSWERS:
                 return reply
             self._check_bound()
@@ -126,9 +131,9 @@ class CallLoop:
 
     # ---------------------------------------------------------------------------------------------------- admission
 
-    async def _admitted_call(self, prompt: tuple[Message, ...]) -> BackendReply:
+    async def _admitted_call(self, question: Question) -> BackendReply:
         """Wait for a place and tokens, then make one call."""
-        tokens = estimate_prompt_tokens(prompt) + self._allowance.max_output_tokens
+        tokens = estimate_prompt_tokens(question.messages) + self._allowance.max_output_tokens
         bucket, taken, earlier = self._endpoint.bucket, 0, len(self.calls)
         self._tell("queued", attempt=len(self.calls) + 1)
         await self._take_place()
@@ -137,7 +142,7 @@ class CallLoop:
                 await self._take_tokens(bucket, tokens)
                 taken = tokens
             self._check_open()
-            return await self._recorded_call(prompt)
+            return await self._recorded_call(question)
         finally:
             self._endpoint.places.release()
             if bucket is not None:
@@ -197,9 +202,9 @@ class CallLoop:
 
     # -------------------------------------------------------------------------------------------------------- a call
 
-    async def _recorded_call(self, prompt: tuple[Message, ...]) -> BackendReply:
+    async def _recorded_call(self, question: Question) -> BackendReply:
         """Intent, call, outcome: each durable before the next."""
-        reserved = self._endpoint.reserve_usd(prompt, self._allowance)
+        reserved = self._endpoint.reserve_usd(question.messages, self._allowance)
         self._check_cost(reserved)
         attempt = len(self.calls) + 1
         names: list[str] = []  # the provider's, of the call
@@ -208,16 +213,21 @@ class CallLoop:
             request_id=self._request_id,
             attempt=attempt,
             task=self._task,
-            messages=prompt,
+            messages=question.prompt,
             allowance=self._allowance,
             timeout_seconds=min(self._endpoint.settings.call_timeout_seconds, self._deadline.left()),
             progress=self._streaming(attempt, streamed),
             identified=names.append,
+            tools=question.tools,
+            turns=question.turns,
+            max_turns=question.max_turns,
         )
         begin, sent = time.monotonic(), False
         probe, success = self._endpoint.breaker.begin_call(), None
         try:
-            await self._store.intend(self._request_id, attempt, prompt, reserved)
+            await self._store.intend(
+                self._request_id, attempt, () if question.turns else question.prompt, reserved, question.told
+            )
             self._tell("calling", attempt=attempt)
             begin, sent = time.monotonic(), True
             waiting = self._announced("calling", lambda: self._waiting_words(call, streamed, begin))
@@ -229,12 +239,12 @@ class CallLoop:
             again = self._endpoint.backend.capabilities.repeatable
             outcome = CallOutcome.CONNECTION if again else CallOutcome.UNKNOWN
             cut_off = BackendReply(outcome, detail="cancelled before there was an answer", sent=sent)
-            await self._settle(attempt, prompt, reserved, self._named(cut_off, names), time.monotonic() - begin)
+            await self._settle(attempt, question, reserved, self._named(cut_off, names), time.monotonic() - begin)
             raise
         finally:
             self._endpoint.breaker.end_call(probe, success)
             metrics.BREAKER_OPEN.labels(self._endpoint.name).set(self._endpoint.breaker.is_open)
-        await self._settle(attempt, prompt, reserved, reply, time.monotonic() - begin)
+        await self._settle(attempt, question, reserved, reply, time.monotonic() - begin)
         return reply
 
     def _waiting_words(self, call: BackendCall, streamed: list[int], begin: float) -> str:
@@ -268,10 +278,11 @@ class CallLoop:
             return BackendReply(CallOutcome.UNKNOWN, detail=detail)
 
     async def _settle(
-        self, attempt: int, prompt: tuple[Message, ...], reserved: float | None, reply: BackendReply, seconds: float
+        self, attempt: int, question: Question, reserved: float | None, reply: BackendReply, seconds: float
     ) -> None:
         charged, at_risk = self._endpoint.settle(reply, reserved, self.calls)
-        record = CallRecord(attempt, prompt, reserved, reply, seconds, charged, at_risk)
+        prompt = () if question.turns else question.prompt
+        record = CallRecord(attempt, prompt, reserved, reply, seconds, charged, at_risk, question.told)
         self.calls.append(record)
         metrics.count_call(self._endpoint.name, record)
         log.info("call", backend=self._endpoint.name, request_id=self._request_id, attempt=attempt,
@@ -298,6 +309,13 @@ class CallLoop:
 
     # -------------------------------------------------------------------------------------------------------- refusals
 
+    def has_room_for(self, calls: int, question: Question) -> bool:
+        """Whether what the request may cost surely has room for so many calls like `question`."""
+        limit, reserved = self._allowance.max_cost_usd, self._endpoint.reserve_usd(question.messages, self._allowance)
+        if limit is None or reserved is None or self._endpoint.backend.capabilities.meters_itself:
+            return True
+        return sum((c.charged_usd or 0.0) + c.at_risk_usd for c in self.calls) + calls * reserved <= limit
+
     def _check_cost(self, reserved: float | None) -> None:
         limit = self._allowance.max_cost_usd
         if limit is None:
@@ -315,7 +333,7 @@ class CallLoop:
                 f"max_cost_usd is {limit:.6f}"
             )
             if spent > 0:  # and will be: nothing makes room for a further call of this request
-                raise CallsUsedUp(message)
+                raise CostUsedUp(message)
             raise ResourceExhausted(message, reason="COST_LIMIT", metadata=self._spent())
 
     def _wait_before_retry(self, reply: BackendReply, failures: int) -> float:

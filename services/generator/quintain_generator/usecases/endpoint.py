@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import astuple, replace
 from datetime import UTC, datetime
 
-from quintain.plugins.backend import Allowance, Backend, BackendReply, CallOutcome, Message, Usage
+from quintain.plugins.backend import Allowance, Backend, BackendReply, CallOutcome, Message, ToolCall, Usage
 from quintain_generator.config import BackendSettings
 from quintain_generator.domain.generation import FINAL_ANSWERS, CallRecord, is_uncertain
 from quintain_generator.domain.prices import PriceRow, PriceTable, estimate_prompt_tokens
@@ -59,6 +59,11 @@ class BackendEndpoint:
             detail=self.clean(reply.detail)[:2000],
             provider_request_id=self.clean(reply.provider_request_id),
             model=self.clean(reply.model),
+            state=self.clean(reply.state),
+            tool_calls=tuple(
+                ToolCall(self.clean(call.call_id), self.clean(call.name), self.clean(call.arguments))
+                for call in reply.tool_calls
+            ),
         )
 
     def effective(self, allowance: Allowance) -> Allowance:

@@ -19,6 +19,7 @@ from quintain.errors import (
 from quintain.plugins.backend import Allowance, BackendReply, CallOutcome, Message, Task
 from quintain.service.logs import get_logger
 from quintain_generator import metrics
+from quintain_generator.domain.conversation import Conversation, Question
 from quintain_generator.domain.generation import (
     FINAL_ANSWERS,
     Claim,
@@ -26,6 +27,7 @@ from quintain_generator.domain.generation import (
     GenerationOutcome,
     Ownership,
     RequestKey,
+    prompt_of,
     spend_of,
 )
 from quintain_generator.domain.habits import MEASURED_REQUESTS, Habits, habits_of
@@ -34,6 +36,7 @@ from quintain_generator.ports import GenerationStore
 from quintain_generator.prompt.builder import PromptTooLarge, ask_again, build_prompt
 from quintain_generator.usecases.answer_keeper import AnswerKeeper
 from quintain_generator.usecases.call_loop import CallLoop, CallsUsedUp, spend_metadata
+from quintain_generator.usecases.conversation import Conversing, ToolsWanted
 from quintain_generator.usecases.endpoint import BackendEndpoint
 from quintain_generator.usecases.readiness import StoreReadiness
 from quintain_generator.usecases.recorder import Recorder
@@ -47,13 +50,15 @@ _RENEW_SECONDS = 4.0
 
 @dataclass(frozen=True, slots=True)
 class GenerationRequest:
-    """A request for one candidate. `backend` empty: the default. `task_digest` names everything of it but its id."""
+    """A request for one candidate. `backend` empty: the default. `task_digest` names everything of it but its id and
+    the results of tools. `conversation`: with operator AGENT."""
 
     request_id: str
     backend: str
     task: Task
     allowance: Allowance
     task_digest: str
+    conversation: Conversation | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +78,7 @@ class _Run:
         self.listeners: set[asyncio.Queue[GenerationProgress | None]] = set()
         self.stop = StopToken()
         self.cancelled = False
-        self.task: asyncio.Task[Finished]
+        self.task: asyncio.Task[Finished | ToolsWanted]
 
     def publish(self, progress: GenerationProgress) -> None:
         for queue in self.listeners:
@@ -152,8 +157,9 @@ class Generations:
 
     async def generate(
         self, request: GenerationRequest, seconds: float | None
-    ) -> AsyncIterator[GenerationProgress | Finished]:
-        """Progress, then the result. `seconds` is the caller's time left. Raises QuintainError.
+    ) -> AsyncIterator[GenerationProgress | Finished | ToolsWanted]:
+        """Progress, then the result or the tools that a conversation waits for. `seconds` is the caller's time left.
+        Raises QuintainError.
 
         A caller that goes away does not end the call in flight at once: it has `abandoned_call_seconds` to finish and
         be recorded, and no further call is made.
@@ -235,8 +241,8 @@ class Generations:
         run.task.add_done_callback(self._forget(request.request_id))
         return run
 
-    def _forget(self, request_id: str) -> Callable[[asyncio.Task[Finished]], None]:
-        def done(task: asyncio.Task[Finished]) -> None:
+    def _forget(self, request_id: str) -> Callable[[asyncio.Task[Finished | ToolsWanted]], None]:
+        def done(task: asyncio.Task[Finished | ToolsWanted]) -> None:
             self._runs.pop(request_id, None)
             if (
                 not task.cancelled()
@@ -260,7 +266,7 @@ class Generations:
 
     # ----------------------------------------------------------------------------------------- one request
 
-    async def _finish(self, run: _Run) -> Finished:
+    async def _finish(self, run: _Run) -> Finished | ToolsWanted:
         request = run.request
         name = request.backend or self.default
         if await self._store.find(request.request_id) is None:
@@ -271,13 +277,20 @@ class Generations:
             metrics.RECORDED.inc()
             return Finished(claim.result, recorded=True)
         try:
-            return Finished(await self._work(run, claim), recorded=False)
+            done = await self._work(run, claim)
         except BaseException:
-            try:
-                await self._store.release(request.request_id)
-            except Unavailable as error:  # then it stays this process's until somebody asks again
-                log.warning("a request was not released", request_id=request.request_id, reason=error.message)
+            await self._release(request.request_id)
             raise
+        if isinstance(done, ToolsWanted):
+            await self._release(request.request_id)
+            return done
+        return Finished(done, recorded=False)
+
+    async def _release(self, request_id: str) -> None:
+        try:
+            await self._store.release(request_id)
+        except Unavailable as error:  # then it stays this process's until somebody asks again
+            log.warning("a request was not released", request_id=request_id, reason=error.message)
 
     async def _begin(self, run: _Run, key: RequestKey) -> Claim:
         """Write the request down, after waiting for another replica that may be at it."""
@@ -299,7 +312,7 @@ class Generations:
                     told = True
                 await asyncio.sleep(_POLL_SECONDS)
 
-    async def _work(self, run: _Run, claim: Claim) -> Generation:
+    async def _work(self, run: _Run, claim: Claim) -> Generation | ToolsWanted:
         request, key = run.request, claim.key
         endpoint = self._endpoint(key.backend)
         calls = claim.calls
@@ -308,7 +321,7 @@ class Generations:
         if any(call.outcome is CallOutcome.UNKNOWN for call in calls):
             detail = next(c.reply.detail for c in calls if c.reply is not None and c.outcome is CallOutcome.UNKNOWN)
             unknown = Judgement(GenerationOutcome.UNKNOWN, detail=detail)
-            return await self._recorder.record(endpoint, key, calls, calls[-1].prompt, unknown)
+            return await self._recorder.record(endpoint, key, calls, prompt_of(calls), unknown)
         recorded = [call.reply for call in calls if call.reply is not None and call.outcome in FINAL_ANSWERS]
         if not recorded:
             self._check(endpoint, request.task)
@@ -317,8 +330,17 @@ class Generations:
             endpoint, self._store, self._keeper, request.request_id, request.task, request.allowance, run.deadline,
             run.stop, run.publish, calls,
         )  # fmt: skip
+        judgement: Judgement
+        reply: BackendReply | None
         try:
-            judgement, reply, prompt = await self._converse(loop, recorded, prompt, request.task)
+            if request.conversation is not None:
+                talk = self._conversing(loop, request.task, request.conversation, prompt, endpoint)
+                found = await talk.run()
+                if isinstance(found, ToolsWanted):
+                    return found
+                judgement, reply = found
+            else:
+                judgement, reply, prompt = await self._ask_once_or_twice(loop, recorded, prompt, request.task)
         except CallsUsedUp as end:
             unknown = Judgement(GenerationOutcome.UNKNOWN, detail=str(end))
             return await self._recorder.record(endpoint, key, tuple(loop.calls), prompt, unknown)
@@ -332,17 +354,28 @@ class Generations:
         run.publish(GenerationProgress("extracting", len(loop.calls), spend=spend_of(loop.calls)))
         return await self._recorder.record(endpoint, key, tuple(loop.calls), prompt, judgement, reply)
 
-    async def _converse(
+    def _conversing(
+        self,
+        loop: CallLoop,
+        task: Task,
+        conversation: Conversation,
+        prompt: tuple[Message, ...],
+        endpoint: BackendEndpoint,
+    ) -> Conversing:
+        count = lambda what: metrics.TOOL_CALLS.labels(endpoint.name, what).inc()  # noqa: E731
+        return Conversing(loop, task, conversation, prompt, self._max_policy_bytes, count=count)
+
+    async def _ask_once_or_twice(
         self, loop: CallLoop, recorded: list[BackendReply], prompt: tuple[Message, ...], task: Task
     ) -> tuple[Judgement, BackendReply, tuple[Message, ...]]:
         """Ask; and ask once more, with the reason, if a diff did not apply."""
-        reply = recorded[0] if recorded else await loop.ask(prompt)
+        reply = recorded[0] if recorded else await loop.ask(Question(prompt))
         judgement = await asyncio.to_thread(judge, task, reply, self._max_policy_bytes)
         if judgement.outcome is not GenerationOutcome.DIFF_FAILED or not prompt:
             return judgement, reply, prompt
         longer = ask_again(prompt, reply.text, judgement.detail, self.prompt_tokens)
         try:
-            second = recorded[1] if len(recorded) > 1 else await loop.ask(longer)
+            second = recorded[1] if len(recorded) > 1 else await loop.ask(Question(longer))
         except (QuintainError, CallsUsedUp) as error:  # the first answer is paid for and is the result
             log.info("no second try for a diff", reason=str(error))
             return judgement, reply, prompt

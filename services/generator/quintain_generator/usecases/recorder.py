@@ -9,12 +9,14 @@ from dataclasses import replace
 from quintain.plugins.backend import BackendReply, CallOutcome, Message
 from quintain.service.logs import get_logger
 from quintain_generator import metrics
+from quintain_generator.domain.conversation import turns_of
 from quintain_generator.domain.generation import (
     CallRecord,
     Generation,
     GenerationOutcome,
     Ownership,
     RequestKey,
+    prompt_of,
     total_cost,
     total_usage,
 )
@@ -62,6 +64,7 @@ class Recorder:
         judgement: Judgement,
         reply: BackendReply | None = None,
     ) -> Generation:
+        conversed = any(call.told is not None or (call.reply and call.reply.tool_calls) for call in calls)
         generation = Generation(
             request_id=key.request_id,
             backend=endpoint.name,
@@ -79,6 +82,7 @@ class Recorder:
             hints=judgement.hints,
             finished_at=time.time(),
             claims=judgement.claims,
+            turns=turns_of(calls) if conversed else (),
         )
         await self._keeper.keep(
             lambda: self._store.finish(generation), "the result", lambda _note: None, key.request_id
@@ -100,5 +104,5 @@ class Recorder:
                 continue
             calls = await self.close_open_calls(key, endpoint, claim.calls)
             judgement = Judgement(GenerationOutcome.UNKNOWN, detail=_UNSEEN_END)
-            await self.record(endpoint, key, calls, calls[-1].prompt, judgement)
+            await self.record(endpoint, key, calls, prompt_of(calls), judgement)
             log.warning("a call was cut off by a crash", request_id=key.request_id, backend=endpoint.name)

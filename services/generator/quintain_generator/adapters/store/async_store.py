@@ -9,7 +9,7 @@ from typing import ParamSpec, TypeVar
 
 from quintain.plugins.backend import Message
 from quintain_generator.adapters.store.sql import SqlGenerationStore
-from quintain_generator.domain.generation import CallRecord, Claim, Generation, RequestKey, Spend
+from quintain_generator.domain.generation import CallRecord, Claim, Generation, RequestKey, Spend, Told
 from quintain_generator.domain.habits import Measured
 
 P = ParamSpec("P")
@@ -44,9 +44,14 @@ class AsyncGenerationStore:
         return await self._run(self._store.begin, request)
 
     async def intend(
-        self, request_id: str, attempt: int, prompt: tuple[Message, ...], reserved_usd: float | None
+        self,
+        request_id: str,
+        attempt: int,
+        prompt: tuple[Message, ...],
+        reserved_usd: float | None,
+        told: Told | None = None,
     ) -> None:
-        await self._run(self._store.intend, request_id, attempt, prompt, reserved_usd)
+        await self._run(self._store.intend, request_id, attempt, prompt, reserved_usd, told)
 
     async def settle(self, request_id: str, call: CallRecord) -> None:
         await self._run(self._store.settle, request_id, call)

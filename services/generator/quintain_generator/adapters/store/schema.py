@@ -44,4 +44,6 @@ calls = sa.Table(
     sa.Column("seconds", sa.Double, nullable=False, default=0.0),
     sa.Column("charged_usd", sa.Double, nullable=True),
     sa.Column("at_risk_usd", sa.Double, nullable=False, default=0.0),
+    # What the call added to a conversation; null for a call that began one, or had none.
+    sa.Column("told", sa.Text, nullable=True),
 )

@@ -35,12 +35,13 @@ from quintain.service.sql import (
     reading,
 )
 from quintain_generator.adapters.store.schema import calls, generations, owners
-from quintain_generator.domain.generation import CallRecord, Claim, Generation, Ownership, RequestKey, Spend
+from quintain_generator.domain.generation import CallRecord, Claim, Generation, Ownership, RequestKey, Spend, Told
 from quintain_generator.domain.habits import Measured
 
 _GENERATION = TypeAdapter(Generation)
 _REPLY = TypeAdapter(BackendReply)
 _PROMPT = TypeAdapter(tuple[Message, ...])
+_TOLD = TypeAdapter(Told)
 
 LEASE_SECONDS = 15.0
 """How long an owner is believed alive after its last renewal (PostgreSQL)."""
@@ -166,7 +167,14 @@ class SqlGenerationStore:
             first_given = replace(request, backend=row.backend, model=row.model)
             return Claim(Ownership.OWNED, first_given, calls=self._calls_of(connection, request.request_id))
 
-    def intend(self, request_id: str, attempt: int, prompt: tuple[Message, ...], reserved_usd: float | None) -> None:
+    def intend(
+        self,
+        request_id: str,
+        attempt: int,
+        prompt: tuple[Message, ...],
+        reserved_usd: float | None,
+        told: Told | None = None,
+    ) -> None:
         with self._owned(request_id) as connection:
             connection.execute(
                 calls.insert().values(
@@ -175,6 +183,7 @@ class SqlGenerationStore:
                     sent_at=_now(connection),
                     prompt=_PROMPT.dump_json(prompt).decode(),
                     reserved_usd=reserved_usd,
+                    told=None if told is None else _TOLD.dump_json(told).decode(),
                 )
             )
 
@@ -282,6 +291,7 @@ class SqlGenerationStore:
                 seconds=row.seconds,
                 charged_usd=row.charged_usd,
                 at_risk_usd=row.at_risk_usd,
+                told=_TOLD.validate_json(row.told) if row.told is not None else None,
             )
             for row in rows
         )

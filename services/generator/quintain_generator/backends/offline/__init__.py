@@ -31,7 +31,7 @@ class OfflineBackend(Backend):
     @property
     def capabilities(self) -> Capabilities:
         return Capabilities(
-            operators=frozenset(Operator),
+            operators=frozenset(Operator) - {Operator.AGENT},
             deterministic=True,
             priced=False,
             prompt=False,

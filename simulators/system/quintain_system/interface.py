@@ -14,8 +14,8 @@ class Record:
     kind: str
 
     def __init__(self, kind: str, /, **fields: Any) -> None:
-        self.__dict__.update(fields)
-        self.kind = kind
+        fields["kind"] = kind
+        self.__dict__ = fields
 
     def __getattr__(self, name: str) -> Any:
         known = ", ".join(k for k in self.__dict__ if not k.startswith("_"))
@@ -30,9 +30,9 @@ class _Said(Record):
     """A record that remembers the line that made it, so that an error can name it."""
 
     def __init__(self, kind: str, /, **fields: Any) -> None:
-        self.__dict__.update(fields)
-        self.kind = kind
-        self._line = sys._getframe(1).f_lineno
+        fields["kind"] = kind
+        fields["_line"] = sys._getframe(1).f_lineno
+        self.__dict__ = fields
 
 
 class Event(_Said):

@@ -1,12 +1,16 @@
 """Loading of source: what the three guests share."""
 
 import sys
+from collections.abc import Callable
+from operator import itemgetter
 from types import ModuleType
 from typing import Any
 
 from quintain_system.interface import Record
 
 SOURCE_FILENAME = "policy.py"  # what the sandbox looks for in a traceback, whatever the file's real name is
+
+_new_record = Record.__new__
 
 
 def load_module(source: str, name: str) -> ModuleType:
@@ -24,15 +28,17 @@ class Kinds:
         self.names = [name for name, _ in plain]
         self.fields = [tuple(fields) for _, fields in plain]
         self._number = {name: number for number, name in enumerate(self.names)}
+        self._encoders = [_encoder(number, fields) for number, fields in enumerate(self.fields)]
 
     def decode(self, values: Any, time: float | None = None) -> Record:
         """`values`: [kind's number, field, ...]"""
-        record = Record.__new__(Record)
-        inside = record.__dict__
-        inside["kind"] = self.names[values[0]]
+        number = values[0]
+        inside = {"kind": self.names[number]}
         if time is not None:
             inside["time"] = time
-        inside.update(zip(self.fields[values[0]], values[1:], strict=True))
+        inside.update(zip(self.fields[number], values[1:], strict=True))
+        record = _new_record(Record)
+        record.__dict__ = inside
         return record
 
     def encode(self, record: Any) -> list[Any]:
@@ -51,18 +57,29 @@ class Kinds:
             )
         fields = self.fields[number]
         try:
-            values = [inside[name] for name in fields]
+            values = self._encoders[number](inside)
         except KeyError as error:
             message = f"{self._what} {kind!r} lacks the field {error}; its fields are: {_listed(fields)}"
             raise Wrong(line_of(record), message) from None
-        if len(inside) > len(fields) + 1:
+        if len(inside) != len(fields) + 2 or "_line" not in inside:  # kind and _line are all else that it has
             extra = [name for name in inside if name not in (*fields, "kind", "time", "_line")]
             if extra:
                 raise Wrong(
                     line_of(record),
                     f"{self._what} {kind!r} has no field {extra[0]!r}; its fields are: {_listed(fields)}",
                 )
-        return [number, *values]
+        return values
+
+
+def _encoder(number: int, fields: tuple[str, ...]) -> Callable[[dict[str, Any]], list[Any]]:
+    """Raises KeyError with the field that is not there."""
+    if len(fields) > 1:
+        get = itemgetter(*fields)
+        return lambda inside: [number, *get(inside)]
+    if fields:
+        only = fields[0]
+        return lambda inside: [number, inside[only]]
+    return lambda inside: [number]
 
 
 class Wrong(Exception):

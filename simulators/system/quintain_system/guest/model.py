@@ -53,11 +53,11 @@ class Session:
         self._inputs: deque[Any] = deque()
         self._call_due = True  # a policy is asked once before anything happens
         self._next_tick = self._every or _NEVER
-        self._lines: list[int | None] = []
+        self._said: list[Any] = []  # the events of the last answer
 
     def answer(self, message: Any) -> Any:
         if "lines" in message:
-            return self._lines
+            return [line_of(event) for event in self._said]
         model, now = self._model, self._now
         for number, values in enumerate(message["decisions"]):
             try:
@@ -66,7 +66,7 @@ class Session:
                 return {"rejected": [number, str(refusal.rule), str(refusal.message)]}
         self._inputs.extend(message["inputs"])
         log: list[Any] = []
-        self._lines = []
+        self._said = []
         try:
             stop = self._run(log, message["more"])
         except Wrong as wrong:
@@ -118,12 +118,14 @@ class Session:
                 self._call_due = True
 
     def _advance(self, log: list[Any], now: float) -> None:
+        encode, said, calls = self._events.encode, self._said, self._calls_events
         for event in self._model.advance(now) or ():
-            values = self._events.encode(event)
-            if values[0] in self._calls_events:
+            values = encode(event)
+            if values[0] in calls:
                 self._call_due = True
-            log.append([now, *values])
-            self._lines.append(line_of(event))
+            values.insert(0, now)
+            log.append(values)
+            said.append(event)
 
     def _checked(self, time: Any, now: float) -> float:
         if isinstance(time, bool) or not isinstance(time, (int, float)) or time != time:

@@ -19,7 +19,7 @@ class Session:
         self._seen = Kinds("an event", setup["seen"])
         self._decisions = Kinds("a decision", setup["decisions"])
         self._observation: dict[str, Any] = {}
-        self._lines: list[int | None] = []
+        self._decided: Any = ()  # in the last answer
         module = load_module(source, "policy")
         config = SimpleNamespace(**setup["config"])
         if callable(getattr(module, "Policy", None)):
@@ -34,7 +34,7 @@ class Session:
 
     def answer(self, message: Any) -> Any:
         if "lines" in message:
-            return self._lines
+            return [line_of(decision) for decision in self._decided]
         observation = self._observation
         observation.update(message["observation"])
         observation["time"] = message["time"]
@@ -45,7 +45,7 @@ class Session:
             decided = []
         if not isinstance(decided, (list, tuple)):
             raise TypeError(f"decide must return a list of decisions, got {decided!r:.200}")
-        self._lines = [line_of(decision) for decision in decided]
+        self._decided = decided
         encode = self._decisions.encode
         try:
             return [encode(decision) for decision in decided]

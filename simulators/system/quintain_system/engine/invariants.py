@@ -24,8 +24,12 @@ class Invariants:
         for name, invariant in spec.invariants.items():
             self._add(name, invariant)
 
+    def of(self, kind: str) -> Sequence[tuple[str, Watch]]:
+        """The names of a kind's invariants, and what each record of it goes through."""
+        return self._watches.get(kind, ())
+
     def problem(self, kind: str, record: Record) -> tuple[str, str] | None:
-        for name, watch in self._watches.get(kind, ()):
+        for name, watch in self.of(kind):
             message = watch(record)
             if message:
                 return name, message

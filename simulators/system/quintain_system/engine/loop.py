@@ -37,6 +37,7 @@ MAX_EVENTS = 20_000_000  # in one run
 MAX_CALLS_AT_ONE_TIME = 1_000
 MAX_TOLD_LOG = 20_000  # calls of which is known what the policy was told
 MAX_LOG = 2_000  # decisions that can be looked at afterwards
+_compact = json.JSONEncoder(separators=(",", ":")).encode
 _STOPS = ("call", "inputs", "full", "end")
 
 
@@ -77,8 +78,8 @@ class SystemLoop:
         self._input_kinds = len(spec.inputs)
         self._event_kinds = self._seen[self._input_kinds :]
         self._decisions = kinds(spec.decisions, config, ids)
-        self._invariants = Invariants(spec, config, duration)
         self._observed: dict[str, Check] = {n: check_field(f, config) for n, f in spec.observation.items()}
+        self._checked_in_it = {n: check for n, check in self._observed.items() if spec.observation[n].type != "any"}
         self._called = {n for n, kind in enumerate(self._seen) if kind.name in spec.policy.calls}
         self._next_input = 0  # the next one that will happen
         self._sent = 0  # inputs that the model's process has
@@ -86,7 +87,11 @@ class SystemLoop:
         self._events = 0
         self._sha = hashlib.sha256()
         self._told = hashlib.sha256() if options.told_log else None
-        self._result = SystemRun(Metrics(spec, config, duration), Timeline(spec, config, whole=options.timeline))
+        metrics = Metrics(spec, config, duration)
+        self._result = SystemRun(metrics, Timeline(spec, config, whole=options.timeline))
+        invariants = Invariants(spec, config, duration)
+        self._watched = [(kind, tuple(invariants.of(kind.name)), metrics.ear(kind.name)) for kind in self._seen]
+        self._hear_decisions = [metrics.ear(kind.name) for kind in self._decisions]
         self._model: Policy
 
     def run(self, open_policy: OpenPolicy, open_program: OpenProgram) -> SystemRun:
@@ -184,26 +189,32 @@ class SystemLoop:
             self._fault("protocol", f"its process answered {answer!r:.200}")
         if not self._time <= until <= self._duration:
             self._fault("clock", f"its clock says {until}; it was {self._time} and ends at {self._duration}")
+        hear_timeline = self._result.timeline.hear
         event = 0
         for entry in log:
-            if entry == 0 and type(entry) is int:
-                record = self._take_input(until)
-                time = record[0]
-                number = record[1]
-                record = record[1:]
-            else:
-                time, record = self._take_event(entry, until, event)
-                number = record[0]
+            if type(entry) is list:
+                number = self._check_event(entry, until, event)
+                time, record = entry[0], entry[1:]
                 event += 1
-            kind = self._seen[number]
-            problem = self._invariants.problem(kind.name, record)
-            if problem is not None:
-                self._fault(f"invariant {problem[0]}", problem[1], event - 1)
-            of_class = self._result.metrics.hear(kind.name, time, record)
-            self._result.timeline.hear(kind, time, record, of_class)
+            elif entry == 0 and type(entry) is int:
+                entry = self._take_input(until)
+                time, record = entry[0], entry[1:]
+                number = record[0]
+            else:
+                self._fault("protocol", f"an event is [time, kind, field, ...], not {entry!r:.200}")
+            kind, invariants, hear_metrics = self._watched[number]
+            for name, wrong in invariants:
+                if message := wrong(record):
+                    self._fault(f"invariant {name}", message, event - 1)
+            hear_timeline(kind, time, record, hear_metrics(time, record))
             self._time = time
-            if not kind.hidden:
+            if kind.shown_whole:
+                happened.append(entry)
+            elif not kind.hidden:
                 happened.append([time, number, *[record[place] for place in kind.visible]])
+        self._events += event
+        if self._events > MAX_EVENTS:
+            self._fault("events", f"more than {MAX_EVENTS} events in one run", event - 1)
         if self._next_input < self._sent and self._inputs[self._next_input][0] < until:
             self._fault("clock", f"its clock is at {until}, and it has not taken an input of an earlier time")
         if stop == "end" and self._next_input < len(self._inputs):
@@ -221,23 +232,21 @@ class SystemLoop:
         self._seen[record[1]].introduce(record[2:])
         return record
 
-    def _take_event(self, entry: Any, until: float, event: int) -> tuple[float, list[Any]]:
-        if type(entry) is not list or len(entry) < 2 or type(entry[0]) not in (int, float):
+    def _check_event(self, entry: list[Any], until: float, event: int) -> int:
+        """The number of its kind among all that is seen, which `entry` has from then on."""
+        if len(entry) < 2 or type(entry[0]) not in (float, int):
             self._fault("protocol", f"an event is [time, kind, field, ...], not {entry!r:.200}")
-        time, record = entry[0], entry[1:]
-        number = number_of(record, self._event_kinds)
-        if number is None:
-            self._fault("protocol", f"an event of no kind: {entry!r:.200}")
+        time, number = entry[0], entry[1]
+        if type(number) is not int or not 0 <= number < len(self._event_kinds):
+            self._fault("protocol", f"an event of no kind: {entry[1:]!r:.200}")
         if not self._time <= time <= until:
             self._fault("clock", f"an event at {time}, between {self._time} and {until}: time never runs back", event)
-        record[0] = number = number + self._input_kinds
-        problem = self._seen[number].problem(record)
+        entry[0] = float(time)
+        entry[1] = seen = number + self._input_kinds
+        problem = self._event_kinds[number].problem(entry[1:])
         if problem is not None:
             self._fault(problem[0], problem[1], event)
-        self._events += 1
-        if self._events > MAX_EVENTS:
-            self._fault("events", f"more than {MAX_EVENTS} events in one run", event)
-        return float(time), record
+        return seen
 
     # ----------------------------------------------------------------------------------------------------- policy
 
@@ -260,7 +269,7 @@ class SystemLoop:
             problem = self._decisions[number].problem(decision)
             if problem is not None:
                 raise self._rejected(problem[0], problem[1], position, _line(policy, position))
-            self._result.metrics.hear(self._decisions[number].name, self._time, decision)
+            self._hear_decisions[number](self._time, decision)
             self._result.timeline.decided(self._decisions[number], self._time, decision)
         if answer:
             self._record(answer)
@@ -269,16 +278,18 @@ class SystemLoop:
     def _check_observation(self, observation: Any) -> None:
         if not isinstance(observation, dict):
             self._fault("observation", f"observe() returned {observation!r:.200}; must be a dict of what is declared")
-        for name, value in observation.items():
-            check = self._observed.get(name)
-            if check is None:
-                known = ", ".join(self._observed) or "none"
-                self._fault("observation", f"observe() has {name!r:.100}, which is not declared; declared are: {known}")
-            if message := check(value):
-                self._fault("observation", f"observe()[{name!r}] {message}")
-        if len(observation) < len(self._observed):
+        if observation.keys() != self._observed.keys():
+            for name in observation:
+                if name not in self._observed:
+                    known = ", ".join(self._observed) or "none"
+                    self._fault(
+                        "observation", f"observe() has {name!r:.100}, which is not declared; declared are: {known}"
+                    )
             missing = next(name for name in self._observed if name not in observation)
             self._fault("observation", f"observe() lacks {missing!r}")
+        for name, check in self._checked_in_it.items():
+            if message := check(observation[name]):
+                self._fault("observation", f"observe()[{name!r}] {message}")
 
     def _note_told(self, what: JsonValue) -> None:
         if self._told is not None and len(self._result.told_log) < MAX_TOLD_LOG:
@@ -287,7 +298,7 @@ class SystemLoop:
 
     def _record(self, decisions: list[Any]) -> None:
         self._result.decided += len(decisions)
-        text = json.dumps([self._time, decisions], separators=(",", ":"))
+        text = _compact([self._time, decisions])
         self._sha.update(text.encode() + b"\n")
         if len(self._result.log) < MAX_LOG:
             self._result.log.append(text[:500])

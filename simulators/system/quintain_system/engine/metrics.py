@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, Protocol
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from typing import Any, Protocol, TypeVar, cast
 
 from quintain_system.form.checks import config_numbers, key_field, kinds_of
 from quintain_system.form.formula import Formula
@@ -23,6 +23,9 @@ class Meter(Protocol):
     def value(self, duration: float, of_class: Any) -> float | None: ...
 
 
+Hear = Callable[[float, Record], Any]  # time, record -> class
+
+
 class Metrics:
     """Hears every record in order of time; `values` at the end (or when the run failed)."""
 
@@ -32,6 +35,7 @@ class Metrics:
         self._names = config_numbers(config) | {"duration": duration}
         self._handlers: dict[str, list[Handler]] = defaultdict(list)
         self._meters: dict[str, Meter] = {}
+        self._paired: dict[Hashable, Paired] = {}
         self._classes = _Classes(spec)
         for name, metric in spec.metrics.items():
             if not isinstance(metric, Across | FormulaMetric):
@@ -44,12 +48,20 @@ class Metrics:
 
     def hear(self, kind: str, time: float, record: Record) -> Any:
         """Returns the record's class."""
-        handlers = self._handlers.get(kind)
-        of_class = self._classes.of(kind, record)
-        if handlers:
+        return self.ear(kind)(time, record)
+
+    def ear(self, kind: str) -> Hear:
+        """What hears records of a kind, and gives their class."""
+        class_of = self._classes.of(kind)
+        handlers = tuple(self._handlers.get(kind, ()))
+
+        def hear(time: float, record: Record) -> Any:
+            of_class = class_of(record)
             for handler in handlers:
                 handler(time, record, of_class)
-        return of_class
+            return of_class
+
+        return hear
 
     def values(self) -> dict[str, float]:
         """In the order of the package; what does not exist is left out."""
@@ -84,35 +96,35 @@ class Metrics:
             case Count():
                 counter = _Sum(1.0 / self._duration if metric.type == "rate" else 1.0)
                 for kind in metric.of:
-                    self._on(kind, metric.where, lambda time, record, of_class: counter.add(1.0, of_class))
+                    self._on(kind, metric.where, counter.counting())
                 return counter
             case Sum():
                 total = _Sum(1.0)
-                place = self._place(metric.of, metric.field)
-                self._on(metric.of, metric.where, lambda time, record, of_class: total.add(record[place], of_class))
+                self._on(metric.of, metric.where, total.adding(self._place(metric.of, metric.field)))
                 return total
             case Time():
-                return self._pairs(metric, _Times(metric))
+                times = self._pairs(metric, "", _Times)
+                return _Time(times, metric)
             case Late():
                 within = self._number(metric.start, metric.within)
-                return self._pairs(metric, _Lateness(within, self._number(metric.start, metric.weight)))
+                weight = self._number(metric.start, metric.weight)
+                return self._pairs(metric, f"{metric.within} {metric.weight}", lambda: _Lateness(within, weight))
             case Level():
                 amount = self._number(metric.start, metric.amount)
+                levels = self._pairs(metric, str(metric.amount), lambda: _Levels(amount))
                 capacity = None if metric.capacity is None else Formula(metric.capacity).value(self._names)
-                return self._pairs(metric, _Level(amount, metric.statistic, capacity))
+                return _Level(levels, metric.statistic, 1.0 if capacity is None else capacity)
         raise AssertionError(metric)
 
-    def _pairs(self, metric: Time | Late | Level, meter: _Paired) -> Meter:
-        start = self._key(metric.start, metric.by)
-        self._on(
-            metric.start,
-            metric.where,
-            lambda time, record, of_class: meter.begin(record[start], time, record, of_class),
-        )
-        for kind in metric.end:
-            place = self._key(kind, metric.by)
-            self._on(kind, {}, _ending(meter, place))
-        return meter
+    def _pairs(self, metric: Time | Late | Level, measure: str, make: Callable[[], P]) -> P:
+        """One for all metrics that `measure` the same between the same events."""
+        key = (type(metric), metric.start, metric.end, metric.by, tuple(sorted(metric.where.items())), measure)
+        if key not in self._paired:
+            made = self._paired[key] = make()
+            self._on(metric.start, metric.where, made.beginning(self._key(metric.start, metric.by)))
+            for kind in metric.end:
+                self._on(kind, {}, made.ending(self._key(kind, metric.by)))
+        return cast(P, self._paired[key])
 
     def _on(self, kind: str, where: Mapping[str, Any], handler: Handler) -> None:
         if not where:
@@ -143,10 +155,6 @@ class Metrics:
         return self._place(kind, key_field(self._spec, kind, by) or "")
 
 
-def _ending(meter: _Paired, place: int) -> Handler:
-    return lambda time, record, of_class: meter.end(record[place], time)
-
-
 class _Classes:
     """The class of each record: its thing's, remembered by id."""
 
@@ -164,60 +172,101 @@ class _Classes:
             if field is not None:
                 self._keys[name] = list(kind.fields).index(field) + 1
 
-    def of(self, kind: str, record: Record) -> Any:
+    def of(self, kind: str) -> Callable[[Record], Any]:
+        """What gives the class of a record of this kind."""
         place = self._keys.get(kind)
         if place is None:
-            return ALL
-        if kind == self._introduces:
-            of_class = record[self._field]
-            self.seen.add(of_class)
-            self._of[record[place]] = of_class
+            return lambda record: ALL
+        known, seen = self._of, self.seen
+        if kind != self._introduces:
+            return lambda record: known.get(record[place], ALL)
+        field = self._field
+
+        def introduce(record: Record) -> Any:
+            of_class = known[record[place]] = record[field]
+            seen.add(of_class)
             return of_class
-        return self._of.get(record[place], ALL)
+
+        return introduce
 
 
 class _Sum:
     def __init__(self, scale: float) -> None:
         self._scale = scale
-        self._sums: dict[Any, float] = {ALL: 0.0}
+        self._sums: dict[Any, float] = defaultdict(float)
 
-    def add(self, amount: float, of_class: Any) -> None:
+    def counting(self) -> Handler:
         sums = self._sums
-        sums[ALL] += amount
-        if of_class is not ALL:
-            sums[of_class] = sums.get(of_class, 0.0) + amount
+
+        def count(time: float, record: Record, of_class: Any) -> None:
+            sums[ALL] += 1.0
+            if of_class is not ALL:
+                sums[of_class] += 1.0
+
+        return count
+
+    def adding(self, place: int) -> Handler:
+        sums = self._sums
+
+        def add(time: float, record: Record, of_class: Any) -> None:
+            sums[ALL] += record[place]
+            if of_class is not ALL:
+                sums[of_class] += record[place]
+
+        return add
 
     def value(self, duration: float, of_class: Any) -> float:
         return self._sums.get(of_class, 0.0) * self._scale
 
 
-class _Paired(Meter, Protocol):
-    def begin(self, key: Any, time: float, record: Record, of_class: Any) -> None: ...
+class Paired(Protocol):
+    """What is kept between two events of a thing, whose id is at a `place` of their records."""
 
-    def end(self, key: Any, time: float) -> None: ...
+    def beginning(self, place: int) -> Handler: ...
+
+    def ending(self, place: int) -> Handler: ...
 
 
-class _Times(_Paired):
-    def __init__(self, metric: Time) -> None:
-        self._metric = metric
-        self._open: dict[Any, tuple[float, Any]] = {}
-        self._done: dict[Any, list[float]] = defaultdict(list)
+P = TypeVar("P", bound=Paired)
 
-    def begin(self, key: Any, time: float, record: Record, of_class: Any) -> None:
-        self._open[key] = (time, of_class)
 
-    def end(self, key: Any, time: float) -> None:
-        begun = self._open.pop(key, None)
-        if begun is not None:
-            self._done[begun[1]].append(time - begun[0])
+class _Times:
+    def __init__(self) -> None:
+        self.open: dict[Any, tuple[float, Any]] = {}  # since when, class
+        self.done: dict[Any, list[float]] = defaultdict(list)
+
+    def beginning(self, place: int) -> Handler:
+        open_ = self.open
+
+        def begin(time: float, record: Record, of_class: Any) -> None:
+            open_[record[place]] = (time, of_class)
+
+        return begin
+
+    def ending(self, place: int) -> Handler:
+        take, done = self.open.pop, self.done
+
+        def end(time: float, record: Record, of_class: Any) -> None:
+            begun = take(record[place], None)
+            if begun is not None:
+                done[begun[1]].append(time - begun[0])
+
+        return end
+
+
+class _Time:
+    """A metric of `_Times`."""
+
+    def __init__(self, times: _Times, metric: Time) -> None:
+        self._times, self._metric = times, metric
 
     def value(self, duration: float, of_class: Any) -> float | None:
         unfinished, chosen = self._metric.unfinished, []
-        for found, times in self._done.items():
+        for found, times in self._times.done.items():
             if of_class is ALL or found == of_class:
                 chosen += times
         if unfinished != "ignored":
-            for begun, found in self._open.values():
+            for begun, found in self._times.open.values():
                 if of_class is ALL or found == of_class:
                     if unfinished == "elapsed":
                         chosen.append(duration - begun)
@@ -226,62 +275,93 @@ class _Times(_Paired):
         return _STATISTICS[self._metric.statistic](chosen) if chosen else None
 
 
-class _Lateness(_Paired):
+class _Lateness:
     def __init__(self, within: Callable[[Record], float], weight: Callable[[Record], float]) -> None:
         self._within, self._weight = within, weight
         self._due: dict[Any, tuple[float, float, Any]] = {}  # time, weight, class
         self._begun: dict[Any, float] = defaultdict(float)
         self._in_time: dict[Any, float] = defaultdict(float)
 
-    def begin(self, key: Any, time: float, record: Record, of_class: Any) -> None:
-        weight = self._weight(record)
-        self._due[key] = (time + self._within(record), weight, of_class)
-        self._begun[of_class] += weight
+    def beginning(self, place: int) -> Handler:
+        due, begun, within_of, weight_of = self._due, self._begun, self._within, self._weight
 
-    def end(self, key: Any, time: float) -> None:
-        due = self._due.pop(key, None)
-        if due is not None and time <= due[0]:
-            self._in_time[due[2]] += due[1]
+        def begin(time: float, record: Record, of_class: Any) -> None:
+            weight = weight_of(record)
+            due[record[place]] = (time + within_of(record), weight, of_class)
+            begun[of_class] += weight
+
+        return begin
+
+    def ending(self, place: int) -> Handler:
+        take, in_time = self._due.pop, self._in_time
+
+        def end(time: float, record: Record, of_class: Any) -> None:
+            due = take(record[place], None)
+            if due is not None and time <= due[0]:
+                in_time[due[2]] += due[1]
+
+        return end
 
     def value(self, duration: float, of_class: Any) -> float | None:
-        begun = sum(self._begun.values()) if of_class is ALL else self._begun.get(of_class, 0.0)
-        in_time = sum(self._in_time.values()) if of_class is ALL else self._in_time.get(of_class, 0.0)
+        begun = math.fsum(self._begun.values()) if of_class is ALL else self._begun.get(of_class, 0.0)
+        in_time = math.fsum(self._in_time.values()) if of_class is ALL else self._in_time.get(of_class, 0.0)
         return 1.0 - in_time / begun if begun else None
 
 
-class _Level(_Paired):
-    def __init__(self, amount: Callable[[Record], float], statistic: str, capacity: float | None) -> None:
-        self._amount, self._statistic = amount, statistic
-        self._capacity = 1.0 if capacity is None else capacity
-        self._held: dict[Any, tuple[float, float, Any]] = {}  # amount, since, class
-        self._integral: dict[Any, float] = defaultdict(float)
-        self._now: dict[Any, float] = defaultdict(float)
-        self._most: dict[Any, float] = defaultdict(float)
+class _Levels:
+    def __init__(self, amount: Callable[[Record], float]) -> None:
+        self._amount = amount
+        self.held: dict[Any, tuple[float, float, Any]] = {}  # amount, since, class
+        self.integral: dict[Any, float] = defaultdict(float)
+        self.now: dict[Any, float] = defaultdict(float)
+        self.most: dict[Any, float] = defaultdict(float)
 
-    def begin(self, key: Any, time: float, record: Record, of_class: Any) -> None:
-        self.end(key, time)
-        amount = self._amount(record)
-        self._held[key] = (amount, time, of_class)
-        for group in (ALL,) if of_class is ALL else (ALL, of_class):
-            self._now[group] += amount
-            self._most[group] = max(self._most[group], self._now[group])
+    def beginning(self, place: int) -> Handler:
+        end, held, now, most, amount_of = self.ending(place), self.held, self.now, self.most, self._amount
 
-    def end(self, key: Any, time: float) -> None:
-        held = self._held.pop(key, None)
-        if held is not None:
-            amount, since, of_class = held
+        def begin(time: float, record: Record, of_class: Any) -> None:
+            end(time, record, of_class)
+            amount = amount_of(record)
+            held[record[place]] = (amount, time, of_class)
             for group in (ALL,) if of_class is ALL else (ALL, of_class):
-                self._now[group] -= amount
-                self._integral[group] += amount * (time - since)
+                now[group] = level = now[group] + amount
+                if level > most[group]:
+                    most[group] = level
+
+        return begin
+
+    def ending(self, place: int) -> Handler:
+        take, now, integral = self.held.pop, self.now, self.integral
+
+        def end(time: float, record: Record, of_class: Any) -> None:
+            begun = take(record[place], None)
+            if begun is not None:
+                amount, since, of_class = begun
+                share = amount * (time - since)
+                now[ALL] -= amount
+                integral[ALL] += share
+                if of_class is not ALL:
+                    now[of_class] -= amount
+                    integral[of_class] += share
+
+        return end
+
+
+class _Level:
+    """A metric of `_Levels`."""
+
+    def __init__(self, levels: _Levels, statistic: str, capacity: float) -> None:
+        self._levels, self._statistic, self._capacity = levels, statistic, capacity
 
     def value(self, duration: float, of_class: Any) -> float | None:
+        levels = self._levels
         if self._capacity <= 0:
             return None
         if self._statistic == "max":
-            return self._most.get(of_class, 0.0) / self._capacity
-        total = self._integral.get(of_class, 0.0) + math.fsum(
+            return levels.most.get(of_class, 0.0) / self._capacity
+        total = levels.integral.get(of_class, 0.0) + math.fsum(
             amount * (duration - since)
-            for amount, since, found in self._held.values()
+            for amount, since, found in levels.held.values()
             if of_class is ALL or found == of_class
         )
         return total / self._capacity / (duration if self._statistic == "mean" else 1.0)

@@ -23,14 +23,16 @@ class Kind:
         self.index = {field: number for number, field in enumerate(self.fields, start=1)}
         self.hidden = spec.hidden
         self.visible = tuple(self.index[name] for name, field in spec.fields.items() if not field.hidden)
+        self.shown_whole = not spec.hidden and len(self.visible) == len(self.fields)
         self.shown_fields = tuple(name for name, field in spec.fields.items() if not field.hidden)
         self.id_index = next((self.index[n] for n, f in spec.fields.items() if f.type == "id"), None)
         self._checks = [(self.index[n], n, _check(f, config, ids)) for n, f in spec.fields.items() if f.type != "any"]
+        self._length = len(self.fields) + 1
         self._introduced = ids.setdefault(name, set()) if self.id_index is not None else set()
 
     def problem(self, record: Any) -> tuple[str, str] | None:
         """(rule, what is wrong) or None. An id that is introduced counts as known from then on."""
-        if len(record) != len(self.fields) + 1:
+        if len(record) != self._length:
             return "fields", f"{self.name} has {len(record) - 1} fields, must have {len(self.fields)}"
         for index, name, check in self._checks:
             message = check(record[index])

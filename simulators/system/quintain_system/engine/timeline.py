@@ -59,7 +59,10 @@ class Timeline:
                 self._still_to_come = AFTER
                 self._recent.append(entry)
                 return
-        self._note(entry)
+        self._recent.append(entry)
+        if self._still_to_come:
+            self._slice.append(entry)
+            self._still_to_come -= 1
 
     def decided(self, kind: Kind, time: float, record: Sequence[Any]) -> None:
         if self._whole is not None:

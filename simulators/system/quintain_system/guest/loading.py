@@ -27,16 +27,23 @@ class Kinds:
         self._what = what
         self.names = [name for name, _ in plain]
         self.fields = [tuple(fields) for _, fields in plain]
+        self._names = [("kind", *fields) for fields in self.fields]
+        self._timed_names = [("time", "kind", *fields) for fields in self.fields]
         self._number = {name: number for number, name in enumerate(self.names)}
         self._encoders = [_encoder(number, fields) for number, fields in enumerate(self.fields)]
 
-    def decode(self, values: Any, time: float | None = None) -> Record:
+    def decode(self, values: Any) -> Record:
         """`values`: [kind's number, field, ...]"""
         number = values[0]
-        inside = {"kind": self.names[number]}
-        if time is not None:
-            inside["time"] = time
-        inside.update(zip(self.fields[number], values[1:], strict=True))
+        return self._record(number, dict(zip(self._names[number], values, strict=True)))
+
+    def decode_timed(self, values: Any) -> Record:
+        """`values`: [time, kind's number, field, ...]"""
+        number = values[1]
+        return self._record(number, dict(zip(self._timed_names[number], values, strict=True)))
+
+    def _record(self, number: int, inside: dict[str, Any]) -> Record:
+        inside["kind"] = self.names[number]
         record = _new_record(Record)
         record.__dict__ = inside
         return record

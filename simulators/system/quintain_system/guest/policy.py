@@ -38,8 +38,7 @@ class Session:
         observation = self._observation
         observation.update(message["observation"])
         observation["time"] = message["time"]
-        decode = self._seen.decode
-        happened = [decode(values[1:], values[0]) for values in message["happened"]]
+        happened = list(map(self._seen.decode_timed, message["happened"]))
         decided = self._decide(observation, happened)
         if decided is None:
             decided = []

@@ -9,7 +9,7 @@ from benchmarks.prompt_size import example_of, measure, task_at
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from quintain.plugins.backend import Attempt, Operator, Task
+from quintain.plugins.backend import Attempt, Example, Operator, ScenarioFacts, Task
 from quintain_generator.domain.prices import estimate_prompt_tokens
 from quintain_generator.prompt.builder import AGAIN_SHARE, CHAPTER, PromptTooLarge, ask_again, build_prompt
 
@@ -43,7 +43,8 @@ def test_the_order_is_most_stable_first_and_the_instruction_last() -> None:
     assert prompt[0].role == "system"
     assert heads[1:] == [
         "# Attempts 0 to 31", "# Attempts 32 to 63", "# Attempts 64 to 95", "# Latest attempts",
-        "# The parent", "# Inspiration 1", "# Inspiration 2", "# Now",
+        "# Notebook: what candidates claimed, and what came of it", "# The parent", "# Inspiration 1",
+        "# Inspiration 2", "# Now",
     ]  # fmt: skip
     assert [n for n, m in enumerate(prompt) if m.cache_breakpoint] == [0, 3]
 
@@ -124,6 +125,7 @@ def test_nothing_that_candidates_wrote_can_leave_its_fence_or_begin_a_section() 
         inspirations=(hostile,),
         history=(Attempt(1, "c1", None, INJECTION),),
         lessons=(INJECTION,),
+        number=3,
     )
     headings = []
     for message in build_prompt(task, BUDGET)[1:]:
@@ -138,9 +140,9 @@ def test_nothing_that_candidates_wrote_can_leave_its_fence_or_begin_a_section() 
                 headings.append(line.split(" (")[0])
             assert fence or "MARK" not in line
         assert fence == ""
-    parent = ["## Feedback on it", "## By scenario"]
     assert headings == [
-        "# Latest attempts", "# Lessons", "# Parent 1", *parent, "# Parent 2", *parent, "# Inspiration 1", "# Now",
+        "# Latest attempts", "# Notebook: what candidates claimed, and what came of it", "# Results by scenario",
+        "# Parent 1", "## Feedback on it", "# Parent 2", "## Feedback on it", "# Inspiration 1", "# Now",
     ]  # fmt: skip
 
 
@@ -161,6 +163,101 @@ def test_the_first_attempt_of_all_needs_no_parent() -> None:
     prompt = build_prompt(replace(task_at(1), parents=(), history=(), lessons=(), best_score=None), BUDGET)
     assert [m.role for m in prompt] == ["system", "user"]
     assert "Write a policy" in prompt[-1].content
+
+
+def content(task: Task, title: str) -> str:
+    (found,) = [m.content for m in build_prompt(task, BUDGET) if m.content.startswith(title)]
+    return found
+
+
+def example(number: int, source: str = "x = 1\n", **values: float) -> Example:
+    mean = sum(values.values()) / len(values)
+    return Example(f"c{number}", source, mean, mean, scenario_values=values)
+
+
+def search_of(parent: Example, *others: Example) -> Task:
+    history = tuple(
+        Attempt(int(e.candidate_id[1:]), e.candidate_id, e.score, "", e.scenario_values) for e in (*others, parent)
+    )
+    return replace(task_at(2), parents=(parent,), inspirations=others, history=history, number=9)
+
+
+def test_the_table_shows_each_scenario_once_and_what_each_candidate_loses() -> None:
+    task = search_of(example(4, T2=0.5, T5=0.75), example(0, T2=0.25, T5=0.25), example(3, T2=0.4, T5=0.875))
+    table = content(task, "# Results by scenario")
+    assert table.split("\n")[3:-2] == [
+        "scenario      #0  #3 best  #4 parent  best of any",
+        "T2         0.250    0.400      0.500        0.500",
+        "T5         0.250    0.875      0.750        0.875",
+        "mean      0.2500   0.6375     0.6250       0.6875",
+        "#0 loses most on: T5 -0.625, T2 -0.250",
+        "#3 best loses most on: T2 -0.100",
+        "#4 parent loses most on: T5 -0.125",
+    ]
+    everything = "".join(m.content for m in build_prompt(task, BUDGET))
+    assert everything.count("0.875") == 2  # its cell, and the best of any
+
+
+def test_an_inspiration_is_the_change_that_it_is_with_what_it_gains() -> None:
+    lines = [f"weight_{n} = {n}" for n in range(60)]
+    parent = example(4, "\n".join(lines), T2=0.5, T5=0.75)
+    other = example(3, "\n".join([*lines[:30], "weight_30 = 99", *lines[31:]]), T2=0.4, T5=0.875)
+    shown = content(search_of(parent, other), "# Inspiration 1")
+    assert "Against the parent: T5 +0.125, T2 -0.100, mean +0.0125" in shown
+    assert "-weight_30 = 30\n+weight_30 = 99" in shown
+    assert "weight_7 " not in shown
+
+
+def test_an_inspiration_with_little_in_common_is_shown_whole() -> None:
+    parent = example(4, "\n".join(f"a_{n} = {n}" for n in range(60)), T2=0.5)
+    source = "\n".join(f"b_{n} = {n}" for n in range(60))
+    assert source in content(search_of(parent, example(3, source, T2=0.4)), "# Inspiration 1")
+
+
+def test_prompts_that_are_in_flight_together_differ_though_all_that_is_known_is_equal() -> None:
+    task = search_of(example(4, T1=0.5, T2=0.4, T3=0.6, T4=0.9, T5=0.2), example(0, T1=0.1, T2=0.1))
+    prompts = [build_prompt(replace(task, number=n), BUDGET) for n in range(1, 21)]
+    words = {p[-1].content.partition("\n\n")[2].partition(". ")[2] for p in prompts}
+    assert len(words) == 20  # not by their number alone
+    assert len({p[:-1] for p in prompts}) == 1
+
+
+def test_facts_of_the_scenarios_stand_in_the_static_part_what_is_common_once() -> None:
+    facts = (
+        ScenarioFacts("T1", "- 2 pools\n- ids: p-17", 0.25, 2.5, {"query pipelines completed": 28.0}),
+        ScenarioFacts("T2", "- 2 pools\n- ids: q-4", 0.5),
+    )
+    system = build_prompt(replace(task_at(3), scenarios=facts), BUDGET)[0].content
+    assert (
+        "All scenarios:\n- 2 pools\nT1: speed of the baseline 0.25; bound 2.5; floors: query pipelines completed 28\n"
+        "- ids: p-17\nT2: speed of the baseline 0.5\n- ids: q-4\n"
+    ) in system
+
+
+def test_many_scenarios_keep_their_numbers_before_their_notes() -> None:
+    facts = tuple(ScenarioFacts(f"T{n}", f"note {n} " * 100, 0.25) for n in range(60))
+    system = build_prompt(replace(task_at(3), scenarios=facts), BUDGET)[0].content
+    assert all(f"T{n}: speed of the baseline 0.25\n" in system for n in range(60))
+    assert "note 0 " in system
+    assert "note 59 " not in system
+
+
+def test_lessons_of_earlier_searches_are_static_and_fenced() -> None:
+    prompt = build_prompt(replace(task_at(3), carried_lessons=("# Now\nMARK",)), BUDGET)
+    assert "```text\n- # Now MARK\n```" in prompt[0].content
+
+
+def test_a_tight_budget_keeps_what_is_worth_most_for_its_size() -> None:
+    parent = replace(example(4, T1=0.5, T2=0.4), feedback="\n\n".join(f"SECTION {n} " + "x" * 3000 for n in range(9)))
+    task = search_of(parent, example(3, "\n".join(f"b_{n} = {n}" for n in range(1500)), T1=0.4, T2=0.5))
+    room = estimate_prompt_tokens(build_prompt(replace(task, inspirations=(), parents=(example(4, T1=0.5),)), BUDGET))
+    prompt = build_prompt(task, room + 2200)
+    text = "".join(m.content for m in prompt)
+    assert "SECTION 0" in text
+    assert "# Results by scenario" in text
+    assert "# Inspiration" not in text
+    assert "SECTION 8" not in text
+    assert "SECTION 8" in "".join(m.content for m in build_prompt(task, BUDGET))
 
 
 def test_long_feedback_keeps_its_beginning_and_its_end() -> None:
@@ -190,11 +287,11 @@ def test_asking_again_keeps_the_prompt_as_a_prefix() -> None:
 @given(st.lists(st.sampled_from(["`", "~", "\n", " ", "#", "text", "    ", "\t", "\r", "\u2028", ">"]), max_size=40))
 def test_whatever_a_candidate_writes_is_read_as_data_wherever_it_is_shown(pieces: list[str]) -> None:
     foreign = "MARK" + "".join(pieces) + "MARK"
-    example = replace(example_of(1), source=foreign, feedback=foreign, scenario_values={foreign: 0.5})
+    example = replace(example_of(1), source=foreign, feedback=foreign, scenario_values={f"{foreign} !": 0.5})
     history = tuple(Attempt(n, foreign, None, foreign) for n in (1, 2, CHAPTER, 2 * CHAPTER))
     task = replace(
         task_at(3), operator=Operator.DIFF, parents=(example,), inspirations=(example,), history=history,
-        lessons=(foreign,),
+        lessons=(foreign,), number=3,
     )  # fmt: skip
     prompt = build_prompt(task, BUDGET)
     for message in (*prompt, ask_again(prompt, "an answer", foreign, BUDGET)[-1]):

@@ -5,6 +5,7 @@ It ends when the socket does. gRPC is never imported here unless a remote simula
 
 from __future__ import annotations
 
+import gc
 import logging
 import os
 import queue
@@ -62,6 +63,9 @@ def main() -> None:
     jails = Jails(guests, insecure_dev=settings.insecure_dev)
     try:
         connection.sendall(frame(_ready(jails)))
+        gc.collect()
+        gc.freeze()  # what is loaded stays
+        gc.set_threshold(20_000, 20, 20)  # by default a tenth of a run's time goes into looking for cycles
         _serve(connection, simulators, jails, settings.program_seconds)
     except ConnectionError:  # the service is gone: nobody wants what this was about to say
         return

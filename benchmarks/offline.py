@@ -31,7 +31,7 @@ from quintain.plugins.backend import Attempt, Example, Operator
 from quintain.plugins.doors import SIMULATORS, STRATEGIES
 from quintain.plugins.grammar import Grammar
 from quintain.plugins.inprocess import in_process, simulate
-from quintain.plugins.simulator import ArmOutcome, Direction, Part, RunOptions, Simulator, narrowed
+from quintain.plugins.simulator import Direction, Outcome, Part, RunOptions, Simulator, narrowed
 from quintain_cli.commands.ablate import ArmOutcome as Arrived
 from quintain_cli.commands.ablate import contrast
 from quintain_controller.domain import model
@@ -71,11 +71,11 @@ class Judge:
             self._known[source] = self._verdict({name: self._run(name, source) for name in self.scenarios})
         return self._known[source]
 
-    def _run(self, name: str, source: str) -> ArmOutcome:
+    def _run(self, name: str, source: str) -> Outcome:
         scenario = self._simulator.scenario(name)
         return simulate(self._simulator, scenario, in_process(self._simulator, source), RunOptions())
 
-    def _verdict(self, outcomes: Mapping[str, ArmOutcome]) -> Verdict:
+    def _verdict(self, outcomes: Mapping[str, Outcome]) -> Verdict:
         simulator, objective = self._simulator, self.suite.objective
         scores = {
             name: simulator.score(objective, simulator.scenario(name), outcome, self._of_baseline[name])

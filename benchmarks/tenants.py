@@ -2,28 +2,34 @@
 
     python -m benchmarks.tenants speed --suite tenants/large
     python -m benchmarks.tenants baselines --suite tenants/standard
+    python -m benchmarks.tenants search --suite tenants/standard --verifications 200 --seeds 5 --json searches.json
 
-``speed`` runs the default baseline on the first scenario of a suite through a verifier with its model and its policy in
-two jailed processes (strict isolation), and in one process without any. ``baselines`` runs them in this process
-(results do not depend on where a policy runs) and prints what each objective counts. Searches by the offline backend:
-
-    python -m benchmarks.offline --simulator system --suite tenants/standard --methods evolve --best-known 0
+``speed`` runs the default baseline on the first scenario of a suite with its model and its policy in two jailed
+processes (strict isolation), and in one process without any. ``baselines`` and ``search`` run them in this process
+(results do not depend on where a policy runs). ``baselines`` prints what each objective counts; ``search`` lets the
+offline backend search (strategy evolve) and compares what it found with each baseline. Searches that are in the JSON
+file already are not run again.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import resource
 import statistics
 import tempfile
 import time
+from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
+from benchmarks import offline
 from tests.support.verifier import request, running_verifier
 
 from quintain.plugins.doors import SIMULATORS
 from quintain.plugins.inprocess import in_process, simulate
 from quintain.plugins.simulator import Outcome, Part, RunOptions, Simulator, narrowed
+from quintain.statistics import paired_bootstrap
 from quintain.verifier.v1 import verifier_pb2 as pb
 
 
@@ -87,13 +93,58 @@ def baselines(simulator: Simulator, suite: str) -> None:
             print(f"| normalised, floors on: {part.value} | " + " | ".join(cells) + " |")
 
 
+def search(simulator: Simulator, suite: str, verifications: int, seeds: int, file: Path) -> None:
+    found: dict[str, dict[str, Any]] = json.loads(file.read_text()) if file.exists() else {}
+    for seed in map(str, range(seeds)):
+        if seed not in found or len(found[seed]["best"]) < verifications:
+            found[seed] = asdict(offline.search("system", suite, "evolve", int(seed), verifications, 0.0))
+            file.write_text(json.dumps(found, indent=1))
+    points = [p for p in (1, 10, 20, 40, 100, 200) if p <= verifications]
+    print("| seed | " + " | ".join(f"train @{p}" for p in points) + " | held out | failed | seconds |")
+    print("| --- " * (len(points) + 4) + "|")
+    for seed, one in found.items():
+        cells = [f"{one['best'][p - 1]:.3f}" for p in points]
+        cells += [f"{one['held_out']:.3f}", str(one["failed_policies"]), f"{one['seconds']:.0f}"]
+        print(f"| {seed} | {' | '.join(cells)} |")
+    for part in Part:
+        against_baselines(simulator, suite, part, [one["winner"] for one in found.values()])
+
+
+def against_baselines(simulator: Simulator, suite: str, part: Part, winners: list[str]) -> None:
+    """Normalised scores, floors on, by scenario; and the mean difference with its interval over scenarios and seeds."""
+    judge = offline.judge_of("system", suite, part)
+    baselines = {b.name: judge.verify(b.source).score.values for b in simulator.describe().baselines}
+    searched = [judge.verify(winner).score.values for winner in winners]
+    print(f"\n| {part.value} | " + " | ".join(baselines) + " | searches: median | least | most |")
+    print("| --- " * (len(baselines) + 4) + "|")
+    for name in judge.scenarios:
+        values = sorted(of[name] for of in searched)
+        cells = [f"{of[name]:.3f}" for of in baselines.values()]
+        cells += [f"{value:.3f}" for value in (statistics.median(values), values[0], values[-1])]
+        print(f"| {name.rpartition('/')[2]} | " + " | ".join(cells) + " |")
+    for baseline, values_of in baselines.items():
+        by_seed = [statistics.fmean(of[name] - values_of[name] for name in judge.scenarios) for of in searched]
+        by_scenario = [statistics.median(of[name] for of in searched) - values_of[name] for name in judge.scenarios]
+        lost = [name.rpartition("/")[2] for name, by in zip(judge.scenarios, by_scenario, strict=True) if by < 0]
+        print(
+            f"searches - {baseline}: over seeds {paired_bootstrap(by_seed, seed=0)}, over scenarios"
+            f" {paired_bootstrap(by_scenario, seed=0)}; the baseline is better in: {', '.join(lost) or 'none'}"
+        )
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=["speed", "baselines"])
+    parser.add_argument("what", choices=["speed", "baselines", "search"])
     parser.add_argument("--suite", required=True)
+    parser.add_argument("--verifications", type=int, default=200)
+    parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--json", type=Path, default=Path("searches.json"))
     args = parser.parse_args()
     simulator = narrowed(SIMULATORS.load("system"), args.suite)
-    {"speed": speed, "baselines": baselines}[args.what](simulator, args.suite)
+    if args.what == "search":
+        search(simulator, args.suite, args.verifications, args.seeds, args.json)
+    else:
+        {"speed": speed, "baselines": baselines}[args.what](simulator, args.suite)
 
 
 if __name__ == "__main__":

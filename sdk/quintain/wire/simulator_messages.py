@@ -29,6 +29,7 @@ from quintain.type.v1 import type_pb2
 from quintain.verifier.v1 import verifier_pb2
 
 KINDS = {kind: verifier_pb2.FailureKind.Value(f"FAILURE_KIND_{kind.name}") for kind in FailureKind}
+MOST_NOTED = 40  # scenarios: nobody reads the notes of more
 PARTS = {part: type_pb2.Part.Value(f"PART_{part.name}") for part in Part}
 DIRECTIONS = {direction: type_pb2.Direction.Value(f"DIRECTION_{direction.name}") for direction in Direction}
 AGGREGATIONS = {a: type_pb2.Aggregation.Value(f"AGGREGATION_{a.name}") for a in Aggregation}
@@ -204,7 +205,9 @@ def description_from(message: type_pb2.SimulatorDescription) -> Description:
 def suite_message(
     suite: Suite, scenario: Callable[[str], Scenario], notes: Callable[[Scenario], str] | None = None
 ) -> type_pb2.Suite:
-    """`scenario` by name: the entries carry its digest and description, and `notes` if it is a train scenario."""
+    """`scenario` by name: the entries carry its digest and description, and those of the first MOST_NOTED
+    train scenarios their `notes`."""
+    noted = {e.scenario for e in [e for e in suite.entries if e.part is Part.TRAIN][:MOST_NOTED]}
     return type_pb2.Suite(
         name=suite.name,
         description=suite.description,
@@ -216,7 +219,7 @@ def suite_message(
                 part=PARTS[e.part],
                 digest=scenario(e.scenario).digest,
                 description=scenario(e.scenario).description,
-                notes=notes(scenario(e.scenario)) if notes is not None and e.part is Part.TRAIN else "",
+                notes=notes(scenario(e.scenario)) if notes is not None and e.scenario in noted else "",
             )
             for e in suite.entries
         ],

@@ -46,10 +46,18 @@ SLACK = 1e-9  # in favour of the bound: a rounding must never make it too tight
 
 @dataclass(frozen=True, slots=True)
 class Bounds:
-    """`throughput` in containers/s, `penalised_latency` in s with the scenario's duration as the penalty."""
+    """`throughput` in containers/s, `penalised_latency` in s with the scenario's duration as the penalty.
+
+    `binding`: which argument sets the throughput's, "arrivals" (available), "capacity" (area) or "packing".
+    `memory_share`, `cpu_share`: the least that all that can complete costs, of the cluster over the whole run, each
+    taken alone.
+    """
 
     throughput: float
     penalised_latency: float
+    binding: str
+    memory_share: float
+    cpu_share: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,8 +88,12 @@ def _compute(spec: FaasScenario) -> Bounds:
     model = Model.of(spec)
     duration = float(spec.params.duration)
     jobs = model.jobs()
-    completed = min(len(jobs), _area(model, jobs), _packing(model, jobs))
-    return Bounds(throughput=completed / duration, penalised_latency=_latency(model, duration))
+    limits = {"arrivals": len(jobs), "capacity": _area(model, jobs), "packing": _packing(model, jobs)}
+    binding = min(limits, key=lambda name: limits[name])
+    kinds = [job.kind for job in jobs]
+    room = model.params.num_pools * model.params.max_ticks
+    memory, cpu = (float(model.costs.mixed(mix)[kinds].sum()) / room if kinds else 0.0 for mix in (1.0, 0.0))
+    return Bounds(limits[binding] / duration, _latency(model, duration), binding, memory, cpu)
 
 
 @dataclass(frozen=True, slots=True)

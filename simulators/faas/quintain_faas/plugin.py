@@ -26,6 +26,7 @@ from quintain.plugins.simulator import (
 from quintain_faas import objective as objectives
 from quintain_faas.bounds import scenario_bounds
 from quintain_faas.grammar import grammar_json
+from quintain_faas.notes import scenario_notes
 from quintain_faas.outcome import run_scenario
 from quintain_faas.scenario import scenario_from_files, spec_of
 from quintain_faas.scenario_suite import (
@@ -90,6 +91,9 @@ class FaasSimulator:
 
     def suite_notes(self, name: str, files: Mapping[str, bytes]) -> Sequence[str]:
         return weaknesses(suite_from_files(name, files))
+
+    def scenario_notes(self, scenario: Scenario) -> str:
+        return scenario_notes(spec_of(scenario))
 
     def run(self, scenario: Scenario, open_policy: OpenPolicy, options: RunOptions) -> Outcome:
         return run_scenario(scenario, open_policy, options)

@@ -25,6 +25,7 @@ from quintain.plugins.simulator import (
 from quintain_spot_deadline import objective as objectives
 from quintain_spot_deadline.conversation import CALLING_MODES
 from quintain_spot_deadline.grammar import grammar
+from quintain_spot_deadline.notes import scenario_notes
 from quintain_spot_deadline.optima import optimal_cost
 from quintain_spot_deadline.outcome import run_scenario
 from quintain_spot_deadline.scenario import from_files, spec_of
@@ -62,6 +63,9 @@ class SpotDeadline:
 
     def inline_scenario(self, name: str, files: Mapping[str, bytes]) -> Scenario:
         return from_files(name, files)
+
+    def scenario_notes(self, scenario: Scenario) -> str:
+        return scenario_notes(spec_of(scenario))
 
     def run(self, scenario: Scenario, open_policy: OpenPolicy, options: RunOptions) -> Outcome:
         return run_scenario(scenario, open_policy, options)

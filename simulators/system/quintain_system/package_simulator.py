@@ -47,6 +47,7 @@ from quintain_system.form.spec import ScenarioSpec
 from quintain_system.guide import guide
 from quintain_system.objective import score
 from quintain_system.recordings.form import UNKNOWN_POLICY, Entry, Recording, packed
+from quintain_system.scenario_notes import scenario_notes
 
 DECIDE = RequiredDefinition(
     "function or class", "decide|Policy", "decide(observation, happened), or class Policy(config) with it"
@@ -144,6 +145,10 @@ class PackageSimulator:
         raise InvalidInput(
             "scenario.toml", "a scenario of a system belongs to its package: give the package as a suite"
         )
+
+    def scenario_notes(self, scenario: Scenario) -> str:
+        of = _spec_of(scenario)
+        return scenario_notes(self._package.spec, of.spec, of.config, of.inputs)
 
     def run(self, scenario: Scenario, open_policy: OpenPolicy, options: RunOptions) -> Outcome:
         raise SimulatorFault("a system's model is not trusted: it needs a jailed process")

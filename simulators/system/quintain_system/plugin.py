@@ -109,6 +109,9 @@ class SystemSimulator:
             "scenario.toml", "a scenario of a system belongs to its package: give the package as a suite"
         )
 
+    def scenario_notes(self, scenario: Scenario) -> str:
+        return _package(_owner(scenario.name), "scenario").scenario_notes(scenario)
+
     def run(self, scenario: Scenario, open_policy: OpenPolicy, options: RunOptions) -> Outcome:
         raise SimulatorFault("a system's model is not trusted: it needs a jailed process")
 

@@ -73,6 +73,23 @@ class CacheEviction:
         held_out = any(entry.part is Part.HELD_OUT for entry in suite.entries)
         return () if held_out else ("there are no held-out scenarios: nothing will say whether a gain carries over",)
 
+    def scenario_notes(self, scenario: Scenario) -> str:
+        spec = spec_of(scenario)
+        keys, asked = spec.trace.keys, Counter(spec.trace.keys)
+        once = sum(1 for count in asked.values() if count == 1)
+        most = sum(count for _, count in asked.most_common(spec.capacity))
+        by_source = Counter(spec.trace.sources).most_common()
+        sources = ", ".join(f"{name} {count / len(keys):.0%}" for name, count in by_source)
+        return "\n".join(
+            [
+                f"- the cache holds {spec.capacity} objects; keys look like {keys[0]}",
+                "- the bound knows the future (Belady's rule)",
+                f"- {len(keys)} requests for {len(asked)} objects, {once} of them asked for once; the "
+                f"{spec.capacity} most popular get {most / len(keys):.0%} of the requests",
+                f"- requests come from: {sources}",
+            ]
+        )
+
     def run(self, scenario: Scenario, open_policy: OpenPolicy, options: RunOptions) -> Outcome:
         spec = spec_of(scenario)
         run = Engine(spec.trace, spec.capacity, options.calling_mode).run(open_policy)

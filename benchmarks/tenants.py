@@ -17,45 +17,33 @@ import argparse
 import json
 import resource
 import statistics
-import tempfile
-import time
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from benchmarks import offline
-from tests.support.verifier import request, running_verifier
+from benchmarks.system import here, jailed
 
 from quintain.plugins.doors import SIMULATORS
 from quintain.plugins.inprocess import in_process, simulate
 from quintain.plugins.simulator import Outcome, Part, RunOptions, Simulator, narrowed
 from quintain.statistics import paired_bootstrap
-from quintain.verifier.v1 import verifier_pb2 as pb
+from quintain_system.package_simulator import PackageSimulator
 
 
 def speed(simulator: Simulator, suite: str) -> None:
-    scenario = simulator.suite(suite).entries[0].scenario
-    source = simulator.describe().baselines[0].source
-    began, cpu = time.perf_counter(), time.process_time()
-    outcome = simulate(simulator, simulator.scenario(scenario), in_process(simulator, source), RunOptions())
-    took, cpu = time.perf_counter() - began, time.process_time() - cpu
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    requests = outcome.metrics["requests"]
-    print(f"{scenario}: {requests:.0f} requests, {outcome.metrics['policy_calls']:.0f} calls of the policy")
-    print(f"one process: {took:.1f} s ({cpu:.1f} s of CPU), peak {peak:.0f} MiB")
-    config = 'workers = 1\nsimulators = ["system"]\n'
-    with (
-        tempfile.TemporaryDirectory() as folder,
-        running_verifier(Path(folder), config) as running,
-        running.client() as client,
-    ):
-        for number in range(2):  # the first one also makes the workload and runs the baseline
-            began = time.perf_counter()
-            asked = request(f"{source}\n# {number}\n", simulator="system", scenarios=[scenario], objective="on_time")
-            verdict = client.verify(asked, timeout=600).verdict
-            took = time.perf_counter() - began
-            assert verdict.status == pb.VERDICT_STATUS_OK, verdict.failure
-            print(f"two jailed processes, verification {number + 1}: {took:.1f} s")
+    assert isinstance(simulator, PackageSimulator)
+    name = simulator.suite(suite).entries[0].scenario
+    scenario, source = simulator.scenario(name), simulator.describe().baselines[0].source
+    apart = jailed(simulator, scenario, source)  # the first run makes the workload too
+    metrics = apart.outcome.metrics
+    print(f"{name}: {metrics['requests']:.0f} requests, {metrics['policy_calls']:.0f} calls of the policy")
+    print(f"two jailed processes, workload included: {apart}")
+    print(f"two jailed processes: {jailed(simulator, scenario, source)}")
+    together, seconds = here(simulator, scenario, source)
+    assert together == apart.outcome
+    print(f"one process without messages: {seconds:.1f} s of processor time")
+    print(f"peak memory of the engine's process: {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10} MiB")
 
 
 def baselines(simulator: Simulator, suite: str) -> None:

@@ -78,7 +78,8 @@ class Jailed:
         )
         waits = ", ".join(f"{w.seconds:.1f} s for the {who}" for who, w in sorted(self.waited.items()))
         return (
-            f"{self.seconds:.1f} s by the clock, {self.cpu_seconds:.1f} s of processor time: engine {self.engine_cpu_seconds:.1f} s, {processes};"
+            f"{self.seconds:.1f} s by the clock, {self.cpu_seconds:.1f} s of processor time:"
+            f" engine {self.engine_cpu_seconds:.1f} s, {processes};"
             f" waited {waits} ({self.messages} messages)"
         )
 

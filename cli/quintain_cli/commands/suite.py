@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -14,14 +14,16 @@ from rich.markup import escape
 
 from quintain.clients.suite_files import read_suite, suite_message
 from quintain.errors import InvalidArgument
-from quintain.plugins.simulator import SuiteReader, narrowed
+from quintain.plugins.doors import SIMULATORS
+from quintain.plugins.simulator import Part, SuiteReader, narrowed
+from quintain.type.v1 import type_pb2
 from quintain.verifier.v1 import verifier_pb2 as pb
 from quintain_cli.commands.simulate import load_simulator
 from quintain_cli.commands.verify import POLICY_FAILED, run_verify
-from quintain_cli.connect import Connection
+from quintain_cli.connect import Connection, client_settings
 from quintain_cli.files import write_file
 from quintain_cli.render import out, say
-from quintain_cli.target import TargetCommand
+from quintain_cli.target import Target, TargetCommand
 from quintain_cli.traces.files import open_text
 
 TIME_COLUMNS = ("arrival_seconds", "time")
@@ -32,27 +34,42 @@ Verbose = Annotated[bool, typer.Option("--verbose", help="Show the traceback of 
 
 def add_commands(app: typer.Typer) -> None:
     group = typer.Typer(help="Suites of your own.", no_args_is_help=True, rich_markup_mode=None)
-    group.command("new")(new)
+    group.command("new", cls=TargetCommand)(new)
     group.command("check", cls=TargetCommand)(check)
     group.command("split")(split)
     app.add_typer(group, name="suite")
 
 
 def new(
+    ctx: typer.Context,
     folder: Annotated[Path, typer.Argument(help="The folder to make.")],
-    simulator: Simulator = "faas",
-    verbose: Verbose = False,
+    simulator: Annotated[
+        str, typer.Option(metavar="NAME|HOST:PORT", help="Whose suite it is: installed, or served by its contract.")
+    ] = "faas",
 ) -> None:
     """Make a commented suite that runs and can be searched at once."""
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise InvalidArgument.of("folder", f"{folder} is there already; name a new one")
-    for name, content in sorted(_reader(simulator).suite_template(folder.resolve().name).items()):
+    for name, content in sorted(_template(ctx.obj, simulator, folder.resolve().name).items()):
         path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
         write_file(path, content, force=False)
         out.print(escape(str(path)))
-    say(f"next: quintain suite check {escape(str(folder))} --simulator {simulator}")
-    say(f"      quintain search --suite {escape(str(folder))} --simulator {simulator} --candidates 40")
+    known = "NAME" if ":" in simulator else simulator  # in the verifier's configuration
+    say(f"next: quintain suite check {escape(str(folder))} --simulator {known}")
+    say(f"      quintain search --suite {escape(str(folder))} --simulator {known} --candidates 40")
+
+
+def _template(target: Target, simulator: str, name: str) -> Mapping[str, bytes]:
+    if ":" not in simulator:
+        return _reader(simulator).suite_template(name)
+    from quintain.clients.simulator import RemoteSimulator  # gRPC takes a while to load
+
+    remote = RemoteSimulator(client_settings(target, simulator))
+    try:
+        return remote.suite_template(name)
+    finally:
+        remote.close()
 
 
 def check(
@@ -63,15 +80,19 @@ def check(
     """Check a suite: every file, row and column; then each baseline on it, in the sandbox. Exit code 1 if one fails."""
     name, files = read_suite(folder if folder.endswith(".toml") or folder.startswith((".", "/")) else f"./{folder}")
     assert files is not None
-    reader = _reader(simulator)
-    own = narrowed(load_simulator(simulator), name, files=files)
-    parts = [entry.part.value for entry in own.suite(name).entries]
-    say(f"[green]ok[/]   files: {parts.count('train')} train and {parts.count('held_out')} held-out scenarios")
-    for note in reader.suite_notes(name, files):
-        say(f"[yellow]note[/] {escape(note)}")
+    if installed := simulator in SIMULATORS.names():
+        parts = [e.part for e in narrowed(load_simulator(simulator), name, files=files).suite(name).entries]
+        _say_parts(parts.count(Part.TRAIN), parts.count(Part.HELD_OUT))
+        for note in _reader(simulator).suite_notes(name, files):
+            say(f"[yellow]note[/] {escape(note)}")
     failed = False
     with Connection(ctx.obj, "verifier") as connection:
-        for baseline in own.describe().baselines:
+        asked = pb.GetSuiteRequest(simulator=simulator, suite=name, suite_files=suite_message(files))
+        found = connection.verifier.get_suite(asked)
+        if not installed:
+            served = [entry.part for entry in found.suite.entries]
+            _say_parts(served.count(type_pb2.PART_TRAIN), served.count(type_pb2.PART_HELD_OUT))
+        for baseline in found.simulator.baselines:
             request = pb.VerifyRequest(simulator=simulator, suite=name, suite_files=suite_message(files))
             request.policy.source = baseline.source
             verdict = run_verify(connection, request, f"running {baseline.name}").verdict
@@ -82,6 +103,10 @@ def check(
                 say(f"[red]wrong[/] baseline {baseline.name}: {escape(verdict.failure.message)}")
     if failed:
         raise typer.Exit(POLICY_FAILED)
+
+
+def _say_parts(train: int, held_out: int) -> None:
+    say(f"[green]ok[/]   files: {train} train and {held_out} held-out scenarios")
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,31 +2,29 @@
 
 from __future__ import annotations
 
-import json
-import queue
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections import OrderedDict
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NoReturn, TypeVar, cast
 
 import grpc
 
 from quintain.clients.channel import channel_arguments, token_metadata
-from quintain.errors import DeadlineExceeded, InvalidArgument, NotFound, QuintainError, Unavailable
+from quintain.clients.simulator_run import SimulatorRun
+from quintain.errors import DeadlineExceeded, FailedPrecondition, InvalidArgument, NotFound, QuintainError, Unavailable
 from quintain.plugins.simulator import (
     Description,
     InvalidInput,
-    JsonValue,
     OpenPolicy,
     Outcome,
-    Policy,
-    PolicyError,
-    PolicyFailure,
     RunOptions,
     Scenario,
     ScenarioScore,
+    Simulator,
     SimulatorFault,
     SimulatorUnavailable,
     Suite,
+    files_digest,
 )
 from quintain.simulator.v1 import simulator_pb2 as pb
 from quintain.simulator.v1 import simulator_pb2_grpc as stubs
@@ -34,8 +32,6 @@ from quintain.verifier.v1 import verifier_pb2
 from quintain.wire.endpoints import Endpoint
 from quintain.wire.simulator_messages import (
     description_from,
-    failure_message,
-    outcome_from,
     outcome_message,
     score_from,
     suite_from,
@@ -43,7 +39,7 @@ from quintain.wire.simulator_messages import (
 from quintain.wire.status import from_rpc_error
 
 UNARY_SECONDS = 30.0
-_END = object()
+_SUITES_KEPT = 8  # of callers' own
 
 T = TypeVar("T")
 
@@ -52,7 +48,8 @@ class RemoteSimulator:
     """Thread safe. Connects when it is first used. Whatever the other side does wrong (the contract, its death in a
     run) is a SimulatorFault, and a SimulatorUnavailable where it was not reached; the policy's own failures never are.
 
-    `message_seconds`: how long the simulator may compute between two messages of a run.
+    `message_seconds`: how long the simulator may compute between two messages of a run. It is a `SuiteReader`;
+    one whose other side takes no suites says so when it is given one.
     """
 
     guest_module = ""
@@ -67,6 +64,7 @@ class RemoteSimulator:
         self._described: pb.DescribeResponse | None = None
         self._scenarios: dict[tuple[str, str], Scenario] = {}  # built-in ones, by build and name
         self._notes: dict[str, str] = {}  # by a scenario's digest
+        self._suites: OrderedDict[tuple[str, str], _RemoteSuite] = OrderedDict()  # callers' own, by name and digest
 
     @property
     def guest_source(self) -> str:
@@ -107,14 +105,44 @@ class RemoteSimulator:
     def scenario_notes(self, scenario: Scenario) -> str:
         return self._notes.get(scenario.digest, "")
 
+    def from_files(self, name: str, files: Mapping[str, bytes]) -> Simulator:
+        self._check_takes_suites()
+        key = (name, files_digest(files))
+        with self._lock:
+            suite = self._suites.pop(key, None) or _RemoteSuite(self, name, files)
+            self._suites[key] = suite
+            while len(self._suites) > _SUITES_KEPT:
+                self._suites.popitem(last=False)
+        suite.describe()  # what is wrong with the files is said now
+        return suite
+
+    def suite_template(self, name: str) -> Mapping[str, bytes]:
+        self._check_takes_suites()
+        response = self._unary(self._stub().GetSuiteTemplate, pb.GetSuiteTemplateRequest(name=name))
+        return {file.name: file.content for file in response.files}
+
+    def suite_notes(self, name: str, files: Mapping[str, bytes]) -> Sequence[str]:
+        self._check_takes_suites()
+        return _RemoteSuite(self, name, files).notes()
+
+    def _check_takes_suites(self) -> None:
+        if not self._description().takes_suites:
+            raise InvalidInput("suite_files", f"the simulator at {self.address} takes no suites of one's own")
+
     def run(self, scenario: Scenario, open_policy: OpenPolicy, options: RunOptions) -> Outcome:
+        return self._run(scenario, open_policy, options)
+
+    def _run(
+        self, scenario: Scenario, open_policy: OpenPolicy, options: RunOptions, suite: pb.OwnSuite | None = None
+    ) -> Outcome:
         start = pb.Start(
             scenario=scenario.name,
             files=_files(cast("Mapping[str, bytes]", scenario.spec)),
             calling_mode=options.calling_mode,
             timeline=options.timeline,
+            suite=suite,
         )
-        run = _Run(self._stub(), self._metadata(), self._message_seconds)
+        run = SimulatorRun(self._stub(), self._metadata(), self._message_seconds)
         try:
             return run.to_the_end(start, open_policy)
         except grpc.RpcError as error:
@@ -123,12 +151,23 @@ class RemoteSimulator:
             run.close()
 
     def score(self, objective: str, scenario: Scenario, outcome: Outcome, baseline: Outcome) -> ScenarioScore:
+        return self._score(objective, scenario, outcome, baseline)
+
+    def _score(
+        self,
+        objective: str,
+        scenario: Scenario,
+        outcome: Outcome,
+        baseline: Outcome,
+        suite: pb.OwnSuite | None = None,
+    ) -> ScenarioScore:
         request = pb.ScoreRequest(
             objective=objective,
             scenario=scenario.name,
             files=_files(cast("Mapping[str, bytes]", scenario.spec)),
             outcome=outcome_message(outcome),
             baseline=outcome_message(baseline),
+            suite=suite,
         )
         return score_from(self._unary(self._stub().Score, request))
 
@@ -161,8 +200,8 @@ class RemoteSimulator:
                 " contract, or not all of it"
             )
 
-    def _resolve(self, name: str, files: Mapping[str, bytes]) -> Scenario:
-        request = pb.GetScenarioRequest(name=name, files=_files(files))
+    def _resolve(self, name: str, files: Mapping[str, bytes], suite: pb.OwnSuite | None = None) -> Scenario:
+        request = pb.GetScenarioRequest(name=name, files=_files(files), suite=suite)
         found = self._unary(self._stub().GetScenario, request).scenario
         if found.notes:
             self._notes[found.digest] = found.notes
@@ -191,6 +230,8 @@ class RemoteSimulator:
     def _translate(self, error: grpc.RpcError, *, began: bool = False) -> NoReturn:
         """`began`: it had answered, so that what it was asked may have killed it."""
         typed: QuintainError = from_rpc_error(error)
+        if isinstance(typed, FailedPrecondition) and typed.reason == "SUITE_NOT_HERE":
+            raise _SuiteNotHere from error
         if isinstance(typed, InvalidArgument) and typed.violations:
             violation = typed.violations[0]
             raise InvalidInput(violation.field, violation.message) from error
@@ -201,109 +242,87 @@ class RemoteSimulator:
         raise fault(f"the simulator at {self.address}: {typed.code}: {typed.message}") from error
 
 
-class _Ended(Exception):
-    """The engine ended the run over a query of the policy."""
-
-    def __init__(self, outcome: pb.Outcome) -> None:
-        super().__init__()
-        self.outcome = outcome
+class _SuiteNotHere(Exception):
+    """The other side does not have a suite's files, or not any more."""
 
 
-class _Run:
-    """One Simulate stream. `close` always."""
+class _RemoteSuite:
+    """A remote simulator with one suite of the caller's own. Its files are sent when the other side lacks them."""
 
-    def __init__(self, stub: stubs.SimulatorStub, metadata: tuple[tuple[str, str], ...], patience: float) -> None:
-        self._patience = patience
-        self.began = False  # whether anything came back
-        self._outgoing: queue.SimpleQueue[object] = queue.SimpleQueue()
-        self._incoming: queue.SimpleQueue[object] = queue.SimpleQueue()
-        self._call: Any = stub.Simulate(self._requests(), metadata=metadata)
-        threading.Thread(target=self._listen, name="simulate", daemon=True).start()
+    guest_module = ""
 
-    def to_the_end(self, start: pb.Start, open_policy: OpenPolicy) -> Outcome:
-        self._outgoing.put(pb.SimulateRequest(start=start))
-        failed: PolicyFailure | None = None
-        policy: Policy | None = None
-        while True:
-            response = self._receive()
-            if response.WhichOneof("event") == "outcome":
-                return self._checked(response.outcome, failed)
-            if failed is not None or response.WhichOneof("event") is None:
-                raise SimulatorFault("the simulator broke the contract: an outcome was due")
-            fresh = response.WhichOneof("event") == "fresh_policy_json"
-            message = _loads(response.fresh_policy_json if fresh else response.policy_message_json)
-            try:
-                if policy is None or fresh:
-                    policy = open_policy(message)
-                    answer = policy.info
-                else:
-                    answer = policy.ask(message, self._ask_back)
-            except _Ended as end:
-                return self._checked(end.outcome, None)
-            except PolicyError as error:
-                failed = error.failure
-                self._reply(pb.PolicyReply(failure=failure_message(failed)))
-            else:
-                self._reply(pb.PolicyReply(answer_json=_dumps(answer)))
+    def __init__(self, simulator: RemoteSimulator, name: str, files: Mapping[str, bytes]) -> None:
+        self._simulator, self._name = simulator, name
+        digest = files_digest(files)
+        self._named = pb.OwnSuite(name=name, files=verifier_pb2.SuiteFiles(digest=digest))
+        self._whole = pb.OwnSuite(name=name, files=verifier_pb2.SuiteFiles(digest=digest, files=_files(files)))
+        self._found: pb.GetSuiteResponse | None = None
 
-    def close(self) -> None:
-        self._outgoing.put(_END)
-        self._call.cancel()
+    @property
+    def guest_source(self) -> str:
+        return self._simulator.guest_source
 
-    def _ask_back(self, query: JsonValue) -> JsonValue:
-        self._reply(pb.PolicyReply(query_json=_dumps(query)))
-        response = self._receive()
-        if response.WhichOneof("event") == "outcome":
-            raise _Ended(response.outcome)
-        return _loads(response.policy_message_json)
-
-    def _checked(self, message: pb.Outcome, failed: PolicyFailure | None) -> Outcome:
+    def describe(self) -> Description:
+        """Asks anew, as `RemoteSimulator.describe`."""
+        remote = self._simulator
+        self._found = self._sent(lambda suite: remote._unary(remote._stub().GetSuite, pb.GetSuiteRequest(suite=suite)))
+        simulator = self._found.simulator
+        if not (simulator.build and simulator.objectives and simulator.baselines and self._found.suite.entries):
+            raise SimulatorFault(
+                f"the simulator at {remote.address}: what it says of suite {self._name!r} is not whole"
+            )
         try:
-            outcome = outcome_from(message)
-        except ValueError as error:
-            raise SimulatorFault(f"the simulator broke the contract: {error}") from error
-        if failed is not None and (outcome.failure is None or outcome.failure.kind is not failed.kind):
-            raise SimulatorFault("the simulator broke the contract: its outcome hides the policy's failure")
-        return outcome
+            return description_from(simulator)
+        except KeyError as error:
+            raise SimulatorFault(f"{remote.address}: its description has an unknown enum value {error}") from error
 
-    def _reply(self, reply: pb.PolicyReply) -> None:
-        self._outgoing.put(pb.SimulateRequest(policy_reply=reply))
+    def notes(self) -> Sequence[str]:
+        return list(self._answer().notes)
 
-    def _receive(self) -> pb.SimulateResponse:
+    def suite(self, name: str) -> Suite:
+        if name != self._name:
+            raise InvalidInput("suite", f"{name!r} is unknown; the files hold {self._name!r}")
         try:
-            received = self._incoming.get(timeout=self._patience)
-        except queue.Empty:
-            raise SimulatorFault(f"the simulator said nothing for {self._patience:.0f} s") from None
-        if isinstance(received, grpc.RpcError):
-            raise received
-        if received is _END:
-            raise SimulatorFault("the simulator broke the contract: it ended without an outcome")
-        self.began = True
-        return cast(pb.SimulateResponse, received)
+            return suite_from(self._answer().suite)
+        except KeyError as error:
+            raise SimulatorFault(
+                f"{self._simulator.address}: suite {name} has an unknown enum value {error}"
+            ) from error
 
-    def _listen(self) -> None:
+    def scenario(self, name: str) -> Scenario:
+        return self._sent(lambda suite: self._simulator._resolve(name, {}, suite))
+
+    def inline_scenario(self, name: str, files: Mapping[str, bytes]) -> Scenario:
+        return self._sent(lambda suite: self._simulator._resolve(name, files, suite))
+
+    def scenario_notes(self, scenario: Scenario) -> str:
+        return self._simulator.scenario_notes(scenario)
+
+    def run(self, scenario: Scenario, open_policy: OpenPolicy, options: RunOptions) -> Outcome:
+        return self._sent(lambda suite: self._simulator._run(scenario, open_policy, options, suite))
+
+    def score(self, objective: str, scenario: Scenario, outcome: Outcome, baseline: Outcome) -> ScenarioScore:
+        return self._sent(lambda suite: self._simulator._score(objective, scenario, outcome, baseline, suite))
+
+    def _answer(self) -> pb.GetSuiteResponse:
+        if self._found is None:
+            self.describe()
+        assert self._found is not None
+        return self._found
+
+    def _sent(self, ask: Callable[[pb.OwnSuite], T]) -> T:
+        """`ask` with the suite's digest, and again with its files if they are wanted: before a run has begun."""
         try:
-            for response in self._call:
-                self._incoming.put(response)
-            self._incoming.put(_END)
-        except grpc.RpcError as error:
-            self._incoming.put(error)
-
-    def _requests(self) -> Iterator[pb.SimulateRequest]:
-        while (request := self._outgoing.get()) is not _END:
-            yield cast(pb.SimulateRequest, request)
+            return ask(self._named)
+        except _SuiteNotHere:
+            pass
+        try:
+            return ask(self._whole)
+        except _SuiteNotHere as error:
+            raise SimulatorFault(
+                f"the simulator at {self._simulator.address} wants the files that it was sent"
+            ) from error
 
 
 def _files(files: Mapping[str, bytes]) -> list[verifier_pb2.File]:
     return [verifier_pb2.File(name=name, content=content) for name, content in files.items()]
-
-
-def _dumps(value: JsonValue) -> str:
-    return json.dumps(value, separators=(",", ":"), allow_nan=False)
-
-
-def _loads(text: str) -> JsonValue:
-    try:
-        return cast(JsonValue, json.loads(text))
-    except ValueError as error:
-        raise SimulatorFault(f"the simulator broke the contract: not JSON: {error}") from error

@@ -34,6 +34,7 @@ from quintain.plugins.simulator import (
     Simulator,
     SimulatorFault,
     SimulatorUnavailable,
+    SuiteReader,
     narrowed,
     scenario_notes,
 )
@@ -152,6 +153,10 @@ class _Subject:
     def __init__(self, simulator: Simulator, factory: OpenPolicyFactory) -> None:
         self.simulator = simulator
         self._factory = factory
+
+    def like(self, simulator: Simulator) -> _Subject:
+        """Another simulator, with policies where this one's are."""
+        return _Subject(simulator, self._factory)
 
     def run(self, scenario: Scenario, source: str, options: RunOptions | None = None) -> Outcome:
         with self._factory(self.simulator, source) as open_policy:
@@ -427,6 +432,35 @@ def a_failed_run_has_the_worst_score(subject: _Subject) -> None:
                 )
 
 
+def suites_of_ones_own_are_taken_and_checked(subject: _Subject) -> None:
+    """Nothing to check for a simulator that takes none."""
+    simulator, name = subject.simulator, "own"
+    if not isinstance(simulator, SuiteReader):
+        return
+    try:
+        files = dict(simulator.suite_template(name))
+    except InvalidInput:
+        return
+    _demand(bool(files), "the template of a suite has no files")
+    own, again = (narrowed(simulator, name, files=files) for _ in range(2))
+    suite = own.suite(name)
+    _demand(suite.name == name, f"a suite called {name!r} calls itself {suite.name!r}")
+    _demand(any(e.part is Part.TRAIN for e in suite.entries), "the template has no train scenario")
+    for entry in suite.entries:
+        digests = {one.scenario(entry.scenario).digest for one in (own, again)}
+        _demand(len(digests) == 1, f"{entry.scenario}: equal files gave the digests {sorted(digests)}")
+    _demand(own.describe().build == again.describe().build, "equal files gave two builds")
+    scenario, baseline = own.scenario(suite.entries[0].scenario), own.describe().baselines[0]
+    outcome = subject.like(own).run(scenario, baseline.source)
+    _demand(outcome.failure is None, f"baseline {baseline.name} fails on the template: {outcome.failure}")
+    for objective in own.describe().objectives:
+        score = own.score(objective.name, scenario, outcome, outcome)
+        _check_score(f"the template, {objective.name}", score, objective.direction)
+    _must_be_invalid("a suite without files that it names", lambda: narrowed(simulator, name, files={"x.txt": b""}))
+    broken = {file: b"\xff\xfe = [" if file.endswith(".toml") else content for file, content in files.items()}
+    _must_be_invalid("a suite whose files are no text", lambda: narrowed(simulator, name, files=broken))
+
+
 CHECKS: tuple[Callable[[_Subject], None], ...] = (
     description_is_complete,
     there_is_exactly_one_guest,
@@ -445,6 +479,7 @@ CHECKS: tuple[Callable[[_Subject], None], ...] = (
     an_abandoned_run_leaves_nothing_behind,
     scores_are_reproducible_and_within_bounds,
     a_failed_run_has_the_worst_score,
+    suites_of_ones_own_are_taken_and_checked,
 )
 
 

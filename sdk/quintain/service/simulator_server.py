@@ -7,6 +7,7 @@ import json
 import queue
 from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import lru_cache
 from typing import Any, TypeVar, cast
 
 import grpc
@@ -24,9 +25,13 @@ from quintain.plugins.simulator import (
     Scenario,
     Simulator,
     SimulatorFault,
+    SuiteReader,
+    files_digest,
+    narrowed,
     scenario_notes,
 )
 from quintain.service.guest_bundle import bundle_guest
+from quintain.service.suite_files import SuiteFileCache
 from quintain.simulator.v1 import simulator_pb2 as pb
 from quintain.simulator.v1 import simulator_pb2_grpc
 from quintain.verifier.v1 import verifier_pb2
@@ -40,6 +45,8 @@ from quintain.wire.simulator_messages import (
 )
 
 CONCURRENT_RUNS = 32
+_SUITE_BYTES = 256 << 20  # of callers' suites that are kept
+_SUITES_READ = 8  # of those, how many are kept as read
 
 T = TypeVar("T")
 Context = grpc.aio.ServicerContext[Any, Any]
@@ -81,6 +88,8 @@ class SimulatorServicer(simulator_pb2_grpc.SimulatorServicer):
         self._simulator = simulator
         self._threads = ThreadPoolExecutor(CONCURRENT_RUNS, thread_name_prefix="engine")
         self._guest_source = ""
+        self._suite_files = SuiteFileCache(_SUITE_BYTES)
+        self._read_suite = lru_cache(_SUITES_READ)(self._narrowed)
         self._runs: set[asyncio.Future[Any]] = set()
 
     async def prepare(self) -> None:
@@ -101,32 +110,58 @@ class SimulatorServicer(simulator_pb2_grpc.SimulatorServicer):
                 simulator=description_message(description),
                 suites=[suite_message(simulator.suite(name), simulator.scenario) for name in description.suites],
                 guest_source=self._guest_source,
+                takes_suites=isinstance(simulator, SuiteReader),
             )
 
         return await self._engine(describe)
 
     async def GetScenario(self, request: pb.GetScenarioRequest, context: Context) -> pb.GetScenarioResponse:
         def find() -> pb.GetScenarioResponse:
-            found = self._scenario(request.name, request.files)
+            simulator, found = self._scenario(request.name, request)
             scenario = pb.Scenario(
                 name=found.name,
                 digest=found.digest,
                 description=found.description,
                 cost=found.cost,
-                notes=scenario_notes(self._simulator, found),
+                notes=scenario_notes(simulator, found),
             )
             return pb.GetScenarioResponse(scenario=scenario)
 
         return await self._engine(find)
 
+    async def GetSuite(self, request: pb.GetSuiteRequest, context: Context) -> pb.GetSuiteResponse:
+        def describe() -> pb.GetSuiteResponse:
+            name, sent = request.suite.name, request.suite.files
+            simulator = self._of_suite(request.suite)
+            files = self._suite_files.resolve(sent.digest, _content(sent.files))
+            return pb.GetSuiteResponse(
+                simulator=description_message(simulator.describe()),
+                suite=suite_message(simulator.suite(name), simulator.scenario),
+                notes=self._reader().suite_notes(name, files),
+            )
+
+        return await self._engine(describe)
+
+    async def GetSuiteTemplate(
+        self, request: pb.GetSuiteTemplateRequest, context: Context
+    ) -> pb.GetSuiteTemplateResponse:
+        template = await self._engine(lambda: self._reader().suite_template(request.name))
+        files = [verifier_pb2.File(name=name, content=content) for name, content in sorted(template.items())]
+        return pb.GetSuiteTemplateResponse(files=files)
+
+    def _reader(self) -> SuiteReader:
+        if not isinstance(self._simulator, SuiteReader):
+            raise InvalidInput("suite", f"simulator {self._simulator.describe().name} takes no suites of one's own")
+        return self._simulator
+
     async def Score(self, request: pb.ScoreRequest, context: Context) -> pb.ScoreResponse:
         def score() -> pb.ScoreResponse:
-            scenario = self._scenario(request.scenario, request.files)
+            simulator, scenario = self._scenario(request.scenario, request)
             try:
                 outcome, baseline = outcome_from(request.outcome), outcome_from(request.baseline)
             except ValueError as error:
                 raise InvalidInput("outcome", str(error)) from error
-            return score_message(self._simulator.score(request.objective, scenario, outcome, baseline))
+            return score_message(simulator.score(request.objective, scenario, outcome, baseline))
 
         return await self._engine(score)
 
@@ -141,8 +176,8 @@ class SimulatorServicer(simulator_pb2_grpc.SimulatorServicer):
         options = RunOptions(start.calling_mode, start.timeline)
 
         def run() -> Outcome:
-            scenario = self._scenario(start.scenario, start.files)
-            return self._simulator.run(scenario, policy.open, options)
+            simulator, scenario = self._scenario(start.scenario, start)
+            return simulator.run(scenario, policy.open, options)
 
         engine = asyncio.ensure_future(self._engine(run))
         self._runs.add(engine)
@@ -163,13 +198,25 @@ class SimulatorServicer(simulator_pb2_grpc.SimulatorServicer):
         if not engine.cancelled():
             engine.exception()  # seen, even if the caller is gone
 
-    def _scenario(self, name: str, files: Sequence[verifier_pb2.File]) -> Scenario:
-        if files:
-            return self._simulator.inline_scenario(name, {f.name: f.content for f in files})
+    def _scenario(
+        self, name: str, request: pb.GetScenarioRequest | pb.Start | pb.ScoreRequest
+    ) -> tuple[Simulator, Scenario]:
+        """What a request is about. Raises InvalidInput, NotFound, FailedPrecondition for a suite that is not here."""
+        simulator = self._of_suite(request.suite) if request.HasField("suite") else self._simulator
+        if request.files:
+            return simulator, simulator.inline_scenario(name, _content(request.files))
         try:
-            return self._simulator.scenario(name)
+            return simulator, simulator.scenario(name)
         except InvalidInput as error:
             raise NotFound(error.message) from error
+
+    def _of_suite(self, suite: pb.OwnSuite) -> Simulator:
+        """The simulator with a suite of the caller's."""
+        files = self._suite_files.resolve(suite.files.digest, _content(suite.files.files))
+        return self._read_suite(suite.name, suite.files.digest or files_digest(files))
+
+    def _narrowed(self, name: str, digest: str) -> Simulator:
+        return narrowed(self._simulator, name, files=self._suite_files.resolve(digest, {}))
 
     async def _engine(self, work: Callable[[], T]) -> T:
         try:
@@ -224,6 +271,10 @@ class _RemotePolicy:
                     raise PolicyError(failure_from(reply.failure))
                 case _:
                     raise PolicyError(PolicyFailure(FailureKind.PROTOCOL, "a query where none is answered"))
+
+
+def _content(files: Sequence[verifier_pb2.File]) -> dict[str, bytes]:
+    return {file.name: file.content for file in files}
 
 
 def _dumps(value: JsonValue) -> str:

@@ -9,6 +9,7 @@ import grpc
 import structlog
 
 from quintain.service.settings import ConfigError
+from quintain.service.suite_files import SuiteFileCache
 from quintain.verifier.v1 import verifier_pb2, verifier_pb2_grpc
 from quintain_verifier import metrics
 from quintain_verifier.adapters.registry import RegistryError, load_simulators
@@ -20,7 +21,6 @@ from quintain_verifier.usecases.fair_queue import FairQueue
 from quintain_verifier.usecases.planning import RunPlanner
 from quintain_verifier.usecases.run_plan import JobRunner
 from quintain_verifier.usecases.simulator_threads import SimulatorThreads
-from quintain_verifier.usecases.suite_files import SuiteFileCache
 from quintain_verifier.usecases.verify import VerifyPolicy
 from quintain_verifier.workers.pool import START_SECONDS, WorkerPool
 

@@ -68,6 +68,52 @@ def test_it_conforms(remote: RemoteSimulator) -> None:
     assert Grammar.from_json(remote.describe().grammar).seeds
 
 
+OWN_SUITE = f"""{ONE_SERVER}
+[[scenarios]]
+name = "monday"
+part = "train"
+
+[[scenarios]]
+name = "tuesday"
+part = "held_out"
+
+[[scenarios.disturbances]]
+server = "only"
+from_seconds = 0.06
+until_seconds = 0.1
+""".encode()
+OWN_TRACE = (TRACE + "0.0,small,0.1\n0.07,small,0.1\n1.06,small,0.1\n").encode()
+
+
+def test_a_suite_of_ones_own_is_run_like_one_of_its_own(remote: RemoteSimulator) -> None:
+    own = remote.from_files("mine", {"suite.toml": OWN_SUITE, "trace.csv": OWN_TRACE})
+    assert [(entry.scenario, entry.part.value) for entry in own.suite("mine").entries] == [
+        ("monday", "train"),
+        ("tuesday", "held_out"),
+    ]
+    outcomes = {
+        name: own.run(own.scenario(name), in_process(own, FIRST), RunOptions()) for name in ("monday", "tuesday")
+    }
+    alone = run_inline(remote, ONE_SERVER, OWN_TRACE.decode().removeprefix(TRACE))
+    assert outcomes["monday"].metrics == alone.metrics
+    assert outcomes["tuesday"].metrics["failed_share"] > 0.0
+
+
+@pytest.mark.parametrize(
+    ("suite", "said"),
+    [
+        (OWN_SUITE.replace(b'"train"', b'"held_out"'), "suite.toml:scenarios: none is of part train"),
+        (OWN_SUITE.replace(b"tuesday", b"monday"), r"suite.toml:scenarios\[1\].name: found"),
+        (OWN_SUITE.replace(b'server = "only"', b'server = "gone"'), r"scenarios\[1\].disturbances\[0\].server: found"),
+        (OWN_SUITE + b"[[", "suite.toml:"),
+        (OWN_SUITE.replace(b"slots", b"slot"), r"scenarios\[0\].servers\[0\]:slot: unknown key"),
+    ],
+)
+def test_what_is_wrong_in_a_suite_of_ones_own_is_named(remote: RemoteSimulator, suite: bytes, said: str) -> None:
+    with pytest.raises(InvalidInput, match=said):
+        remote.from_files("mine", {"suite.toml": suite, "trace.csv": OWN_TRACE})
+
+
 def test_the_guides_example_is_the_baseline(remote: RemoteSimulator) -> None:
     description = remote.describe()
     (example,) = re.findall(r"```python\n(.*?)```", description.policy_guide, re.DOTALL)

@@ -3,9 +3,10 @@
 import { createHash } from "node:crypto";
 import { readdirSync, readFileSync } from "node:fs";
 import type { DescribeResponse } from "../generated/quintain/simulator/v1/DescribeResponse";
+import type { Suite } from "../generated/quintain/type/v1/Suite";
 import { CALLING_MODES } from "./engine.js";
 import { grammar } from "./grammar.js";
-import { builtIn, SUITES } from "./scenarios.js";
+import { builtIn, type Scenario, SUITES, type SuiteSpec } from "./scenarios.js";
 import { OBJECTIVE } from "./score.js";
 
 const CODE = new URL(".", import.meta.url); // dist/src
@@ -40,23 +41,31 @@ export function description(): DescribeResponse {
       grammar: grammar(read("policy.py.j2")),
       calling_modes: CALLING_MODES,
     },
-    suites: SUITES.map(({ name, description, train, heldOut }) => ({
-      name,
-      description,
-      objective: OBJECTIVE.name,
-      aggregation: "AGGREGATION_MEAN_NORMALIZED",
-      entries: [
-        ...train.map((scenario) => entry(scenario, "PART_TRAIN" as const)),
-        ...heldOut.map((scenario) => entry(scenario, "PART_HELD_OUT" as const)),
-      ],
-    })),
+    suites: SUITES.map((suite) => suiteMessage(suite, builtIn)),
     guest_source: read("guest.py"),
+    takes_suites: true,
   };
 }
 
-function entry(name: string, part: "PART_TRAIN" | "PART_HELD_OUT") {
-  const { digest, description } = builtIn(name);
-  return { scenario: name, part, digest, description };
+/** `scenario` by name: the entries carry its digest and description. */
+export function suiteMessage(
+  { name, description, train, heldOut }: SuiteSpec,
+  scenario: (name: string) => Scenario,
+): Suite {
+  const entry = (name: string, part: "PART_TRAIN" | "PART_HELD_OUT") => {
+    const { digest, description } = scenario(name);
+    return { scenario: name, part, digest, description };
+  };
+  return {
+    name,
+    description,
+    objective: OBJECTIVE.name,
+    aggregation: "AGGREGATION_MEAN_NORMALIZED",
+    entries: [
+      ...train.map((name) => entry(name, "PART_TRAIN")),
+      ...heldOut.map((name) => entry(name, "PART_HELD_OUT")),
+    ],
+  };
 }
 
 /** sha256 over all files that an outcome depends on, by name. */

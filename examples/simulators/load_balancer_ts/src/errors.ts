@@ -10,5 +10,8 @@ export class InvalidInput extends Error {
   }
 }
 
+/** The files of a caller's suite were never sent, or are forgotten. */
+export class SuiteNotHere extends Error {}
+
 /** A name of a scenario that there is not. */
 export class UnknownName extends Error {}

@@ -203,14 +203,28 @@ const MAX_SLOTS = 1000;
  * request.
  */
 export function fromFiles(name: string, files: Map<string, Uint8Array>): Scenario {
-  const table = toml(text("scenario.toml", files));
-  onlyKeys("scenario.toml", table, ["description", "trace", "seed", "servers", "disturbances"]);
-  const servers = list("scenario.toml:servers", table.servers, MAX_SERVERS).map(serverFrom);
-  if (!servers.length) throw new InvalidInput("scenario.toml:servers", "is empty; at least one server is needed");
-  const disturbances = list("scenario.toml:disturbances", table.disturbances ?? [], MAX_DISTURBANCES).map(
-    (entry, index) => disturbanceFrom(entry, index, servers),
+  const file = "scenario.toml";
+  const table = toml(file, text(file, files));
+  onlyKeys(file, table, SCENARIO_KEYS);
+  return fromTable(`${file}:`, name, table, files);
+}
+
+const SCENARIO_KEYS = ["description", "trace", "seed", "servers", "disturbances"];
+
+function fromTable(
+  prefix: string,
+  name: string,
+  table: Record<string, unknown>,
+  files: Map<string, Uint8Array>,
+): Scenario {
+  const servers = list(`${prefix}servers`, table.servers, MAX_SERVERS).map((entry, index) =>
+    serverFrom(`${prefix}servers[${index}]`, entry, index),
   );
-  const seed = number("scenario.toml:seed", table.seed ?? 0, 0, 2 ** 32 - 1, true);
+  if (!servers.length) throw new InvalidInput(`${prefix}servers`, "is empty; at least one server is needed");
+  const disturbances = list(`${prefix}disturbances`, table.disturbances ?? [], MAX_DISTURBANCES).map((entry, index) =>
+    disturbanceFrom(`${prefix}disturbances[${index}]`, entry, servers),
+  );
+  const seed = number(`${prefix}seed`, table.seed ?? 0, 0, 2 ** 32 - 1, true);
   const trace = String(table.trace ?? "trace.csv");
   const arrivals = arrivalsFrom(trace, text(trace, files));
   const fastest = Math.max(...servers.map(({ speed }) => speed));
@@ -223,8 +237,93 @@ export function fromFiles(name: string, files: Map<string, Uint8Array>): Scenari
   return made(name, String(table.description ?? ""), { servers, disturbances, arrivals, seed });
 }
 
-function serverFrom(entry: unknown, index: number): ServerSpec {
-  const where = `scenario.toml:servers[${index}]`;
+// ------------------------------------------------------------------------------------------------------ a caller's suite
+
+/** A suite of a caller's own, with its scenarios by name. */
+export interface OwnSuite {
+  spec: SuiteSpec;
+  scenarios: Map<string, Scenario>;
+}
+
+const MAX_SCENARIOS = 64;
+
+/**
+ * `suite.toml` with a table `[[scenarios]]`: of each `name`, `part`, and what a `scenario.toml` has. What all have in common
+ * may stand at the top.
+ */
+export function suiteFromFiles(name: string, files: Map<string, Uint8Array>): OwnSuite {
+  const file = "suite.toml";
+  const table = toml(file, text(file, files));
+  onlyKeys(file, table, [...SCENARIO_KEYS, "scenarios"]);
+  const spec: SuiteSpec = { name, description: String(table.description ?? ""), train: [], heldOut: [] };
+  const scenarios = new Map<string, Scenario>();
+  list(`${file}:scenarios`, table.scenarios, MAX_SCENARIOS).forEach((value, index) => {
+    const where = `${file}:scenarios[${index}]`;
+    const entry = record(where, value);
+    onlyKeys(where, entry, [...SCENARIO_KEYS, "name", "part"]);
+    const own = entry.name;
+    if (typeof own !== "string" || !own || scenarios.has(own)) {
+      throw new InvalidInput(`${where}.name`, `found ${JSON.stringify(own) ?? "nothing"}; must be a name of its own`);
+    }
+    if (entry.part !== "train" && entry.part !== "held_out") {
+      throw new InvalidInput(`${where}.part`, "must be train or held_out");
+    }
+    const common = { trace: table.trace, seed: table.seed, servers: table.servers, disturbances: table.disturbances };
+    scenarios.set(own, fromTable(`${where}.`, own, { ...common, ...entry }, files));
+    (entry.part === "train" ? spec.train : spec.heldOut).push(own);
+  });
+  if (!spec.train.length) throw new InvalidInput(`${file}:scenarios`, "none is of part train; a score counts those only");
+  return { spec, scenarios };
+}
+
+/** A small suite that runs. */
+export function suiteTemplate(): Map<string, string> {
+  const files = new Map([["suite.toml", SUITE_TEMPLATE]]);
+  for (const [day, seed] of [["monday", 1], ["tuesday", 2]] as const) {
+    const { arrivals } = generate({ description: "", servers: 3, load: 0.7 }, seed, 4);
+    const rows = arrivals.map(({ time, kind, work }) => `${time / MICROS},${KINDS[kind]},${work / MICROS}`);
+    files.set(`${day}.csv`, [COLUMNS.join(","), ...rows, ""].join("\n"));
+  }
+  return files;
+}
+
+const SUITE_TEMPLATE = `description = "Requests to three servers"
+
+[[servers]]                # what all scenarios have in common; each may have its own instead
+name = "old"
+slots = 4                  # requests at a time
+speed = 0.6                # 1: a request takes its work_seconds
+queue = 32                 # how many may wait
+warm_up_seconds = 4        # after a death
+
+[[servers]]
+name = "new"
+slots = 4
+speed = 1.6
+
+[[servers]]
+name = "spare"
+slots = 2
+speed = 1.0
+
+[[scenarios]]
+name = "monday"
+part = "train"             # or held_out: it only says whether a gain carries over
+trace = "monday.csv"       # columns: arrival_seconds,kind,work_seconds
+
+[[scenarios]]
+name = "tuesday"
+part = "held_out"
+trace = "tuesday.csv"
+
+[[scenarios.disturbances]]
+server = "new"
+from_seconds = 1.0
+until_seconds = 2.0
+share = 0.0                # of its speed that is left; 0: it is dead
+`;
+
+function serverFrom(where: string, entry: unknown, index: number): ServerSpec {
   const table = record(where, entry);
   onlyKeys(where, table, ["name", "slots", "speed", "queue", "warm_up_seconds"]);
   const slots = number(`${where}.slots`, table.slots ?? 4, 1, MAX_SLOTS, true);
@@ -237,8 +336,7 @@ function serverFrom(entry: unknown, index: number): ServerSpec {
   };
 }
 
-function disturbanceFrom(entry: unknown, index: number, servers: ServerSpec[]): Disturbance {
-  const where = `scenario.toml:disturbances[${index}]`;
+function disturbanceFrom(where: string, entry: unknown, servers: ServerSpec[]): Disturbance {
   const table = record(where, entry);
   onlyKeys(where, table, ["server", "from_seconds", "until_seconds", "share"]);
   const server = servers.findIndex(({ name }) => name === table.server);
@@ -302,12 +400,12 @@ function text(file: string, files: Map<string, Uint8Array>): string {
   }
 }
 
-function toml(source: string): Record<string, unknown> {
+function toml(file: string, source: string): Record<string, unknown> {
   try {
     return parse(source);
   } catch (error) {
     if (!(error instanceof TomlError)) throw error;
-    throw new InvalidInput(`scenario.toml:${error.line}:${error.column}`, error.message.split("\n")[0]!);
+    throw new InvalidInput(`${file}:${error.line}:${error.column}`, error.message.split("\n")[0]!);
   }
 }
 

@@ -7,14 +7,16 @@ import * as grpc from "@grpc/grpc-js";
 import { loadSync } from "@grpc/proto-loader";
 import { HealthImplementation } from "grpc-health-check";
 import type { Outcome } from "../generated/quintain/simulator/v1/Outcome";
+import type { OwnSuite__Output } from "../generated/quintain/simulator/v1/OwnSuite";
 import type { PolicyReply__Output } from "../generated/quintain/simulator/v1/PolicyReply";
 import type { SimulateRequest__Output } from "../generated/quintain/simulator/v1/SimulateRequest";
 import type { SimulatorHandlers } from "../generated/quintain/simulator/v1/Simulator";
 import type { File__Output } from "../generated/quintain/verifier/v1/File";
-import { description } from "./describe.js";
+import { description, suiteMessage } from "./describe.js";
 import { CALLING_MODES, type Reply, type Run, simulate } from "./engine.js";
-import { InvalidInput } from "./errors.js";
-import { builtIn, fromFiles, type Scenario } from "./scenarios.js";
+import { InvalidInput, UnknownName } from "./errors.js";
+import { ownSuite } from "./own_suites.js";
+import { builtIn, fromFiles, type Scenario, suiteTemplate } from "./scenarios.js";
 import { score } from "./score.js";
 import { Busy, statusOf } from "./status.js";
 
@@ -29,14 +31,31 @@ let runs = 0;
 const handlers: SimulatorHandlers = {
   Describe: unary(() => described),
 
-  GetScenario: unary(({ name, files }) => {
-    const { digest, description, workload } = scenarioOf(name, files);
+  GetScenario: unary(({ name, files, suite }) => {
+    const { digest, description, workload } = scenarioOf(name, files, suite);
     return { scenario: { name, digest, description, cost: workload.arrivals.length / 1000 } };
   }),
 
-  Score: unary(({ objective, scenario, files, outcome, baseline }) => {
+  GetSuite: unary(({ suite }) => {
+    if (!suite) throw new InvalidInput("suite", "is missing");
+    const { spec, scenarios } = ownSuite(suite);
+    const notes = spec.heldOut.length
+      ? []
+      : ["there are no held-out scenarios: nothing will say whether a gain carries over"];
+    return {
+      simulator: { ...described.simulator, suites: [spec.name] },
+      suite: suiteMessage(spec, (name) => scenarios.get(name)!),
+      notes,
+    };
+  }),
+
+  GetSuiteTemplate: unary(() => ({
+    files: [...suiteTemplate()].map(([name, content]) => ({ name, content: Buffer.from(content) })),
+  })),
+
+  Score: unary(({ objective, scenario, files, outcome, baseline, suite }) => {
     if (!outcome || !baseline) throw new InvalidInput(outcome ? "baseline" : "outcome", "is missing");
-    return score(objective, scenarioOf(scenario, files), outcome, baseline);
+    return score(objective, scenarioOf(scenario, files, suite), outcome, baseline);
   }),
 
   Simulate(call) {
@@ -69,7 +88,7 @@ const handlers: SimulatorHandlers = {
           if (!start) throw new InvalidInput("start", "the first message of a run must be start");
           if (runs >= MAX_RUNS) throw new Busy(`${MAX_RUNS} runs are simulated already`);
           checkMode(start.calling_mode);
-          run = simulate(scenarioOf(start.scenario, start.files), start.calling_mode);
+          run = simulate(scenarioOf(start.scenario, start.files, start.suite), start.calling_mode);
           runs++;
           answer(run.next());
         }
@@ -109,7 +128,14 @@ function parsed(field: string, json: string): unknown {
   }
 }
 
-function scenarioOf(name: string, files: File__Output[]): Scenario {
+function scenarioOf(name: string, files: File__Output[], suite: OwnSuite__Output | null | undefined): Scenario {
+  if (suite) {
+    const { spec, scenarios } = ownSuite(suite);
+    const found = scenarios.get(name);
+    if (found) return found;
+    const known = [...scenarios.keys()].join(", ");
+    throw new UnknownName(`scenario '${name}' is unknown; suite '${spec.name}' has ${known}`);
+  }
   return files.length ? fromFiles(name, new Map(files.map((file) => [file.name, file.content]))) : builtIn(name);
 }
 

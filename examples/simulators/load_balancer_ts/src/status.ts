@@ -2,7 +2,7 @@
 
 import { type Metadata as MetadataType, Metadata, type StatusObject, status } from "@grpc/grpc-js";
 import protobuf from "protobufjs";
-import { InvalidInput, UnknownName } from "./errors.js";
+import { InvalidInput, SuiteNotHere, UnknownName } from "./errors.js";
 
 // google/rpc/status.proto and error_details.proto, as far as they are used here.
 const { root } = protobuf.parse(`
@@ -21,6 +21,7 @@ export function statusOf(error: unknown): StatusObject {
     return made(status.INVALID_ARGUMENT, error.message, "INVALID_ARGUMENT", violation);
   }
   if (error instanceof UnknownName) return made(status.NOT_FOUND, error.message, "NOT_FOUND");
+  if (error instanceof SuiteNotHere) return made(status.FAILED_PRECONDITION, error.message, "SUITE_NOT_HERE");
   if (error instanceof Busy) return made(status.RESOURCE_EXHAUSTED, error.message, "TOO_MANY_RUNS");
   console.error(error); // a bug here: the caller gets its message, the log the rest
   return made(status.INTERNAL, `the simulator failed: ${error}`, "SIMULATOR_FAULT");

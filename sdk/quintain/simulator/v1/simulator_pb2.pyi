@@ -46,10 +46,13 @@ class DescribeResponse(_message.Message):
     SIMULATOR_FIELD_NUMBER: _builtins.int
     SUITES_FIELD_NUMBER: _builtins.int
     GUEST_SOURCE_FIELD_NUMBER: _builtins.int
+    TAKES_SUITES_FIELD_NUMBER: _builtins.int
     guest_source: _builtins.str
     """Python source with a function load(source, setup, query); it runs in the sandbox beside the policy and may import
     the standard library only.
     """
+    takes_suites: _builtins.bool
+    """Whether it takes suites of the caller's own. One that does not is said to, before it is sent any."""
     @_builtins.property
     def simulator(self) -> _type_pb2.SimulatorDescription: ...
     @_builtins.property
@@ -60,14 +63,140 @@ class DescribeResponse(_message.Message):
         simulator: _type_pb2.SimulatorDescription | None = ...,
         suites: _abc.Iterable[_type_pb2.Suite] | None = ...,
         guest_source: _builtins.str = ...,
+        takes_suites: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["simulator", b"simulator"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["guest_source", b"guest_source", "simulator", b"simulator", "suites", b"suites"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["guest_source", b"guest_source", "simulator", b"simulator", "suites", b"suites", "takes_suites", b"takes_suites"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___DescribeResponse: _TypeAlias = DescribeResponse  # noqa: Y015
+
+@_typing.final
+class OwnSuite(_message.Message):
+    """OwnSuite is a suite that the caller brings along. Its files may be left out once they were sent: a simulator that does not
+    have them (any more) under this digest answers FAILED_PRECONDITION with reason SUITE_NOT_HERE, and is sent them again.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    FILES_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """Of a folder with several suites "folder/suite", which is suites/SUITE.toml."""
+    @_builtins.property
+    def files(self) -> _verifier_pb2.SuiteFiles: ...
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        files: _verifier_pb2.SuiteFiles | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["files", b"files"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["files", b"files", "name", b"name"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___OwnSuite: _TypeAlias = OwnSuite  # noqa: Y015
+
+@_typing.final
+class GetSuiteRequest(_message.Message):
+    """GetSuiteRequest brings a suite."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SUITE_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def suite(self) -> Global___OwnSuite: ...
+    def __init__(
+        self,
+        *,
+        suite: Global___OwnSuite | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["suite", b"suite"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["suite", b"suite"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetSuiteRequest: _TypeAlias = GetSuiteRequest  # noqa: Y015
+
+@_typing.final
+class GetSuiteResponse(_message.Message):
+    """GetSuiteResponse describes the simulator as it is with this suite: baselines and objectives may be the suite's own."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SIMULATOR_FIELD_NUMBER: _builtins.int
+    SUITE_FIELD_NUMBER: _builtins.int
+    NOTES_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def simulator(self) -> _type_pb2.SimulatorDescription: ...
+    @_builtins.property
+    def suite(self) -> _type_pb2.Suite: ...
+    @_builtins.property
+    def notes(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """What its author should know, a line each."""
+
+    def __init__(
+        self,
+        *,
+        simulator: _type_pb2.SimulatorDescription | None = ...,
+        suite: _type_pb2.Suite | None = ...,
+        notes: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["simulator", b"simulator", "suite", b"suite"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["notes", b"notes", "simulator", b"simulator", "suite", b"suite"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetSuiteResponse: _TypeAlias = GetSuiteResponse  # noqa: Y015
+
+@_typing.final
+class GetSuiteTemplateRequest(_message.Message):
+    """GetSuiteTemplateRequest names the suite to be."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetSuiteTemplateRequest: _TypeAlias = GetSuiteTemplateRequest  # noqa: Y015
+
+@_typing.final
+class GetSuiteTemplateResponse(_message.Message):
+    """GetSuiteTemplateResponse holds its files."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FILES_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def files(self) -> _containers.RepeatedCompositeFieldContainer[_verifier_pb2.File]: ...
+    def __init__(
+        self,
+        *,
+        files: _abc.Iterable[_verifier_pb2.File] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["files", b"files"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetSuiteTemplateResponse: _TypeAlias = GetSuiteTemplateResponse  # noqa: Y015
 
 @_typing.final
 class GetScenarioRequest(_message.Message):
@@ -77,20 +206,26 @@ class GetScenarioRequest(_message.Message):
 
     NAME_FIELD_NUMBER: _builtins.int
     FILES_FIELD_NUMBER: _builtins.int
+    SUITE_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     @_builtins.property
     def files(self) -> _containers.RepeatedCompositeFieldContainer[_verifier_pb2.File]:
         """Files of an inline scenario; empty for a built-in one."""
+
+    @_builtins.property
+    def suite(self) -> Global___OwnSuite:
+        """The scenario is one of this suite."""
 
     def __init__(
         self,
         *,
         name: _builtins.str = ...,
         files: _abc.Iterable[_verifier_pb2.File] | None = ...,
+        suite: Global___OwnSuite | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["suite", b"suite"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["files", b"files", "name", b"name"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["files", b"files", "name", b"name", "suite", b"suite"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -190,11 +325,16 @@ class Start(_message.Message):
     FILES_FIELD_NUMBER: _builtins.int
     CALLING_MODE_FIELD_NUMBER: _builtins.int
     TIMELINE_FIELD_NUMBER: _builtins.int
+    SUITE_FIELD_NUMBER: _builtins.int
     scenario: _builtins.str
     calling_mode: _builtins.str
     timeline: _builtins.bool
     @_builtins.property
     def files(self) -> _containers.RepeatedCompositeFieldContainer[_verifier_pb2.File]: ...
+    @_builtins.property
+    def suite(self) -> Global___OwnSuite:
+        """The scenario is one of this suite."""
+
     def __init__(
         self,
         *,
@@ -202,10 +342,11 @@ class Start(_message.Message):
         files: _abc.Iterable[_verifier_pb2.File] | None = ...,
         calling_mode: _builtins.str = ...,
         timeline: _builtins.bool = ...,
+        suite: Global___OwnSuite | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["suite", b"suite"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["calling_mode", b"calling_mode", "files", b"files", "scenario", b"scenario", "timeline", b"timeline"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["calling_mode", b"calling_mode", "files", b"files", "scenario", b"scenario", "suite", b"suite", "timeline", b"timeline"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -352,6 +493,7 @@ class ScoreRequest(_message.Message):
     FILES_FIELD_NUMBER: _builtins.int
     OUTCOME_FIELD_NUMBER: _builtins.int
     BASELINE_FIELD_NUMBER: _builtins.int
+    SUITE_FIELD_NUMBER: _builtins.int
     objective: _builtins.str
     scenario: _builtins.str
     @_builtins.property
@@ -360,6 +502,10 @@ class ScoreRequest(_message.Message):
     def outcome(self) -> Global___Outcome: ...
     @_builtins.property
     def baseline(self) -> Global___Outcome: ...
+    @_builtins.property
+    def suite(self) -> Global___OwnSuite:
+        """The scenario is one of this suite."""
+
     def __init__(
         self,
         *,
@@ -368,10 +514,11 @@ class ScoreRequest(_message.Message):
         files: _abc.Iterable[_verifier_pb2.File] | None = ...,
         outcome: Global___Outcome | None = ...,
         baseline: Global___Outcome | None = ...,
+        suite: Global___OwnSuite | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["baseline", b"baseline", "outcome", b"outcome"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["baseline", b"baseline", "outcome", b"outcome", "suite", b"suite"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["baseline", b"baseline", "files", b"files", "objective", b"objective", "outcome", b"outcome", "scenario", b"scenario"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["baseline", b"baseline", "files", b"files", "objective", b"objective", "outcome", b"outcome", "scenario", b"scenario", "suite", b"suite"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

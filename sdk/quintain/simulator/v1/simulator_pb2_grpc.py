@@ -60,6 +60,16 @@ class SimulatorStub(object):
                 request_serializer=quintain_dot_simulator_dot_v1_dot_simulator__pb2.ScoreRequest.SerializeToString,
                 response_deserializer=quintain_dot_simulator_dot_v1_dot_simulator__pb2.ScoreResponse.FromString,
                 _registered_method=True)
+        self.GetSuite = channel.unary_unary(
+                '/quintain.simulator.v1.Simulator/GetSuite',
+                request_serializer=quintain_dot_simulator_dot_v1_dot_simulator__pb2.GetSuiteRequest.SerializeToString,
+                response_deserializer=quintain_dot_simulator_dot_v1_dot_simulator__pb2.GetSuiteResponse.FromString,
+                _registered_method=True)
+        self.GetSuiteTemplate = channel.unary_unary(
+                '/quintain.simulator.v1.Simulator/GetSuiteTemplate',
+                request_serializer=quintain_dot_simulator_dot_v1_dot_simulator__pb2.GetSuiteTemplateRequest.SerializeToString,
+                response_deserializer=quintain_dot_simulator_dot_v1_dot_simulator__pb2.GetSuiteTemplateResponse.FromString,
+                _registered_method=True)
 
 
 class SimulatorServicer(object):
@@ -102,6 +112,21 @@ class SimulatorServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def GetSuite(self, request, context):
+        """GetSuite checks a suite of the caller's own and says what it is. INVALID_ARGUMENT as for GetScenario. A simulator that
+        has takes_suites serves it, and takes such suites in GetScenario, Simulate and Score.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetSuiteTemplate(self, request, context):
+        """GetSuiteTemplate gives a small commented suite that runs, to begin one's own with.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_SimulatorServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -124,6 +149,16 @@ def add_SimulatorServicer_to_server(servicer, server):
                     servicer.Score,
                     request_deserializer=quintain_dot_simulator_dot_v1_dot_simulator__pb2.ScoreRequest.FromString,
                     response_serializer=quintain_dot_simulator_dot_v1_dot_simulator__pb2.ScoreResponse.SerializeToString,
+            ),
+            'GetSuite': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetSuite,
+                    request_deserializer=quintain_dot_simulator_dot_v1_dot_simulator__pb2.GetSuiteRequest.FromString,
+                    response_serializer=quintain_dot_simulator_dot_v1_dot_simulator__pb2.GetSuiteResponse.SerializeToString,
+            ),
+            'GetSuiteTemplate': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetSuiteTemplate,
+                    request_deserializer=quintain_dot_simulator_dot_v1_dot_simulator__pb2.GetSuiteTemplateRequest.FromString,
+                    response_serializer=quintain_dot_simulator_dot_v1_dot_simulator__pb2.GetSuiteTemplateResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -240,6 +275,60 @@ class Simulator(object):
             '/quintain.simulator.v1.Simulator/Score',
             quintain_dot_simulator_dot_v1_dot_simulator__pb2.ScoreRequest.SerializeToString,
             quintain_dot_simulator_dot_v1_dot_simulator__pb2.ScoreResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetSuite(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/quintain.simulator.v1.Simulator/GetSuite',
+            quintain_dot_simulator_dot_v1_dot_simulator__pb2.GetSuiteRequest.SerializeToString,
+            quintain_dot_simulator_dot_v1_dot_simulator__pb2.GetSuiteResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetSuiteTemplate(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/quintain.simulator.v1.Simulator/GetSuiteTemplate',
+            quintain_dot_simulator_dot_v1_dot_simulator__pb2.GetSuiteTemplateRequest.SerializeToString,
+            quintain_dot_simulator_dot_v1_dot_simulator__pb2.GetSuiteTemplateResponse.FromString,
             options,
             channel_credentials,
             insecure,

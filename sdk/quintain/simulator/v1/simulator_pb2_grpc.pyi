@@ -52,6 +52,12 @@ class SimulatorStub:
     """
     Score: _grpc.UnaryUnaryMultiCallable[_simulator_pb2.ScoreRequest, _simulator_pb2.ScoreResponse]
     """Score scores outcomes under an objective against the baseline's outcome."""
+    GetSuite: _grpc.UnaryUnaryMultiCallable[_simulator_pb2.GetSuiteRequest, _simulator_pb2.GetSuiteResponse]
+    """GetSuite checks a suite of the caller's own and says what it is. INVALID_ARGUMENT as for GetScenario. A simulator that
+    has takes_suites serves it, and takes such suites in GetScenario, Simulate and Score.
+    """
+    GetSuiteTemplate: _grpc.UnaryUnaryMultiCallable[_simulator_pb2.GetSuiteTemplateRequest, _simulator_pb2.GetSuiteTemplateResponse]
+    """GetSuiteTemplate gives a small commented suite that runs, to begin one's own with."""
 
 @_typing.type_check_only
 class SimulatorAsyncStub(SimulatorStub):
@@ -77,6 +83,12 @@ class SimulatorAsyncStub(SimulatorStub):
     """
     Score: _aio.UnaryUnaryMultiCallable[_simulator_pb2.ScoreRequest, _simulator_pb2.ScoreResponse]  # type: ignore[assignment]
     """Score scores outcomes under an objective against the baseline's outcome."""
+    GetSuite: _aio.UnaryUnaryMultiCallable[_simulator_pb2.GetSuiteRequest, _simulator_pb2.GetSuiteResponse]  # type: ignore[assignment]
+    """GetSuite checks a suite of the caller's own and says what it is. INVALID_ARGUMENT as for GetScenario. A simulator that
+    has takes_suites serves it, and takes such suites in GetScenario, Simulate and Score.
+    """
+    GetSuiteTemplate: _aio.UnaryUnaryMultiCallable[_simulator_pb2.GetSuiteTemplateRequest, _simulator_pb2.GetSuiteTemplateResponse]  # type: ignore[assignment]
+    """GetSuiteTemplate gives a small commented suite that runs, to begin one's own with."""
 
 class SimulatorServicer(metaclass=_abc_1.ABCMeta):
     """Simulator is what a simulator in another process or language serves. The verifier is the client: it keeps the policy
@@ -123,5 +135,23 @@ class SimulatorServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_simulator_pb2.ScoreResponse, _abc.Awaitable[_simulator_pb2.ScoreResponse]]:
         """Score scores outcomes under an objective against the baseline's outcome."""
+
+    @_abc_1.abstractmethod
+    def GetSuite(
+        self,
+        request: _simulator_pb2.GetSuiteRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_simulator_pb2.GetSuiteResponse, _abc.Awaitable[_simulator_pb2.GetSuiteResponse]]:
+        """GetSuite checks a suite of the caller's own and says what it is. INVALID_ARGUMENT as for GetScenario. A simulator that
+        has takes_suites serves it, and takes such suites in GetScenario, Simulate and Score.
+        """
+
+    @_abc_1.abstractmethod
+    def GetSuiteTemplate(
+        self,
+        request: _simulator_pb2.GetSuiteTemplateRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_simulator_pb2.GetSuiteTemplateResponse, _abc.Awaitable[_simulator_pb2.GetSuiteTemplateResponse]]:
+        """GetSuiteTemplate gives a small commented suite that runs, to begin one's own with."""
 
 def add_SimulatorServicer_to_server(servicer: SimulatorServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -15,6 +15,7 @@ from quintain.errors import FailedPrecondition, InvalidArgument, NotFound, Quint
 from quintain.plugins.simulator import InvalidInput, Simulator, narrowed, scenario_notes
 from quintain.service.interceptors import caller_of
 from quintain.service.paging import page_of
+from quintain.service.suite_files import SuiteFileCache
 from quintain.verifier.v1 import verifier_pb2 as pb
 from quintain.verifier.v1 import verifier_pb2_grpc
 from quintain.wire.balancing import if_busy
@@ -25,7 +26,6 @@ from quintain_verifier.rpc.to_proto import progress_message, result_message
 from quintain_verifier.sandbox.limits import Limits
 from quintain_verifier.usecases.run_plan import VerificationProgress
 from quintain_verifier.usecases.simulator_threads import SimulatorThreads
-from quintain_verifier.usecases.suite_files import SuiteFileCache
 from quintain_verifier.usecases.verify import VerifyPolicy
 
 _DESCRIBE_SECONDS = 3.0  # a listing does not wait longer for one simulator

@@ -17,7 +17,17 @@ from quintain.clients.stop_rules import make_stop_rules
 from quintain.controller.v1 import controller_pb2 as pb
 from quintain.errors import InvalidArgument
 from quintain_cli import completion, live, render
-from quintain_cli.commands.lookup import PAGE, AsJson, CandidateId, SearchId, get_candidate, get_search, list_candidates
+from quintain_cli.commands.lookup import (
+    PAGE,
+    AsJson,
+    CandidateId,
+    SearchId,
+    get_candidate,
+    get_notebook,
+    get_search,
+    list_candidates,
+)
+from quintain_cli.commands.notebook import summary
 from quintain_cli.commands.outcome import print_outcome
 from quintain_cli.commands.search import (
     Candidates,
@@ -163,6 +173,9 @@ def show(
         say(describe_spec(found.spec))
         _print_labels(found)
         print_outcome(connection, found)
+        notebook = get_notebook(connection, search_id)
+        if notebook.entries:
+            say(f"{summary(notebook)}: quintain notebook {search_id}")
     if candidates:
         numeric = ("#", "score", "held-out", "cost")
         rows = render.table("#", "how", "parents", "score", "held-out", "cost", "outcome", numeric=numeric)
@@ -196,6 +209,11 @@ def describe_candidate(summary: pb.CandidateSummary, numbers: dict[str, str]) ->
 def _print_candidate(search: pb.Search, found: pb.Candidate, numbers: dict[str, str]) -> None:
     say(describe_candidate(found.summary, numbers))
     say(escape(f"outcome: {outcome_of(found.summary)}"))
+    if found.summary.hypothesis:
+        say(escape(f"hypothesis: {found.summary.hypothesis}"))
+    for p in found.summary.predictions:
+        measured = f"measured {p.measured:+.4f}: {p.outcome}" if p.HasField("measured") else "not measured"
+        say(escape(f"predicted {p.scenario or 'mean'} {p.predicted:+.4f}, {measured}"))
     if found.HasField("verdict"):
         print_verdict(found.verdict)
     if found.source:

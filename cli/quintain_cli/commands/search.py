@@ -12,6 +12,7 @@ from google.protobuf import struct_pb2
 from rich.markup import escape
 
 from quintain.clients.budget import make_budget
+from quintain.clients.notebooks import carried_lessons
 from quintain.clients.pages import entries
 from quintain.clients.roles import ROLES, make_roles
 from quintain.clients.stop_rules import make_stop_rules
@@ -32,6 +33,7 @@ INTERRUPTED = 130
 MOST = 10**9
 PANEL = "Budget"
 
+Hints = Annotated[bool, typer.Option("--hints", help="Tell backends what is known of the simulator's built-in suites.")]
 AsJson = Annotated[bool, typer.Option("--json", help="JSON lines: each event, then the search.")]
 Candidates = Annotated[int | None, typer.Option(min=1, max=MOST, help="Budget: candidates.", rich_help_panel=PANEL)]
 Verifications = Annotated[
@@ -95,6 +97,11 @@ def search(
     parallel_generations: Annotated[int, typer.Option(min=0, max=256, help="At once; 0: the default.")] = 0,
     parallel_verifications: Annotated[int, typer.Option(min=0, max=256, help="At once; 0: the default.")] = 0,
     title: Annotated[str, typer.Option(help="Your own name for the search.")] = "",
+    hints: Hints = False,
+    notebook: Annotated[
+        list[str] | None,
+        typer.Option(metavar="FILE|SEARCH", help="Carry the lessons of an earlier search; repeatable."),
+    ] = None,
     resume: Annotated[
         str,
         typer.Option(
@@ -139,6 +146,10 @@ def search(
                 parallel_verifications=parallel_verifications,
                 assume_usd_per_generation=assume_usd_per_generation,
                 title=title,
+                hints=hints,
+                carried_lessons=[
+                    lesson for one in notebook or [] for lesson in carried_lessons(connection.controller, one)
+                ],
             )
             request = pb.CreateSearchRequest(request_id=uuid.uuid4().hex, spec=spec)
             created = connection.controller.create_search(request)

@@ -15,6 +15,7 @@ from pydantic import SecretStr, ValidationError
 from quintain.clients import Controller, Verifier
 from quintain.clients.budget import make_budget
 from quintain.clients.channel import ClientSettings
+from quintain.clients.notebooks import carried_lessons
 from quintain.clients.pages import entries
 from quintain.clients.policy_files import read_policy
 from quintain.clients.roles import make_roles
@@ -136,12 +137,16 @@ class Session:
         seed: int = 0,
         start: Sequence[str | Path] = (),
         title: str = "",
+        hints: bool = False,
+        notebooks: Sequence[str | Path] = (),
     ) -> Search:
         """Start a search. `suite` is the name of one of the simulator's, or the Path of one's own. At least one bound
         of the budget (`candidates`, `verifications`, `usd`, `tokens`, `minutes`) is needed. `start` holds policies to
         begin with, sources or Paths; none: the simulator's baseline. `backend_roles` says by name what a backend is
         for ("main", "strong", "sweep"), where that shall not follow from its price. `stop_at` ends the search early:
         at a share of the provable bound ("99%") or a score; `plateau` after so many candidates that were no better.
+        `hints` tells backends what is known of the simulator's built-in suites; `notebooks` are ids of earlier searches
+        and files of `quintain notebook --out`, whose lessons every request carries.
         `Search.warnings` says what is doubtful about the budget."""
         name, files = _suite(suite)
         options = struct_pb2.Struct()
@@ -160,6 +165,8 @@ class Session:
             seed=seed,
             seed_policies=[type_pb2.Policy(source=_source(policy)) for policy in start],
             title=title,
+            hints=hints,
+            carried_lessons=[n for one in notebooks for n in carried_lessons(self.controller, str(one))],
         )
         request = pb.CreateSearchRequest(request_id=uuid.uuid4().hex, spec=spec)
         response = self.controller.create_search(request)

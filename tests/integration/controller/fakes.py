@@ -43,6 +43,7 @@ class Backend:
     outcomes: Mapping[int, int] = field(default_factory=dict)
     # (number of the candidate) -> source instead of the toy's mutation
     sources: Mapping[int, str] = field(default_factory=dict)
+    claims: bool = False  # each answer has a hypothesis, and predicts more on t1 and in the mean
 
 
 class FakeGenerator(generator_pb2_grpc.GeneratorServicer):
@@ -124,6 +125,11 @@ class FakeGenerator(generator_pb2_grpc.GeneratorServicer):
             detail="" if outcome == generator_pb2.OUTCOME_OK else "the toy said no",
             usage=generator_pb2.Usage(output_tokens=backend.tokens),
             cost=generator_pb2.Cost(usd=backend.usd, unpriced=not backend.priced),
+            hypothesis=f"{value:.3f} is closer than {parents[0]:.3f}" if backend.claims else "",
+            predictions=[
+                generator_pb2.Prediction(scenario=scenario, change=0.02)
+                for scenario in (("t1", "") if backend.claims else ())
+            ],
         )
 
 
@@ -175,6 +181,7 @@ class FakeVerifier(verifier_pb2_grpc.VerifierServicer):
                 title="A toy",
                 build="build-1",
                 policy_guide="Write x = NUMBER.",
+                hints="The targets lie above 0.6.",
                 objectives=[
                     type_pb2.Objective(
                         name="closeness", metric="closeness", direction=type_pb2.DIRECTION_MAXIMIZE, unit=""
@@ -199,7 +206,12 @@ class FakeVerifier(verifier_pb2_grpc.VerifierServicer):
         if request.simulator != "toy":
             raise NotFound(f"no simulator {request.simulator!r}; there is toy")
         entries = [
-            type_pb2.SuiteEntry(scenario=name, part=part, description=f"target of {name}")
+            type_pb2.SuiteEntry(
+                scenario=name,
+                part=part,
+                description=f"target of {name}",
+                notes=f"- lies at {TRAIN[name]}" if part == type_pb2.PART_TRAIN else "",
+            )
             for part, names in ((type_pb2.PART_TRAIN, TRAIN), (type_pb2.PART_HELD_OUT, self.held_out))
             for name in names
         ]

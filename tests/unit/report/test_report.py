@@ -66,6 +66,14 @@ def test_costs_add_up_by_backend_and_the_seed_costs_nobody(data: ReportData) -> 
     assert cost.usd == pytest.approx(0.04)
 
 
+def test_the_notebook_shows_claims_as_text_and_what_came_of_them(page: str) -> None:
+    assert "<h2>Notebook</h2>" in page
+    assert "small jobs first &lt;/script&gt;" in page
+    assert 'T2 +0.020, measured -0.020: <b class="bad">false</b>' in page
+    assert "<div>mean +0.010</div>" in page
+    assert "+0.1250" in page
+
+
 def test_without_spend_there_is_no_figure_over_dollars() -> None:
     free = made_up_search(usd=0.0)
     assert figures.score_over_usd(free) is None

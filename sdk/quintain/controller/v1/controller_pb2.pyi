@@ -743,22 +743,26 @@ class PredictionOutcome(_message.Message):
     SCENARIO_FIELD_NUMBER: _builtins.int
     PREDICTED_FIELD_NUMBER: _builtins.int
     MEASURED_FIELD_NUMBER: _builtins.int
+    OUTCOME_FIELD_NUMBER: _builtins.int
     scenario: _builtins.str
     """A train scenario; empty: the mean over all."""
     predicted: _builtins.float
     """Change of the normalised value against the first parent."""
     measured: _builtins.float
     """Absent until it is verified, and if one of the two was not."""
+    outcome: _builtins.str
+    """"true", "partly" (less than half of it) or "false"; empty without a measurement."""
     def __init__(
         self,
         *,
         scenario: _builtins.str = ...,
         predicted: _builtins.float = ...,
         measured: _builtins.float | None = ...,
+        outcome: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_measured", b"_measured", "measured", b"measured"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_measured", b"_measured", "measured", b"measured", "predicted", b"predicted", "scenario", b"scenario"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_measured", b"_measured", "measured", b"measured", "outcome", b"outcome", "predicted", b"predicted", "scenario", b"scenario"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__measured: _TypeAlias = _typing.Literal["measured"]  # noqa: Y015
     _WhichOneofArgType__measured: _TypeAlias = _typing.Literal["_measured", b"_measured"]  # noqa: Y015

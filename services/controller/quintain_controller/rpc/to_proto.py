@@ -24,7 +24,7 @@ from quintain_controller.domain.model import (
     StopRules,
     candidate_id,
 )
-from quintain_controller.domain.notebook import lesson
+from quintain_controller.domain.notebook import lesson, outcome_of
 from quintain_controller.domain.records import CandidateRecord, SearchRecord, UnreadableSearch
 from quintain_controller.mapping import OPERATORS, encode_limits
 from quintain_controller.usecases.replay import ReplayReport
@@ -128,7 +128,10 @@ def encode_summary(search_id: str, candidate: Candidate) -> pb.CandidateSummary:
 
 
 def encode_predictions(predictions: Iterable[Prediction]) -> list[pb.PredictionOutcome]:
-    return [pb.PredictionOutcome(scenario=p.scenario, predicted=p.change, measured=p.measured) for p in predictions]
+    return [
+        pb.PredictionOutcome(scenario=p.scenario, predicted=p.change, measured=p.measured, outcome=outcome_of(p))
+        for p in predictions
+    ]
 
 
 def encode_notebook(candidates: Iterable[Candidate], lessons: Iterable[str]) -> pb.GetNotebookResponse:

@@ -14,7 +14,7 @@ from rich.markup import escape
 from quintain.clients.budget import make_budget
 from quintain.clients.notebooks import carried_lessons
 from quintain.clients.pages import entries
-from quintain.clients.roles import ROLES, make_roles
+from quintain.clients.search_words import ROLES, WINNER_RULES, make_roles, make_winner_rule
 from quintain.clients.stop_rules import make_stop_rules
 from quintain.clients.suite_files import read_suite, suite_message
 from quintain.controller.v1 import controller_pb2 as pb
@@ -93,6 +93,13 @@ def search(
         typer.Option(min=0, help="Count a call of an unpriced model as so much.", rich_help_panel="Budget"),
     ] = None,
     seed: Annotated[int, typer.Option(min=0, max=LARGEST_SEED, help="All randomness derives from it.")] = 0,
+    winner_rule: Annotated[
+        str,
+        typer.Option(
+            metavar="RULE",
+            help=f"Which candidate comes before the gates first: {', '.join(WINNER_RULES)}; see the docs.",
+        ),
+    ] = WINNER_RULES[0],
     start: Annotated[list[Path] | None, typer.Option(help="Policy to begin with; default: the baseline.")] = None,
     parallel_generations: Annotated[int, typer.Option(min=0, max=256, help="At once; 0: the default.")] = 0,
     parallel_verifications: Annotated[int, typer.Option(min=0, max=256, help="At once; 0: the default.")] = 0,
@@ -137,6 +144,7 @@ def search(
                 strategy=strategy,
                 strategy_options=parse_options(option or []),
                 backends=backend or [],
+                winner_rule=make_winner_rule(winner_rule),
                 backend_roles=make_roles(dict(pair("role", text) for text in role or [])),
                 budget=budget,
                 stop=stop,

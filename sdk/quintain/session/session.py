@@ -18,7 +18,7 @@ from quintain.clients.channel import ClientSettings
 from quintain.clients.notebooks import carried_lessons
 from quintain.clients.pages import entries
 from quintain.clients.policy_files import read_policy
-from quintain.clients.roles import make_roles
+from quintain.clients.search_words import make_roles, make_winner_rule
 from quintain.clients.stop_rules import make_stop_rules
 from quintain.clients.suite_files import read_suite, suite_message
 from quintain.controller.v1 import controller_pb2 as pb
@@ -135,6 +135,7 @@ class Session:
         stop_at: str | float = "",
         plateau: int | None = None,
         seed: int = 0,
+        winner_rule: str = "best-train",
         start: Sequence[str | Path] = (),
         title: str = "",
         hints: bool = False,
@@ -163,6 +164,7 @@ class Session:
             budget=make_budget(candidates, verifications, usd, tokens, minutes),
             stop=make_stop_rules(stop_at, plateau),
             seed=seed,
+            winner_rule=make_winner_rule(winner_rule),
             seed_policies=[type_pb2.Policy(source=_source(policy)) for policy in start],
             title=title,
             hints=hints,

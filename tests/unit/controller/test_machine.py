@@ -505,6 +505,26 @@ def test_a_winner_that_an_earlier_best_beats_on_held_out_is_promoted_and_that_is
     assert "candidate 1 is better on held-out (0.6000) than the winner, candidate 3 (0.4000)" in world.record.reason
 
 
+@pytest.mark.parametrize("rules", [1, 2])
+def test_a_candidate_that_is_clearly_worse_on_held_out_than_an_earlier_best_is_passed_over(rules: int) -> None:
+    """But not in a search that began before there was such a gate."""
+    world = World(budget=Budget(candidates=3), context=replace(WITH_HELD_OUT, rules=rules), parallel_generations=1)
+    held_out = {0: (0.1, 0.1), 1: (0.6, 0.6), 2: (0.7, 0.55), 3: (0.4, 0.4)}  # 1 and 2: now this one, now that one
+
+    def scored(call: m.Call) -> m.Verified:
+        values = dict(zip(("h1", "h2"), held_out[call.number], strict=True))
+        mean = sum(values.values()) / 2
+        part = replace(verification(call.number).held_out, score=mean, normalized=mean, values=values)  # type: ignore[type-var]
+        return m.Verified(call, replace(verification(call.number), held_out=part))
+
+    while not world.finished:
+        call = next(call for kind in CallKind for call in world.calls(kind))
+        world.answer(call, scored(call) if call.kind in (CallKind.HELD_OUT, CallKind.GATE) else None)
+    assert world.record.winner_number == (3 if rules == 1 else 2)
+    asked = [(gate.number, gate.passed) for gate in world.record.gates if gate.name == "earlier_bests"]
+    assert asked == ([] if rules == 1 else [(3, False), (2, True)])
+
+
 def test_what_a_generation_has_cost_so_far_is_seen_while_it_runs() -> None:
     world = asked(parallel_generations=1)
     call = world.place()

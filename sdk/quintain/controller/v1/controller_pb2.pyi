@@ -38,6 +38,11 @@ class _WinnerRuleEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_WinnerRule
     paired differences has zero in it), the earliest of them first: of equals, the one that was chosen from fewest has
     the least luck in its score. Then by train score.
     """
+    WINNER_RULE_CROSS_VALIDATED: _WinnerRule.ValueType  # 3
+    """First the candidate that led at the stage of the search up to which leads carry over to kinds of train scenarios that
+    had no say in them: each kind (scenarios whose names differ in the number at the end only) is left out in turn. Then
+    by train score. With fewer than three kinds as BEST_TRAIN.
+    """
 
 class WinnerRule(_WinnerRule, metaclass=_WinnerRuleEnumTypeWrapper):
     """WinnerRule says in which order candidates come before the gates. No rule looks at held-out scores."""
@@ -49,6 +54,11 @@ WINNER_RULE_EARLIEST_EQUAL: WinnerRule.ValueType  # 2
 """First those whose train scenarios are not clearly worse than the best candidate's (a 95 % bootstrap interval of the
 paired differences has zero in it), the earliest of them first: of equals, the one that was chosen from fewest has
 the least luck in its score. Then by train score.
+"""
+WINNER_RULE_CROSS_VALIDATED: WinnerRule.ValueType  # 3
+"""First the candidate that led at the stage of the search up to which leads carry over to kinds of train scenarios that
+had no say in them: each kind (scenarios whose names differ in the number at the end only) is left out in turn. Then
+by train score. With fewer than three kinds as BEST_TRAIN.
 """
 Global___WinnerRule: _TypeAlias = WinnerRule  # noqa: Y015
 
@@ -600,7 +610,7 @@ class Gate(_message.Message):
     DETAIL_FIELD_NUMBER: _builtins.int
     CANDIDATE_ID_FIELD_NUMBER: _builtins.int
     name: _builtins.str
-    """"held_out", "determinism", "confirmation", "bootstrap"."""
+    """"held_out", "bootstrap", "earlier_bests", "determinism", "confirmation"."""
     passed: _builtins.bool
     detail: _builtins.str
     candidate_id: _builtins.str

@@ -76,6 +76,7 @@ class WinnerRule(enum.IntEnum):
 
     BEST_TRAIN = 1
     EARLIEST_EQUAL = 2
+    CROSS_VALIDATED = 3
 
 
 class Aggregation(enum.IntEnum):

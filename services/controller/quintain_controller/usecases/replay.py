@@ -219,7 +219,7 @@ async def _run_again(
         return
     sources = {item.candidate.number: item.source or "" for item in stored}
 
-    promotion = await _promote(record, planner.rank(), again, sources, verifier)
+    promotion = await _promote(record, planner.rank(), planner.new_bests, again, sources, verifier)
     winner = promotion.winner.number if promotion.winner is not None else None
     report.winner_number = winner
     report.winner_equal = winner == record.winner_number
@@ -236,12 +236,14 @@ async def _run_again(
 async def _promote(
     record: SearchRecord,
     ranking: list[int],
+    bests: Sequence[int],
     candidates: list[Candidate],
     sources: dict[int, str],
     verifier: _Again,
 ) -> Promotion:
     """The gates once more, on the candidates as they were verified again."""
-    steps = promote(record.spec, record.context, ranking, candidates[0])
+    scored = [candidates[n] for n in sorted({0, *bests}) if candidates[n].held_out is not None]
+    steps = promote(record.spec, record.context, ranking, candidates[0], scored)
     parts = [TRAIN, *([HELD_OUT] if record.context.held_out else [])]
     answer: GateAnswer = None
     while True:

@@ -67,7 +67,7 @@ class SearchMachine:
         self._making: Candidate | None = None  # its request is being made: planning goes on when it is there
         self._draft = Draft()  # of the plan in the making
         self._to_score: deque[Candidate] = deque()  # told and written, without a held-out score; candidate 0 first
-        self._held_out: dict[int, float] = {}  # normalised held-out scores of the bests
+        self._bests: dict[int, Candidate] = {}  # candidate 0 and every new best, with their held-out scores
         self._reference: Candidate | None = None  # candidate 0, with its held-out score once there is one
         self._gates: Steps[Promotion] | None = None
         self._gates_for = ""  # the reason of the end that the gates prepare
@@ -203,7 +203,7 @@ class SearchMachine:
                 request = stored.requests.get(candidate.number)
                 self._under_way[candidate.number] = _UnderWay(candidate, request, durable=True)
         bests = [stored.candidates[n] for n in {0, *self._planner.new_bests}]
-        self._held_out = {c.number: c.held_out.normalized for c in bests if c.held_out is not None}
+        self._bests = {c.number: c for c in bests if c.held_out is not None}
         told = [stored.candidates[n] for n in sorted({0, *self._planner.new_bests}) if n < self._planner.told]
         self._to_score.extend(candidate for candidate in told if self._lacks_held_out(candidate))
 
@@ -536,7 +536,7 @@ class SearchMachine:
         if candidate.number == 0:
             self._reference = candidate
         if candidate.held_out is not None:
-            self._held_out[candidate.number] = candidate.held_out.normalized
+            self._bests[candidate.number] = candidate
         events = held_out_events(candidate, self._reference) if self._reference is not None else []
         self._write(CandidateWrite(candidate, held_out=verification.record), events=events)
 
@@ -612,7 +612,8 @@ class SearchMachine:
             return
         assert self._reference is not None, "a search is done after its seeds were told"
         self._gates_for = reason
-        self._gates = promote(self._spec, self._context, self._planner.rank(), self._reference)
+        bests = [self._bests[number] for number in sorted(self._bests)]
+        self._gates = promote(self._spec, self._context, self._planner.rank(), self._reference, bests)
         self._step_gates(None)
 
     def _answer_gates(self, answer: GateAnswer) -> None:
@@ -645,7 +646,7 @@ class SearchMachine:
 
     def _decided(self, promotion: Promotion) -> None:
         self._gates, self._ending = None, True
-        transition = promotion.transition(self._gates_for, self.control.budget, self._held_out)
+        transition = promotion.transition(self._gates_for, self.control.budget, list(self._bests.values()))
         self._batcher.add(Draft(promotion.writes, transition=transition, idle_in=SearchState.FINISHED))
 
     def _stop_gates(self) -> None:

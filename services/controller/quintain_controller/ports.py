@@ -17,6 +17,8 @@ from quintain_controller.domain.model import (
     SearchContext,
     SearchSpec,
     SearchState,
+    ToolsWanted,
+    ToolUse,
     Verification,
 )
 from quintain_controller.domain.records import (
@@ -30,6 +32,7 @@ from quintain_controller.domain.records import (
     SearchRecord,
     UnreadableSearch,
 )
+from quintain_controller.domain.tools import PolicyRun
 
 
 class Generator(Protocol):
@@ -41,9 +44,12 @@ class Generator(Protocol):
     def encode(self, context: SearchContext, request: GenerationRequest) -> bytes:
         """The request exactly as it will be sent: a function of its arguments."""
 
-    async def generate(self, request: bytes, spent: Callable[[Charge], None]) -> Generation:
+    async def generate(
+        self, request: bytes, spent: Callable[[Charge], None], uses: Sequence[ToolUse] = ()
+    ) -> Generation | ToolsWanted:
         """Send an encoded request. Repeating a request id returns the recorded response. `spent` hears what the request
-        has cost so far; an error says it too, in its metadata."""
+        has cost so far; an error says it too, in its metadata. `uses`: what tools said so far; where a conversation
+        waits for more of them, these are the answer."""
 
     async def recorded(self, request_id: str) -> Generation:
         """What was recorded of an earlier request, calling nobody. Raises NotFound."""
@@ -78,6 +84,12 @@ class Verifier(Protocol):
     ) -> Verification:
         """Verify a policy on parts of the search's suite. `ignore_cache`: run it, even if its verdict is on record.
         `progress` hears how many scenarios are done, and of how many."""
+
+    async def run(
+        self, spec: SearchSpec, source: str, scenarios: Sequence[str], *, detail: bool, ignore_cache: bool = False
+    ) -> PolicyRun:
+        """Run a policy on train scenarios by name (empty: all of them). `detail`: with the simulator's document of each
+        run."""
 
     def decode(self, record: bytes) -> Verification:
         """A recorded verification."""

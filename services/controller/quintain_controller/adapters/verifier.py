@@ -25,6 +25,7 @@ from quintain_controller.domain.model import (
     Verification,
     without_nul,
 )
+from quintain_controller.domain.tools import PolicyRun, ScenarioRun
 from quintain_controller.mapping import encode_limits
 
 _PARTS = {TRAIN: type_pb2.PART_TRAIN, HELD_OUT: type_pb2.PART_HELD_OUT}
@@ -120,6 +121,28 @@ class GrpcVerifier:
             confirm=confirm,
             ignore_cache=ignore_cache,
         )
+        return decode_verification(await self._send(spec, request, progress))
+
+    async def run(
+        self, spec: SearchSpec, source: str, scenarios: Sequence[str], *, detail: bool, ignore_cache: bool = False
+    ) -> PolicyRun:
+        request = pb.VerifyRequest(
+            simulator=spec.simulator,
+            policy=type_pb2.Policy(source=source),
+            suite=spec.suite,
+            parts=[type_pb2.PART_TRAIN],
+            scenarios=scenarios,
+            objective=spec.objective,
+            limits=encode_limits(spec.limits),
+            seed=_POLICY_SEED,
+            include_detail=detail,
+            ignore_cache=ignore_cache,
+        )
+        return decode_run(await self._send(spec, request, lambda _done, _total: None))
+
+    async def _send(
+        self, spec: SearchSpec, request: pb.VerifyRequest, progress: Callable[[int, int], None]
+    ) -> pb.VerifyResult:
         if not spec.suite_digest:
             return await self._verify(request, progress)
         request.suite_files.digest = spec.suite_digest
@@ -131,7 +154,7 @@ class GrpcVerifier:
         request.suite_files.ParseFromString(await self._suite_files(spec.suite_digest))
         return await self._verify(request, progress)
 
-    async def _verify(self, request: pb.VerifyRequest, progress: Callable[[int, int], None]) -> Verification:
+    async def _verify(self, request: pb.VerifyRequest, progress: Callable[[int, int], None]) -> pb.VerifyResult:
         result: pb.VerifyResult | None = None
         async for response in self._client.verify_stream(request, timeout=self._verify_seconds):
             if response.WhichOneof("event") == "result":
@@ -140,10 +163,38 @@ class GrpcVerifier:
                 progress(response.progress.scenarios_done, response.progress.scenarios_total)
         if result is None:
             raise Internal("the verifier ended the stream without a result")
-        return decode_verification(result)
+        return result
 
     def decode(self, record: bytes) -> Verification:
         return decode_verification(pb.VerifyResult.FromString(record))
+
+
+def decode_run(result: pb.VerifyResult) -> PolicyRun:
+    """Train scenarios only, whatever the result holds."""
+    verdict, execution = result.verdict, result.execution
+    return PolicyRun(
+        simulator_build=verdict.simulator_build,
+        status=VerdictStatus(verdict.status),
+        failure=_failure(verdict.failure) if verdict.HasField("failure") else "",
+        feedback=result.feedback.details or result.feedback.text,
+        scenarios=tuple(_scenario_run(s) for s in verdict.scenarios if s.part == type_pb2.PART_TRAIN),
+        seconds=0.0 if execution.cached else execution.wall_seconds,
+    )
+
+
+def _scenario_run(scenario: pb.ScenarioVerdict) -> ScenarioRun:
+    return ScenarioRun(
+        name=scenario.scenario,
+        value=scenario.value,
+        normalized=scenario.normalized,
+        failure=_failure(scenario.failure) if scenario.HasField("failure") else ("" if scenario.ran else "not run"),
+        broken_floors=tuple((f.name, f.reached, f.required) for f in scenario.floors if f.reached < f.required),
+        metrics={metric.name: metric.value for metric in scenario.metrics},
+        groups={group.name: {m.name: m.value for m in group.metrics} for group in scenario.groups},
+        failures_by_reason={reason.reason: reason.count for reason in scenario.failures_by_reason},
+        timeline=tuple((event.time_seconds, event.text) for event in scenario.timeline),
+        detail=scenario.detail,
+    )
 
 
 def decode_verification(result: pb.VerifyResult) -> Verification:

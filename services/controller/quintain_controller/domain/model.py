@@ -6,7 +6,7 @@ import enum
 import hashlib
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import ClassVar
 
 NANO = 1_000_000_000
@@ -96,6 +96,7 @@ class Budget:
     candidates: int | None = None
     verifications: int | None = None
     wall_seconds: float | None = None
+    tool_seconds: float | None = None  # of the verifier, for tools in conversations
 
     @property
     def bounded(self) -> bool:
@@ -105,7 +106,8 @@ class Budget:
 
 @dataclass(frozen=True, slots=True)
 class Spend:
-    """What a search has used; `reserved_*` is in flight, `at_risk` the most that calls with unknown outcome cost."""
+    """What a search has used; `reserved_*` is in flight, `at_risk` the most that calls with unknown outcome cost.
+    `verifications` includes `tool_runs`."""
 
     usd_nano: int = 0
     reserved_usd_nano: int = 0
@@ -116,16 +118,27 @@ class Spend:
     verifications: int = 0
     wall_seconds: float = 0.0
     unpriced_generations: int = 0
+    tool_runs: int = 0
+    reserved_tool_runs: int = 0
+    tool_seconds: float = 0.0
+    reserved_tool_seconds: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
 class Charge:
-    """Money and tokens of one generation: reserved before, actual after."""
+    """What one generation costs: reserved before, actual after. `tool_runs` and `tool_seconds` are the verifier's, for
+    tools of its conversation."""
 
     usd_nano: int = 0
     tokens: int = 0
     at_risk_usd_nano: int = 0
     unpriced: bool = False
+    tool_runs: int = 0
+    tool_seconds: float = 0.0
+
+    def with_tools_of(self, other: Charge) -> Charge:
+        """With what the tools have used according to `other`: money and tools are told by different services."""
+        return replace(self, tool_runs=other.tool_runs, tool_seconds=other.tool_seconds)
 
 
 # -------------------------------------------------------------------------------------------------------- the search
@@ -150,6 +163,54 @@ class Allowance:
     max_output_tokens: int = 0
     max_cost_usd: float | None = None
     effort: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class AgentOptions:
+    """Bounds of one conversation: answers of the model, runs of policies by tools, seconds of the verifier for them."""
+
+    max_turns: int = 12
+    max_runs: int = 16
+    max_seconds: float = 120.0
+
+
+@dataclass(frozen=True, slots=True)
+class ToolDeclaration:
+    """A tool as the model is told of it. `parameters`: JSON Schema of its arguments."""
+
+    name: str
+    description: str
+    parameters: str
+
+
+@dataclass(frozen=True, slots=True)
+class ToolCall:
+    """A model's call of a tool. `arguments` is JSON as the model wrote it."""
+
+    call_id: str
+    name: str
+    arguments: str
+
+
+@dataclass(frozen=True, slots=True)
+class ToolUse:
+    """A tool call with what it said. `runs` counts policies that were run, `seconds` is how long the verifier worked.
+    `repeatable`: the same call says the same again; false if it depended on the time that was left."""
+
+    call: ToolCall
+    content: str
+    failed: bool
+    runs: int
+    seconds: float
+    repeatable: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class ToolsWanted:
+    """A conversation waits for these tools. `charge`: what it has cost so far, where the generator says it."""
+
+    calls: tuple[ToolCall, ...]
+    charge: Charge | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,6 +252,7 @@ class SearchSpec:
     backend_roles: Mapping[str, str] = field(default_factory=dict)
     hints: bool = False  # whether backends are shown the simulator's hints
     carried_lessons: tuple[str, ...] = ()  # of earlier searches, in every request
+    agent: AgentOptions | None = None  # candidates are made in conversations, by backends that can
 
 
 @dataclass(frozen=True, slots=True)
@@ -235,6 +297,7 @@ class SearchContext:
     # What a request says; it is made again byte for byte, also by a later version. 0: neither scenarios, nor values of
     # attempts, nor its number.
     request_version: int = 0
+    tools: tuple[ToolDeclaration, ...] = ()  # of conversations
 
     @property
     def score_direction(self) -> Direction:
@@ -415,6 +478,7 @@ class GenerationRequest:
     number: int = 0
     references: Mapping[str, ScenarioReference] = field(default_factory=dict)
     carried_lessons: tuple[str, ...] = ()
+    max_turns: int = 0  # of a conversation; 0: none
 
 
 def candidate_seed(search_seed: int, number: int) -> int:

@@ -14,11 +14,12 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 from quintain.plugins.strategy import Note, Result, Strategy
-from quintain_controller.domain.estimate import Habits, reserved_tokens, reserved_usd
+from quintain_controller.domain.estimate import Habits, converses, reserved_tokens, reserved_usd
 from quintain_controller.domain.events import DomainEvent, NewBest, Stagnation
 from quintain_controller.domain.ledger import Ledger
 from quintain_controller.domain.lifecycle import BUDGET_USED_UP
 from quintain_controller.domain.model import (
+    AGENT,
     NANO,
     Attempt,
     BackendProfile,
@@ -195,7 +196,12 @@ class Planner:
             return self._stop_watch.reason
         # The dearest backend that the strategy may choose must fit: the stop must not depend on its choice.
         charges = {backend.name: self._reservation(backend) for backend in self._context.backends}
-        charge = Charge(max(c.usd_nano for c in charges.values()), max(c.tokens for c in charges.values()))
+        charge = Charge(
+            usd_nano=max(c.usd_nano for c in charges.values()),
+            tokens=max(c.tokens for c in charges.values()),
+            tool_runs=max(c.tool_runs for c in charges.values()),
+            tool_seconds=max(c.tool_seconds for c in charges.values()),
+        )
         shortage = self.ledger.fits(charge, budget)
         narrowed: tuple[str, ...] = ()
         if shortage is not None:
@@ -220,7 +226,7 @@ class Planner:
         history = tuple(sorted({*self._recent, *self._improvers}))
         return Plan(
             backend=ask.backend,
-            operator=ask.operator.value,
+            operator=AGENT if converses(self._backends[ask.backend], self._spec) else ask.operator.value,
             parents=ask.parents,
             inspirations=ask.inspirations,
             island=ask.island,
@@ -235,9 +241,12 @@ class Planner:
 
     def _reservation(self, backend: BackendProfile) -> Charge:
         """What is held of the budget for a request until its result is told: a function of the told results."""
+        agent = self._spec.agent if converses(backend, self._spec) else None
         return Charge(
             usd_nano=reserved_usd(backend, self._spec, self._habits.get(backend.name, Habits())),
             tokens=reserved_tokens(backend, self._spec, self._most_tokens),
+            tool_runs=agent.max_runs if agent else 0,
+            tool_seconds=agent.max_seconds if agent else 0.0,
         )
 
     # ------------------------------------------------------------------------------------------------------ telling
@@ -306,6 +315,7 @@ def answered(candidate: Candidate, generation: Generation, assume_usd_nano: int 
         charge = replace(charge, usd_nano=assume_usd_nano)
     elif charge.unpriced:
         charge = replace(charge, at_risk_usd_nano=max(charge.at_risk_usd_nano, candidate.reserved.usd_nano))
+    charge = charge.with_tools_of(candidate.charge)
     usable = generation.outcome is GenerationOutcome.OK
     problem = f"{generation.outcome.name.lower()}: {generation.detail}".rstrip(": ")
     return replace(

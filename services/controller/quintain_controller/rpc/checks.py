@@ -22,16 +22,19 @@ _MOST_SEED_BYTES = 4 << 20  # of all seed policies together
 _LONGEST_NAME = 200
 _LONGEST_TAG = 50
 _LONGEST_NOTES = 20_000
+_MOST_TURNS = 100
+_MOST_RUNS = 1000
 _MOST_LESSONS = 100
 _LONGEST_LESSON = 500
 
-_Bound = Literal["usd", "tokens", "candidates", "verifications", "wall_seconds"]
+_Bound = Literal["usd", "tokens", "candidates", "verifications", "wall_seconds", "tool_seconds"]
 _BUDGET: tuple[tuple[_Bound, float, float], ...] = (
     ("usd", 1e-9, _MOST_USD),
     ("tokens", 1, _MOST_TOKENS),
     ("candidates", 1, _MOST_CANDIDATES),
     ("verifications", 1, _MOST_CANDIDATES),
     ("wall_seconds", 1e-3, _MOST_SECONDS),
+    ("tool_seconds", 1e-3, _MOST_SECONDS),
 )
 _LIMITS = ("wall_seconds", "cpu_seconds", "memory_bytes", "decision_bytes", "output_bytes", "source_bytes")
 _NAMES = ("simulator", "suite", "objective", "strategy", "title")
@@ -47,6 +50,7 @@ def check_spec(spec: pb.SearchSpec, request_id: str) -> None:
         *_options(spec.strategy_options, "spec.strategy_options"),
         *_seeds(spec),
         *_stop(spec.stop),
+        *_agent(spec.agent),
         *_lessons(spec),
     ]
     if spec.winner_rule not in pb.WinnerRule.values():
@@ -119,6 +123,11 @@ def _numbers(spec: pb.SearchSpec) -> Iterator[FieldViolation]:
     yield from _range("spec.allowance.max_output_tokens", tokens, 0, _MOST_TOKENS, " (0: the default)")
     for name in _LIMITS:
         yield from _range(f"spec.limits.{name}", getattr(spec.limits, name), 0, 2**62, " (0: the default)")
+
+
+def _agent(agent: pb.AgentOptions) -> Iterator[FieldViolation]:
+    for name, most in (("max_turns", _MOST_TURNS), ("max_runs", _MOST_RUNS), ("max_seconds", _MOST_SECONDS)):
+        yield from _range(f"spec.agent.{name}", getattr(agent, name), 0, most, " (0: the default)")
 
 
 def _stop(rules: pb.StopRules) -> Iterator[FieldViolation]:

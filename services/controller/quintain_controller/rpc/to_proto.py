@@ -14,6 +14,7 @@ from quintain_controller.domain import events
 from quintain_controller.domain.estimate import Estimate
 from quintain_controller.domain.model import (
     NANO,
+    AgentOptions,
     Budget,
     Candidate,
     Gate,
@@ -22,6 +23,7 @@ from quintain_controller.domain.model import (
     SearchState,
     Spend,
     StopRules,
+    ToolUse,
     candidate_id,
 )
 from quintain_controller.domain.notebook import lesson, outcome_of
@@ -39,6 +41,7 @@ def encode_budget(budget: Budget) -> pb.Budget:
         candidates=budget.candidates,
         verifications=budget.verifications,
         wall_seconds=budget.wall_seconds,
+        tool_seconds=budget.tool_seconds,
     )
 
 
@@ -53,6 +56,10 @@ def encode_spend(spend: Spend) -> pb.Spend:
         verifications=spend.verifications,
         wall_seconds=spend.wall_seconds,
         unpriced_generations=spend.unpriced_generations,
+        tool_runs=spend.tool_runs,
+        reserved_tool_runs=spend.reserved_tool_runs,
+        tool_seconds=spend.tool_seconds,
+        reserved_tool_seconds=spend.reserved_tool_seconds,
     )
 
 
@@ -80,12 +87,17 @@ def encode_spec(spec: SearchSpec) -> pb.SearchSpec:
         suite_files=verifier_pb2.SuiteFiles(digest=spec.suite_digest) if spec.suite_digest else None,
         hints=spec.hints,
         carried_lessons=spec.carried_lessons,
+        agent=None if spec.agent is None else _encode_agent(spec.agent),
         allowance=generator_pb2.Allowance(
             max_output_tokens=spec.allowance.max_output_tokens,
             max_cost_usd=spec.allowance.max_cost_usd,
             effort=spec.allowance.effort,
         ),
     )
+
+
+def _encode_agent(agent: AgentOptions) -> pb.AgentOptions:
+    return pb.AgentOptions(max_turns=agent.max_turns, max_runs=agent.max_runs, max_seconds=agent.max_seconds)
 
 
 def _encode_stop(rules: StopRules) -> pb.StopRules | None:
@@ -195,6 +207,7 @@ def encode_candidate(search_id: str, record: CandidateRecord, request: bytes | N
         summary=encode_summary(search_id, record.candidate),
         source=record.source or "",
         created_at=_timestamp(record.created_at),
+        tool_uses=[_encode_use(use) for use in record.tools],
     )
     if request is not None:
         message.request.MergeFromString(request)
@@ -207,6 +220,16 @@ def encode_candidate(search_id: str, record: CandidateRecord, request: bytes | N
         message.verdict.CopyFrom(result.verdict)
         message.feedback.CopyFrom(result.feedback)
     return message
+
+
+def _encode_use(use: ToolUse) -> pb.ToolUse:
+    call = use.call
+    return pb.ToolUse(
+        call=generator_pb2.ToolCall(call_id=call.call_id, name=call.name, arguments_json=call.arguments),
+        result=generator_pb2.ToolResult(call_id=call.call_id, content=use.content, failed=use.failed),
+        runs=use.runs,
+        seconds=use.seconds,
+    )
 
 
 def encode_estimate(estimate: Estimate) -> pb.SearchEstimate:
@@ -231,6 +254,8 @@ def encode_replay(report: ReplayReport) -> pb.ReplayReport:
         winner_number=report.winner_number,
         winner_equal=report.winner_equal,
         differences=len(report.differences),
+        tool_calls=report.tool_calls,
+        tool_calls_equal=report.tool_calls_equal,
     )
 
 

@@ -313,6 +313,7 @@ class MemoryStore:
             generation=known.generation if write.generation is None else write.generation,
             verdict=known.verdict if write.verdict is None else write.verdict,
             held_out=known.held_out if write.held_out is None else write.held_out,
+            tools=known.tools if write.tools is None else write.tools,
         )
 
     def _append(self, search: _Search, spend: Spend, happened: Sequence[DomainEvent]) -> None:

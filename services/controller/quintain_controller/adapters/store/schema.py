@@ -78,6 +78,7 @@ candidates = Table(
     Column("generation", LargeBinary),
     Column("verdict", LargeBinary),
     Column("held_out", LargeBinary),
+    Column("tools", Text),  # used in its conversation
 )
 
 events = Table(

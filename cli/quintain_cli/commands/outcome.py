@@ -151,6 +151,8 @@ def outcome_table(found: pb.Search, baseline: str) -> Any:
 
 def spend_text(spend: pb.Spend) -> str:
     parts = [f"{spend.candidates} candidates", f"{spend.verifications} verifications", render.usd(spend.usd)]
+    if spend.tool_runs:
+        parts[1] += f" ({spend.tool_runs} by tools, {live.duration(spend.tool_seconds)})"
     if spend.tokens:
         parts.append(f"{spend.tokens:,} tokens")
     if spend.at_risk_usd:

@@ -49,6 +49,7 @@ TOOL_CALLS = Counter(
     "quintain_controller_tool_calls", "Tools that models called, and whether the call was wrong.", ["tool", "failed"]
 )
 TOOL_SECONDS = Counter("quintain_controller_tool_seconds", "Seconds that the verifier worked for tools.")
+NOTIFICATIONS = Counter("quintain_controller_notifications", "Notifications that were sent.", ["outcome"])
 CALL_FAILURES = Counter("quintain_controller_call_failures", "Calls of another service that failed.", ["service"])
 
 STAGES = ("generate", "verify", "held_out", "gates")
@@ -61,6 +62,8 @@ for _stage in STAGES:
 for _tool in (*NAMES, "unknown"):
     for _failed in ("false", "true"):
         TOOL_CALLS.labels(_tool, _failed)
+for _notified in ("delivered", "failed"):
+    NOTIFICATIONS.labels(_notified)
 for _service in ("generator", "verifier"):
     CALL_FAILURES.labels(_service)
 for _outcome in (

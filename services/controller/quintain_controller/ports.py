@@ -147,6 +147,11 @@ class Store(Protocol):
     def events_after(self, search_id: str, sequence: int, limit: int) -> tuple[list[RecordedEvent], bool]:
         """The next events, and whether there will be no more after them."""
 
+    def take_news(self, limit: int, since: float) -> list[tuple[SearchRecord, list[RecordedEvent]]]:
+        """Events that nobody has taken yet, in order, of at most `limit` searches; each is given to one caller, once.
+        What is older than `since` (seconds since the epoch), and a search whose record cannot be read, is passed
+        over."""
+
     def positions(self, search_ids: Sequence[str]) -> dict[str, tuple[int, bool]]:
         """Last sequence, and whether somebody must still work on it, of those that there are."""
 

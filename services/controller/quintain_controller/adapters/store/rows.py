@@ -70,6 +70,7 @@ def restored_search_row(record: SearchRecord, request_id: str) -> dict[str, obje
         "lease_owner": "",
         "lease_token": 0,
         "lease_until": 0.0,
+        "notified": record.last_sequence,
         "restored_at": record.restored_at,
     } | label_columns(record)
 

@@ -47,7 +47,8 @@ def looked_at(rule: WinnerRule, candidates: dict[int, Candidate] = CANDIDATES) -
             answer = {number: candidates[number] for number in needed.numbers}  # type: ignore[assignment]
         else:
             assert isinstance(needed, GateCheck)
-            found.append(needed.number)
+            if needed.confirm:  # the first of two: both gates in one
+                found.append(needed.number)
             failed = verification(needed.number, status=VerdictStatus.NONDETERMINISTIC)
             answer = failed  # type: ignore[assignment]
 
@@ -63,3 +64,29 @@ def test_cross_validation_looks_first_at_the_one_whose_lead_carries_over() -> No
 )
 def test_the_rule_orders_the_candidates_by_train_alone(rule: WinnerRule, order: list[int]) -> None:
     assert looked_at(rule) == order
+
+
+@pytest.mark.parametrize(
+    ("refused_by", "asked"),
+    [("determinism", ["both", "determinism"]), ("confirmation", ["both", "determinism", "confirmation"])],
+)
+def test_where_determinism_and_confirmation_fail_together_each_is_asked_alone(
+    refused_by: str, asked: list[str]
+) -> None:
+    """So that the gate that says no is the one that is named."""
+    steps = promote(make_spec("evolve"), CONTEXT, [1], REFERENCE, [])
+    next(steps)
+    needed = steps.send({1: CANDIDATES[1]})
+    found: list[str] = []
+    try:
+        while True:
+            assert isinstance(needed, GateCheck)
+            found.append("both" if needed.check_determinism and needed.confirm else needed.gate)
+            fails = found[-1] in ("both", refused_by)
+            own = replace(verification(1), train=CANDIDATES[1].train)
+            needed = steps.send(replace(own, status=VerdictStatus.NONDETERMINISTIC) if fails else own)
+    except StopIteration as end:
+        promotion = end.value
+    assert found == asked
+    assert (promotion.gates[-1].name, promotion.gates[-1].passed) == (refused_by, False)
+    assert promotion.winner is None

@@ -28,6 +28,7 @@ from quintain_controller.domain.model import (
     SearchContext,
     SearchSpec,
     SearchState,
+    VerdictStatus,
     Verification,
     WinnerRule,
 )
@@ -185,10 +186,15 @@ def _passes(
         return False
     if context.rules >= _COMPARES_BESTS and not decided(earlier_bests_gate(candidate, bests, spec.seed)):
         return False
-    again = again or (yield from verify("determinism", check_determinism=True))
+    confirmed: Verification | None = None
+    if again is None:  # both in one verification; only where it fails is it asked which of them says no
+        again = confirmed = yield from verify("determinism", check_determinism=True, confirm=True)
+        if again.status is not VerdictStatus.OK:
+            again, confirmed = (yield from verify("determinism", check_determinism=True)), None
     if not decided(determinism_gate(candidate, again)):
         return False
-    if not decided(confirmation_gate(candidate, (yield from verify("confirmation", confirm=True)))):
+    confirmed = confirmed or (yield from verify("confirmation", confirm=True))
+    if not decided(confirmation_gate(candidate, confirmed)):
         return False
     promotion.winner = candidate
     return True

@@ -148,14 +148,19 @@ class EngineRunner:
     def _examine(self, simulator: Simulator, scenario: Scenario, job: RunJob, use: _Use) -> Outcome:
         """The policy's outcome, with the failure of a second opinion where one was asked for and parted."""
         first = self._policy(simulator, scenario, job, use, HASH_SEED, job.calling_mode)
+        modes = simulator.describe().calling_modes
+        literally = job.confirm and bool(modes) and first.calling_mode != modes[0]
+        if job.check_determinism and literally:  # one run for both, unless it shows that there is something to look at
+            both = self._policy(simulator, scenario, job, use, OTHER_HASH_SEED, modes[0])
+            if parting(first, both, "") is None:
+                return first
         if job.check_determinism:
             second = self._policy(simulator, scenario, job, use, OTHER_HASH_SEED, job.calling_mode)
             _check_simulator(simulator, first, second)
             parted = parting(first, second, "when the same run is repeated")
             if parted is not None:
                 return replace(first, failure=parted)
-        modes = simulator.describe().calling_modes
-        if job.confirm and modes and first.calling_mode != modes[0]:
+        if literally:
             literal = self._policy(simulator, scenario, job, use, HASH_SEED, modes[0])
             parted = parting(first, literal, f"when the policy is called in the mode {modes[0]}")
             if parted is not None:

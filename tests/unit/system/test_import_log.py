@@ -11,16 +11,16 @@ from typing import Any
 
 import pytest
 
+from quintain.plugins.package_files import package_files
 from quintain.plugins.recorder import RecordingsReport
 from quintain.plugins.simulator import InvalidInput
 from quintain_system.form.package import read_package
-from quintain_system.plugin import folder_files
 from quintain_system.recorder import recorder
 from quintain_system.recordings import importer
 from quintain_system.recordings.form import Recording, read_recording
 from quintain_system.recordings.importer import import_log, read_map
 
-PACKAGE = folder_files(resources.files("quintain_system") / "packages" / "load_balancer")
+PACKAGE = package_files(resources.files("quintain_system") / "packages" / "load_balancer")
 SPEC = read_package(PACKAGE).spec
 
 # One row for each request, with a column for each time.

@@ -84,7 +84,13 @@ def search(
     suite: Annotated[
         str, typer.Option(autocompletion=completion.suites, help=f"What scores. {completion.SUITE_HELP}")
     ] = "paper-reference",
-    objective: Annotated[str, typer.Option(help="Empty: the suite's own.")] = "",
+    objective: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Default: the suite's own. Repeatable: the first scores, and of further ones (names, or METRIC:min, "
+            "METRIC:max) a front is kept."
+        ),
+    ] = None,
     strategy: Annotated[
         str, typer.Option(autocompletion=completion.strategies, help="Empty: evolve. See `quintain strategies`.")
     ] = "",
@@ -168,7 +174,8 @@ def search(
                 simulator=simulator,
                 suite=suite_name,
                 suite_files=suite_message(suite_files),
-                objective=objective,
+                objective=objective[0] if objective else "",
+                further_objectives=(objective or [])[1:],
                 strategy=strategy,
                 strategy_options=parse_options(option or []),
                 backends=backend or [],

@@ -123,6 +123,7 @@ class Session:
         suite: str | Path,
         simulator: str = "faas",
         objective: str = "",
+        further_objectives: Sequence[str] = (),
         strategy: str = "",
         strategy_options: Mapping[str, Any] | None = None,
         backends: Sequence[str] = (),
@@ -142,13 +143,15 @@ class Session:
         notebooks: Sequence[str | Path] = (),
     ) -> Search:
         """Start a search. `suite` is the name of one of the simulator's, or the Path of one's own. At least one bound
-        of the budget (`candidates`, `verifications`, `usd`, `tokens`, `minutes`) is needed. `start` holds policies to
-        begin with, sources or Paths; none: the simulator's baseline. `backend_roles` says by name what a backend is
-        for ("main", "strong", "sweep"), where that shall not follow from its price. `stop_at` ends the search early:
-        at a share of the provable bound ("99%") or a score; `plateau` after so many candidates that were no better.
-        `hints` tells backends what is known of the simulator's built-in suites; `notebooks` are ids of earlier searches
-        and files of `quintain notebook --out`, whose lessons every request carries.
-        `Search.warnings` says what is doubtful about the budget."""
+        of the budget (`candidates`, `verifications`, `usd`, `tokens`, `minutes`) is needed. `start` holds
+        policies to begin with, sources or Paths; none: the simulator's baseline. Of `further_objectives`
+        (names, "METRIC:min", "METRIC:max") `Search.front` keeps the candidates that no other is at least as
+        good as in all. `backend_roles` says by name what a backend is for ("main", "strong", "sweep"), where
+        that shall not follow from its price. `stop_at` ends the search early: at a share of the provable bound
+        ("99%") or a score; `plateau` after so many candidates that were no better. `hints` tells backends what
+        is known of the simulator's built-in suites; `notebooks` are ids of earlier searches and files of
+        `quintain notebook --out`, whose lessons every request carries. `Search.warnings` says what is doubtful
+        about the budget."""
         name, files = _suite(suite)
         options = struct_pb2.Struct()
         options.update(strategy_options or {})
@@ -157,6 +160,7 @@ class Session:
             suite=name,
             suite_files=files,
             objective=objective,
+            further_objectives=further_objectives,
             strategy=strategy,
             strategy_options=options,
             backends=backends,

@@ -66,6 +66,7 @@ class Verifier(Protocol):
         backends: tuple[BackendProfile, ...],
         suite_files: bytes = b"",
         hints: bool = False,
+        further_objectives: Sequence[str] = (),
     ) -> tuple[str, SearchContext]:
         """The objective's name (the suite's own if empty) and what a search is created against. `suite_files`: the
         contract's message, for a suite of the caller's own. `hints`: whether backends are shown the simulator's.

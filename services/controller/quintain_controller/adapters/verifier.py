@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 
 from quintain.clients.channel import ClientSettings
 from quintain.clients.verifier import AsyncVerifier
@@ -15,6 +15,7 @@ from quintain_controller.domain.model import (
     REQUEST_VERSION,
     TRAIN,
     Aggregation,
+    Axis,
     BackendProfile,
     Direction,
     PartScore,
@@ -29,6 +30,7 @@ from quintain_controller.domain.tools import PolicyRun, ScenarioRun
 from quintain_controller.mapping import encode_limits
 
 _PARTS = {TRAIN: type_pb2.PART_TRAIN, HELD_OUT: type_pb2.PART_HELD_OUT}
+_WAYS = {"min": Direction.MINIMIZE, "max": Direction.MAXIMIZE}
 # The policy's own randomness is the same in every search, so that verdicts are shared and comparable.
 _POLICY_SEED = 0
 
@@ -60,6 +62,7 @@ class GrpcVerifier:
         backends: tuple[BackendProfile, ...],
         suite_files: bytes = b"",
         hints: bool = False,
+        further_objectives: Sequence[str] = (),
     ) -> tuple[str, SearchContext]:
         request = pb.GetSuiteRequest(simulator=simulator, suite=suite)
         if suite_files:
@@ -94,6 +97,7 @@ class GrpcVerifier:
             descriptors=tuple((d.metric, tuple(d.edges)) for d in described.descriptors),
             backends=backends,
             default_policy=described.baselines[0].source,
+            axes=tuple(_axis(text, known, objective) for text in further_objectives),
             scenario_notes={e.scenario: e.notes for e in train if e.notes},
             request_version=REQUEST_VERSION,
         )
@@ -210,6 +214,7 @@ def decode_verification(result: pb.VerifyResult) -> Verification:
         train=_part(verdict.train, train) if verdict.HasField("train") else None,
         held_out=_part(verdict.held_out, held_out) if verdict.HasField("held_out") else None,
         metrics=_means(train),
+        complete_metrics=_complete_means(train),
         behavior=verdict.behavior_digest,
         failure=_failure(failure) if verdict.HasField("failure") else "",
         rule=failure.rule,
@@ -242,6 +247,35 @@ def _part(score: pb.PartScore, scenarios: Sequence[pb.ScenarioVerdict]) -> PartS
         normalized=score.normalized,
         values={s.scenario: s.normalized for s in scenarios},
     )
+
+
+def _axis(text: str, known: Mapping[str, type_pb2.Objective], objective: str) -> Axis:
+    """A further objective: one of the simulator's by name, or METRIC:min or METRIC:max."""
+    metric, _, way = text.rpartition(":")
+    if text in known and text != objective:
+        found = known[text]
+        return Axis(text, found.metric, Direction(found.direction), found.unit)
+    if metric and way in _WAYS:
+        return Axis(text, metric, _WAYS[way])
+    others = ", ".join(name for name in known if name != objective) or "no other"
+    raise InvalidArgument.of(
+        "spec.further_objectives",
+        f"{text!r} is neither another objective ({others}) nor METRIC:min or METRIC:max (CLASS.METRIC for a class)",
+    )
+
+
+def _complete_means(scenarios: Sequence[pb.ScenarioVerdict]) -> dict[str, float]:
+    """Mean of each metric that all scenarios have, also of classes of work: what one lacks (a latency where nothing
+    completed) would be better for it."""
+    found: dict[str, list[float]] = {}
+    for scenario in scenarios:
+        for metric in scenario.metrics:
+            found.setdefault(metric.name, []).append(metric.value)
+        for group in scenario.groups:
+            for metric in group.metrics:
+                found.setdefault(f"{group.name}.{metric.name}", []).append(metric.value)
+    means = {name: math.fsum(values) / len(values) for name, values in found.items() if len(values) == len(scenarios)}
+    return {name: mean for name, mean in means.items() if math.isfinite(mean)}
 
 
 def _means(scenarios: Iterable[pb.ScenarioVerdict]) -> dict[str, float]:

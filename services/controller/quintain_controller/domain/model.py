@@ -250,9 +250,24 @@ class SearchSpec:
     stop: StopRules = StopRules()
     # By backend: a `quintain.plugins.strategy.Role`, for those to which the user gave one.
     backend_roles: Mapping[str, str] = field(default_factory=dict)
+    further_objectives: tuple[str, ...] = ()  # as the user names them: see `SearchContext.axes`
     hints: bool = False  # whether backends are shown the simulator's hints
     carried_lessons: tuple[str, ...] = ()  # of earlier searches, in every request
     agent: AgentOptions | None = None  # candidates are made in conversations, by backends that can
+
+
+@dataclass(frozen=True, slots=True)
+class Axis:
+    """An objective beside the one that scores: the mean of a metric over the train scenarios. `metric` of a class of
+    work: CLASS.METRIC."""
+
+    name: str
+    metric: str
+    direction: Direction
+    unit: str = ""
+
+    def greater_is_better(self, value: float) -> float:
+        return value if self.direction is Direction.MAXIMIZE else -value
 
 
 @dataclass(frozen=True, slots=True)
@@ -292,6 +307,7 @@ class SearchContext:
     descriptors: tuple[tuple[str, tuple[float, ...]], ...]
     backends: tuple[BackendProfile, ...]
     default_policy: str
+    axes: tuple[Axis, ...] = ()  # of the further objectives
     rules: int = 1  # of strategies and gates: `quintain.plugins.strategy.Problem.rules`; the first version stored none
     scenario_notes: Mapping[str, str] = field(default_factory=dict)  # the simulator's, by train scenario
     # What a request says; it is made again byte for byte, also by a later version. 0: neither scenarios, nor values of
@@ -409,6 +425,8 @@ class Verification:
     record: bytes = field(repr=False)
     identity: bytes = field(repr=False)
     references: Mapping[str, ScenarioReference] = field(default_factory=dict)  # by train scenario
+    # Means of the metrics that every train scenario has, those of classes of work as CLASS.METRIC.
+    complete_metrics: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -430,6 +448,7 @@ class Candidate:
     behavior: str = ""
     summary: str = ""
     rule: str = ""
+    further: tuple[float, ...] = ()  # values of the context's axes; empty if the verdict lacks one
     hypothesis: str = ""
     predictions: tuple[Prediction, ...] = ()
     # Against the first parent, of normalised values: of the mean, and of the train scenarios that moved most.

@@ -184,7 +184,17 @@ class Planner:
             metrics=candidate.metrics,
             behavior=candidate.behavior,
             cost_usd=candidate.charge.usd_nano / NANO,
+            objectives=self._objectives(candidate) if finished else (),
         )
+
+    def _objectives(self, candidate: Candidate) -> tuple[float, ...]:
+        """The score and the further objectives, turned so that greater is better; empty unless there are all of
+        them."""
+        axes, train = self._context.axes, candidate.train
+        if not axes or not candidate.further or train is None:
+            return ()
+        further = (axis.greater_is_better(value) for axis, value in zip(axes, candidate.further, strict=True))
+        return (self._context.greater_is_better(train.score), *further)
 
     # ------------------------------------------------------------------------------------------------------- asking
 
@@ -329,9 +339,13 @@ def answered(candidate: Candidate, generation: Generation, assume_usd_nano: int 
     )
 
 
-def verified(candidate: Candidate, verification: Verification, parent: Candidate | None) -> Candidate:
+def verified(
+    candidate: Candidate, verification: Verification, parent: Candidate | None, context: SearchContext
+) -> Candidate:
     """The candidate with its train verdict, and what came of its predictions against its first parent. Its line in the
     digest says what was tried, and what came of it."""
+    further = [verification.complete_metrics.get(axis.metric) for axis in context.axes] if context.axes else []
+    values = tuple(value for value in further if value is not None)
     train = verification.train
     finished = verification.status is VerdictStatus.OK and train is not None
     if finished and train is not None:
@@ -350,6 +364,7 @@ def verified(candidate: Candidate, verification: Verification, parent: Candidate
         behavior=verification.behavior,
         summary=summary,
         rule=verification.rule,
+        further=values if len(values) == len(further) else (),
     )
 
 

@@ -20,6 +20,7 @@ MOST_PARALLEL = 256
 _MOST_SEEDS = 100
 _MOST_SEED_BYTES = 4 << 20  # of all seed policies together
 _LONGEST_NAME = 200
+_MOST_FURTHER_OBJECTIVES = 5  # with more of them hardly anything is worse than something in all
 _LONGEST_TAG = 50
 _LONGEST_NOTES = 20_000
 _MOST_TURNS = 100
@@ -94,8 +95,11 @@ def _refuse(wrong: list[FieldViolation]) -> None:
 
 
 def _texts(spec: pb.SearchSpec, request_id: str) -> Iterator[FieldViolation]:
+    further = [("spec.further_objectives", text) for text in spec.further_objectives]
+    if len(further) > _MOST_FURTHER_OBJECTIVES:
+        yield FieldViolation(further[0][0], f"{len(further)} objectives; at most {_MOST_FURTHER_OBJECTIVES}")
     texts = [("request_id", request_id), *((f"spec.{name}", getattr(spec, name)) for name in _NAMES)]
-    for field, text in [*texts, *(("spec.backends", name) for name in spec.backends)]:
+    for field, text in [*texts, *(("spec.backends", name) for name in spec.backends), *further]:
         yield from _name(field, text)
 
 

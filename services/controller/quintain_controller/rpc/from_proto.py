@@ -85,6 +85,7 @@ def decode_spec(spec: pb.SearchSpec) -> SearchSpec:
         carried_lessons=tuple(" ".join(lesson.split()) for lesson in spec.carried_lessons),
         agent=_decode_agent(spec.agent) if spec.HasField("agent") else None,
         winner_rule=WinnerRule(spec.winner_rule or pb.WINNER_RULE_BEST_TRAIN),
+        further_objectives=tuple(spec.further_objectives),
         backend_roles={
             name: pb.BackendRole.Name(role).removeprefix("BACKEND_ROLE_").lower()
             for name, role in sorted(spec.backend_roles.items())
@@ -141,6 +142,8 @@ def merge_spec(original: SearchSpec, given: pb.SearchSpec) -> pb.SearchSpec:
     if given.backends:
         del merged.backends[:]
         merged.backend_roles.clear()
+    if given.objective or given.further_objectives:
+        del merged.further_objectives[:]
     for field in _GIVEN_WHOLE:
         if given.HasField(field):
             merged.ClearField(field)

@@ -82,6 +82,7 @@ def encode_spec(spec: SearchSpec) -> pb.SearchSpec:
         assume_usd_per_generation=None if spec.assume_usd_nano is None else spec.assume_usd_nano / NANO,
         title=spec.title,
         winner_rule=pb.WinnerRule.ValueType(spec.winner_rule),
+        further_objectives=spec.further_objectives,
         stop=_encode_stop(spec.stop),
         backend_roles={name: pb.BackendRole.Value(f"BACKEND_ROLE_{role.upper()}") for name, role in roles.items()},
         suite_files=verifier_pb2.SuiteFiles(digest=spec.suite_digest) if spec.suite_digest else None,
@@ -134,6 +135,7 @@ def encode_summary(search_id: str, candidate: Candidate) -> pb.CandidateSummary:
         ),
         summary=candidate.summary,
         island=plan.island if plan else 0,
+        further_values=candidate.further,
         hypothesis=candidate.hypothesis,
         predictions=encode_predictions(candidate.predictions),
     )
@@ -184,6 +186,15 @@ def encode_search(record: SearchRecord, best: Candidate | None, winner: Candidat
         winner=encode_summary(record.search_id, winner) if winner else None,
         gates=[encode_gate(record.search_id, gate) for gate in record.gates],
         objective=objective,
+        further_objectives=[
+            type_pb2.Objective(
+                name=axis.name,
+                metric=axis.metric,
+                unit=axis.unit,
+                direction=type_pb2.Direction.ValueType(axis.direction),
+            )
+            for axis in record.context.axes
+        ],
         aggregation=type_pb2.Aggregation.ValueType(record.context.aggregation),
         direction=type_pb2.Direction.ValueType(record.context.score_direction),
         created_at=_timestamp(record.created_at),

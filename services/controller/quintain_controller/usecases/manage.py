@@ -91,7 +91,7 @@ class SearchManager:
         if draft.suite_digest and not suite_files:
             suite_files = await self.store.suite_files(draft.suite_digest)
         objective, context = await self.verifier.context(
-            draft.simulator, draft.suite, draft.objective, backends, suite_files, draft.hints
+            draft.simulator, draft.suite, draft.objective, backends, suite_files, draft.hints, draft.further_objectives
         )
         context = replace(context, rules=RULES)
         if draft.agent is not None:

@@ -171,7 +171,7 @@ async def _verify_again(
         train, held_out = fresh.get((candidate.number, TRAIN)), fresh.get((candidate.number, HELD_OUT))
         if train is not None and candidate.state is CandidateState.VERIFIED:
             parent = candidates[candidate.plan.parents[0]] if candidate.plan is not None else None
-            candidate = verified(candidate, train, parent)
+            candidate = verified(candidate, train, parent, record.context)
         candidates.append(replace(candidate, held_out=held_out.held_out) if held_out is not None else candidate)
     return candidates
 

@@ -558,7 +558,7 @@ class SearchMachine:
             self._held_out_scored(verification)
         else:
             self._broke_verifier = False
-            candidate = verified(self._under_way[call.number].candidate, verification, parent)
+            candidate = verified(self._under_way[call.number].candidate, verification, parent, self._context)
             self._out.append(m.Remember(candidate, verification.feedback))
             self._settle(CandidateWrite(candidate, verdict=verification.record, feedback=verification.feedback))
 

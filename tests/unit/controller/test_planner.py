@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import random
 from dataclasses import replace
 
@@ -10,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.unit.controller.toy import CONTEXT, Toy, make_spec
 
-from quintain_controller.domain.model import NANO, Budget, Candidate, CandidateState, SearchSpec
-from quintain_controller.domain.planner import Asked, Done, NotReproduced, Planner, Told, Waiting
+from quintain_controller.domain.model import NANO, Budget, Candidate, CandidateState, Plan, SearchSpec
+from quintain_controller.domain.planner import CHAPTER, Asked, Done, NotReproduced, Planner, Told, Waiting
 from quintain_controller.usecases.strategies import make_planner
 
 STRATEGIES = ["chain", "best-of-n", "evolve", "tree"]
@@ -141,8 +142,28 @@ def test_the_history_is_bounded_and_keeps_those_who_improved() -> None:
     stored = in_order(make_spec("evolve", budget=Budget(candidates=150)))
     last = stored[150].plan
     assert last is not None
-    assert len(last.history) <= 40 + 20
+    assert 40 <= len(last.history) <= 40 + CHAPTER + 20
     assert 0 in last.history  # the seed was the first best
+
+
+def test_a_closed_chapter_of_the_history_stays_until_a_whole_one_is_left_out() -> None:
+    stored = in_order(make_spec("evolve", budget=Budget(candidates=200)))
+    plans = [plan for n in range(1, 201) if (plan := stored[n].plan)]
+
+    def closed(plan: Plan) -> dict[int, list[int]]:
+        chapters: dict[int, list[int]] = {}
+        for number in plan.history:
+            chapters.setdefault(number // CHAPTER, []).append(number)
+        chapters.pop(max(chapters))
+        return chapters
+
+    changes = sum(
+        before[chapter] != after.get(chapter)
+        for before, after in ((closed(a), closed(b)) for a, b in itertools.pairwise(plans))
+        for chapter in before
+    )
+    assert changes <= 200 // CHAPTER, "a chapter changes once: when all but its new bests are left out"
+    assert [n for n in plans[-1].history if n >= 5 * CHAPTER] == list(range(5 * CHAPTER, plans[-1].after))
 
 
 def test_waiting_is_not_done() -> None:

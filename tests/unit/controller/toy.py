@@ -7,6 +7,7 @@ import random
 from dataclasses import replace
 
 from quintain_controller.domain.model import (
+    REQUEST_VERSION,
     Aggregation,
     BackendProfile,
     Budget,
@@ -39,6 +40,7 @@ CONTEXT = SearchContext(
         BackendProfile("dear", ("full", "repair"), True, 50_000_000),
     ),
     default_policy="x = 0",
+    request_version=REQUEST_VERSION,
 )
 
 

@@ -18,7 +18,7 @@ LESSON_CHARACTERS = 400
 _LATEST = 4  # told whatever they are worth
 _NOTHING = 0.001  # a change of a normalised value that is none
 _HELD_SHARE = 0.5  # of the predicted change, for a prediction to be true
-_MOST_SURPRISE = 0.2
+_ENOUGH = 0.05  # of a gain or a surprise: more of it, as over a poor seed policy, says no more
 _FAILED_WORTH = 0.02
 _SHOWN = 3  # scenarios that moved most, where nothing was predicted of them
 
@@ -119,4 +119,4 @@ def _worth(candidate: Candidate) -> float:
     if candidate.change is None:
         return _FAILED_WORTH
     surprises = [abs(p.change - p.measured) for p in candidate.predictions if p.measured is not None]
-    return max(0.0, candidate.change) + min(_MOST_SURPRISE, max(surprises, default=0.0))
+    return min(_ENOUGH, max(0.0, candidate.change)) + min(_ENOUGH, max(surprises, default=0.0))

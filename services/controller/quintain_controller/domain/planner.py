@@ -29,6 +29,7 @@ from quintain_controller.domain.model import (
     Charge,
     Generation,
     GenerationOutcome,
+    PartScore,
     Plan,
     SearchContext,
     SearchSpec,
@@ -42,6 +43,7 @@ from quintain_controller.domain.tally import Tally
 
 _IMPROVERS_IN_HISTORY = 20
 _LESSONS = 5
+CHAPTER = 32  # attempts: how prompts group them, for what is cached of them
 _LESSONS_COUNTED = 200
 _RATIONALE_CHARACTERS = 300
 _FAILURE_CHARACTERS = 200
@@ -86,7 +88,8 @@ class Planner:
         self._spec, self._context, self._strategy = spec, context, strategy
         self._backends = {backend.name: backend for backend in context.backends}
         self._settled: dict[int, Candidate] = {}
-        self._recent: deque[int] = deque(maxlen=history)
+        self._history = history
+        self._recent: deque[int] = deque(maxlen=history + CHAPTER - 1 if history and self._chapters else history)
         self._improvers: deque[int] = deque(maxlen=_IMPROVERS_IN_HISTORY)
         self._lessons: Counter[str] = Counter()
         self._most_tokens = 0
@@ -154,6 +157,11 @@ class Planner:
         while self.told < count:
             if self.tell_next() is None:
                 raise ValueError(f"candidate {self.told} is not settled, but its result was told")
+
+    @property
+    def _chapters(self) -> bool:
+        """Whether a digest begins with a whole chapter of attempts, so that what a prompt says of it stays cached."""
+        return self._context.request_version >= 1
 
     def attempts(self, plan: Plan) -> tuple[Attempt, ...]:
         return tuple(self._attempts[number] for number in plan.history)
@@ -233,7 +241,8 @@ class Planner:
         if unknown or not ask.parents or ask.backend not in (narrowed or self._backends):
             raise ValueError(f"strategy {self._spec.strategy} asked for candidate {number} in a way nobody can: {ask}")
         lessons = sorted(self._lessons.items(), key=lambda item: (-item[1], item[0]))[:_LESSONS]
-        history = tuple(sorted({*self._recent, *self._improvers}))
+        begin = max(0, self.told - self._history) // CHAPTER * CHAPTER if self._chapters else 0
+        history = tuple(sorted({*(n for n in self._recent if n >= begin), *self._improvers}))
         return Plan(
             backend=ask.backend,
             operator=AGENT if converses(self._backends[ask.backend], self._spec) else ask.operator.value,
@@ -298,7 +307,7 @@ class Planner:
         return Told(candidate, tuple(events), new_best)
 
     def _remember(self, candidate: Candidate) -> None:
-        self._attempts[candidate.number] = attempt(candidate)
+        self._attempts[candidate.number] = attempt(candidate, self._context.request_version)
         self._recent.append(candidate.number)
         if len(self._attempts) > 2 * (_IMPROVERS_IN_HISTORY + (self._recent.maxlen or 0) + 1):
             kept = {*self._recent, *self._improvers}
@@ -310,11 +319,16 @@ def _was_answered(candidate: Candidate) -> bool:
     return candidate.outcome not in (GenerationOutcome.NONE, GenerationOutcome.UNKNOWN)
 
 
-def attempt(candidate: Candidate) -> Attempt:
+def attempt(candidate: Candidate, request_version: int) -> Attempt:
     """The candidate's line in the run's digest."""
-    score = candidate.train.score if candidate.train and candidate.status is VerdictStatus.OK else None
-    values = candidate.train.values if candidate.train else {}
-    return Attempt(candidate.number, score, candidate.summary, values)
+    train = candidate.train
+    if train is None:
+        return Attempt(candidate.number, None, candidate.summary)
+    score = train.score if candidate.status is VerdictStatus.OK else None
+    summary = candidate.summary
+    if request_version >= 1:
+        summary = summary.removeprefix(_scored(train)).lstrip()
+    return Attempt(candidate.number, score, summary, train.values)
 
 
 def answered(candidate: Candidate, generation: Generation, assume_usd_nano: int | None) -> Candidate:
@@ -349,7 +363,7 @@ def verified(
     train = verification.train
     finished = verification.status is VerdictStatus.OK and train is not None
     if finished and train is not None:
-        summary = f"score {train.score:.6g}, {train.normalized:.1%} of the bound. {candidate.summary}".rstrip()
+        summary = f"{_scored(train)} {candidate.summary}".rstrip()
     else:
         summary = verification.failure or verification.status.name.lower()
     if candidate.number == 0:
@@ -366,6 +380,10 @@ def verified(
         rule=verification.rule,
         further=values if len(values) == len(further) else (),
     )
+
+
+def _scored(train: PartScore) -> str:
+    return f"score {train.score:.6g}, {train.normalized:.1%} of the bound."
 
 
 def _first_words(text: str) -> str:

@@ -69,7 +69,7 @@ def remake_request(store: Store, record: SearchRecord, candidate: Candidate) -> 
         candidate.number,
         plan,
         texts,
-        tuple(attempt(known[number]) for number in plan.history),
+        tuple(attempt(known[number], record.context.request_version) for number in plan.history),
         (*plan.lessons, *(lesson(known[number]) for number in plan.notebook)),
         known[0],
         best.score if best else None,

@@ -9,7 +9,10 @@ run on the held-out scenarios.
 
     python benchmarks/offline.py --suite standard --evaluations 200 --best-known 0 --methods chain best-of-n evolve tree
 
-compares strategies at equal budgets, with the intervals of ``quintain ablate``.
+compares strategies at equal budgets, with the intervals of ``quintain ablate``. ``--from-scratch`` withholds the
+grammar's hand-written policies: the search starts from the genes' defaults. ``--suite FOLDER`` takes a suite of your
+own (`benchmarks/probes.py` writes one). ``--leave-out T3`` searches on the train scenarios whose names do not begin so,
+and runs the winner on those that do, instead of on the held-out part.
 """
 
 from __future__ import annotations
@@ -27,11 +30,13 @@ from dataclasses import asdict, dataclass, replace
 from functools import cache
 from pathlib import Path
 
+from quintain.clients.suite_files import read_suite
 from quintain.plugins.backend import Attempt, Example, Operator
 from quintain.plugins.doors import SIMULATORS, STRATEGIES
 from quintain.plugins.grammar import Grammar
 from quintain.plugins.inprocess import in_process, simulate
 from quintain.plugins.simulator import Direction, Outcome, Part, RunOptions, Simulator, narrowed
+from quintain.statistics import paired_bootstrap
 from quintain_cli.commands.ablate import ArmOutcome as Arrived
 from quintain_cli.commands.ablate import contrast
 from quintain_controller.domain import model
@@ -59,9 +64,12 @@ class Verdict:
 class Judge:
     """One part of a suite, floors on. What was verified once is not run again."""
 
-    def __init__(self, simulator: Simulator, suite: str, part: Part) -> None:
-        self._simulator, self.suite = simulator, simulator.suite(suite)
+    def __init__(self, simulator: Simulator, suite: str, part: Part, leave_out: str = "") -> None:
+        self.simulator, self.suite = simulator, simulator.suite(suite)
         self.scenarios = tuple(entry.scenario for entry in self.suite.entries if entry.part is part)
+        if leave_out:
+            train = (entry.scenario for entry in self.suite.entries if entry.part is Part.TRAIN)
+            self.scenarios = tuple(n for n in train if n.startswith(leave_out) == (part is Part.HELD_OUT))
         baseline = simulator.describe().baselines[0].source
         self._of_baseline = {name: self._run(name, baseline) for name in self.scenarios}
         self._known: dict[str, Verdict] = {}
@@ -72,11 +80,11 @@ class Judge:
         return self._known[source]
 
     def _run(self, name: str, source: str) -> Outcome:
-        scenario = self._simulator.scenario(name)
-        return simulate(self._simulator, scenario, in_process(self._simulator, source), RunOptions())
+        scenario = self.simulator.scenario(name)
+        return simulate(self.simulator, scenario, in_process(self.simulator, source), RunOptions())
 
     def _verdict(self, outcomes: Mapping[str, Outcome]) -> Verdict:
-        simulator, objective = self._simulator, self.suite.objective
+        simulator, objective = self.simulator, self.suite.objective
         scores = {
             name: simulator.score(objective, simulator.scenario(name), outcome, self._of_baseline[name])
             for name, outcome in outcomes.items()
@@ -95,9 +103,9 @@ class Judge:
         )
 
 
-def planner(simulator: Simulator, judge: Judge, strategy: str, seed: int, evaluations: int) -> Planner:
+def planner(judge: Judge, strategy: str, seed: int, evaluations: int) -> Planner:
     """As the controller makes it for ``quintain search`` with the offline backend."""
-    description = simulator.describe()
+    description = judge.simulator.describe()
     objective = next(o for o in description.objectives if o.name == judge.suite.objective)
     maximize = objective.direction is Direction.MAXIMIZE
     backend = model.BackendProfile("offline", tuple(operator.value for operator in Operator), True, 0)
@@ -138,20 +146,37 @@ class Search:
     best: list[float]  # score after each verification; the first is the baseline's
     needed: dict[str, int | None]  # target -> verifications
     held_out: float  # score of the winner
+    held_out_values: dict[str, float]  # by scenario, normalized
     failed_policies: int
     seconds: float
     winner: str
 
 
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """What is searched for: a simulator's suite, a name or a folder of one's own."""
+
+    simulator: str
+    suite: str
+    leave_out: str = ""  # train scenarios whose names begin so are what a winner is judged on
+    from_scratch: bool = False  # without the grammar's hand-written policies
+
+    def load(self) -> tuple[Simulator, str]:
+        name, files = read_suite(self.suite)
+        return narrowed(SIMULATORS.load(self.simulator), name, (), files), name
+
+
 class Candidates:
     """Plans become candidates and candidates verdicts, in the planner's order: a search without services."""
 
-    def __init__(self, simulator: Simulator, judge: Judge, method: str, seed: int, evaluations: int) -> None:
-        description = simulator.describe()
+    def __init__(self, judge: Judge, method: str, seed: int, evaluations: int, from_scratch: bool = False) -> None:
+        description = judge.simulator.describe()
         self._grammar = Grammar.from_json(description.grammar)
+        if from_scratch:
+            self._grammar = replace(self._grammar, seeds=())
         self._baselines = [baseline.source for baseline in description.baselines]
         self._judge, self._random = judge, random.Random(seed) if method == RANDOM else None
-        self._planner = planner(simulator, judge, "best-of-n" if method == RANDOM else method, seed, evaluations)
+        self._planner = planner(judge, "best-of-n" if method == RANDOM else method, seed, evaluations)
         self._budget = model.Budget(verifications=evaluations)
         self._examples: dict[int, Example] = {}
 
@@ -209,13 +234,12 @@ class Candidates:
         )
 
 
-def search(name: str, suite: str, method: str, seed: int, evaluations: int, best_known: float) -> Search:
+def search(problem: Problem, method: str, seed: int, evaluations: int, best_known: float) -> Search:
     started = time.monotonic()
-    simulator = narrowed(SIMULATORS.load(name), suite)
-    judge = judge_of(name, suite, Part.TRAIN)
+    judge = judge_of(problem, Part.TRAIN)
     best: list[float] = []
     winner, failed = "", 0
-    for example, verdict in Candidates(simulator, judge, method, seed, evaluations).told():
+    for example, verdict in Candidates(judge, method, seed, evaluations, problem.from_scratch).told():
         failed += verdict.failed
         if not best or (not verdict.failed and verdict.score.score > best[-1]):
             winner = example.source
@@ -223,15 +247,16 @@ def search(name: str, suite: str, method: str, seed: int, evaluations: int, best
         best.append(max([0.0 if verdict.failed else verdict.score.score, *best[-1:]]))
         if best_known and best[-1] >= max(TARGETS) * best_known:
             break
-    held_out = judge_of(name, suite, Part.HELD_OUT).verify(winner).score.score
+    held_out = judge_of(problem, Part.HELD_OUT).verify(winner).score
     reached = {f"{t:.0%}": next((i for i, b in enumerate(best, 1) if b >= t * best_known), None) for t in TARGETS}
-    return Search(method, seed, best, reached, held_out, failed, time.monotonic() - started, winner)
+    seconds = time.monotonic() - started
+    return Search(method, seed, best, reached, held_out.score, dict(held_out.values), failed, seconds, winner)
 
 
 @cache
-def judge_of(name: str, suite: str, part: Part) -> Judge:
+def judge_of(problem: Problem, part: Part) -> Judge:
     """One for all searches of a process: what one has verified another gets for nothing, as from the verifier."""
-    return Judge(narrowed(SIMULATORS.load(name), suite), suite, part)
+    return Judge(*problem.load(), part, problem.leave_out)
 
 
 def table(searches: list[Search], methods: list[str], best_known: float) -> str:
@@ -263,15 +288,17 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--methods", nargs="+", default=["evolve", RANDOM], choices=[*STRATEGIES.names(), RANDOM])
     parser.add_argument("--best-known", type=float, default=2.37, help="what the targets refer to (0: none)")
+    parser.add_argument("--from-scratch", action="store_true", help="withhold the grammar's hand-written policies")
+    parser.add_argument("--leave-out", default="", help="judge winners on the train scenarios that begin so")
     parser.add_argument("--jobs", type=int, default=1)
     parser.add_argument("--json", type=Path, help="write everything there, winners included")
     args = parser.parse_args()
+    problem = Problem(args.simulator, args.suite, args.leave_out, args.from_scratch)
     wanted = [(method, seed) for seed in range(args.seeds) for method in args.methods]
     searches: list[Search] = []
     with ProcessPoolExecutor(args.jobs) as pool:
         running = [
-            pool.submit(search, args.simulator, args.suite, method, seed, args.evaluations, args.best_known)
-            for method, seed in wanted
+            pool.submit(search, problem, method, seed, args.evaluations, args.best_known) for method, seed in wanted
         ]
         for done in as_completed(running):
             searches.append(done.result())
@@ -279,6 +306,10 @@ def main() -> None:
                 args.json.write_text(json.dumps([asdict(s) for s in searches], indent=1))
     print(f"{args.simulator} / {args.suite}, best known {args.best_known}, {args.seeds} seeds")
     print(table(searches, args.methods, args.best_known))
+    for method in args.methods:
+        runs = [s for s in searches if s.method == method]
+        for measure, values in (("train", [s.best[-1] for s in runs]), ("held-out", [s.held_out for s in runs])):
+            print(f"{method}, {measure} of {len(values)} seeds: mean {paired_bootstrap(values, 0)}")
     if not args.best_known:  # else the searches ended at different times
         arrived = [Arrived(s.method, s.seed, "", s.best[-1], s.held_out) for s in searches]
         for one in contrast(arrived, args.methods):

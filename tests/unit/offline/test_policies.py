@@ -93,7 +93,7 @@ def test_the_docstring_says_what_the_policy_does(faas_grammar: Grammar) -> None:
 def test_a_header_that_a_person_edited_counts_as_far_as_it_goes(faas_grammar: Grammar) -> None:
     edited = '# genes: {"queues": "nonsense", "lookahead": 10000, "backfill": "any", "oom_growth": "2"}\n'
     genome = read_header(faas_grammar, edited)
-    assert genome == complete(faas_grammar, {"backfill": "any", "lookahead": 64})
+    assert genome == complete(faas_grammar, {"backfill": "any", "lookahead": 128})
 
 
 @pytest.mark.parametrize("source", ["", "x = 1\n", "# genes: {not json\n", "# genes: [1]\n", '# genes: {"other": 1}\n'])

@@ -8,8 +8,7 @@ from dataclasses import dataclass
 @dataclass(frozen=True, slots=True)
 class ContainerInterval:
     """Life of a container: ticks `start_tick` to `end_tick`, both included. `priority` is the class's name as in a
-    trace (``QUERY``, ...); `end_reason` is one of ``completed``, ``OOM``, ``timeout``, ``suspended``, ``running``;
-    `operators` are positions among the pipeline's operators."""
+    trace (``QUERY``, ...); `end_reason` is one of ``completed``, ``OOM``, ``timeout``, ``suspended``, ``running``."""
 
     container_id: str
     pool: int
@@ -20,7 +19,6 @@ class ContainerInterval:
     priority: str
     pipeline_id: str
     end_reason: str
-    operators: tuple[int, ...]
 
 
 @dataclass(frozen=True, slots=True)

@@ -31,9 +31,9 @@ ORDER = (
         "order",
         "queues",
         {
+            "single": "all classes wait in one queue",
             "strict": "the classes are served strictly by rank",
             "shares": "each class gets its share of the containers",
-            "single": "all classes wait in one queue",
         },
     ),
     choice(
@@ -58,9 +58,9 @@ ORDER = (
         "order",
         "order",
         {
+            "fewest_left": "within a queue the pipeline with the fewest operators left goes first",
             "arrival": "within a queue the oldest pipeline goes first",
             "newest": "within a queue the newest pipeline goes first",
-            "fewest_left": "within a queue the pipeline with the fewest operators left goes first",
             "most_left": "within a queue the pipeline with the most operators left goes first",
             "smallest_pipeline": "within a queue the pipeline with the fewest operators in all goes first",
             "least_memory": "within a queue the operator that asks for the least memory goes first",
@@ -72,6 +72,23 @@ ORDER = (
         {"oldest": "", "newest": "the latest wins a tie"},
         when={"order": ("fewest_left", "most_left", "smallest_pipeline", "least_memory")},
     ),
+    choice(
+        "order",
+        "outliers",
+        {"later": "an operator that asks for far more than is usual waits longer", "in_turn": ""},
+        when={"order": ("fewest_left", "smallest_pipeline")},
+    ),
+    real(
+        "order",
+        "usual",
+        2.0,
+        1.0,
+        6.0,
+        "where up to {value} times the mean is usual",
+        log=True,
+        digits=2,
+        when={"outliers": ("later",)},
+    ),
 )
 
 SIZE = (
@@ -79,21 +96,29 @@ SIZE = (
         whole("size", f"ram_slots_{name}", 10, 1, 40, f"{name} starts with 1/{{value}} of a pool's RAM")
         for name in CLASSES
     ),
-    choice("size", "estimate", {"trust": "an estimate of the need replaces that", "ignore": ""}),
-    real("size", "estimate_margin", 1.2, 0.8, 2.5, "times {value}", when={"estimate": ("trust",)}),
+    real("size", "estimate_margin", 1.2, 0.8, 2.5, "or with {value} times an estimate of the need, where there is one"),
+    real(
+        "size",
+        "round_up",
+        0.1,
+        0.0,
+        0.5,
+        "a size to which a share of {value} is missing to a whole fraction of a pool becomes that",
+        digits=2,
+    ),
 )
 
 GROWTH = (
     real(
         "growth",
         "oom_growth",
-        2.0,
+        1.5,
         1.05,
         4.0,
         "after running out of memory an operator gets {value} times as much",
         log=True,
     ),
-    whole("growth", "max_ooms", 6, 1, 10, "at most {value} times"),
+    whole("growth", "max_ooms", 10, 4, 16, "at most {value} times"),
     choice(
         "growth",
         "retries",
@@ -105,42 +130,31 @@ GROWTH = (
     ),
 )
 
-LEARNED = {"learn": ("failures", "track", "narrow", "fractions")}
+MEASURED = {"learn": ("peaks",)}
 LEARNING = (
     choice(
         "memory of sizes",
         "learn",
         {
-            "nothing": "an operator's failures teach nothing about others",
-            "failures": "others of its kind start with the size that a failed operator grew to",
-            "track": "each kind has a size that rises when it is too small and falls while it is enough",
-            "narrow": "each kind's size is narrowed down between one that was enough and one that was not",
-            "fractions": "each kind's size is the smallest whole fraction of a pool that was enough",
+            "peaks": "the memory that containers were seen to use tells what to try for others of the kind, one size "
+            "after the other; a kind is a place in pipelines of one name, a class, all operators, or the factor by "
+            "which estimates are off, whichever has told best",
+            "nothing": "an operator's need teaches nothing about others",
         },
     ),
-    choice(
-        "memory of sizes",
-        "learn_by",
-        {
-            "class": "where a kind is a class",
-            "pipeline": "where a kind is a pipeline",
-            "recurring": "where a kind is a place in pipelines of the same name",
-        },
-        when=LEARNED,
-    ),
-    real("memory of sizes", "track_rise", 1.2, 1.01, 2.0, "by a factor of {value} up", when={"learn": ("track",)}),
-    real("memory of sizes", "track_fall", 0.98, 0.9, 0.999, "and of {value} down", when={"learn": ("track",)}),
+    real("memory of sizes", "spare", 1.0, 1.0, 1.4, "a size is {value} times what was used", when=MEASURED),
     real(
         "memory of sizes",
-        "close_enough",
-        0.2,
-        0.01,
-        0.6,
-        "until the two are within a share of {value}",
+        "oom_seconds",
+        3.0,
+        0.3,
+        20.0,
+        "running out of memory counts as {value} s lost",
         log=True,
         digits=2,
-        when={"learn": ("narrow",)},
+        when=MEASURED,
     ),
+    whole("memory of sizes", "recent", 64, 8, 256, "the last {value} of a kind count", when=MEASURED),
 )
 
 CPU = (
@@ -148,12 +162,31 @@ CPU = (
         "cpu",
         "cpu_rule",
         {
-            "exactly": "a container waits for its full number of CPUs",
             "at_most": "a container takes fewer CPUs where there are no more",
             "free_share": "a container gets the same part of the free CPUs as of the free RAM, at most",
         },
     ),
-    *(whole("cpu", f"cpus_{name}", 4, 1, 32, f"{{value}} for {name}") for name in CLASSES),
+    *(whole("cpu", f"cpus_{name}", 6, 1, 32, f"{{value}} for {name}") for name in CLASSES),
+    real(
+        "cpu",
+        "cpu_fair",
+        1.6,
+        0.8,
+        4.0,
+        "never more than {value} times the part of a pool's CPUs that the usual container has of its RAM",
+        log=True,
+        digits=2,
+    ),
+    real(
+        "cpu",
+        "cpu_least",
+        0.6,
+        0.1,
+        1.0,
+        "nor less than a share of {value} of what it should have",
+        digits=2,
+        when={"cpu_rule": ("at_most",)},
+    ),
 )
 
 PLACEMENT = (
@@ -170,12 +203,12 @@ PLACEMENT = (
         "placement",
         "backfill",
         {
-            "none": "what does not fit holds up everything behind it",
-            "other_classes": "what does not fit holds up its own class",
             "any": "what does not fit is passed over",
+            "other_classes": "what does not fit holds up its own class",
+            "none": "what does not fit holds up everything behind it",
         },
     ),
-    whole("placement", "lookahead", 8, 1, 64, "up to {value} times a round", when={"backfill": ("any",)}),
+    whole("placement", "lookahead", 64, 4, 128, "up to {value} times a round", when={"backfill": ("any",)}),
     choice(
         "placement",
         "reserve",
@@ -218,12 +251,12 @@ DEADLINE = (
     choice(
         "deadline",
         "deadline",
-        {"ignore": "", "slack": "where jobs have a time limit, nothing starts so late that it is hopeless"},
+        {"slack": "where jobs have a time limit, nothing starts so late that it is hopeless", "ignore": ""},
     ),
     real(
         "deadline",
         "slack_seconds",
-        5.0,
+        2.0,
         0.5,
         40.0,
         "with {value} s left or less",

@@ -95,6 +95,15 @@ class Experience:
             count += part
         return total / count
 
+    def matters(self, grammar: Grammar, gene: Gene) -> bool:
+        """Whether a change of `gene`, or of its component alone, was seen to make a difference.
+
+        What no train scenario exercises makes none. Such a gene must not ride along with a change that pays: it would
+        drift from its sensible default, and decide where a scenario is of another kind.
+        """
+        component = {other.name for other in grammar.genes if other.component == gene.component}
+        return any(gene.name in t.changes and t.changes.keys() <= component and t.gain for t in self._trials)
+
     def novelty(self, gene: Gene, value: GeneValue, other: GeneValue) -> float:
         """How new it is to change `gene` from `value` to `other`: 1 if nobody tried, less the more often it was in
         vain."""

@@ -145,7 +145,8 @@ def _next(
         # requests that start together would draw the same one now and then, and a copy teaches nothing
         if rng.random() < 0.5:
             return genome, f"The hand-written policy {name!r}."
-        return _local(grammar, genome, rng, experience), f"The hand-written policy {name!r}, changed a little."
+        changed = variation.mutate_siblings(grammar, genome, rng, experience)
+        return changed, f"The hand-written policy {name!r}, changed a little."
     parent = leading[0]
     child, otherwise = _child(grammar, leading, known, operator, experience, rng)
     return child, say_changes(grammar, parent.name, parent.genome, child) or otherwise
@@ -164,7 +165,7 @@ def _child(
 
     def crossed(donor: Genome) -> Genome:
         child = variation.cross(grammar, parent, donor, rng)
-        return variation.mutate(grammar, child, rng, experience) if rng.random() < 0.4 else child
+        return variation.mutate_mattering(grammar, child, rng, experience) if rng.random() < 0.4 else child
 
     if operator is Operator.CROSSOVER and others:
         second = leading[1] if len(leading) > 1 else rng.choice(others)
@@ -175,7 +176,10 @@ def _child(
     if draw < _LOCAL + _FROM_ELSEWHERE:
         donors = [*grammar.seeds, None]
         donor = rng.choice(donors)
-        genome = complete(grammar, donor.genes) if donor else variation.random_genome(grammar, rng)
+        if donor:
+            genome = complete(grammar, donor.genes)
+        else:
+            genome = variation.where_it_matters(grammar, parent, variation.random_genome(grammar, rng), experience)
         return crossed(genome), f"{leading[0].name} with components of {donor.name if donor else 'a random policy'}."
     if draw < _LOCAL + _FROM_ELSEWHERE + _FROM_OTHERS:
         other = rng.choice(others)

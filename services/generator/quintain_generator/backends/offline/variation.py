@@ -59,12 +59,17 @@ def _next_to(gene: Gene, value: GeneValue, rng: random.Random) -> GeneValue:
 
 
 def mutate(grammar: Grammar, genome: Genome, rng: random.Random, experience: Experience = NONE) -> Genome:
-    """Change one to a few of the genes that are active in `genome`; most often one."""
+    """Change one to a few of the genes that are active in `genome`; most often one.
+
+    A gene that nobody has seen to matter is changed alone: if that makes no difference the child is no better
+    than its parent, and the gene stays as it was.
+    """
     candidates = [gene for gene in grammar.genes if gene.name in active(grammar, genome)]
     weights = [experience.interest(grammar, gene, genome[gene.name]) for gene in candidates]
     chosen = rng.choices(candidates, weights)
-    while rng.random() < _ONE_MORE:
-        chosen += rng.choices(candidates, weights)
+    matter = [experience.matters(grammar, gene) for gene in candidates]
+    while any(matter) and experience.matters(grammar, chosen[0]) and rng.random() < _ONE_MORE:
+        chosen += rng.choices(candidates, [w * m for w, m in zip(weights, matter, strict=True)])
     child = dict(genome)
     for gene in chosen:
         child[gene.name] = step(gene, child[gene.name], rng, experience)
@@ -95,6 +100,22 @@ def mutate_siblings(grammar: Grammar, genome: Genome, rng: random.Random, experi
             state = rng.getrandbits(64)
             return genome | {gene.name: step(gene, genome[gene.name], random.Random(state)) for gene in siblings}
     return genome | {gene.name: step(gene, genome[gene.name], rng) for gene in siblings}
+
+
+def mutate_mattering(grammar: Grammar, genome: Genome, rng: random.Random, experience: Experience) -> Genome:
+    """Change one of the genes that were seen to matter, if there are any: for a genome that differs already."""
+    candidates = [g for g in grammar.genes if g.name in active(grammar, genome) and experience.matters(grammar, g)]
+    if not candidates:
+        return dict(genome)
+    weights = [experience.interest(grammar, gene, genome[gene.name]) for gene in candidates]
+    (gene,) = rng.choices(candidates, weights)
+    return genome | {gene.name: step(gene, genome[gene.name], rng, experience)}
+
+
+def where_it_matters(grammar: Grammar, genome: Genome, donor: Genome, experience: Experience) -> Genome:
+    """`genome` with the values of `donor` for every gene that was seen to matter."""
+    taken = {gene.name for gene in grammar.genes if experience.matters(grammar, gene)}
+    return {name: (donor if name in taken else genome)[name] for name in genome}
 
 
 def cross(grammar: Grammar, first: Genome, second: Genome, rng: random.Random) -> Genome:

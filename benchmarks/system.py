@@ -17,9 +17,10 @@ from dataclasses import dataclass
 from importlib import resources
 
 from quintain.plugins.inprocess import in_process, simulate
+from quintain.plugins.package_files import package_files
 from quintain.plugins.simulator import JsonValue, Outcome, Policy, Program, RunOptions, Scenario
 from quintain_system.package_simulator import PackageSimulator
-from quintain_system.plugin import folder_files, simulator
+from quintain_system.plugin import simulator
 from quintain_verifier.sandbox.jail import Jail
 from quintain_verifier.sandbox.limits import MAX_LIMITS, program_limits
 from quintain_verifier.sandbox.run import ResourceUsage
@@ -86,7 +87,7 @@ class Jailed:
 
 def balancer(requests: int, policy: str) -> PackageSimulator:
     """The shipped package with one long scenario; `policy`: its table [policy]."""
-    files = folder_files(resources.files("quintain_system") / "packages" / "load_balancer")
+    files = package_files(resources.files("quintain_system") / "packages" / "load_balancer")
     files["suite.toml"] = SUITE.format(duration=requests / RATE, rate=RATE).encode()
     files["system.toml"] = files["system.toml"].replace(b'calls = ["request"]', policy.encode())
     return simulator.from_files("bench", files)

@@ -79,6 +79,7 @@ class CrashStack:
     folder: Path
     store_url: str
     controllers: int
+    wire: str = "compatible-whole"
     services: list[Service] = field(default_factory=list)
     _fault_server: subprocess.Popen[bytes] | None = None
     _fault_url: str = ""
@@ -107,6 +108,11 @@ class CrashStack:
     def completed_calls(self) -> int:
         """Answers that the provider charges for, by its own count."""
         return self._count("completed")
+
+    def provider_calls(self) -> list[dict[str, Any]]:
+        """The provider's own list of the calls that it answered whole, and charges for."""
+        with urllib.request.urlopen(f"{self._fault_url}/control/stats", timeout=10) as answer:
+            return [call for call in json.loads(answer.read())["calls"] if call["completed"]]
 
     def stop(self) -> None:
         for service in self.services:
@@ -143,7 +149,7 @@ class CrashStack:
         key, prices = self.folder / "key", self.folder / "prices.toml"
         key.write_text(KEY)
         prices.write_text(PRICES)
-        backend = backend_settings("compatible-whole", self._fault_url, key, MODEL)
+        backend = backend_settings(self.wire, self._fault_url, key, MODEL)
         options = backend.pop("options")
         lines = [f"{name} = {json.dumps(value)}" for name, value in backend.items()]
         lines += ["[backends.llm.options]", *(f"{name} = {json.dumps(value)}" for name, value in options.items())]
@@ -181,18 +187,19 @@ async def ended(stack: CrashStack, search_id: str) -> pb.Search:
 
 
 async def search(
-    stack: CrashStack, candidates: int, kills: int, seed: int
+    stack: CrashStack, candidates: int, kills: int, seed: int, calls: float = 1.0, **fields: Any
 ) -> tuple[pb.Search, list[pb.CandidateSummary]]:
     """Run one search to its end while `kills` services are killed at random moments of its progress, which the provider
-    sees too: it can be asked while a controller is away."""
+    sees too: it can be asked while a controller is away. `calls`: about how many each candidate takes; `fields` are of
+    the search's spec."""
     chance = random.Random(seed)
     one = stack.clients()[0]
     spec = pb.SearchSpec(
-        simulator="tiny", suite="smoke", backends=["llm"], seed=11, budget=pb.Budget(candidates=candidates)
+        simulator="tiny", suite="smoke", backends=["llm"], seed=11, budget=pb.Budget(candidates=candidates), **fields
     )
     request = pb.CreateSearchRequest(request_id="crash", spec=spec)
     search_id = (await patiently(lambda: one.create_search(request, timeout=10.0))).search.search_id
-    moments = sorted(chance.uniform(0, 0.75 * candidates) for _ in range(kills))
+    moments = sorted(chance.uniform(0, 0.75 * calls * candidates) for _ in range(kills))
     counted: Counter[str] = Counter()
     for moment in moments:
         while stack.received_calls() < moment:

@@ -70,3 +70,17 @@ fields = { request = "id", server = { value = 0 } }
     ran = quintain("system", "import", str(folder), str(log), "--map", str(column_map), "--force")
     assert (ran.code, "two formats of time in one log" in ran.err) == (2, True)
     assert "recordings/monday.jsonl.gz" in quintain("system", "check", str(folder)).out
+
+
+def test_the_faas_engine_is_recorded_under_its_own_policies_and_the_packages(
+    quintain: Quintain, tmp_path: Path
+) -> None:
+    folder = tmp_path / "pools"
+    options = ("record", "--simulator", "faas", "--suite", "smoke", "--scenario", "smoke_steady", "--out", str(folder))
+    ran = quintain(*options, "--policy", "fifo")
+    assert ran.code == 0, ran.err
+    ran = quintain(*options, "--policy", str(folder / "baselines" / "random_sizes.py"))
+    assert ran.code == 0, ran.err + ran.out
+    checked = quintain("system", "check", str(folder))
+    assert checked.code == 0, checked.out
+    assert "smoke_steady-random_sizes.jsonl.gz" in checked.out

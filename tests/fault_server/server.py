@@ -8,6 +8,7 @@ Control, for a server in another process: ``GET /control/stats``; ``POST /contro
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import json
 import re
 import socket
@@ -89,6 +90,9 @@ class Seen:
     completed: bool = False
     gone: bool = False
     query: str = ""
+    digest: str = ""  # of the whole request
+    input_tokens: int = 0  # of the answer that was handed over, by its meter
+    output_tokens: int = 0
     body: dict[str, Any] | None = None
 
 
@@ -198,7 +202,10 @@ class FaultServer:
             fault = model.removeprefix("fault-")
         mark = _MARK.search(prompt_of(body))
         limit = body.get("max_tokens") or body.get("max_completion_tokens") or body.get("max_output_tokens") or 0
-        return Seen(path, model, fault, bool(body.get("stream")), mark[1] if mark else "", limit, body=body)
+        digest = hashlib.sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()
+        return Seen(
+            path, model, fault, bool(body.get("stream")), mark[1] if mark else "", limit, digest=digest, body=body
+        )
 
     async def _control(self, writer: asyncio.StreamWriter, method: str, path: str, raw: bytes) -> bool:
         if method == "POST" and path == "/control/faults":
@@ -251,6 +258,7 @@ class FaultServer:
             await _send(writer, 400, {"content-type": "application/json", **request_id}, text)
             return True
         answer = self._make_answer(body, seen)
+        seen.input_tokens, seen.output_tokens = answer.input_tokens, answer.output_tokens
         if fault in ODDITIES:
             status, content_type, text = odd_response(fault, protocol, answer, stream=seen.stream)
             await _send(writer, status, {"content-type": content_type, **request_id}, text)

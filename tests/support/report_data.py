@@ -93,4 +93,18 @@ def made_up_search(usd: float = 0.01) -> ReportData:
         timelines,
         "one scenario",
         {c.summary.candidate_id: c.source for c in candidates},
+        pb.GetNotebookResponse(
+            entries=[
+                pb.NotebookEntry(
+                    number=4,
+                    parent_number=1,
+                    hypothesis=f"small jobs first {HOSTILE}",
+                    predictions=[
+                        pb.PredictionOutcome(scenario="T2", predicted=0.02, measured=-0.02, outcome="false"),
+                        pb.PredictionOutcome(predicted=0.01),
+                    ],
+                    change=0.125,
+                )
+            ]
+        ),
     )

@@ -24,6 +24,7 @@ from quintain_cli.commands.lookup import get_search
 from quintain_cli.commands.search import (
     INTERRUPTED,
     Candidates,
+    Hints,
     Minutes,
     Tokens,
     Usd,
@@ -96,6 +97,7 @@ def ablate(
     resume: Annotated[
         str, typer.Option(metavar="ABLATION", help="Go on with an interrupted one; the other options as they were.")
     ] = "",
+    hints: Hints = False,
     as_json: Annotated[bool, typer.Option("--json", help="JSON lines: each search, then each contrast.")] = False,
 ) -> None:
     """Run strategies or backends at equal budgets over seeds and say which differences are real. With several of both,
@@ -122,6 +124,7 @@ def ablate(
                 budget=budget,
                 seed=seed,
                 title=f"{title(ablation)}{arm.name}, seed {seed}",
+                hints=hints,
             )
             outcome = run_one(connection, ablation, arm, spec)
             outcomes.append(outcome)

@@ -8,12 +8,13 @@ from typing import Annotated, TypeAlias
 
 import typer
 
+from quintain.clients.front import front_rows, preferred
 from quintain.controller.v1 import controller_pb2 as pb
 from quintain.errors import InvalidArgument
 from quintain.plugins.doors import EXPORTS
 from quintain.plugins.loading import PluginError, UnknownPlugin
 from quintain_cli import render
-from quintain_cli.commands.lookup import SearchId, get_candidate, get_search
+from quintain_cli.commands.lookup import SearchId, get_candidate, get_search, list_candidates
 from quintain_cli.connect import Connection
 from quintain_cli.files import refuse_existing, write_file
 from quintain_cli.render import errors
@@ -33,6 +34,12 @@ def best(
     ctx: typer.Context,
     search_id: SearchId,
     candidate: Annotated[str, typer.Option(help="Another candidate, by id or number.")] = "best",
+    prefer: Annotated[
+        str,
+        typer.Option(
+            metavar="OBJECTIVE", help="Of a search of several objectives: of those on the front the best in this one."
+        ),
+    ] = "",
     out_file: Annotated[Path | None, typer.Option("--out", help="File to write; default: standard output.")] = None,
     force: Annotated[bool, typer.Option("--force", help="Overwrite a file that exists.")] = False,
     file_format: Annotated[
@@ -45,6 +52,11 @@ def best(
         refuse_existing(out_file, force)
     with Connection(ctx.obj, "controller") as connection:
         search = get_search(connection, search_id)
+        if prefer:
+            if candidate != "best":
+                raise InvalidArgument.of("prefer", "give --prefer or --candidate, not both")
+            rows = front_rows(search, list_candidates(connection, search_id))
+            candidate = preferred(search, rows, prefer).candidate_id
         found = get_candidate(connection, search_id, candidate)
     header = provenance(search, found)
     text = convert(found.source, header)
@@ -53,7 +65,7 @@ def best(
         return
     write_file(out_file, text, force)
     errors.print(f"wrote candidate #{found.summary.number} of search {search_id} to {out_file}")
-    if not search.HasField("winner"):
+    if not search.HasField("winner") or search.winner.candidate_id != found.summary.candidate_id:
         errors.print("[yellow]it was not promoted: see the gates in `quintain show`[/]")
 
 

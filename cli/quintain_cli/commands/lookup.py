@@ -34,6 +34,10 @@ def list_candidates(connection: Connection, search_id: str) -> Iterator[pb.Candi
     return entries(connection.controller.list_candidates, request)
 
 
+def get_notebook(connection: Connection, search_id: str) -> pb.GetNotebookResponse:
+    return connection.controller.get_notebook(pb.GetNotebookRequest(search_id=search_id))
+
+
 def suite_files(connection: Connection, search: pb.Search) -> verifier_pb2.SuiteFiles | None:
     """The suite that the search brought along, if it did."""
     if not search.spec.HasField("suite_files"):

@@ -17,7 +17,18 @@ from quintain.clients.stop_rules import make_stop_rules
 from quintain.controller.v1 import controller_pb2 as pb
 from quintain.errors import InvalidArgument
 from quintain_cli import completion, live, render
-from quintain_cli.commands.lookup import PAGE, AsJson, CandidateId, SearchId, get_candidate, get_search, list_candidates
+from quintain_cli.commands.conversation import print_tool_uses, print_turns, tools_text
+from quintain_cli.commands.lookup import (
+    PAGE,
+    AsJson,
+    CandidateId,
+    SearchId,
+    get_candidate,
+    get_notebook,
+    get_search,
+    list_candidates,
+)
+from quintain_cli.commands.notebook import summary
 from quintain_cli.commands.outcome import print_outcome
 from quintain_cli.commands.search import (
     Candidates,
@@ -163,6 +174,9 @@ def show(
         say(describe_spec(found.spec))
         _print_labels(found)
         print_outcome(connection, found)
+        notebook = get_notebook(connection, search_id)
+        if notebook.entries:
+            say(f"{summary(notebook)}: quintain notebook {search_id}")
     if candidates:
         numeric = ("#", "score", "held-out", "cost")
         rows = render.table("#", "how", "parents", "score", "held-out", "cost", "outcome", numeric=numeric)
@@ -196,6 +210,13 @@ def describe_candidate(summary: pb.CandidateSummary, numbers: dict[str, str]) ->
 def _print_candidate(search: pb.Search, found: pb.Candidate, numbers: dict[str, str]) -> None:
     say(describe_candidate(found.summary, numbers))
     say(escape(f"outcome: {outcome_of(found.summary)}"))
+    if found.summary.hypothesis:
+        say(escape(f"hypothesis: {found.summary.hypothesis}"))
+    for p in found.summary.predictions:
+        measured = f"measured {p.measured:+.4f}: {p.outcome}" if p.HasField("measured") else "not measured"
+        say(escape(f"predicted {p.scenario or 'mean'} {p.predicted:+.4f}, {measured}"))
+    if found.tool_uses:
+        say(escape(tools_text(found.tool_uses)))
     if found.HasField("verdict"):
         print_verdict(found.verdict)
     if found.source:
@@ -226,6 +247,10 @@ def prompt(ctx: typer.Context, search_id: SearchId, candidate: CandidateId, as_j
     with Connection(ctx.obj, "controller") as connection:
         found = get_candidate(connection, search_id, candidate)
         numbers = numbers_of(connection, search_id)
+    if not found.HasField("generation") and found.tool_uses and not as_json:
+        say(f"{describe_candidate(found.summary, numbers)}; its conversation goes on")
+        print_tool_uses(found.tool_uses)
+        return
     if not found.HasField("generation"):
         raise InvalidArgument.of("candidate", f"{candidate} was not generated (a seed policy, or still under way)")
     generation = found.generation
@@ -239,6 +264,7 @@ def prompt(ctx: typer.Context, search_id: SearchId, candidate: CandidateId, as_j
         mark = " (cache breakpoint)" if message.cache_breakpoint else ""
         out.rule(f"{escape(message.role)}{mark}", align="left")
         render.print_text(message.content)
+    print_turns(generation.turns)
     out.rule(f"answer of {escape(generation.backend)} {escape(generation.model)}", align="left")
     render.print_text(generation.response_text or generation.source)
     for call in generation.calls:

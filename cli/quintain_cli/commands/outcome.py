@@ -8,6 +8,7 @@ from typing import Any
 
 from rich.markup import escape
 
+from quintain.clients.front import FrontRow, front_rows, objective_names
 from quintain.controller.v1 import controller_pb2 as pb
 from quintain.generator.v1 import generator_pb2
 from quintain.type.v1 import type_pb2
@@ -41,6 +42,8 @@ def print_outcome(connection: Connection, found: pb.Search) -> None:
     candidates = list(list_candidates(connection, found.search_id))
     if len(found.spec.backends) > 1:
         out.print(backends_table(candidates, found.direction))
+    if found.further_objectives:
+        out.print(front_table(found, front_rows(found, candidates)))
     if found.HasField("winner"):
         say(f"[green]winner: #{found.winner.number}[/], passed every gate")
         better = better_held_out(found, candidates)
@@ -56,6 +59,8 @@ def print_outcome(connection: Connection, found: pb.Search) -> None:
     if found.state == pb.SEARCH_STATE_PAUSED:
         out.print(f"go on with: quintain search --resume {found.search_id}")
     elif found.HasField("best"):
+        if found.further_objectives:
+            out.print(f"next: quintain best {found.search_id} --prefer {found.further_objectives[0].name}")
         out.print(f"next: quintain best {found.search_id} --out best-{found.search_id}.py")
         out.print(f"      quintain report {found.search_id}")
 
@@ -68,6 +73,18 @@ def better_held_out(found: pb.Search, candidates: Sequence[pb.CandidateSummary])
     scored = [c for c in candidates if c.HasField("held_out_score")]
     best = max(scored, key=lambda c: sign * c.held_out_score, default=found.winner)
     return best if sign * best.held_out_score > sign * found.winner.held_out_score else None
+
+
+def front_table(found: pb.Search, rows: Sequence[FrontRow]) -> Any:
+    """The candidates of a search of several objectives among which one may choose."""
+    names = objective_names(found)
+    shown = render.table("front", *names, "", numeric=names)
+    for row in rows:
+        winner = "winner" if found.HasField("winner") and found.winner.number == row.number else ""
+        shown.add_row(f"#{row.number}", *(render.number(row.values[name]) for name in names), winner)
+    if not rows:
+        shown.add_row("no candidate has all of them", *[""] * len(names), "")
+    return shown
 
 
 def backends_table(candidates: Sequence[pb.CandidateSummary], direction: type_pb2.Direction.ValueType) -> Any:
@@ -151,6 +168,8 @@ def outcome_table(found: pb.Search, baseline: str) -> Any:
 
 def spend_text(spend: pb.Spend) -> str:
     parts = [f"{spend.candidates} candidates", f"{spend.verifications} verifications", render.usd(spend.usd)]
+    if spend.tool_runs:
+        parts[1] += f" ({spend.tool_runs} by tools, {live.duration(spend.tool_seconds)})"
     if spend.tokens:
         parts.append(f"{spend.tokens:,} tokens")
     if spend.at_risk_usd:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Annotated
 
@@ -25,6 +26,7 @@ from quintain_cli.render import errors, say
 from quintain_cli.target import TargetCommand
 
 SYSTEM_FILE = "system.toml"
+TRUTH_FILE = "truth.toml"  # where what was recorded can be run again
 
 
 def add_commands(app: typer.Typer) -> None:
@@ -67,10 +69,13 @@ def record(
             request = pb.VerifyRequest(
                 simulator=simulator, suite=suite_name, suite_files=suite_message(suite_files), include_detail=True
             )
-            runs = [_run(connection, request, name, source, full, part) for full, part in scenarios]
+            runs = [
+                RecordedRun(suite_name, suite_files, full, part, name, _detail(connection, request, name, source, full))
+                for full, part in scenarios
+            ]
             if not known:
-                files, lost = recorder.package(suite_name, suite_files, runs, hide or [])
-                package = dict(files)
+                files, lost = recorder.package(runs, hide or [])
+                package = {**files, TRUTH_FILE: _truth(simulator, suite)}
                 _write(out, package)
                 for line in lost:
                     errors.print(f"[yellow]left out:[/] {escape(line)}", soft_wrap=True)
@@ -111,6 +116,13 @@ def named_policies(plugin: Simulator, policies: list[str]) -> dict[str, str]:
     return found
 
 
+def _truth(simulator: str, suite: str) -> bytes:
+    """For `fidelity` and `loop`. A suite of one's own is named as a whole path."""
+    path = Path(suite)
+    named = str(path.resolve()) if path.exists() else suite
+    return f"simulator = {json.dumps(simulator)}\nsuite = {json.dumps(named)}\n".encode()
+
+
 def _scenarios(plugin: Simulator, suite: str, wanted: list[str]) -> list[tuple[str, Part]]:
     entries = [(entry.scenario, entry.part) for entry in plugin.suite(suite).entries]
     if not wanted:
@@ -122,10 +134,8 @@ def _scenarios(plugin: Simulator, suite: str, wanted: list[str]) -> list[tuple[s
     return [short[name] for name in wanted]
 
 
-def _run(
-    connection: Connection, request: pb.VerifyRequest, policy: str, source: str, scenario: str, part: Part
-) -> RecordedRun:
-    """One scenario in one request: a recording may fill a message."""
+def _detail(connection: Connection, request: pb.VerifyRequest, policy: str, source: str, scenario: str) -> str:
+    """Of one scenario in one request: a recording may fill a message."""
     one = pb.VerifyRequest()
     one.CopyFrom(request)
     one.policy.CopyFrom(type_pb2.Policy(source=source))
@@ -134,7 +144,7 @@ def _run(
     if verdict.status != pb.VERDICT_STATUS_OK:
         say(f"[red]{escape(policy)} failed on {escape(scenario)}:[/] {escape(render.failure_text(verdict.failure))}")
         raise typer.Exit(POLICY_FAILED)
-    return RecordedRun(scenario, part, policy, verdict.scenarios[0].detail)
+    return str(verdict.scenarios[0].detail)
 
 
 def _files(folder: Path) -> dict[str, bytes]:

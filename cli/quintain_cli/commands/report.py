@@ -16,7 +16,14 @@ from quintain.plugins.loading import PluginError, UnknownPlugin
 from quintain.type.v1 import type_pb2
 from quintain.verifier.v1 import verifier_pb2
 from quintain_cli import render
-from quintain_cli.commands.lookup import SearchId, get_candidate, get_search, list_candidates, suite_files
+from quintain_cli.commands.lookup import (
+    SearchId,
+    get_candidate,
+    get_notebook,
+    get_search,
+    list_candidates,
+    suite_files,
+)
 from quintain_cli.commands.verify import run_verify
 from quintain_cli.connect import Connection
 from quintain_cli.files import refuse_existing, write_file
@@ -71,7 +78,8 @@ def gather(connection: Connection, search_id: str, timelines: bool) -> ReportDat
             render.print_error(error)
     events = events_so_far(connection, search)
     sources = read_sources(connection, candidates)
-    return ReportData(search, candidates, events, shown, verdict, seed, pictures, scenario, sources)
+    notebook = get_notebook(connection, search_id)
+    return ReportData(search, candidates, events, shown, verdict, seed, pictures, scenario, sources, notebook)
 
 
 def read_sources(connection: Connection, candidates: Sequence[pb.CandidateSummary]) -> dict[str, str]:

@@ -12,12 +12,14 @@ from google.protobuf import struct_pb2
 from rich.markup import escape
 
 from quintain.clients.budget import make_budget
+from quintain.clients.notebooks import carried_lessons
 from quintain.clients.pages import entries
-from quintain.clients.roles import ROLES, make_roles
+from quintain.clients.search_words import ROLES, WINNER_RULES, make_roles, make_winner_rule
 from quintain.clients.stop_rules import make_stop_rules
 from quintain.clients.suite_files import read_suite, suite_message
 from quintain.controller.v1 import controller_pb2 as pb
 from quintain.errors import FailedPrecondition, InvalidArgument, QuintainError
+from quintain.generator.v1 import generator_pb2
 from quintain.type.v1 import type_pb2
 from quintain_cli import completion, live, render
 from quintain_cli.commands.lookup import SearchId, get_search
@@ -31,7 +33,9 @@ SEARCH_FAILED = 1
 INTERRUPTED = 130
 MOST = 10**9
 PANEL = "Budget"
+AGENT_PANEL = "Conversations"
 
+Hints = Annotated[bool, typer.Option("--hints", help="Tell backends what is known of the simulator's built-in suites.")]
 AsJson = Annotated[bool, typer.Option("--json", help="JSON lines: each event, then the search.")]
 Candidates = Annotated[int | None, typer.Option(min=1, max=MOST, help="Budget: candidates.", rich_help_panel=PANEL)]
 Verifications = Annotated[
@@ -50,6 +54,23 @@ Plateau = Annotated[
     int | None,
     typer.Option(min=1, max=MOST, help="End after so many in a row that are no better.", rich_help_panel=PANEL),
 ]
+Agent = Annotated[
+    bool,
+    typer.Option(
+        "--agent",
+        help="The model tries policies on train scenarios with tools before it submits one.",
+        rich_help_panel=AGENT_PANEL,
+    ),
+]
+AgentTurns = Annotated[
+    int, typer.Option(min=0, max=100, help="Answers of the model; 0: 12.", rich_help_panel=AGENT_PANEL)
+]
+AgentRuns = Annotated[
+    int, typer.Option(min=0, max=1000, help="Runs of policies by its tools; 0: 16.", rich_help_panel=AGENT_PANEL)
+]
+AgentSeconds = Annotated[
+    float, typer.Option(min=0, help="Seconds of the verifier for these; 0: 120.", rich_help_panel=AGENT_PANEL)
+]
 
 
 def add_commands(app: typer.Typer) -> None:
@@ -63,7 +84,13 @@ def search(
     suite: Annotated[
         str, typer.Option(autocompletion=completion.suites, help=f"What scores. {completion.SUITE_HELP}")
     ] = "paper-reference",
-    objective: Annotated[str, typer.Option(help="Empty: the suite's own.")] = "",
+    objective: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Default: the suite's own. Repeatable: the first scores, and of further ones (names, or METRIC:min, "
+            "METRIC:max) a front is kept."
+        ),
+    ] = None,
     strategy: Annotated[
         str, typer.Option(autocompletion=completion.strategies, help="Empty: evolve. See `quintain strategies`.")
     ] = "",
@@ -86,15 +113,35 @@ def search(
     minutes: Minutes = None,
     stop_at: StopAt = "",
     plateau: Plateau = None,
+    usd_per_candidate: Annotated[
+        float | None,
+        typer.Option(min=1e-9, help="The most that making one candidate may cost.", rich_help_panel=PANEL),
+    ] = None,
+    agent: Agent = False,
+    agent_turns: AgentTurns = 0,
+    agent_runs: AgentRuns = 0,
+    agent_seconds: AgentSeconds = 0.0,
     assume_usd_per_generation: Annotated[
         float | None,
         typer.Option(min=0, help="Count a call of an unpriced model as so much.", rich_help_panel="Budget"),
     ] = None,
     seed: Annotated[int, typer.Option(min=0, max=LARGEST_SEED, help="All randomness derives from it.")] = 0,
+    winner_rule: Annotated[
+        str,
+        typer.Option(
+            metavar="RULE",
+            help=f"Which candidate comes before the gates first: {', '.join(WINNER_RULES)}; see the docs.",
+        ),
+    ] = WINNER_RULES[0],
     start: Annotated[list[Path] | None, typer.Option(help="Policy to begin with; default: the baseline.")] = None,
     parallel_generations: Annotated[int, typer.Option(min=0, max=256, help="At once; 0: the default.")] = 0,
     parallel_verifications: Annotated[int, typer.Option(min=0, max=256, help="At once; 0: the default.")] = 0,
     title: Annotated[str, typer.Option(help="Your own name for the search.")] = "",
+    hints: Hints = False,
+    notebook: Annotated[
+        list[str] | None,
+        typer.Option(metavar="FILE|SEARCH", help="Carry the lessons of an earlier search; repeatable."),
+    ] = None,
     resume: Annotated[
         str,
         typer.Option(
@@ -113,6 +160,7 @@ def search(
     stop = make_stop_rules(stop_at, plateau)
     if resume and stop is not None:
         raise InvalidArgument.of("stop_at", "a search keeps the stop rules that it began with; fork it with others")
+    conversations = make_agent(agent, agent_turns, agent_runs, agent_seconds)
     suite_name, suite_files = read_suite(suite)
     seen = 0  # a new search is shown from its first event
     with Connection(ctx.obj, "controller", embedded=Embedded.RUNS) as connection:
@@ -126,10 +174,12 @@ def search(
                 simulator=simulator,
                 suite=suite_name,
                 suite_files=suite_message(suite_files),
-                objective=objective,
+                objective=objective[0] if objective else "",
+                further_objectives=(objective or [])[1:],
                 strategy=strategy,
                 strategy_options=parse_options(option or []),
                 backends=backend or [],
+                winner_rule=make_winner_rule(winner_rule),
                 backend_roles=make_roles(dict(pair("role", text) for text in role or [])),
                 budget=budget,
                 stop=stop,
@@ -139,6 +189,12 @@ def search(
                 parallel_verifications=parallel_verifications,
                 assume_usd_per_generation=assume_usd_per_generation,
                 title=title,
+                hints=hints,
+                carried_lessons=[
+                    lesson for one in notebook or [] for lesson in carried_lessons(connection.controller, one)
+                ],
+                agent=conversations,
+                allowance=generator_pb2.Allowance(max_cost_usd=usd_per_candidate) if usd_per_candidate else None,
             )
             request = pb.CreateSearchRequest(request_id=uuid.uuid4().hex, spec=spec)
             created = connection.controller.create_search(request)
@@ -152,6 +208,16 @@ def search(
         if not as_json:
             say(f"search {found.search_id}: {describe_spec(found.spec)}")
         follow_to_end(connection, found, as_json, after_sequence=seen)
+
+
+def make_agent(agent: bool, turns: int, runs: int, seconds: float) -> pb.AgentOptions | None:
+    """Bounds of conversations; None: none are wanted. Raises InvalidArgument for bounds without `--agent`."""
+    if agent:
+        return pb.AgentOptions(max_turns=turns, max_runs=runs, max_seconds=seconds)
+    for name, value in (("agent_turns", turns), ("agent_runs", runs), ("agent_seconds", seconds)):
+        if value:
+            raise InvalidArgument.of(name, "bounds conversations, and these are had with --agent")
+    return None
 
 
 def say_estimate(estimate: pb.SearchEstimate) -> None:

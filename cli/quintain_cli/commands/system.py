@@ -68,8 +68,8 @@ def check(ctx: typer.Context, folder: Folder) -> None:
     """Check a system: its files, its invariants on runs of every baseline in the sandbox, whether model and policies
     are deterministic, how fast it is, what policies do not see, and whether doing nothing already wins. Exit code 1 if
     something is wrong."""
-    name, files = _package(folder)
-    contradicts = _say_recordings(_package(folder, recordings=True)[1])
+    name, files = read_package(folder)
+    contradicts = _say_recordings(read_package(folder, recordings=True)[1])
     if MODEL_FILE not in files:
         say(f"[yellow]note[/] there is no {MODEL_FILE} yet: quintain fit {folder}")
         raise typer.Exit(POLICY_FAILED if contradicts else 0)
@@ -100,7 +100,7 @@ def import_log(
 ) -> None:
     """Make a recording of a log. What is not carried over is said, and what contradicts itself in it, with the log's
     lines; nothing is mended."""
-    _, package = _package(folder)
+    _, package = read_package(folder)
     chosen = name or files[0].name.partition(".")[0]
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}", chosen):
         raise InvalidArgument.of("name", f"{chosen!r} must be letters, digits, and - _ . between them; give --name")
@@ -111,7 +111,7 @@ def import_log(
     partial = path.with_name(f".{path.name}.partial")
     try:
         with partial.open("wb") as raw, gzip.GzipFile("", "wb", compresslevel=6, fileobj=raw, mtime=0) as out_file:
-            report = _recordings().import_log(
+            report = recording_reader().import_log(
                 package, chosen, _bytes(column_map), rows, cast(IO[bytes], out_file), start, seconds
             )
         partial.replace(path)
@@ -128,7 +128,7 @@ def _bytes(path: Path) -> bytes:
         raise InvalidArgument.of("map", f"{path}: {error.strerror}") from None
 
 
-def _recordings() -> RecordingReader:
+def recording_reader() -> RecordingReader:
     found = RECORDERS.load(SIMULATOR)
     assert isinstance(found, RecordingReader)
     return found
@@ -136,7 +136,7 @@ def _recordings() -> RecordingReader:
 
 def _say_recordings(files: dict[str, bytes]) -> bool:
     """Whether some contradict themselves."""
-    report = _recordings().check(files)
+    report = recording_reader().check(files)
     _say_report(report)
     return bool(report.contradictions)
 
@@ -148,6 +148,8 @@ def _say_report(report: RecordingsReport) -> None:
         say(f"[red]contradicts itself[/] {escape(line)}")
     for line in report.notes:
         say(f"[yellow]note[/] {escape(line)}")
+    for line in report.unverified:
+        say(f"[yellow]unverified[/] {escape(line)}")
 
 
 def run(
@@ -158,7 +160,7 @@ def run(
     picture: Annotated[Path | None, typer.Option(help="Write a picture of the run to this HTML file.")] = None,
 ) -> None:
     """Run one policy in one scenario in the sandbox: what it scored, its metrics, and its worst moment."""
-    name, files = _package(folder)
+    name, files = read_package(folder)
     simulator = narrowed(load_simulator(SIMULATOR), name, files=files)
     names = [entry.scenario for entry in simulator.suite(name).entries]
     short = {full.rpartition("/")[2]: full for full in names}
@@ -192,7 +194,8 @@ def _reader() -> SuiteReader:
     return simulator
 
 
-def _package(folder: str, *, recordings: bool = False) -> tuple[str, dict[str, bytes]]:
+def read_package(folder: str, *, recordings: bool = False) -> tuple[str, dict[str, bytes]]:
+    """The suite's name, and the files of a system package. Raises InvalidArgument."""
     path = Path(folder)
     if not path.exists():
         raise InvalidArgument.of("folder", f"{path} is not there; `quintain system new {path}` makes one")

@@ -34,6 +34,7 @@ class ReportData:
     timelines: Sequence[Timeline] = field(default_factory=tuple)
     timelines_scenario: str = ""
     sources: Mapping[str, str] = field(default_factory=dict)
+    notebook: pb.GetNotebookResponse = field(default_factory=pb.GetNotebookResponse)
 
     @property
     def minimize(self) -> bool:

@@ -6,6 +6,7 @@ import html
 
 import plotly.graph_objects as go
 
+from quintain.clients.front import FrontRow, all_rows, front_rows, objective_names
 from quintain.controller.v1 import controller_pb2 as pb
 from quintain.generator.v1 import generator_pb2
 from quintain.type.v1 import type_pb2
@@ -112,6 +113,32 @@ def held_out(data: ReportData) -> go.Figure | None:
     styled = _styled(figure, data, CANDIDATE)
     styled.update_yaxes(title_text="normalized (1 = bound)", tickformat=".0%", rangemode="tozero")
     return styled
+
+
+def objectives_front(data: ReportData) -> go.Figure | None:
+    """The first two objectives of a search that has several: every candidate, and the front; None for one objective."""
+    rows, names = all_rows(data.search, data.candidates), objective_names(data.search)
+    if len(names) < 2 or not rows:
+        return None
+    kept = sorted(front_rows(data.search, data.candidates), key=lambda row: row.values[names[1]])
+    figure = go.Figure()
+    for shown, name, mode, colour in ((rows, "candidate", "markers", OTHER), (kept, "front", "markers+lines", BEST)):
+        figure.add_scatter(
+            x=[row.values[names[1]] for row in shown],
+            y=[row.values[names[0]] for row in shown],
+            mode=mode,
+            name=name,
+            line={"color": colour, "width": 1, "dash": "dot"},
+            marker={"color": colour, "size": 6 if shown is rows else 9},
+            text=["<br>".join([f"<b>#{row.number}</b>", *_values(row)]) for row in shown],
+            hovertemplate="%{text}<extra></extra>",
+        )
+    unit = data.search.further_objectives[0].unit
+    return _styled(figure, data, html.escape(f"{names[1]} ({unit})" if unit else names[1]))
+
+
+def _values(row: FrontRow) -> list[str]:
+    return [f"{html.escape(name)} {number(value)}" for name, value in row.values.items()]
 
 
 def _failures(figure: go.Figure, data: ReportData) -> None:

@@ -103,6 +103,7 @@ def render_report(data: ReportData) -> str:
             settings=_settings(data),
             sections=_sections(data, figures_of_page),
             candidates=_candidate_rows(data),
+            notebook=data.notebook.entries,
             scenarios=_scenario_rows(data.verdict, data.search.objective.direction) if data.verdict else [],
             gates=data.search.gates,
             costs=costs_by_backend(data),
@@ -227,6 +228,16 @@ def _sections(data: ReportData, page: Figures) -> list[Section]:
     if dollars is not None:
         sections.append(Section("Score over dollars", "The best so far against what was paid.", page.add(dollars)))
     sections.append(Section("Lineage", "Each line leads from a parent to its child.", page.add(figures.lineage(data))))
+    front = figures.objectives_front(data)
+    if front is not None:
+        sections.append(
+            Section(
+                "Several objectives",
+                "The front holds the candidates that no other is at least as good as in all objectives (with more than "
+                "two, the others are told when you point at them). Only the winner has passed the gates.",
+                page.add(front),
+            )
+        )
     gap = figures.held_out(data)
     if gap is not None:
         sections.append(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
@@ -16,6 +17,7 @@ from quintain.plugins.simulator import (
     Description,
     InvalidInput,
     OpenPolicy,
+    OpenProgram,
     Outcome,
     RunOptions,
     Scenario,
@@ -53,6 +55,7 @@ class RemoteSimulator:
     """
 
     guest_module = ""
+    program_guests = ()  # programs come with their guests' source
 
     def __init__(self, address: str | Endpoint, *, message_seconds: float = 120.0) -> None:
         settings = address if isinstance(address, Endpoint) else Endpoint(address=address)
@@ -61,6 +64,7 @@ class RemoteSimulator:
         self._message_seconds = message_seconds
         self._lock = threading.Lock()
         self._channel: grpc.Channel | None = None
+        self._asked = pb.DescribeRequest()
         self._described: pb.DescribeResponse | None = None
         self._scenarios: dict[tuple[str, str], Scenario] = {}  # built-in ones, by build and name
         self._notes: dict[str, str] = {}  # by a scenario's digest
@@ -72,7 +76,7 @@ class RemoteSimulator:
 
     def describe(self) -> Description:
         """Asks anew: the other side may have become another build since."""
-        described = self._unary(self._stub().Describe, pb.DescribeRequest())
+        described = self._unary(self._stub().Describe, self._asked)
         self._check(described)
         with self._lock:
             self._described = described
@@ -80,6 +84,14 @@ class RemoteSimulator:
             return description_from(described.simulator)
         except KeyError as error:
             raise SimulatorFault(f"{self.address}: its description has an unknown enum value {error}") from error
+
+    def narrowed(self, suite: str = "", scenarios: Sequence[str] = ()) -> Simulator:
+        if not self._description().many_systems:
+            return self
+        part = copy.copy(self)  # over the same channel
+        part._asked = pb.DescribeRequest(suite=suite, scenarios=scenarios)
+        part.describe()  # that there is such a suite is said now
+        return part
 
     def suite(self, name: str) -> Suite:
         suites = {s.name: s for s in self._description().suites}
@@ -130,21 +142,32 @@ class RemoteSimulator:
             raise InvalidInput("suite_files", f"the simulator at {self.address} takes no suites of one's own")
 
     def run(self, scenario: Scenario, open_policy: OpenPolicy, options: RunOptions) -> Outcome:
-        return self._run(scenario, open_policy, options)
+        return self._run(scenario, open_policy, None, options)
+
+    def run_with_programs(
+        self, scenario: Scenario, open_policy: OpenPolicy, open_program: OpenProgram, options: RunOptions
+    ) -> Outcome:
+        return self._run(scenario, open_policy, open_program, options)
 
     def _run(
-        self, scenario: Scenario, open_policy: OpenPolicy, options: RunOptions, suite: pb.OwnSuite | None = None
+        self,
+        scenario: Scenario,
+        open_policy: OpenPolicy,
+        open_program: OpenProgram | None,
+        options: RunOptions,
+        suite: pb.OwnSuite | None = None,
     ) -> Outcome:
         start = pb.Start(
             scenario=scenario.name,
             files=_files(cast("Mapping[str, bytes]", scenario.spec)),
             calling_mode=options.calling_mode,
             timeline=options.timeline,
+            told_log=options.told_log,
             suite=suite,
         )
         run = SimulatorRun(self._stub(), self._metadata(), self._message_seconds)
         try:
-            return run.to_the_end(start, open_policy)
+            return run.to_the_end(start, open_policy, open_program)
         except grpc.RpcError as error:
             self._translate(error, began=run.began)
         finally:
@@ -250,6 +273,7 @@ class _RemoteSuite:
     """A remote simulator with one suite of the caller's own. Its files are sent when the other side lacks them."""
 
     guest_module = ""
+    program_guests = ()
 
     def __init__(self, simulator: RemoteSimulator, name: str, files: Mapping[str, bytes]) -> None:
         self._simulator, self._name = simulator, name
@@ -299,7 +323,12 @@ class _RemoteSuite:
         return self._simulator.scenario_notes(scenario)
 
     def run(self, scenario: Scenario, open_policy: OpenPolicy, options: RunOptions) -> Outcome:
-        return self._sent(lambda suite: self._simulator._run(scenario, open_policy, options, suite))
+        return self._sent(lambda suite: self._simulator._run(scenario, open_policy, None, options, suite))
+
+    def run_with_programs(
+        self, scenario: Scenario, open_policy: OpenPolicy, open_program: OpenProgram, options: RunOptions
+    ) -> Outcome:
+        return self._sent(lambda suite: self._simulator._run(scenario, open_policy, open_program, options, suite))
 
     def score(self, objective: str, scenario: Scenario, outcome: Outcome, baseline: Outcome) -> ScenarioScore:
         return self._sent(lambda suite: self._simulator._score(objective, scenario, outcome, baseline, suite))

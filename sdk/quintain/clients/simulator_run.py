@@ -12,16 +12,19 @@ import grpc
 
 from quintain.plugins.simulator import (
     JsonValue,
+    ModelFault,
     OpenPolicy,
+    OpenProgram,
     Outcome,
     Policy,
     PolicyError,
     PolicyFailure,
+    Program,
     SimulatorFault,
 )
 from quintain.simulator.v1 import simulator_pb2 as pb
 from quintain.simulator.v1 import simulator_pb2_grpc as stubs
-from quintain.wire.simulator_messages import failure_message, outcome_from
+from quintain.wire.simulator_messages import failure_from, failure_message, outcome_from
 
 _END = object()
 
@@ -45,17 +48,26 @@ class SimulatorRun:
         self._call: Any = stub.Simulate(self._requests(), metadata=metadata)
         threading.Thread(target=self._listen, name="simulate", daemon=True).start()
 
-    def to_the_end(self, start: pb.Start, open_policy: OpenPolicy) -> Outcome:
+    def to_the_end(self, start: pb.Start, open_policy: OpenPolicy, open_program: OpenProgram | None) -> Outcome:
+        """Raises ModelFault, and SimulatorFault if programs are wanted and `open_program` is None."""
         self._outgoing.put(pb.SimulateRequest(start=start))
         failed: PolicyFailure | None = None
         policy: Policy | None = None
+        programs = _Programs(open_program)
         while True:
             response = self._receive()
-            if response.WhichOneof("event") == "outcome":
+            event = response.WhichOneof("event")
+            if event == "outcome":
                 return self._checked(response.outcome, failed)
-            if failed is not None or response.WhichOneof("event") is None:
+            if event == "model_failure":
+                raise _model_fault(response.model_failure)
+            if failed is not None or event is None:
                 raise SimulatorFault("the simulator broke the contract: an outcome was due")
-            fresh = response.WhichOneof("event") == "fresh_policy_json"
+            if event in ("open_program", "program_message"):
+                answer = programs.open(response.open_program) if event == "open_program" else programs.ask(response)
+                self._outgoing.put(pb.SimulateRequest(program_reply=pb.ProgramReply(answer_json=_dumps(answer))))
+                continue
+            fresh = event == "fresh_policy_json"
             message = _loads(response.fresh_policy_json if fresh else response.policy_message_json)
             try:
                 if policy is None or fresh:
@@ -117,6 +129,34 @@ class SimulatorRun:
     def _requests(self) -> Iterator[pb.SimulateRequest]:
         while (request := self._outgoing.get()) is not _END:
             yield cast(pb.SimulateRequest, request)
+
+
+class _Programs:
+    """What the simulator wants jailed beside the policy."""
+
+    def __init__(self, open_program: OpenProgram | None) -> None:
+        self._open_program = open_program
+        self._opened: list[Policy] = []
+
+    def open(self, wanted: pb.OpenProgram) -> JsonValue:
+        if self._open_program is None:
+            raise SimulatorFault("it has parts that it does not trust, and they need jailed processes")
+        program = Program(wanted.name, wanted.source, "", wanted.seed, wanted.guest_source)
+        self._opened.append(self._open_program(program, _loads(wanted.setup_json)))
+        return self._opened[-1].info
+
+    def ask(self, response: pb.SimulateResponse) -> JsonValue:
+        message = response.program_message
+        if not 0 <= message.program < len(self._opened):
+            raise SimulatorFault(f"the simulator broke the contract: it has opened no program {message.program}")
+        return self._opened[message.program].ask(_loads(message.message_json))
+
+
+def _model_fault(message: pb.ModelFailure) -> SimulatorFault:
+    try:
+        return ModelFault(message.program, failure_from(message.failure))
+    except ValueError as error:
+        return SimulatorFault(f"the simulator broke the contract: {error}")
 
 
 def _dumps(value: JsonValue) -> str:

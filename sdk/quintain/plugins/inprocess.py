@@ -73,14 +73,7 @@ class InProcessPolicy:
 
 def in_process(simulator: Simulator, source: str) -> OpenPolicy:
     """An `OpenPolicy` that runs `source` right here, with the simulator's guest module."""
-    module: ModuleType
-    if simulator.guest_module:
-        module = importlib.import_module(simulator.guest_module)
-    else:
-        module = ModuleType("guest")
-        sys.modules["guest"] = module  # as in the jail
-        exec(compile(simulator.guest_source, "guest.py", "exec"), module.__dict__)
-    load = cast(LoadGuest, module.load)
+    load = _guest(simulator.guest_module, simulator.guest_source)
 
     def open_policy(setup: JsonValue) -> Policy:
         return InProcessPolicy(load, source, setup)
@@ -88,11 +81,20 @@ def in_process(simulator: Simulator, source: str) -> OpenPolicy:
     return open_policy
 
 
+def _guest(guest_module: str, guest_source: str) -> LoadGuest:
+    if guest_module:
+        return cast(LoadGuest, importlib.import_module(guest_module).load)
+    module = ModuleType("guest")
+    sys.modules["guest"] = module  # as in the jail
+    exec(compile(guest_source, "guest.py", "exec"), module.__dict__)
+    return cast(LoadGuest, module.load)
+
+
 class _InProcessProgram:
     """`Policy` over a program's guest session in this process."""
 
     def __init__(self, program: Program, setup: JsonValue) -> None:
-        load = cast(LoadGuest, importlib.import_module(program.guest_module).load)
+        load = _guest(program.guest_module, program.guest_source)
         self._name = program.name
         try:
             self._inner = InProcessPolicy(load, program.source, setup)

@@ -17,8 +17,11 @@ Files = Mapping[str, bytes]
 
 @dataclass(frozen=True, slots=True)
 class RecordedRun:
-    """One run of one policy: the scenario's name and part, and `Outcome.detail`."""
+    """One run of one policy: the suite and its files (as for `narrowed`), the scenario's name and part, and
+    `Outcome.detail`."""
 
+    suite: str
+    files: Files | None
     scenario: str
     part: Part
     policy: str
@@ -29,13 +32,11 @@ class RecordedRun:
 class Recorder(Protocol):
     """How a simulator's runs become recordings. Registered under the simulator's name; stateless."""
 
-    def package(
-        self, suite: str, files: Files | None, runs: Sequence[RecordedRun], hide: Sequence[str] = ()
-    ) -> tuple[Files, Sequence[str]]:
+    def package(self, runs: Sequence[RecordedRun], hide: Sequence[str] = ()) -> tuple[Files, Sequence[str]]:
         """The system package that the recordings belong to, without them and without a model, by file; and what is left
-        out of it, one line each. `suite` and `files` are as for `narrowed`; of `runs` there is one for each scenario,
-        whose inputs become the package's scenarios. `hide` names what is not shown beside what never is
-        (``config.speed``, ``events.started``, ``inputs.request.size``). Raises InvalidInput."""
+        out of it, one line each. Of `runs` there is one for each scenario of one suite, whose inputs become the
+        package's scenarios. `hide` names what is not shown beside what never is (``config.speed``, ``events.started``,
+        ``inputs.request.size``). Raises InvalidInput."""
 
     def recording(self, package: Files, run: RecordedRun) -> tuple[str, bytes]:
         """Name within the package and content of a recording that keeps to what `package` declares. Raises
@@ -48,11 +49,12 @@ class Recorder(Protocol):
 @dataclass(frozen=True, slots=True)
 class RecordingsReport:
     """What recordings are and say of themselves, one line each: what there is (recordings, the split in four), what
-    `contradicts` itself, and `notes`: what was left out, what they do not show."""
+    contradicts itself, `notes` (what was left out, gaps), and what cannot be verified with them."""
 
     said: Sequence[str] = ()
     contradictions: Sequence[str] = ()
     notes: Sequence[str] = ()
+    unverified: Sequence[str] = ()
 
 
 @runtime_checkable

@@ -89,6 +89,7 @@ class Result:
     code, duplicate).
     `values`: normalised value (0 worst, 1 bound) by train scenario, empty without a verdict. `metrics`: mean over the
     train scenarios, for the descriptors. `behavior`: digest of all decisions; equal behaviour means equal values.
+    `objectives`: score and further objectives, greater is better, in a search that has several and if all have a value.
     """
 
     number: int
@@ -98,6 +99,7 @@ class Result:
     metrics: Mapping[str, float] = field(default_factory=dict)
     behavior: str = ""
     cost_usd: float = 0.0
+    objectives: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

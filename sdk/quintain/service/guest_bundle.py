@@ -41,7 +41,7 @@ class _Bundled:
 _before = {{_name: sys.modules.pop(_name) for _name in _MODULES if _name in sys.modules}}
 sys.meta_path.insert(0, _Bundled())
 from {name} import load
-if _before:  # this process has modules of these names itself: theirs stay theirs
+if _before and not globals().get("OWN_PROCESS"):  # modules of these names were there: in a shared process they stay
     del sys.meta_path[0]
     for _name in _MODULES:
         sys.modules.pop(_name, None)

@@ -3,24 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-import json
-import queue
 from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
-from typing import Any, TypeVar, cast
+from typing import Any, TypeVar
 
 import grpc
 
 from quintain.errors import Internal, InvalidArgument, NotFound
 from quintain.plugins.simulator import (
-    FailureKind,
     InvalidInput,
-    JsonValue,
-    Outcome,
-    Policy,
-    PolicyError,
-    PolicyFailure,
+    ManySystems,
+    ModelFault,
+    ProgramSimulator,
     RunOptions,
     Scenario,
     Simulator,
@@ -31,13 +26,14 @@ from quintain.plugins.simulator import (
     scenario_notes,
 )
 from quintain.service.guest_bundle import bundle_guest
+from quintain.service.simulator_caller import Caller
 from quintain.service.suite_files import SuiteFileCache
 from quintain.simulator.v1 import simulator_pb2 as pb
 from quintain.simulator.v1 import simulator_pb2_grpc
 from quintain.verifier.v1 import verifier_pb2
 from quintain.wire.simulator_messages import (
     description_message,
-    failure_from,
+    failure_message,
     outcome_from,
     outcome_message,
     score_message,
@@ -49,11 +45,8 @@ _SUITE_BYTES = 256 << 20  # of callers' suites that are kept
 _SUITES_READ = 8  # of those, how many are kept as read
 
 T = TypeVar("T")
+_TO_PROGRAMS = ("open_program", "program_message")
 Context = grpc.aio.ServicerContext[Any, Any]
-
-
-class _CallerGone(Exception):
-    """The stream ended in the middle of a run; the engine is unwound."""
 
 
 class SimulatorService:
@@ -88,6 +81,7 @@ class SimulatorServicer(simulator_pb2_grpc.SimulatorServicer):
         self._simulator = simulator
         self._threads = ThreadPoolExecutor(CONCURRENT_RUNS, thread_name_prefix="engine")
         self._guest_source = ""
+        self._program_sources: dict[str, str] = {}  # by guest module
         self._suite_files = SuiteFileCache(_SUITE_BYTES)
         self._read_suite = lru_cache(_SUITES_READ)(self._narrowed)
         self._runs: set[asyncio.Future[Any]] = set()
@@ -95,6 +89,8 @@ class SimulatorServicer(simulator_pb2_grpc.SimulatorServicer):
     async def prepare(self) -> None:
         simulator = self._simulator
         self._guest_source = simulator.guest_source or await asyncio.to_thread(bundle_guest, simulator.guest_module)
+        for guest in simulator.program_guests if isinstance(simulator, ProgramSimulator) else ():
+            self._program_sources[guest] = await asyncio.to_thread(bundle_guest, guest)
 
     async def idle(self) -> None:
         while self._runs:
@@ -105,12 +101,16 @@ class SimulatorServicer(simulator_pb2_grpc.SimulatorServicer):
 
     async def Describe(self, request: pb.DescribeRequest, context: Context) -> pb.DescribeResponse:
         def describe() -> pb.DescribeResponse:
-            simulator, description = self._simulator, self._simulator.describe()
+            simulator = (
+                narrowed(self._simulator, request.suite, request.scenarios) if _asks(request) else self._simulator
+            )
+            description = simulator.describe()
             return pb.DescribeResponse(
                 simulator=description_message(description),
                 suites=[suite_message(simulator.suite(name), simulator.scenario) for name in description.suites],
                 guest_source=self._guest_source,
-                takes_suites=isinstance(simulator, SuiteReader),
+                takes_suites=isinstance(self._simulator, SuiteReader),
+                many_systems=isinstance(self._simulator, ManySystems),
             )
 
         return await self._engine(describe)
@@ -172,26 +172,35 @@ class SimulatorServicer(simulator_pb2_grpc.SimulatorServicer):
         if first is None or first.WhichOneof("event") != "start":
             raise InvalidArgument.of("start", "the first message of a run must be start")
         start = first.start
-        policy = _RemotePolicy(asyncio.get_running_loop())
-        options = RunOptions(start.calling_mode, start.timeline)
+        caller = Caller(asyncio.get_running_loop(), self._program_sources)
+        options = RunOptions(start.calling_mode, start.timeline, start.told_log)
 
-        def run() -> Outcome:
+        def run() -> pb.SimulateResponse:
             simulator, scenario = self._scenario(start.scenario, start)
-            return simulator.run(scenario, policy.open, options)
+            try:
+                if isinstance(simulator, ProgramSimulator):
+                    outcome = simulator.run_with_programs(scenario, caller.open_policy, caller.open_program, options)
+                else:
+                    outcome = simulator.run(scenario, caller.open_policy, options)
+            except ModelFault as fault:
+                failed = pb.ModelFailure(program=fault.program, failure=failure_message(fault.failure))
+                return pb.SimulateResponse(model_failure=failed)
+            return pb.SimulateResponse(outcome=outcome_message(outcome))
 
         engine = asyncio.ensure_future(self._engine(run))
         self._runs.add(engine)
         engine.add_done_callback(self._ended)
         try:
-            while (message := await policy.next_message(engine)) is not None:
+            while (message := await caller.next_message(engine)) is not None:
                 yield message
+                due = "program_reply" if message.WhichOneof("event") in _TO_PROGRAMS else "policy_reply"
                 reply = await anext(request_iterator, None)
-                if reply is None or reply.WhichOneof("event") != "policy_reply":
-                    raise InvalidArgument.of("policy_reply", "one reply is due for every policy_message")
-                policy.replies.put(reply.policy_reply)
-            yield pb.SimulateResponse(outcome=outcome_message(engine.result()))
+                if reply is None or reply.WhichOneof("event") != due:
+                    raise InvalidArgument.of(due, "one reply is due for every message to a policy or a program")
+                caller.replies.put(reply)
+            yield engine.result()
         finally:
-            policy.replies.put(None)  # wakes an engine whose caller is gone
+            caller.replies.put(None)  # wakes an engine whose caller is gone
 
     def _ended(self, engine: asyncio.Future[Any]) -> None:
         self._runs.discard(engine)
@@ -225,57 +234,10 @@ class SimulatorServicer(simulator_pb2_grpc.SimulatorServicer):
             raise Internal(f"the simulator failed: {fault}", reason="SIMULATOR_FAULT") from fault
 
 
-class _RemotePolicy:
-    """The policy at the other end of the stream, as the engine's thread sees it."""
-
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        self.replies: queue.SimpleQueue[pb.PolicyReply | None] = queue.SimpleQueue()
-        self._loop = loop
-        self._messages: asyncio.Queue[pb.SimulateResponse] = asyncio.Queue()
-        self._opened = False
-        self.info: JsonValue = None
-
-    async def next_message(self, engine: asyncio.Future[Outcome]) -> pb.SimulateResponse | None:
-        """The engine's next message; None when it has ended."""
-        getting = asyncio.ensure_future(self._messages.get())
-        try:
-            waiting: set[asyncio.Future[Any]] = {getting, engine}
-            await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
-            return getting.result() if getting.done() else None
-        finally:
-            getting.cancel()
-
-    def open(self, setup: JsonValue) -> Policy:
-        text = _dumps(setup)
-        first = pb.SimulateResponse(policy_message_json=text)
-        self.info = self._exchange(pb.SimulateResponse(fresh_policy_json=text) if self._opened else first, None)
-        self._opened = True
-        return self
-
-    def ask(self, message: JsonValue, on_query: Callable[[JsonValue], JsonValue] | None = None) -> JsonValue:
-        return self._exchange(pb.SimulateResponse(policy_message_json=_dumps(message)), on_query)
-
-    def _exchange(self, message: pb.SimulateResponse, on_query: Callable[[JsonValue], JsonValue] | None) -> JsonValue:
-        while True:
-            self._loop.call_soon_threadsafe(self._messages.put_nowait, message)
-            reply = self.replies.get()
-            if reply is None:
-                raise _CallerGone
-            match reply.WhichOneof("reply"):
-                case "answer_json":
-                    return cast(JsonValue, json.loads(reply.answer_json))
-                case "query_json" if on_query is not None:
-                    answer = on_query(json.loads(reply.query_json))
-                    message = pb.SimulateResponse(policy_message_json=_dumps(answer))
-                case "failure":
-                    raise PolicyError(failure_from(reply.failure))
-                case _:
-                    raise PolicyError(PolicyFailure(FailureKind.PROTOCOL, "a query where none is answered"))
+def _asks(request: pb.DescribeRequest) -> bool:
+    """Whether it asks about a part of the simulator."""
+    return bool(request.suite or request.scenarios)
 
 
 def _content(files: Sequence[verifier_pb2.File]) -> dict[str, bytes]:
     return {file.name: file.content for file in files}
-
-
-def _dumps(value: JsonValue) -> str:
-    return json.dumps(value, separators=(",", ":"), allow_nan=False)

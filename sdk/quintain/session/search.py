@@ -13,6 +13,8 @@ from typing import Any
 from quintain.clients import Controller
 from quintain.clients.budget import make_budget
 from quintain.clients.candidates import CandidateRow, candidate_row
+from quintain.clients.front import FrontRow, front_rows
+from quintain.clients.notebooks import notebook_document
 from quintain.clients.pages import entries
 from quintain.controller.v1 import controller_pb2 as pb
 from quintain.errors import FailedPrecondition, NotFound
@@ -124,6 +126,17 @@ class Search:
             numbers[summary.candidate_id] = summary.number
             rows.append(candidate_row(summary, numbers))
         return rows
+
+    def front(self) -> list[FrontRow]:
+        """In a search of several objectives, the candidates that no other is at least as good as in all of them, the
+        best score first. They have not passed the gates, but for the winner."""
+        self.refresh()
+        return front_rows(self.message, self._summaries())
+
+    def notebook(self) -> dict[str, Any]:
+        """What answers claimed and what came of it, as `quintain notebook --json` prints it."""
+        found = self._controller.get_notebook(pb.GetNotebookRequest(search_id=self.id))
+        return notebook_document(self.id, found)
 
     def candidate(self, number: int) -> Candidate:
         """One candidate by its number, with source, prompt and verdict. Raises NotFound."""

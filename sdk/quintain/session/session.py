@@ -15,9 +15,10 @@ from pydantic import SecretStr, ValidationError
 from quintain.clients import Controller, Verifier
 from quintain.clients.budget import make_budget
 from quintain.clients.channel import ClientSettings
+from quintain.clients.notebooks import carried_lessons
 from quintain.clients.pages import entries
 from quintain.clients.policy_files import read_policy
-from quintain.clients.roles import make_roles
+from quintain.clients.search_words import make_roles, make_winner_rule
 from quintain.clients.stop_rules import make_stop_rules
 from quintain.clients.suite_files import read_suite, suite_message
 from quintain.controller.v1 import controller_pb2 as pb
@@ -122,6 +123,7 @@ class Session:
         suite: str | Path,
         simulator: str = "faas",
         objective: str = "",
+        further_objectives: Sequence[str] = (),
         strategy: str = "",
         strategy_options: Mapping[str, Any] | None = None,
         backends: Sequence[str] = (),
@@ -134,15 +136,22 @@ class Session:
         stop_at: str | float = "",
         plateau: int | None = None,
         seed: int = 0,
+        winner_rule: str = "best-train",
         start: Sequence[str | Path] = (),
         title: str = "",
+        hints: bool = False,
+        notebooks: Sequence[str | Path] = (),
     ) -> Search:
         """Start a search. `suite` is the name of one of the simulator's, or the Path of one's own. At least one bound
-        of the budget (`candidates`, `verifications`, `usd`, `tokens`, `minutes`) is needed. `start` holds policies to
-        begin with, sources or Paths; none: the simulator's baseline. `backend_roles` says by name what a backend is
-        for ("main", "strong", "sweep"), where that shall not follow from its price. `stop_at` ends the search early:
-        at a share of the provable bound ("99%") or a score; `plateau` after so many candidates that were no better.
-        `Search.warnings` says what is doubtful about the budget."""
+        of the budget (`candidates`, `verifications`, `usd`, `tokens`, `minutes`) is needed. `start` holds
+        policies to begin with, sources or Paths; none: the simulator's baseline. Of `further_objectives`
+        (names, "METRIC:min", "METRIC:max") `Search.front` keeps the candidates that no other is at least as
+        good as in all. `backend_roles` says by name what a backend is for ("main", "strong", "sweep"), where
+        that shall not follow from its price. `stop_at` ends the search early: at a share of the provable bound
+        ("99%") or a score; `plateau` after so many candidates that were no better. `hints` tells backends what
+        is known of the simulator's built-in suites; `notebooks` are ids of earlier searches and files of
+        `quintain notebook --out`, whose lessons every request carries. `Search.warnings` says what is doubtful
+        about the budget."""
         name, files = _suite(suite)
         options = struct_pb2.Struct()
         options.update(strategy_options or {})
@@ -151,6 +160,7 @@ class Session:
             suite=name,
             suite_files=files,
             objective=objective,
+            further_objectives=further_objectives,
             strategy=strategy,
             strategy_options=options,
             backends=backends,
@@ -158,8 +168,11 @@ class Session:
             budget=make_budget(candidates, verifications, usd, tokens, minutes),
             stop=make_stop_rules(stop_at, plateau),
             seed=seed,
+            winner_rule=make_winner_rule(winner_rule),
             seed_policies=[type_pb2.Policy(source=_source(policy)) for policy in start],
             title=title,
+            hints=hints,
+            carried_lessons=[n for one in notebooks for n in carried_lessons(self.controller, str(one))],
         )
         request = pb.CreateSearchRequest(request_id=uuid.uuid4().hex, spec=spec)
         response = self.controller.create_search(request)

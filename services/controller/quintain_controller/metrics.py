@@ -19,6 +19,7 @@ from quintain_controller.domain.model import (
     VerdictStatus,
 )
 from quintain_controller.domain.records import Batch
+from quintain_controller.domain.tools import NAMES
 
 SEARCHES = Gauge("quintain_controller_searches", "Searches in the store.", ["state"])
 CANDIDATES = Counter("quintain_controller_candidates", "Candidates that came to their end.", ["outcome"])
@@ -44,6 +45,11 @@ STAGE_SECONDS = Histogram(
     ["stage"],
     buckets=(0.01, 0.05, 0.1, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 1800),
 )
+TOOL_CALLS = Counter(
+    "quintain_controller_tool_calls", "Tools that models called, and whether the call was wrong.", ["tool", "failed"]
+)
+TOOL_SECONDS = Counter("quintain_controller_tool_seconds", "Seconds that the verifier worked for tools.")
+NOTIFICATIONS = Counter("quintain_controller_notifications", "Notifications that were sent.", ["outcome"])
 CALL_FAILURES = Counter("quintain_controller_call_failures", "Calls of another service that failed.", ["service"])
 
 STAGES = ("generate", "verify", "held_out", "gates")
@@ -53,6 +59,11 @@ _REFUSED_BY_VERIFIER = "refused_by_verifier"
 for _stage in STAGES:
     IN_FLIGHT.labels(_stage)
     STAGE_SECONDS.labels(_stage)
+for _tool in (*NAMES, "unknown"):
+    for _failed in ("false", "true"):
+        TOOL_CALLS.labels(_tool, _failed)
+for _notified in ("delivered", "failed"):
+    NOTIFICATIONS.labels(_notified)
 for _service in ("generator", "verifier"):
     CALL_FAILURES.labels(_service)
 for _outcome in (
@@ -108,6 +119,7 @@ def show_budget(search_id: str, spend: Spend, budget: Budget) -> None:
         ("candidates", spend.candidates, budget.candidates),
         ("verifications", spend.verifications, budget.verifications),
         ("wall_seconds", spend.wall_seconds, budget.wall_seconds),
+        ("tool_seconds", spend.tool_seconds, budget.tool_seconds),
     ):
         if limit:
             BUDGET_LEFT.labels(search_id, bound).set(max(0.0, 1.0 - used / limit))
@@ -115,7 +127,7 @@ def show_budget(search_id: str, spend: Spend, budget: Budget) -> None:
 
 def forget(search_id: str) -> None:
     """Remove a search's own time series."""
-    for bound in ("usd", "tokens", "candidates", "verifications", "wall_seconds"):
+    for bound in ("usd", "tokens", "candidates", "verifications", "wall_seconds", "tool_seconds"):
         _remove(BUDGET_LEFT, search_id, bound)
     _remove(BEST_SCORE, search_id)
     _remove(HELD_OUT_GAP, search_id)

@@ -17,6 +17,8 @@ from quintain_controller.domain.model import (
     SearchContext,
     SearchSpec,
     SearchState,
+    ToolsWanted,
+    ToolUse,
     Verification,
 )
 from quintain_controller.domain.records import (
@@ -30,6 +32,7 @@ from quintain_controller.domain.records import (
     SearchRecord,
     UnreadableSearch,
 )
+from quintain_controller.domain.tools import PolicyRun
 
 
 class Generator(Protocol):
@@ -41,9 +44,12 @@ class Generator(Protocol):
     def encode(self, context: SearchContext, request: GenerationRequest) -> bytes:
         """The request exactly as it will be sent: a function of its arguments."""
 
-    async def generate(self, request: bytes, spent: Callable[[Charge], None]) -> Generation:
+    async def generate(
+        self, request: bytes, spent: Callable[[Charge], None], uses: Sequence[ToolUse] = ()
+    ) -> Generation | ToolsWanted:
         """Send an encoded request. Repeating a request id returns the recorded response. `spent` hears what the request
-        has cost so far; an error says it too, in its metadata."""
+        has cost so far; an error says it too, in its metadata. `uses`: what tools said so far; where a conversation
+        waits for more of them, these are the answer."""
 
     async def recorded(self, request_id: str) -> Generation:
         """What was recorded of an earlier request, calling nobody. Raises NotFound."""
@@ -60,6 +66,7 @@ class Verifier(Protocol):
         backends: tuple[BackendProfile, ...],
         suite_files: bytes = b"",
         hints: bool = False,
+        further_objectives: Sequence[str] = (),
     ) -> tuple[str, SearchContext]:
         """The objective's name (the suite's own if empty) and what a search is created against. `suite_files`: the
         contract's message, for a suite of the caller's own. `hints`: whether backends are shown the simulator's.
@@ -78,6 +85,12 @@ class Verifier(Protocol):
     ) -> Verification:
         """Verify a policy on parts of the search's suite. `ignore_cache`: run it, even if its verdict is on record.
         `progress` hears how many scenarios are done, and of how many."""
+
+    async def run(
+        self, spec: SearchSpec, source: str, scenarios: Sequence[str], *, detail: bool, ignore_cache: bool = False
+    ) -> PolicyRun:
+        """Run a policy on train scenarios by name (empty: all of them). `detail`: with the simulator's document of each
+        run."""
 
     def decode(self, record: bytes) -> Verification:
         """A recorded verification."""
@@ -134,6 +147,11 @@ class Store(Protocol):
 
     def events_after(self, search_id: str, sequence: int, limit: int) -> tuple[list[RecordedEvent], bool]:
         """The next events, and whether there will be no more after them."""
+
+    def take_news(self, limit: int, since: float) -> list[tuple[SearchRecord, list[RecordedEvent]]]:
+        """Events that nobody has taken yet, in order, of at most `limit` searches; each is given to one caller, once.
+        What is older than `since` (seconds since the epoch), and a search whose record cannot be read, is passed
+        over."""
 
     def positions(self, search_ids: Sequence[str]) -> dict[str, tuple[int, bool]]:
         """Last sequence, and whether somebody must still work on it, of those that there are."""

@@ -27,6 +27,7 @@ from quintain_controller.usecases.archives import Archives
 from quintain_controller.usecases.async_store import AsyncStore
 from quintain_controller.usecases.dependencies import Dependencies
 from quintain_controller.usecases.manage import SearchManager
+from quintain_controller.usecases.notifications import Notifications
 from quintain_controller.usecases.notifier import Notifier
 from quintain_controller.usecases.replay import Replays
 from quintain_controller.usecases.runner import SearchRunner
@@ -76,6 +77,9 @@ class ControllerService:
         replays = Replays(self._store, self._verifier, self._generator.encode)
         archives = Archives(self._store, XzArchive(), time.time)
         self._servicer = ControllerServicer(self._store, manager, self._generator, notifier, replays, archives)
+        told = settings.notifications
+        self._notifications = Notifications(self._store, told.ways(), told.poll_seconds, time.time)
+        self._notifications.start()
         self._runner.start()
         self._following = asyncio.create_task(notifier.follow(self._store, settings.watch_poll_seconds))
 
@@ -89,9 +93,11 @@ class ControllerService:
 
     async def drain(self) -> None:
         await self._runner.drain()
+        await self._notifications.drain()
 
     async def close(self) -> None:
         await self._runner.close()
+        await self._notifications.close()
         self._following.cancel()
         await self._generator.close()
         await self._verifier.close()

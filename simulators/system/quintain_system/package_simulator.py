@@ -41,7 +41,7 @@ from quintain_system.engine.loop import SystemLoop
 from quintain_system.engine.metrics import input_statistics
 from quintain_system.engine.records import Everything, Ids, Kind, kinds, number_of
 from quintain_system.engine.timeline import RecordedEntry
-from quintain_system.form.checks import config_numbers
+from quintain_system.form.names import config_numbers
 from quintain_system.form.package import MODEL_FILE, WORKLOAD_FILE, Package
 from quintain_system.form.spec import ScenarioSpec
 from quintain_system.guide import guide
@@ -66,13 +66,25 @@ class SystemScenario:
     inputs: list[list[Any]] | None
 
 
-class PackageSimulator:
-    """Satisfies `ProgramSimulator`. Names of suites are ``prefix`` and ``prefix/suite``, of scenarios
-    ``prefix/scenario`` and ``prefix/suite/scenario``."""
+class JailedSystems:
+    """What simulators of systems share: guests, and what they refuse."""
 
     guest_module = "quintain_system.guest.policy"
     guest_source = ""
     program_guests = ("quintain_system.guest.model", "quintain_system.guest.workload")
+
+    def inline_scenario(self, name: str, files: Mapping[str, bytes]) -> Scenario:
+        raise InvalidInput(
+            "scenario.toml", "a scenario of a system belongs to its package: give the package as a suite"
+        )
+
+    def run(self, scenario: Scenario, open_policy: OpenPolicy, options: RunOptions) -> Outcome:
+        raise SimulatorFault("a system's model is not trusted: it needs a jailed process")
+
+
+class PackageSimulator(JailedSystems):
+    """Satisfies `ProgramSimulator`. Names of suites are ``prefix`` and ``prefix/suite``, of scenarios
+    ``prefix/scenario`` and ``prefix/suite/scenario``."""
 
     def __init__(self, package: Package, engine_build: str, prefix: str) -> None:
         self._package = package
@@ -141,17 +153,9 @@ class PackageSimulator:
                 self._scenarios[name] = self._load(name)
             return self._scenarios[name]
 
-    def inline_scenario(self, name: str, files: Mapping[str, bytes]) -> Scenario:
-        raise InvalidInput(
-            "scenario.toml", "a scenario of a system belongs to its package: give the package as a suite"
-        )
-
     def scenario_notes(self, scenario: Scenario) -> str:
         of = _spec_of(scenario)
         return scenario_notes(self._package.spec, of.spec, of.config, of.inputs)
-
-    def run(self, scenario: Scenario, open_policy: OpenPolicy, options: RunOptions) -> Outcome:
-        raise SimulatorFault("a system's model is not trusted: it needs a jailed process")
 
     def run_with_programs(
         self, scenario: Scenario, open_policy: OpenPolicy, open_program: OpenProgram, options: RunOptions

@@ -10,11 +10,10 @@ from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from importlib import resources
-from importlib.resources.abc import Traversable
 
 from quintain.plugins.doors import SYSTEMS
 from quintain.plugins.loading import PluginError
-from quintain.plugins.package_files import build_digest
+from quintain.plugins.package_files import build_digest, package_files
 from quintain.plugins.simulator import (
     Description,
     InvalidInput,
@@ -26,13 +25,12 @@ from quintain.plugins.simulator import (
     Scenario,
     ScenarioScore,
     Simulator,
-    SimulatorFault,
     Suite,
     files_digest,
 )
 from quintain_system.form.notes import notes
 from quintain_system.form.package import read_package
-from quintain_system.package_simulator import PackageSimulator
+from quintain_system.package_simulator import JailedSystems, PackageSimulator
 
 PACKAGES_KEPT = 16  # that came as files
 GUIDE = """\
@@ -41,12 +39,8 @@ suite's name.
 """
 
 
-class SystemSimulator:
+class SystemSimulator(JailedSystems):
     """Satisfies `ProgramSimulator`, `ManySystems` and `SuiteReader`. No state beside caches."""
-
-    guest_module = "quintain_system.guest.policy"
-    guest_source = ""
-    program_guests = ("quintain_system.guest.model", "quintain_system.guest.workload")
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -92,7 +86,7 @@ class SystemSimulator:
         own = name.replace("-", "_")
         if not re.fullmatch(r"[a-z][a-z0-9_]{0,63}", own):
             raise InvalidInput("name", f"{name!r} must be lower-case letters, digits and - or _, a letter first")
-        files = folder_files(resources.files("quintain_system") / "template")
+        files = package_files(resources.files("quintain_system") / "template")
         return {file: content.replace(b'"NAME"', f'"{own}"'.encode()) for file, content in files.items()}
 
     def suite_notes(self, name: str, files: Mapping[str, bytes]) -> Sequence[str]:
@@ -104,16 +98,8 @@ class SystemSimulator:
     def scenario(self, name: str) -> Scenario:
         return _package(_owner(name), "scenario").scenario(name)
 
-    def inline_scenario(self, name: str, files: Mapping[str, bytes]) -> Scenario:
-        raise InvalidInput(
-            "scenario.toml", "a scenario of a system belongs to its package: give the package as a suite"
-        )
-
     def scenario_notes(self, scenario: Scenario) -> str:
         return _package(_owner(scenario.name), "scenario").scenario_notes(scenario)
-
-    def run(self, scenario: Scenario, open_policy: OpenPolicy, options: RunOptions) -> Outcome:
-        raise SimulatorFault("a system's model is not trusted: it needs a jailed process")
 
     def run_with_programs(
         self, scenario: Scenario, open_policy: OpenPolicy, open_program: OpenProgram, options: RunOptions
@@ -140,7 +126,7 @@ def installed() -> tuple[Mapping[str, PackageSimulator], Mapping[str, str]]:
     found = {}
     for name, folder in sorted(folders.items()):
         try:
-            package = read_package(folder_files(folder))
+            package = read_package(package_files(folder))
         except (InvalidInput, OSError) as error:
             broken[name] = str(error)
         else:
@@ -168,22 +154,10 @@ def _unique(items: Sequence[Objective]) -> tuple[Objective, ...]:
 @functools.cache
 def engine_build() -> str:
     """sha256 (hex) over the engine's own code: the same on every machine and Python version."""
-    files = folder_files(resources.files("quintain_system"))
+    files = package_files(resources.files("quintain_system"))
     return build_digest(
         {n: file for n, file in files.items() if n.endswith(".py") and not n.startswith(("packages/", "template/"))}
     )
-
-
-def folder_files(folder: Traversable, prefix: str = "") -> dict[str, bytes]:
-    found: dict[str, bytes] = {}
-    for item in folder.iterdir():
-        if item.name.startswith((".", "__")) and item.name != "__init__.py":
-            continue
-        if item.is_dir():
-            found |= folder_files(item, f"{prefix}{item.name}/")
-        elif not item.name.endswith((".pyc", ".pyo")):
-            found[prefix + item.name] = item.read_bytes()
-    return found
 
 
 simulator = SystemSimulator()

@@ -25,10 +25,8 @@ from quintain_system.recordings.view import reduced, suite_files, visible_packag
 class SystemRecorder:
     """Satisfies `Recorder` and `RecordingReader`."""
 
-    def package(
-        self, suite: str, files: Files | None, runs: Sequence[RecordedRun], hide: Sequence[str] = ()
-    ) -> tuple[Files, Sequence[str]]:
-        package, objective = _package(suite, files)
+    def package(self, runs: Sequence[RecordedRun], hide: Sequence[str] = ()) -> tuple[Files, Sequence[str]]:
+        package, objective = _package(runs[0].suite, runs[0].files)
         visible, lost = visible_package(package, hide)
         spec = _spec(visible)
         wholes = [(short_name(run.scenario), run.part, reduced(_whole(run), spec)) for run in runs]
@@ -61,12 +59,12 @@ class SystemRecorder:
             wrong += report.words()
             occurred += report.occurred
             notes += [f"{file}: {note}" for note in report.notes]
+        unverified: list[str] = []
         if read:
-            notes += never_occurred(spec, occurred)
             split = split_of(read, package)
             said += [f"{part}: {_parts_text(chosen)}" for part, chosen in split.parts.items()]
-            notes += [f"unverified: {words}" for words in split.unverified]
-        return RecordingsReport(said, wrong, notes)
+            unverified += [*split.unverified, *never_occurred(spec, occurred)]
+        return RecordingsReport(said, wrong, notes, unverified)
 
     def import_log(
         self,
@@ -83,7 +81,7 @@ class SystemRecorder:
         left_out = [f"not carried over: {words}" for words in made.left_out]
         never = never_occurred(spec, made.consistency.occurred)
         said = [f"{made.entries} entries in {made.duration:g} s"]
-        return RecordingsReport(said, list(made.consistency.words()), [*left_out, *made.consistency.notes, *never])
+        return RecordingsReport(said, list(made.consistency.words()), [*left_out, *made.consistency.notes], never)
 
 
 recorder = SystemRecorder()

@@ -58,7 +58,9 @@ def test_the_trace_format_writes_rows_in_order_and_says_what_is_left_out() -> No
 def test_the_recorder_gives_a_package_and_a_file_of_lines() -> None:
     scope = example("A recorder")
     assert isinstance(scope["recorder"], Recorder)
-    run = RecordedRun("calm", Part.TRAIN, "fifo", '{"entries": [{"time": 0.5, "input": "request", "id": 1}]}')
+    run = RecordedRun(
+        "mine", None, "calm", Part.TRAIN, "fifo", '{"entries": [{"time": 0.5, "input": "request", "id": 1}]}'
+    )
     name, content = scope["recorder"].recording({}, run)
     assert name == "recordings/calm-fifo.jsonl"
     assert [json.loads(line)["policy"] for line in content.splitlines()[:1]] == ["fifo"]

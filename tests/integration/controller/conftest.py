@@ -22,7 +22,7 @@ from quintain.service.server import RunningServer, start_server
 from quintain.service.settings import ServerSettings
 from quintain.verifier.v1 import verifier_pb2_grpc
 from quintain_controller.adapters.store.schema import searches
-from quintain_controller.config import ControllerSettings, RunnerSettings
+from quintain_controller.config import ControllerSettings, NotificationSettings, RunnerSettings
 from quintain_controller.service import ControllerService
 
 __all__ = ["postgres_server", "postgres_url"]
@@ -37,6 +37,7 @@ class Stack:
     verifier: FakeVerifier = field(default_factory=FakeVerifier)
     store_url: str = ""
     runner: dict[str, Any] = field(default_factory=dict)
+    notifications: dict[str, Any] = field(default_factory=dict)
     _exit: AsyncExitStack = field(default_factory=AsyncExitStack)
     _addresses: dict[str, str] = field(default_factory=dict)
 
@@ -66,6 +67,7 @@ class Stack:
             runner=RunnerSettings(
                 **({"lease_seconds": 3.0, "poll_seconds": 0.05, "first_retry_seconds": 0.01} | self.runner)
             ),
+            notifications=NotificationSettings(**({"poll_seconds": 0.05} | self.notifications)),
             watch_poll_seconds=0.05,
         )
         return await start_server(ControllerService(settings), settings.server)

@@ -11,14 +11,14 @@ import hashlib
 import random
 import re
 from collections import Counter
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
 import grpc
 
-from quintain.errors import InvalidArgument, NotFound, PermissionDenied, QuintainError
+from quintain.errors import FailedPrecondition, InvalidArgument, NotFound, PermissionDenied, QuintainError
 from quintain.generator.v1 import generator_pb2, generator_pb2_grpc
 from quintain.service.interceptors import Boundary
 from quintain.type.v1 import type_pb2
@@ -43,6 +43,10 @@ class Backend:
     outcomes: Mapping[int, int] = field(default_factory=dict)
     # (number of the candidate) -> source instead of the toy's mutation
     sources: Mapping[int, str] = field(default_factory=dict)
+    claims: bool = False  # each answer has a hypothesis, and predicts more on t1 and in the mean
+    # What its model does in a conversation: (number of the candidate, turn from 1) -> tools to call as (name, arguments
+    # as JSON); none: it submits. Without a script it can have no conversation.
+    script: Callable[[int, int], list[tuple[str, str]]] | None = None
 
 
 class FakeGenerator(generator_pb2_grpc.GeneratorServicer):
@@ -50,6 +54,7 @@ class FakeGenerator(generator_pb2_grpc.GeneratorServicer):
         self.backends = {b.name: b for b in (backends or (Backend(),))}
         self.records: dict[str, generator_pb2.Generation] = {}
         self.calls: Counter[str] = Counter()  # by request id: calls of the "provider"
+        self.turns: dict[str, list[list[generator_pb2.ToolCall]]] = {}  # by request id: the tools of each answer
         self.requests: dict[str, generator_pb2.GenerateRequest] = {}
         self.failures: list[QuintainError] = []  # raised first, one for each rpc
         self.late_failures: list[QuintainError] = []  # raised after the gate
@@ -71,16 +76,43 @@ class FakeGenerator(generator_pb2_grpc.GeneratorServicer):
         if self.late_failures:
             raise self.late_failures.pop(0)
         if request.request_id not in self.records:
-            self.calls[request.request_id] += 1
             self.requests[request.request_id] = request
+            wanted = self._converse(request)
+            if wanted:
+                spend = generator_pb2.Spend(calls=self.calls[request.request_id], spent_usd=self._spent(request))
+                yield generator_pb2.GenerateResponse(tool_calls=generator_pb2.ToolCalls(calls=wanted, spend=spend))
+                return
             self.records[request.request_id] = self._make(request)
         yield generator_pb2.GenerateResponse(progress=generator_pb2.GenerateProgress(stage="calling"))
         yield generator_pb2.GenerateResponse(result=self.records[request.request_id])
+
+    def _converse(self, request: generator_pb2.GenerateRequest) -> list[generator_pb2.ToolCall]:
+        """One turn of the "provider", unless it was taken already: the tools that it wants now."""
+        script, turns = self.backends[request.backend].script, self.turns.setdefault(request.request_id, [])
+        answered = {result.call_id: result for result in request.tool_results}
+        if not turns or all(call.call_id in answered for call in turns[-1]):
+            self.calls[request.request_id] += 1
+            number, turn = int(request.request_id.rpartition("/")[2]), len(turns) + 1
+            agent = request.task.operator == generator_pb2.OPERATOR_AGENT
+            turns.append(
+                [
+                    generator_pb2.ToolCall(call_id=f"{turn}.{i}", name=name, arguments_json=text)
+                    for i, (name, text) in enumerate(script(number, turn) if agent and script else [])
+                ]
+            )
+        return [call for call in turns[-1] if call.call_id not in answered]
+
+    def _spent(self, request: generator_pb2.GenerateRequest) -> float:
+        return self.backends[request.backend].usd * self.calls[request.request_id]
 
     async def GetGeneration(
         self, request: generator_pb2.GetGenerationRequest, context: Any
     ) -> generator_pb2.GetGenerationResponse:
         if request.request_id not in self.records:
+            if request.request_id in self.turns:
+                spent = self._spent(self.requests[request.request_id])
+                told = {"calls": "1", "spent_usd": str(spent), "at_risk_usd": "0"}
+                raise FailedPrecondition("no result yet", reason="NO_RESULT_YET", metadata=told)
             raise NotFound(f"no generation {request.request_id}")
         return generator_pb2.GetGenerationResponse(generation=self.records[request.request_id])
 
@@ -97,6 +129,7 @@ class FakeGenerator(generator_pb2_grpc.GeneratorServicer):
                     generator_pb2.OPERATOR_FULL,
                     generator_pb2.OPERATOR_CROSSOVER,
                     generator_pb2.OPERATOR_REPAIR,
+                    *([generator_pb2.OPERATOR_AGENT] if b.script else []),
                 ],
                 deterministic=True,
                 priced=b.priced,
@@ -123,7 +156,12 @@ class FakeGenerator(generator_pb2_grpc.GeneratorServicer):
             source=source if outcome == generator_pb2.OUTCOME_OK else "",
             detail="" if outcome == generator_pb2.OUTCOME_OK else "the toy said no",
             usage=generator_pb2.Usage(output_tokens=backend.tokens),
-            cost=generator_pb2.Cost(usd=backend.usd, unpriced=not backend.priced),
+            hypothesis=f"{value:.3f} is closer than {parents[0]:.3f}" if backend.claims else "",
+            predictions=[
+                generator_pb2.Prediction(scenario=scenario, change=0.02)
+                for scenario in (("t1", "") if backend.claims else ())
+            ],
+            cost=generator_pb2.Cost(usd=self._spent(request), unpriced=not backend.priced),
         )
 
 
@@ -131,6 +169,8 @@ class FakeVerifier(verifier_pb2_grpc.VerifierServicer):
     def __init__(self) -> None:
         self.verified: Counter[tuple[str, tuple[int, ...]]] = Counter()
         self.failures: list[QuintainError] = []
+        self.seconds = 0.5  # that each verification takes, it says
+        self.requests: list[verifier_pb2.VerifyRequest] = []
         self.in_flight = self.most_in_flight = 0
         self.delays: dict[str, asyncio.Event] = {}  # source -> waits until set
         self.held_out = dict(HELD_OUT)
@@ -160,6 +200,7 @@ class FakeVerifier(verifier_pb2_grpc.VerifierServicer):
         finally:
             self.in_flight -= 1
         self.verified[request.policy.source, tuple(request.parts)] += 1
+        self.requests.append(request)
         self.ignored_caches.append(request.ignore_cache)
         yield verifier_pb2.VerifyResponse(progress=verifier_pb2.VerifyProgress(scenarios_total=3))
         yield verifier_pb2.VerifyResponse(result=self.result(request))
@@ -175,6 +216,7 @@ class FakeVerifier(verifier_pb2_grpc.VerifierServicer):
                 title="A toy",
                 build="build-1",
                 policy_guide="Write x = NUMBER.",
+                hints="The targets lie above 0.6.",
                 objectives=[
                     type_pb2.Objective(
                         name="closeness", metric="closeness", direction=type_pb2.DIRECTION_MAXIMIZE, unit=""
@@ -199,7 +241,12 @@ class FakeVerifier(verifier_pb2_grpc.VerifierServicer):
         if request.simulator != "toy":
             raise NotFound(f"no simulator {request.simulator!r}; there is toy")
         entries = [
-            type_pb2.SuiteEntry(scenario=name, part=part, description=f"target of {name}")
+            type_pb2.SuiteEntry(
+                scenario=name,
+                part=part,
+                description=f"target of {name}",
+                notes=f"- lies at {TRAIN[name]}" if part == type_pb2.PART_TRAIN else "",
+            )
             for part, names in ((type_pb2.PART_TRAIN, TRAIN), (type_pb2.PART_HELD_OUT, self.held_out))
             for name in names
         ]
@@ -215,7 +262,7 @@ class FakeVerifier(verifier_pb2_grpc.VerifierServicer):
     def result(self, request: verifier_pb2.VerifyRequest) -> verifier_pb2.VerifyResult:
         source, failed = request.policy.source, "raise" in request.policy.source
         parts = list(request.parts) or [type_pb2.PART_TRAIN, type_pb2.PART_HELD_OUT]
-        name = f"{source}|{parts}|{request.check_determinism}|{request.confirm}"
+        name = f"{source}|{parts}|{request.check_determinism}|{request.confirm}" + "|".join(request.scenarios)
         verdict = verifier_pb2.Verdict(
             digest=hashlib.sha256(name.encode()).hexdigest(),
             policy_digest=hashlib.sha256(source.encode()).hexdigest(),
@@ -233,6 +280,7 @@ class FakeVerifier(verifier_pb2_grpc.VerifierServicer):
             (type_pb2.PART_TRAIN, TRAIN, verdict.train),
             (type_pb2.PART_HELD_OUT, self.held_out, verdict.held_out),
         ):
+            targets = {n: t for n, t in targets.items() if not request.scenarios or n in request.scenarios}
             if part in parts and targets:
                 _score(verdict, part, targets, score, source, failed)
         if failed:
@@ -240,7 +288,8 @@ class FakeVerifier(verifier_pb2_grpc.VerifierServicer):
             verdict.failure.message = "ValueError: the policy raised"
             verdict.failure.line = 1
         feedback = verifier_pb2.Feedback(text=f"against {request.parent_digest[:8] or 'nobody'}")
-        return verifier_pb2.VerifyResult(verdict=verdict, feedback=feedback)
+        execution = verifier_pb2.Execution(wall_seconds=self.seconds)
+        return verifier_pb2.VerifyResult(verdict=verdict, feedback=feedback, execution=execution)
 
 
 def _score(

@@ -5,23 +5,35 @@ from __future__ import annotations
 import hashlib
 import io
 import lzma
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 import pytest
 from tests.integration.controller.conftest import NewStack, Stack, candidates, create, get, replay, until, watch
 from tests.integration.controller.test_own_suites import FILES, ForgetfulVerifier, suite_files
+from tests.unit.controller.toy import CONTEXT, make_spec
 
 from quintain.clients.controller import AsyncController
 from quintain.controller.v1 import archive_pb2
 from quintain.controller.v1 import controller_pb2 as pb
 from quintain.errors import AlreadyExists, FailedPrecondition, InvalidArgument, NotFound, QuintainError
 from quintain.generator.v1 import generator_pb2
+from quintain.verifier.v1 import verifier_pb2
 from quintain_controller.adapters.archive import XzArchive
 from quintain_controller.domain.archive import shareable_event, without_places
 from quintain_controller.domain.events import BackendTrouble, RecordedEvent
-from quintain_controller.domain.model import Candidate, CandidateState, Spend
-from quintain_controller.domain.records import CandidateRecord
+from quintain_controller.domain.model import (
+    Budget,
+    Candidate,
+    CandidateState,
+    Gate,
+    SearchState,
+    Spend,
+    ToolCall,
+    ToolUse,
+)
+from quintain_controller.domain.records import ArchivedSearch, CandidateRecord, SearchRecord
 
 
 async def archive(client: AsyncController, search_id: str) -> bytes:
@@ -220,6 +232,31 @@ def packed(made: list[archive_pb2.ArchiveEntry]) -> bytes:
     )
     last = archive_pb2.ArchiveEntry(end=end).SerializeToString()
     return b"quintain search archive, version 1\n" + lzma.compress(frames + len(last).to_bytes(4) + last)
+
+
+def test_every_field_of_a_record_survives() -> None:
+    """A field that is new to a record fails here until an archive holds it."""
+    search = SearchRecord(
+        "s" + "0" * 12, make_spec("evolve"), CONTEXT, Budget(candidates=1), Spend(tokens=2), SearchState.FINISHED, "r",
+        False, 1, 1, (Gate("g", True, "d", 1),), 1.5, 2.5, 3, "s1.2", False, 2, "n", ("t",),
+    )  # fmt: skip
+    use = ToolUse(ToolCall("i", "n", "{}"), "c", False, 1, 0.5, False)
+    result = verifier_pb2.VerifyResult(verdict=verifier_pb2.Verdict(digest="v")).SerializeToString()
+    candidate = CandidateRecord(
+        Candidate(0, CandidateState.REJECTED, None, summary="s"), 1.5, "source", "feedback",
+        generator_pb2.Generation(request_id="g").SerializeToString(), result, result, (use,),
+    )  # fmt: skip
+    event = RecordedEvent(1, 2.5, Spend(usd_nano=1), BackendTrouble("b", "r", True))
+    # What an archive cannot say, because it is the same in all: nobody works on it, and it was never restored.
+    same = {"paused_by_user": False, "needs_owner": False, "restored_at": None}
+    for record in (search, candidate, event):
+        unset = [
+            f.name for f in fields(record) if f.name not in same and getattr(record, f.name) in (None, "", (), b"")
+        ]
+        assert unset == []
+    writer = XzArchive().writer()
+    made = b"".join(map(writer.add, (ArchivedSearch(search), candidate, event))) + writer.end()
+    assert list(XzArchive().read(io.BytesIO(made))) == [ArchivedSearch(search), candidate, event]
 
 
 def test_a_bomb_is_refused_before_it_is_unpacked() -> None:

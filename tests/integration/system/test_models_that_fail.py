@@ -86,27 +86,29 @@ MODELS = {
     ),
     "time back": (
         MODEL.replace("return self.due[0][0] if self.due", "return 0.2 if self.due"),
-        None,
+        "def next_event_time",
         "next_event_time() returned 0.2, before now, 0.5: time must not run back",
     ),
     "time is nonsense": (
         MODEL.replace("return self.due[0][0] if self.due else None", "return 'soon'"),
-        None,
+        "def next_event_time",
         "next_event_time() returned 'soon'; must be seconds or None",
     ),
     "time stands still": (
         MODEL.replace("return self.due[0][0] if self.due else None", "return self.due[0][0] if self.due else 0.0")
         .replace("        _, done, job", "        if not self.due:\n            return []\n        _, done, job"),
-        None,
+        "def next_event_time",
         "time stands still at 0.0",
     ),
     "observes what is not declared": (
         MODEL.replace('{"free": self.free}', '{"free": self.free, "secret": 1}'),
-        None,
+        "def observe",
         "observe() has 'secret', which is not declared; declared are: free",
     ),
-    "observes the wrong type": (MODEL.replace('{"free": self.free}', '{"free": "two"}'), None, "observe()['free']"),
-    "observes nothing": (MODEL.replace('return {"free": self.free}', "pass"), None, "observe() returned None"),
+    "observes the wrong type": (
+        MODEL.replace('{"free": self.free}', '{"free": "two"}'), "def observe", "observe() gives 'free' that is 'two'"
+    ),
+    "observes nothing": (MODEL.replace('return {"free": self.free}', "pass"), "def observe", "observe() returned None"),
     "no JSON": (MODEL.replace('{"free": self.free}', '{"free": {1, 2}}'), None, "not a JSON value"),
     "loops": (in_method("on_input", "while True:", "    pass"), None, "_limit: "),
     "grows": (in_method("on_input", "self.x = bytearray(2 << 30)"), "bytearray", "memory_limit"),

@@ -106,6 +106,7 @@ def test_chance_is_found_by_the_second_run_and_gets_no_score(client: Verifier) -
     assert verdict.status == pb.VERDICT_STATUS_NONDETERMINISTIC
     assert "decision 1 differs" in verdict.failure.message
     assert not verdict.HasField("train")
+    assert "repeated" in verify(client, BY_HASH, check_determinism=True, confirm=True).verdict.failure.message
     honest = verify(client, PERFECT, check_determinism=True, confirm=True).verdict
     assert honest.determinism_checked
     assert honest.confirmed
@@ -114,9 +115,10 @@ def test_chance_is_found_by_the_second_run_and_gets_no_score(client: Verifier) -
 def test_a_policy_that_decides_otherwise_when_asked_one_by_one_is_not_confirmed(client: Verifier) -> None:
     """It knows how many numbers came before in the same message, which the literal mode would not tell."""
     by_batch = "import sys\n\n\ndef decide(n):\n    return 3 if sys._getframe(2).f_locals['message'][0] == n else 4\n"
-    verdict = verify(client, by_batch, confirm=True).verdict
-    assert verdict.status == pb.VERDICT_STATUS_NONDETERMINISTIC
-    assert "one_by_one" in verdict.failure.message
+    for also in (False, True):
+        verdict = verify(client, by_batch, check_determinism=also, confirm=True).verdict
+        assert verdict.status == pb.VERDICT_STATUS_NONDETERMINISTIC
+        assert "one_by_one" in verdict.failure.message
 
 
 def test_a_score_out_of_reach_stops_the_run(client: Verifier) -> None:

@@ -81,6 +81,7 @@ class FakeController(controller_pb2_grpc.ControllerServicer):
         self.calls: list[Any] = []
         self.estimate = cpb.SearchEstimate()
         self.differences: list[str] = []  # of a replay
+        self.notebook = cpb.GetNotebookResponse()
         self.watched = threading.Event()
         self.closing = threading.Event()
         self.resumes_to: Any = cpb.SEARCH_STATE_FINISHED
@@ -164,6 +165,11 @@ class FakeController(controller_pb2_grpc.ControllerServicer):
         more = str(end) if end < len(self.candidates) else ""
         summaries = [candidate.summary for candidate in self.candidates[begin:end]]
         return cpb.ListCandidatesResponse(candidates=summaries, next_page_token=more)
+
+    def GetNotebook(self, request: cpb.GetNotebookRequest, context: grpc.ServicerContext) -> cpb.GetNotebookResponse:
+        if request.search_id != "s1":
+            abort(context, NotFound(f"no search {request.search_id}"))
+        return self.notebook
 
     def GetCandidate(self, request: cpb.GetCandidateRequest, _context: Any) -> cpb.GetCandidateResponse:
         found = next(c for c in self.candidates if c.summary.candidate_id == request.candidate_id)

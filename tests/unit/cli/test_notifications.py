@@ -6,49 +6,16 @@ import json
 import sys
 import threading
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
 
 import pytest
+from tests.support.webhook import SECRET, Handler, Webhook
 from tests.unit.cli.conftest import Run
 from tests.unit.cli.fakes import FakeController, scored
 
 from quintain.backoff import Backoff
 from quintain.controller.v1 import controller_pb2 as pb
-from quintain_cli import notifications
-
-SECRET = "hunter2"
-
-
-class Webhook(ThreadingHTTPServer):
-    """Remembers what it was posted; answers with the codes given, then 200."""
-
-    def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), _Handler)
-        self.documents: list[dict[str, Any]] = []
-        self.paths: list[str] = []
-        self.codes: list[int] = []
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.server_port}/{SECRET}"
-
-
-class _Handler(BaseHTTPRequestHandler):
-    server: Webhook
-
-    def do_POST(self) -> None:
-        content = self.rfile.read(int(self.headers["Content-Length"]))
-        self.server.paths.append(self.path)
-        code = self.server.codes.pop(0) if self.server.codes else 200
-        if code == 200:
-            self.server.documents.append(json.loads(content))
-        self.send_response(code)
-        self.send_header("Content-Length", "0")
-        self.end_headers()
-
-    def log_message(self, *_arguments: Any) -> None: ...
+from quintain.wire import notifications
 
 
 @pytest.fixture
@@ -124,7 +91,7 @@ def test_a_webhook_that_is_not_there_hurts_nothing(quintain: Run, webhook: Webho
 
 
 def test_an_answer_that_is_no_http_is_said(quintain: Run, webhook: Webhook, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_Handler, "do_POST", lambda handler: handler.wfile.write(b"what?\r\n\r\n"))
+    monkeypatch.setattr(Handler, "do_POST", lambda handler: handler.wfile.write(b"what?\r\n\r\n"))
     ran = quintain("watch", "s1")
     assert ran.code == 0
     assert "the webhook cannot be reached (BadStatusLine)" in ran.err

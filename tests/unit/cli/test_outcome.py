@@ -17,6 +17,7 @@ from tests.unit.cli.test_verify import failed_verdict, good_verdict
 
 from quintain.controller.v1 import controller_pb2 as pb
 from quintain.generator.v1 import generator_pb2
+from quintain.type.v1 import type_pb2
 from quintain.verifier.v1 import verifier_pb2
 from quintain_cli import connect, files, live, render
 
@@ -43,6 +44,30 @@ def test_a_winner_that_another_beats_on_held_out_is_said_with_the_others_number(
     assert "#1 is better on held-out (1.75) than the winner (1.5)" in out
     controller.candidates[1].summary.held_out_score = 1.25
     assert "is better on held-out" not in quintain("show", "s1").out
+
+
+def test_of_several_objectives_the_front_is_shown_and_one_chooses_afterwards(
+    services: str, quintain: Run, controller: FakeController
+) -> None:
+    finished(controller)
+    controller.search.further_objectives.add(name="cost", metric="cost", direction=type_pb2.DIRECTION_MINIMIZE)
+    for number, cost in enumerate((5.0, 1.0, 3.0)):
+        controller.candidates[number].summary.further_values.append(cost)
+    rows = [[cell.strip() for cell in line.split("│")[1:-1]] for line in quintain("show", "s1").out.splitlines()]
+    assert [row for row in rows if row[:1] in (["#0"], ["#1"], ["#2"])] == [
+        ["#2", "2", "3", "winner"],
+        ["#1", "1.2", "1", ""],
+    ]
+    chosen = quintain("best", "s1", "--prefer", "cost")
+    assert "# policy 1" in chosen.out
+    assert "not promoted" in chosen.out
+    assert "# policy 2" in quintain("best", "s1", "--prefer", "throughput").out
+    assert (
+        "'speed' is no objective of search s1; it has throughput, cost"
+        in quintain("best", "s1", "--prefer", "speed").err
+    )
+    refused = quintain("best", "s1", "--prefer", "cost", "--candidate", "1")
+    assert "--prefer or --candidate, not both" in refused.err
 
 
 def test_of_several_backends_it_is_told_what_each_cost_and_returned(

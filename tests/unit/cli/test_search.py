@@ -57,10 +57,12 @@ def test_every_option_reaches_the_spec(services: str, quintain: Run, controller:
     quintain(
         "search", "--simulator", "cache", "--suite", "big", "--strategy", "tree", "--option", "islands=3",
         "--option", "name=x", "--backend", "a", "--backend", "b", "--role", "b=strong", "--usd", "1.5",
+        "--objective", "throughput", "--objective", "latency:min",
         "--minutes", "2", "--seed", "7",
     )  # fmt: skip
     spec = controller.calls[0].spec
     assert (spec.simulator, spec.suite, spec.strategy, list(spec.backends)) == ("cache", "big", "tree", ["a", "b"])
+    assert (spec.objective, list(spec.further_objectives)) == ("throughput", ["latency:min"])
     assert dict(spec.backend_roles) == {"b": pb.BACKEND_ROLE_STRONG}
     assert dict(spec.strategy_options) == {"islands": 3.0, "name": "x"}
     assert spec.budget == pb.Budget(usd=1.5, wall_seconds=120.0)

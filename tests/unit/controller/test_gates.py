@@ -14,10 +14,11 @@ from quintain_controller.domain.gates import (
     bootstrap_gate,
     confirmation_gate,
     determinism_gate,
+    earlier_bests_gate,
     held_out_gate,
     paired_bootstrap,
 )
-from quintain_controller.domain.model import Candidate, CandidateState, PartScore, VerdictStatus, Verification
+from quintain_controller.domain.model import Candidate, CandidateState, PartScore, Plan, VerdictStatus, Verification
 
 
 def part(*values: float, baseline: float = 0.5) -> PartScore:
@@ -88,6 +89,26 @@ def test_an_improvement_on_one_scenario_alone_is_not_significant() -> None:
     gate = bootstrap_gate(steady, seed, 1)
     assert gate.passed
     assert "4 held-out scenarios" in gate.detail
+
+
+def test_a_candidate_that_is_clearly_worse_on_held_out_than_an_earlier_best_is_refused() -> None:
+    plan = Plan("b", "full", (0,), (), 0, 0, 1, (), (), 0)
+    train = part(0.9, 0.9)
+
+    def best(number: int, *held_out: float) -> Candidate:
+        return replace(candidate(train, part(*held_out)), number=number, plan=plan)
+
+    earlier = [best(1, 0.5, 0.5, 0.5, 0.5, 0.5), best(2, 0.7, 0.7, 0.72, 0.7, 0.7)]
+    worse = candidate(train, part(0.6, 0.61, 0.62, 0.6, 0.6))
+    gate = earlier_bests_gate(worse, earlier, 1)
+    assert not gate.passed
+    assert "against candidate 2, the best of 2 bests on held-out: -0.0980" in gate.detail
+    # one that cannot be told apart from it passes, and so does the earlier one itself
+    assert earlier_bests_gate(candidate(train, part(0.6, 0.8, 0.62, 0.8, 0.6)), earlier, 1).passed
+    assert earlier_bests_gate(earlier[1], earlier, 1).passed
+    # the seed is no best that anybody found: other gates compare with it
+    seed = replace(candidate(train, part(0.9, 0.9, 0.9, 0.9, 0.9)), number=0)
+    assert earlier_bests_gate(worse, [seed], 1).detail == "no other best has a held-out score"
 
 
 def test_determinism_and_confirmation_want_the_same_score_and_the_verifiers_word() -> None:

@@ -21,13 +21,13 @@ class LedgerMachine(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.ledger = Ledger()
-        self.budget = Budget(usd_nano=1000, tokens=5000, candidates=12, verifications=8)
+        self.budget = Budget(usd_nano=1000, tokens=5000, candidates=12, verifications=20, tool_seconds=40.0)
         self.entries: dict[int, Candidate] = {}
         self.told = 0
 
-    @rule(usd=st.integers(0, 300), tokens=st.integers(0, 1500))
-    def ask(self, usd: int, tokens: int) -> None:
-        charge = Charge(usd, tokens)
+    @rule(usd=st.integers(0, 300), tokens=st.integers(0, 1500), runs=st.integers(0, 6), seconds=st.integers(0, 12))
+    def ask(self, usd: int, tokens: int, runs: int, seconds: int) -> None:
+        charge = Charge(usd, tokens, tool_runs=runs, tool_seconds=float(seconds))
         if self.ledger.fits(charge, self.budget) is None:
             candidate = Candidate(len(self.entries), CandidateState.REQUESTED, PLAN, reserved=charge)
             self.entries[candidate.number] = candidate
@@ -37,6 +37,15 @@ class LedgerMachine(RuleBasedStateMachine):
         return [n for n, c in self.entries.items() if c.state is state]
 
     @precondition(lambda self: self.open(CandidateState.REQUESTED))
+    @rule(data=st.data())
+    def use_tools(self, data: st.DataObject) -> None:
+        number = data.draw(st.sampled_from(self.open(CandidateState.REQUESTED)))
+        entry = self.entries[number]
+        runs = data.draw(st.integers(entry.charge.tool_runs, entry.reserved.tool_runs))
+        seconds = data.draw(st.integers(int(entry.charge.tool_seconds), int(entry.reserved.tool_seconds)))
+        self._move(replace(entry, charge=replace(entry.charge, tool_runs=runs, tool_seconds=float(seconds))))
+
+    @precondition(lambda self: self.open(CandidateState.REQUESTED))
     @rule(data=st.data(), usable=st.booleans())
     def answer(self, data: st.DataObject, usable: bool) -> None:
         number = data.draw(st.sampled_from(self.open(CandidateState.REQUESTED)))
@@ -44,6 +53,7 @@ class LedgerMachine(RuleBasedStateMachine):
         usd = data.draw(st.integers(0, reserved.usd_nano))
         at_risk = data.draw(st.integers(0, reserved.usd_nano - usd))
         charge = Charge(usd, data.draw(st.integers(0, reserved.tokens)), at_risk)
+        charge = charge.with_tools_of(self.entries[number].charge)
         state = CandidateState.GENERATED if usable else CandidateState.REJECTED
         self._move(replace(self.entries[number], state=state, charge=charge, outcome=GenerationOutcome.OK))
 
@@ -82,7 +92,10 @@ class LedgerMachine(RuleBasedStateMachine):
         assert spend.tokens == sum(c.charge.tokens for c in entries)
         assert spend.reserved_usd_nano == sum(c.reserved.usd_nano for c in waiting)
         assert spend.reserved_tokens == sum(c.reserved.tokens for c in waiting)
-        assert spend.verifications == len(self.open(CandidateState.VERIFIED))
+        assert spend.tool_runs == sum(c.charge.tool_runs for c in entries)
+        assert spend.tool_seconds == sum(c.charge.tool_seconds for c in entries)
+        assert spend.reserved_tool_runs == sum(c.reserved.tool_runs - c.charge.tool_runs for c in waiting)
+        assert spend.verifications == len(self.open(CandidateState.VERIFIED)) + spend.tool_runs
 
     @invariant()
     def no_bound_is_exceeded_even_if_everything_in_flight_costs_its_most(self) -> None:
@@ -90,7 +103,8 @@ class LedgerMachine(RuleBasedStateMachine):
         assert spend.usd_nano + spend.at_risk_usd_nano + spend.reserved_usd_nano <= (budget.usd_nano or 0)
         assert spend.tokens + spend.reserved_tokens <= (budget.tokens or 0)
         assert spend.candidates <= (budget.candidates or 0)
-        assert spend.verifications <= (budget.verifications or 0)
+        assert spend.verifications + spend.reserved_tool_runs <= (budget.verifications or 0)
+        assert spend.tool_seconds + spend.reserved_tool_seconds <= (budget.tool_seconds or 0.0)
 
 
 TestLedger = LedgerMachine.TestCase

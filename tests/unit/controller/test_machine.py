@@ -180,7 +180,6 @@ def test_a_cancel_during_the_gates_ends_without_a_winner() -> None:
 def test_a_cancel_that_comes_while_the_end_is_written_wins_and_the_search_is_settled() -> None:
     world = World()
     until(world, lambda: len(world.calls(CallKind.GATE)) == 1)
-    world.answer(world.calls(CallKind.GATE)[0])
     world.writes_at_once = False
     world.answer(world.calls(CallKind.GATE)[0])
     world.store.change_state("s", CANCELLED, "the user")  # the machine has not heard of it
@@ -397,7 +396,6 @@ def test_a_budget_that_is_raised_during_the_gates_stops_them_and_the_search_goes
 def test_a_budget_that_is_raised_while_the_end_is_written_keeps_the_search_going() -> None:
     world = World()
     until(world, lambda: len(world.calls(CallKind.GATE)) == 1)
-    world.answer(world.calls(CallKind.GATE)[0])
     world.writes_at_once = False
     world.answer(world.calls(CallKind.GATE)[0])
     world.store.extend_budget("s", lambda record: replace(record.budget, candidates=6))
@@ -476,7 +474,8 @@ def test_the_gates_say_what_they_do_when_they_begin_and_every_ten_seconds() -> N
     assert [event.scenarios_done for event in said] == [0, 9, 19, 29, 39, 49, 59]
     assert (said[-1].name, said[-1].tries, said[-1].scenarios_total) == ("determinism", 1, 60)
     world.run_to_the_end()
-    assert [event.name for event in world.happened(GateProgress)][-1] == "confirmation"
+    assert {event.name for event in world.happened(GateProgress)} == {"determinism"}, "one verification for both"
+    assert [gate.name for gate in world.record.gates] == ["held_out", "bootstrap", "determinism", "confirmation"]
 
 
 @pytest.mark.parametrize("crashed", [False, True])
@@ -503,6 +502,26 @@ def test_a_winner_that_an_earlier_best_beats_on_held_out_is_promoted_and_that_is
     (said,) = world.happened(BetterOnHeldOut)
     assert (said.winner_number, said.winner_normalized, said.number, said.normalized) == (3, 0.4, 1, 0.6)
     assert "candidate 1 is better on held-out (0.6000) than the winner, candidate 3 (0.4000)" in world.record.reason
+
+
+@pytest.mark.parametrize("rules", [1, 2])
+def test_a_candidate_that_is_clearly_worse_on_held_out_than_an_earlier_best_is_passed_over(rules: int) -> None:
+    """But not in a search that began before there was such a gate."""
+    world = World(budget=Budget(candidates=3), context=replace(WITH_HELD_OUT, rules=rules), parallel_generations=1)
+    held_out = {0: (0.1, 0.1), 1: (0.6, 0.6), 2: (0.7, 0.55), 3: (0.4, 0.4)}  # 1 and 2: now this one, now that one
+
+    def scored(call: m.Call) -> m.Verified:
+        values = dict(zip(("h1", "h2"), held_out[call.number], strict=True))
+        mean = sum(values.values()) / 2
+        part = replace(verification(call.number).held_out, score=mean, normalized=mean, values=values)  # type: ignore[type-var]
+        return m.Verified(call, replace(verification(call.number), held_out=part))
+
+    while not world.finished:
+        call = next(call for kind in CallKind for call in world.calls(kind))
+        world.answer(call, scored(call) if call.kind in (CallKind.HELD_OUT, CallKind.GATE) else None)
+    assert world.record.winner_number == (3 if rules == 1 else 2)
+    asked = [(gate.number, gate.passed) for gate in world.record.gates if gate.name == "earlier_bests"]
+    assert asked == ([] if rules == 1 else [(3, False), (2, True)])
 
 
 def test_what_a_generation_has_cost_so_far_is_seen_while_it_runs() -> None:

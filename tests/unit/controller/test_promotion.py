@@ -31,11 +31,11 @@ CANDIDATES = {
 }
 
 
-def looked_at(rule: WinnerRule) -> list[int]:
+def looked_at(rule: WinnerRule, candidates: dict[int, Candidate] = CANDIDATES) -> list[int]:
     """The candidates in the order in which the gates look at them; every one fails its determinism gate."""
     spec = replace(make_spec("evolve"), winner_rule=rule)
-    ranking = sorted(CANDIDATES, key=lambda n: -CANDIDATES[n].train.score)  # type: ignore[union-attr]
-    steps = promote(spec, CONTEXT, ranking, REFERENCE)
+    ranking = sorted(candidates, key=lambda n: -candidates[n].train.score)  # type: ignore[union-attr]
+    steps = promote(spec, CONTEXT, ranking, REFERENCE, [])
     found: list[int] = []
     answer = None
     while True:
@@ -44,12 +44,19 @@ def looked_at(rule: WinnerRule) -> list[int]:
         except StopIteration:
             return found
         if isinstance(needed, LoadCandidates):
-            answer = {number: CANDIDATES[number] for number in needed.numbers}  # type: ignore[assignment]
+            answer = {number: candidates[number] for number in needed.numbers}  # type: ignore[assignment]
         else:
             assert isinstance(needed, GateCheck)
-            found.append(needed.number)
+            if needed.confirm:  # the first of two: both gates in one
+                found.append(needed.number)
             failed = verification(needed.number, status=VerdictStatus.NONDETERMINISTIC)
             answer = failed  # type: ignore[assignment]
+
+
+def test_cross_validation_looks_first_at_the_one_whose_lead_carries_over() -> None:
+    steady, lucky = candidate(1, [0.5] * 12), candidate(2, [1.0] + [0.46] * 11)  # on each scenario, and on one
+    for rule, order in ((WinnerRule.BEST_TRAIN, [2, 1]), (WinnerRule.CROSS_VALIDATED, [1, 2])):
+        assert looked_at(rule, {1: steady, 2: lucky, 3: CANDIDATES[4]}) == order  # 3 is no better than the seed
 
 
 @pytest.mark.parametrize(
@@ -57,3 +64,29 @@ def looked_at(rule: WinnerRule) -> list[int]:
 )
 def test_the_rule_orders_the_candidates_by_train_alone(rule: WinnerRule, order: list[int]) -> None:
     assert looked_at(rule) == order
+
+
+@pytest.mark.parametrize(
+    ("refused_by", "asked"),
+    [("determinism", ["both", "determinism"]), ("confirmation", ["both", "determinism", "confirmation"])],
+)
+def test_where_determinism_and_confirmation_fail_together_each_is_asked_alone(
+    refused_by: str, asked: list[str]
+) -> None:
+    """So that the gate that says no is the one that is named."""
+    steps = promote(make_spec("evolve"), CONTEXT, [1], REFERENCE, [])
+    next(steps)
+    needed = steps.send({1: CANDIDATES[1]})
+    found: list[str] = []
+    try:
+        while True:
+            assert isinstance(needed, GateCheck)
+            found.append("both" if needed.check_determinism and needed.confirm else needed.gate)
+            fails = found[-1] in ("both", refused_by)
+            own = replace(verification(1), train=CANDIDATES[1].train)
+            needed = steps.send(replace(own, status=VerdictStatus.NONDETERMINISTIC) if fails else own)
+    except StopIteration as end:
+        promotion = end.value
+    assert found == asked
+    assert (promotion.gates[-1].name, promotion.gates[-1].passed) == (refused_by, False)
+    assert promotion.winner is None

@@ -76,8 +76,9 @@ def test_a_database_of_an_older_controller_is_brought_up_to_date_with_all_that_i
     made = new_search(store, "kept")
     with store._engine.begin() as connection:  # as 0001 left it
         connection.execute(text("DROP TABLE suites"))
-        for column in ("notes", "tags", "restored_at"):
+        for column in ("notes", "tags", "restored_at", "notified"):
             connection.execute(text(f"ALTER TABLE searches DROP COLUMN {column}"))
+        connection.execute(text("ALTER TABLE candidates DROP COLUMN tools"))
         connection.execute(text("DROP INDEX searches_states"))
         connection.execute(text("ALTER TABLE searches RENAME COLUMN paused_by_user TO paused_by_person"))
         connection.execute(text("ALTER TABLE events RENAME COLUMN event TO fact"))

@@ -153,6 +153,23 @@ def test_an_archived_search_is_restored_as_it_was_and_never_goes_on(store: Store
     assert store.restore(ArchivedSearch(record), []) == record
 
 
+def test_each_event_is_told_by_one_controller_once(open_store: OpenStore) -> None:
+    one, other = open_store(), open_store()
+    new_search(one)
+    new_search(one, "two")
+    taken = {record.search_id: [e.event for e in events] for record, events in one.take_news(5, 0.0)}
+    assert taken == {name: [StateChanged(SearchState.RUNNING, "created")] for name in ("one", "two")}
+    assert other.take_news(5, 0.0) == []
+    other.change_state("two", SearchState.PAUSED, "p")
+    ((record, events),) = one.take_news(1, 0.0)
+    assert (record.search_id, record.state) == ("two", SearchState.PAUSED)
+    assert [(e.sequence, e.event) for e in events] == [(2, StateChanged(SearchState.PAUSED, "p"))]
+    assert one.take_news(1, 0.0) == other.take_news(1, 0.0) == []
+    one.change_state("two", SearchState.CANCELLED, "")
+    assert [events for _, events in one.take_news(1, 1e12)] == [[]]  # long ago
+    assert one.take_news(1, 0.0) == []
+
+
 def test_a_late_owner_is_refused_and_writes_nothing(store: Store) -> None:
     new_search(store)
     late = owned(store, "late", seconds=-1.0)

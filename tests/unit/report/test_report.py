@@ -66,6 +66,14 @@ def test_costs_add_up_by_backend_and_the_seed_costs_nobody(data: ReportData) -> 
     assert cost.usd == pytest.approx(0.04)
 
 
+def test_the_notebook_shows_claims_as_text_and_what_came_of_them(page: str) -> None:
+    assert "<h2>Notebook</h2>" in page
+    assert "small jobs first &lt;/script&gt;" in page
+    assert 'T2 +0.020, measured -0.020: <b class="bad">false</b>' in page
+    assert "<div>mean +0.010</div>" in page
+    assert "+0.1250" in page
+
+
 def test_without_spend_there_is_no_figure_over_dollars() -> None:
     free = made_up_search(usd=0.0)
     assert figures.score_over_usd(free) is None
@@ -79,6 +87,27 @@ def test_without_spend_there_is_no_figure_over_dollars() -> None:
 )  # fmt: skip
 def test_every_section_is_there(page: str, heading: str) -> None:
     assert f"<h2>{heading}</h2>" in page
+
+
+def test_a_search_of_several_objectives_shows_its_front(data: ReportData, page: str) -> None:
+    assert "<h2>Several objectives</h2>" not in page
+    search = pb.Search()
+    search.CopyFrom(data.search)
+    search.further_objectives.add(name="<b>cost</b>", metric="cost", direction=type_pb2.DIRECTION_MINIMIZE)
+    candidates = []
+    for c in data.candidates:
+        candidates.append(pb.CandidateSummary())
+        candidates[-1].CopyFrom(c)
+        if c.HasField("score"):
+            candidates[-1].further_values.append(10.0 - c.number)  # the later the cheaper
+    shown = render_report(replace(data, search=search, candidates=candidates))
+    assert "<h2>Several objectives</h2>" in shown
+    figure = figures.objectives_front(replace(data, search=search, candidates=candidates))
+    assert figure is not None
+    every, front = figure.data
+    assert len(every.x) == len(data.scored)
+    assert len(front.x) == 1  # the last is the best in both
+    assert "&lt;b&gt;cost" in front.text[0]
 
 
 def test_what_others_wrote_is_never_markup(page: str) -> None:

@@ -12,6 +12,8 @@ from quintain_system.package_simulator import PackageSimulator
 from quintain_system.plugin import simulator
 
 INVARIANT = 'slots = { type = "capacity", acquire = "started", release = ["done"], item = "job", limit = "slots" }'
+BACK = 'back = { type = "order", first = "done", then = "started", by = "job" }\n[metrics]'
+PLACES = INVARIANT.replace("slots =", "places =").replace('limit = "slots"', 'limit = "places"')
 SECONDS = 'seconds = { type = "time", from = "job", to = ["done"], by = "job" }'
 DRAWN = 'arrivals = [{ kind = "job", rate = 2.0, fields = { seconds = { exponential = 0.8 } } }]'
 
@@ -57,6 +59,11 @@ SYSTEM_FAULTS = {
     "a capacity that can never hold": (INVARIANT, INVARIANT.replace('limit = "slots"', "limit = 0.5"),
                                        "invariants.slots.limit", "can never hold: the limit is 0.5 and one takes 1"),
     "an order that can never hold": ('then = "done"', 'then = "started"', "invariants.started", "can never hold"),
+    "orders in a circle": ("[metrics]", BACK, "invariants.back",
+                           "can never hold: done comes before started, and started before done"),
+    "an order against a conservation": (
+        "[metrics]", 'back = { type = "conservation", enter = ["done"], leave = ["started"], by = "job" }\n[metrics]',
+        "invariants.back", "can never hold: done comes before started"),
     "an invariant of what never happens": ('release = ["done"]', 'release = ["gone"]', "invariants.slots.release",
                                            "'gone' never happens"),
     "a metric of what never happens": ('of = ["done"]', 'of = ["gone"]', "metrics.done.of", "'gone' never happens"),
@@ -120,10 +127,14 @@ SUITE_FAULTS = {
     "no inputs": (DRAWN, "", "scenarios[2]", "needs exactly one of trace, arrivals and workload = true"),
     "no such trace": ('"few.csv"', '"lots.csv"', "scenarios[1].trace", "'lots.csv' is not there"),
     "no workload": (DRAWN, "workload = true", "scenarios[2].workload", "has no workload.py"),
-    "an unknown config": ("seed = 3", "seed = 3\nconfig = { slot = 3 }", "scenarios[2].config.slot", "are: slots"),
+    "an unknown config": ("seed = 3", "seed = 3\nconfig = { slot = 3 }", "scenarios[2].config.slot",
+                          "known are: places, slots"),
     "a config outside": ("seed = 3", "seed = 3\nconfig = { slots = 0 }", "scenarios[2].config.slots", "0 is below 1"),
     "a config of another type": ("seed = 3", 'seed = 3\nconfig = { slots = "2" }', "scenarios[2].config.slots",
                                  "must be of the default's type, a whole number"),
+    "a config under which an invariant cannot hold": (
+        "seed = 3", "seed = 3\nconfig = { places = 0 }", "scenarios[2].config",
+        "invariant places can never hold: the limit is 0 and one takes 1"),
     "arrivals of nothing": ('kind = "job"', 'kind = "task"', "scenarios[2].arrivals[1].kind", "known are: job"),
     "a field without values": (", fields = { seconds = { exponential = 0.8 } }", "", "scenarios[2].arrivals[1].fields",
                                "says nothing about the field 'seconds'"),
@@ -138,8 +149,9 @@ SUITE_FAULTS = {
 def test_a_fault_in_a_suite(name: str) -> None:
     before, after, key, words = SUITE_FAULTS[name]
     assert before in SUITE
+    system = SYSTEM.replace("[inputs.job]", "places = 9\n[inputs.job]").replace("[metrics]", f"{PLACES}\n[metrics]")
     with pytest.raises(InvalidInput) as found:
-        opened(package(suite=SUITE.replace(before, after, 1)))
+        opened(package(system=system, suite=SUITE.replace(before, after, 1)))
     file, line, path = found.value.field.split(":")
     assert (file, path) == ("suite.toml", key)
     assert int(line) >= 1
@@ -186,8 +198,10 @@ def test_a_trace_may_be_packed_and_begin_with_a_byte_order_mark() -> None:
 
 def test_a_trace_of_too_many_rows_is_refused_before_it_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("quintain_system.engine.inputs.MAX_INPUTS", 3)
-    with pytest.raises(InvalidInput, match="has more than 3 rows; split it by time"):
-        opened(package(trace=TRACE + "7.0,5,1.0\n"))
+    for last in ("7.0,5,1.0\n", '7.0,"5",1.0\n'):
+        with pytest.raises(InvalidInput, match="has more than 3 rows; split it by time") as found:
+            opened(package(trace=TRACE + last))
+        assert found.value.field == "few.csv:5"
 
 
 @pytest.mark.parametrize(

@@ -26,7 +26,7 @@ FILES = package()
 def recorded(files: Mapping[str, bytes] = FILES, scenario: str = "few") -> RecordedRun:
     made = simulator.from_files("mine", files)
     outcome = run(made, f"mine/{scenario}", POLICY, RunOptions(timeline=True))  # type: ignore[arg-type]
-    return RecordedRun(f"mine/{scenario}", Part.TRAIN, "fifo", outcome.detail)
+    return RecordedRun("mine", files, f"mine/{scenario}", Part.TRAIN, "fifo", outcome.detail)
 
 
 def read(visible: Mapping[str, bytes], run: RecordedRun) -> Recording:
@@ -35,7 +35,7 @@ def read(visible: Mapping[str, bytes], run: RecordedRun) -> Recording:
 
 
 def test_a_run_becomes_a_package_without_model_and_a_recording_of_it() -> None:
-    visible, lost = recorder.package("mine", FILES, [recorded()])
+    visible, lost = recorder.package([recorded()])
     assert set(visible) == {"system.toml", "suite.toml", "few.csv.gz", "baselines/fifo.py"}
     assert lost == ["objectives.seconds.bound: 'job_seconds_mean' is unknown; known are: duration, job_count, slots"]
     found = read(visible, recorded())
@@ -52,7 +52,7 @@ def test_a_run_becomes_a_package_without_model_and_a_recording_of_it() -> None:
 
 
 def test_the_packages_scenarios_have_the_recorded_inputs() -> None:
-    visible, _ = recorder.package("mine", FILES, [recorded(), recorded(scenario="many")])
+    visible, _ = recorder.package([recorded(), recorded(scenario="many")])
     made = simulator.from_files("seen", {**visible, "model.py": MODEL.encode()})
     assert [entry.scenario for entry in made.suite("seen").entries] == ["seen/few", "seen/many"]
     for name in ("few", "many"):
@@ -62,7 +62,7 @@ def test_the_packages_scenarios_have_the_recorded_inputs() -> None:
 
 
 def test_more_can_be_hidden_and_what_needs_it_goes_with_it() -> None:
-    visible, lost = recorder.package("mine", FILES, [recorded()], hide=["config.slots"])
+    visible, lost = recorder.package([recorded()], hide=["config.slots"])
     assert "slots" not in tomllib.loads(visible["system.toml"].decode()).get("config", {})
     assert [line.partition(":")[0] for line in lost] == ["invariants.slots", "objectives.seconds.bound"]
     assert read(visible, recorded()).config == {}
@@ -71,11 +71,11 @@ def test_more_can_be_hidden_and_what_needs_it_goes_with_it() -> None:
 @pytest.mark.parametrize("place", ["config.slot", "colour", "decisions.start", "inputs.job.size", "config.slots.min"])
 def test_what_is_not_there_cannot_be_hidden(place: str) -> None:
     with pytest.raises(InvalidInput, match=r"is not declared; name config\.KEY"):
-        recorder.package("mine", FILES, [recorded()], hide=[place])
+        recorder.package([recorded()], hide=[place])
 
 
 def test_a_package_that_wants_more_than_the_run_has_is_told() -> None:
-    visible, _ = recorder.package("mine", FILES, [recorded()])
+    visible, _ = recorder.package([recorded()])
     wants = SYSTEM.replace('seconds = { type = "float", min = 0.0, hidden = true }', 'size = "int"')
     with pytest.raises(InvalidInput, match=r"recordings/few-fifo\.jsonl\.gz:2:size: is missing"):
         recorder.recording({**visible, "system.toml": wants.encode()}, recorded())

@@ -13,13 +13,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from quintain.plugins.package_files import package_files
 from quintain.plugins.simulator import InvalidInput
 from quintain_system.form.package import read_package
-from quintain_system.plugin import folder_files
 from quintain_system.recordings.form import Entry, Recording, packed, read_recording, read_recordings, write_recording
 from quintain_system.recordings.split import SPLIT_FILE, four_way, split_of
 
-FILES = folder_files(resources.files("quintain_system") / "packages" / "load_balancer")
+FILES = package_files(resources.files("quintain_system") / "packages" / "load_balancer")
 SPEC = read_package(FILES).spec
 CONFIG = {"servers": 8, "slow_every": 4, "deadline": 0.5}
 HEADER = {"recording": 1, "system": "load_balancer", "policy": "fifo", "config": {"servers": 8}, "duration": 10.0}

@@ -9,11 +9,11 @@ from importlib import resources
 import pytest
 from tests.support.systems import run
 
+from quintain.plugins.package_files import package_files
 from quintain.plugins.simulator import InvalidInput, Outcome
 from quintain.plugins.trace import Row, Value
 from quintain_system.form.package import read_package
 from quintain_system.package_simulator import PackageSimulator
-from quintain_system.plugin import folder_files
 from quintain_system.tenants_trace import trace_format
 
 SUITE = """\
@@ -38,7 +38,7 @@ def written(*values: dict[str, Value]) -> tuple[bytes, tuple[str, ...]]:
 
 def outcome(trace: bytes) -> Outcome:
     """Of the default baseline."""
-    files = dict(folder_files(resources.files("quintain_system") / "packages/tenants"))
+    files = dict(package_files(resources.files("quintain_system") / "packages/tenants"))
     files |= {"suites/mine.toml": SUITE.encode(), "suites/trace.csv": trace}
     package = PackageSimulator(read_package(files), "", "tenants")
     return run(package, "tenants/mine/log", package.describe().baselines[0].source)

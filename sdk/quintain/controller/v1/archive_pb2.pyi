@@ -178,6 +178,7 @@ class ArchivedCandidate(_message.Message):
     GENERATION_FIELD_NUMBER: _builtins.int
     VERDICT_FIELD_NUMBER: _builtins.int
     HELD_OUT_FIELD_NUMBER: _builtins.int
+    TOOLS_FIELD_NUMBER: _builtins.int
     document: _builtins.str
     """JSON of the controller's own."""
     created_at_seconds: _builtins.float
@@ -188,6 +189,8 @@ class ArchivedCandidate(_message.Message):
     verdict: _builtins.bytes
     """Messages quintain.verifier.v1.VerifyResult."""
     held_out: _builtins.bytes
+    tools: _builtins.str
+    """JSON of the controller's own: tools that were used in its conversation."""
     def __init__(
         self,
         *,
@@ -198,10 +201,11 @@ class ArchivedCandidate(_message.Message):
         generation: _builtins.bytes | None = ...,
         verdict: _builtins.bytes | None = ...,
         held_out: _builtins.bytes | None = ...,
+        tools: _builtins.str | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_feedback", b"_feedback", "_generation", b"_generation", "_held_out", b"_held_out", "_source", b"_source", "_verdict", b"_verdict", "feedback", b"feedback", "generation", b"generation", "held_out", b"held_out", "source", b"source", "verdict", b"verdict"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_feedback", b"_feedback", "_generation", b"_generation", "_held_out", b"_held_out", "_source", b"_source", "_tools", b"_tools", "_verdict", b"_verdict", "feedback", b"feedback", "generation", b"generation", "held_out", b"held_out", "source", b"source", "tools", b"tools", "verdict", b"verdict"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_feedback", b"_feedback", "_generation", b"_generation", "_held_out", b"_held_out", "_source", b"_source", "_verdict", b"_verdict", "created_at_seconds", b"created_at_seconds", "document", b"document", "feedback", b"feedback", "generation", b"generation", "held_out", b"held_out", "source", b"source", "verdict", b"verdict"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_feedback", b"_feedback", "_generation", b"_generation", "_held_out", b"_held_out", "_source", b"_source", "_tools", b"_tools", "_verdict", b"_verdict", "created_at_seconds", b"created_at_seconds", "document", b"document", "feedback", b"feedback", "generation", b"generation", "held_out", b"held_out", "source", b"source", "tools", b"tools", "verdict", b"verdict"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__feedback: _TypeAlias = _typing.Literal["feedback"]  # noqa: Y015
     _WhichOneofArgType__feedback: _TypeAlias = _typing.Literal["_feedback", b"_feedback"]  # noqa: Y015
@@ -211,6 +215,8 @@ class ArchivedCandidate(_message.Message):
     _WhichOneofArgType__held_out: _TypeAlias = _typing.Literal["_held_out", b"_held_out"]  # noqa: Y015
     _WhichOneofReturnType__source: _TypeAlias = _typing.Literal["source"]  # noqa: Y015
     _WhichOneofArgType__source: _TypeAlias = _typing.Literal["_source", b"_source"]  # noqa: Y015
+    _WhichOneofReturnType__tools: _TypeAlias = _typing.Literal["tools"]  # noqa: Y015
+    _WhichOneofArgType__tools: _TypeAlias = _typing.Literal["_tools", b"_tools"]  # noqa: Y015
     _WhichOneofReturnType__verdict: _TypeAlias = _typing.Literal["verdict"]  # noqa: Y015
     _WhichOneofArgType__verdict: _TypeAlias = _typing.Literal["_verdict", b"_verdict"]  # noqa: Y015
     @_typing.overload
@@ -221,6 +227,8 @@ class ArchivedCandidate(_message.Message):
     def WhichOneof(self, oneof_group: _WhichOneofArgType__held_out) -> _WhichOneofReturnType__held_out | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__source) -> _WhichOneofReturnType__source | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__tools) -> _WhichOneofReturnType__tools | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__verdict) -> _WhichOneofReturnType__verdict | None: ...
 

@@ -38,6 +38,11 @@ class _WinnerRuleEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_WinnerRule
     paired differences has zero in it), the earliest of them first: of equals, the one that was chosen from fewest has
     the least luck in its score. Then by train score.
     """
+    WINNER_RULE_CROSS_VALIDATED: _WinnerRule.ValueType  # 3
+    """First the candidate that led at the stage of the search up to which leads carry over to kinds of train scenarios that
+    had no say in them: each kind (scenarios whose names differ in the number at the end only) is left out in turn. Then
+    by train score. With fewer than three kinds as BEST_TRAIN.
+    """
 
 class WinnerRule(_WinnerRule, metaclass=_WinnerRuleEnumTypeWrapper):
     """WinnerRule says in which order candidates come before the gates. No rule looks at held-out scores."""
@@ -49,6 +54,11 @@ WINNER_RULE_EARLIEST_EQUAL: WinnerRule.ValueType  # 2
 """First those whose train scenarios are not clearly worse than the best candidate's (a 95 % bootstrap interval of the
 paired differences has zero in it), the earliest of them first: of equals, the one that was chosen from fewest has
 the least luck in its score. Then by train score.
+"""
+WINNER_RULE_CROSS_VALIDATED: WinnerRule.ValueType  # 3
+"""First the candidate that led at the stage of the search up to which leads carry over to kinds of train scenarios that
+had no say in them: each kind (scenarios whose names differ in the number at the end only) is left out in turn. Then
+by train score. With fewer than three kinds as BEST_TRAIN.
 """
 Global___WinnerRule: _TypeAlias = WinnerRule  # noqa: Y015
 
@@ -387,6 +397,7 @@ class SearchSpec(_message.Message):
     SUITE_FILES_FIELD_NUMBER: _builtins.int
     WINNER_RULE_FIELD_NUMBER: _builtins.int
     BACKEND_ROLES_FIELD_NUMBER: _builtins.int
+    FURTHER_OBJECTIVES_FIELD_NUMBER: _builtins.int
     STOP_FIELD_NUMBER: _builtins.int
     HINTS_FIELD_NUMBER: _builtins.int
     CARRIED_LESSONS_FIELD_NUMBER: _builtins.int
@@ -442,6 +453,13 @@ class SearchSpec(_message.Message):
         """
 
     @_builtins.property
+    def further_objectives(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Objectives beside the first, at most five: names of the simulator's, or METRIC:min or METRIC:max, with CLASS.METRIC for
+        a class of work. Their values are means over the train scenarios (floors count in the first objective alone). The
+        search keeps, and starts from, the candidates that no other is at least as good as in all of them.
+        """
+
+    @_builtins.property
     def stop(self) -> Global___StopRules: ...
     @_builtins.property
     def carried_lessons(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
@@ -474,6 +492,7 @@ class SearchSpec(_message.Message):
         suite_files: _verifier_pb2.SuiteFiles | None = ...,
         winner_rule: Global___WinnerRule.ValueType = ...,
         backend_roles: _abc.Mapping[_builtins.str, Global___BackendRole.ValueType] | None = ...,
+        further_objectives: _abc.Iterable[_builtins.str] | None = ...,
         stop: Global___StopRules | None = ...,
         hints: _builtins.bool = ...,
         carried_lessons: _abc.Iterable[_builtins.str] | None = ...,
@@ -481,7 +500,7 @@ class SearchSpec(_message.Message):
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_assume_usd_per_generation", b"_assume_usd_per_generation", "agent", b"agent", "allowance", b"allowance", "assume_usd_per_generation", b"assume_usd_per_generation", "budget", b"budget", "limits", b"limits", "stop", b"stop", "strategy_options", b"strategy_options", "suite_files", b"suite_files"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_assume_usd_per_generation", b"_assume_usd_per_generation", "agent", b"agent", "allowance", b"allowance", "assume_usd_per_generation", b"assume_usd_per_generation", "backend_roles", b"backend_roles", "backends", b"backends", "budget", b"budget", "carried_lessons", b"carried_lessons", "hints", b"hints", "limits", b"limits", "objective", b"objective", "parallel_generations", b"parallel_generations", "parallel_verifications", b"parallel_verifications", "seed", b"seed", "seed_policies", b"seed_policies", "simulator", b"simulator", "stop", b"stop", "strategy", b"strategy", "strategy_options", b"strategy_options", "suite", b"suite", "suite_files", b"suite_files", "title", b"title", "winner_rule", b"winner_rule"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_assume_usd_per_generation", b"_assume_usd_per_generation", "agent", b"agent", "allowance", b"allowance", "assume_usd_per_generation", b"assume_usd_per_generation", "backend_roles", b"backend_roles", "backends", b"backends", "budget", b"budget", "carried_lessons", b"carried_lessons", "further_objectives", b"further_objectives", "hints", b"hints", "limits", b"limits", "objective", b"objective", "parallel_generations", b"parallel_generations", "parallel_verifications", b"parallel_verifications", "seed", b"seed", "seed_policies", b"seed_policies", "simulator", b"simulator", "stop", b"stop", "strategy", b"strategy", "strategy_options", b"strategy_options", "suite", b"suite", "suite_files", b"suite_files", "title", b"title", "winner_rule", b"winner_rule"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__assume_usd_per_generation: _TypeAlias = _typing.Literal["assume_usd_per_generation"]  # noqa: Y015
     _WhichOneofArgType__assume_usd_per_generation: _TypeAlias = _typing.Literal["_assume_usd_per_generation", b"_assume_usd_per_generation"]  # noqa: Y015
@@ -515,6 +534,7 @@ class Search(_message.Message):
     NOTES_FIELD_NUMBER: _builtins.int
     TAGS_FIELD_NUMBER: _builtins.int
     RESTORED_AT_FIELD_NUMBER: _builtins.int
+    FURTHER_OBJECTIVES_FIELD_NUMBER: _builtins.int
     search_id: _builtins.str
     state: Global___SearchState.ValueType
     pause_reason: _builtins.str
@@ -557,6 +577,10 @@ class Search(_message.Message):
     def restored_at(self) -> _timestamp_pb2.Timestamp:
         """Set if the search was restored from an archive: it never goes on, but can be forked."""
 
+    @_builtins.property
+    def further_objectives(self) -> _containers.RepeatedCompositeFieldContainer[_type_pb2.Objective]:
+        """What the further objectives of the spec are."""
+
     def __init__(
         self,
         *,
@@ -580,10 +604,11 @@ class Search(_message.Message):
         notes: _builtins.str = ...,
         tags: _abc.Iterable[_builtins.str] | None = ...,
         restored_at: _timestamp_pb2.Timestamp | None = ...,
+        further_objectives: _abc.Iterable[_type_pb2.Objective] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["best", b"best", "created_at", b"created_at", "ended_at", b"ended_at", "objective", b"objective", "restored_at", b"restored_at", "spec", b"spec", "spend", b"spend", "winner", b"winner"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["aggregation", b"aggregation", "best", b"best", "created_at", b"created_at", "direction", b"direction", "ended_at", b"ended_at", "error", b"error", "forked_from_candidate_id", b"forked_from_candidate_id", "gates", b"gates", "last_sequence", b"last_sequence", "notes", b"notes", "objective", b"objective", "pause_reason", b"pause_reason", "restored_at", b"restored_at", "search_id", b"search_id", "spec", b"spec", "spend", b"spend", "state", b"state", "stop_reason", b"stop_reason", "tags", b"tags", "winner", b"winner"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["aggregation", b"aggregation", "best", b"best", "created_at", b"created_at", "direction", b"direction", "ended_at", b"ended_at", "error", b"error", "forked_from_candidate_id", b"forked_from_candidate_id", "further_objectives", b"further_objectives", "gates", b"gates", "last_sequence", b"last_sequence", "notes", b"notes", "objective", b"objective", "pause_reason", b"pause_reason", "restored_at", b"restored_at", "search_id", b"search_id", "spec", b"spec", "spend", b"spend", "state", b"state", "stop_reason", b"stop_reason", "tags", b"tags", "winner", b"winner"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -600,7 +625,7 @@ class Gate(_message.Message):
     DETAIL_FIELD_NUMBER: _builtins.int
     CANDIDATE_ID_FIELD_NUMBER: _builtins.int
     name: _builtins.str
-    """"held_out", "determinism", "confirmation", "bootstrap"."""
+    """"held_out", "bootstrap", "earlier_bests", "determinism", "confirmation"."""
     passed: _builtins.bool
     detail: _builtins.str
     candidate_id: _builtins.str
@@ -648,6 +673,7 @@ class CandidateSummary(_message.Message):
     ISLAND_FIELD_NUMBER: _builtins.int
     HYPOTHESIS_FIELD_NUMBER: _builtins.int
     PREDICTIONS_FIELD_NUMBER: _builtins.int
+    FURTHER_VALUES_FIELD_NUMBER: _builtins.int
     candidate_id: _builtins.str
     search_id: _builtins.str
     number: _builtins.int
@@ -677,6 +703,10 @@ class CandidateSummary(_message.Message):
     def usage(self) -> _generator_pb2.Usage: ...
     @_builtins.property
     def predictions(self) -> _containers.RepeatedCompositeFieldContainer[Global___PredictionOutcome]: ...
+    @_builtins.property
+    def further_values(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]:
+        """Of the search's further objectives, in their order; empty if a train scenario lacks one of the metrics."""
+
     def __init__(
         self,
         *,
@@ -702,10 +732,11 @@ class CandidateSummary(_message.Message):
         island: _builtins.int = ...,
         hypothesis: _builtins.str = ...,
         predictions: _abc.Iterable[Global___PredictionOutcome] | None = ...,
+        further_values: _abc.Iterable[_builtins.float] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_baseline_score", b"_baseline_score", "_bound_score", b"_bound_score", "_held_out_baseline_score", b"_held_out_baseline_score", "_held_out_score", b"_held_out_score", "_normalized", b"_normalized", "_score", b"_score", "baseline_score", b"baseline_score", "bound_score", b"bound_score", "cost", b"cost", "held_out_baseline_score", b"held_out_baseline_score", "held_out_score", b"held_out_score", "normalized", b"normalized", "score", b"score", "usage", b"usage"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_baseline_score", b"_baseline_score", "_bound_score", b"_bound_score", "_held_out_baseline_score", b"_held_out_baseline_score", "_held_out_score", b"_held_out_score", "_normalized", b"_normalized", "_score", b"_score", "backend", b"backend", "baseline_score", b"baseline_score", "bound_score", b"bound_score", "candidate_id", b"candidate_id", "cost", b"cost", "generation_outcome", b"generation_outcome", "held_out_baseline_score", b"held_out_baseline_score", "held_out_score", b"held_out_score", "hypothesis", b"hypothesis", "island", b"island", "normalized", b"normalized", "number", b"number", "operator", b"operator", "parent_ids", b"parent_ids", "predictions", b"predictions", "score", b"score", "search_id", b"search_id", "state", b"state", "summary", b"summary", "usage", b"usage", "verdict_digest", b"verdict_digest", "verdict_status", b"verdict_status"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_baseline_score", b"_baseline_score", "_bound_score", b"_bound_score", "_held_out_baseline_score", b"_held_out_baseline_score", "_held_out_score", b"_held_out_score", "_normalized", b"_normalized", "_score", b"_score", "backend", b"backend", "baseline_score", b"baseline_score", "bound_score", b"bound_score", "candidate_id", b"candidate_id", "cost", b"cost", "further_values", b"further_values", "generation_outcome", b"generation_outcome", "held_out_baseline_score", b"held_out_baseline_score", "held_out_score", b"held_out_score", "hypothesis", b"hypothesis", "island", b"island", "normalized", b"normalized", "number", b"number", "operator", b"operator", "parent_ids", b"parent_ids", "predictions", b"predictions", "score", b"score", "search_id", b"search_id", "state", b"state", "summary", b"summary", "usage", b"usage", "verdict_digest", b"verdict_digest", "verdict_status", b"verdict_status"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__baseline_score: _TypeAlias = _typing.Literal["baseline_score"]  # noqa: Y015
     _WhichOneofArgType__baseline_score: _TypeAlias = _typing.Literal["_baseline_score", b"_baseline_score"]  # noqa: Y015
@@ -743,22 +774,26 @@ class PredictionOutcome(_message.Message):
     SCENARIO_FIELD_NUMBER: _builtins.int
     PREDICTED_FIELD_NUMBER: _builtins.int
     MEASURED_FIELD_NUMBER: _builtins.int
+    OUTCOME_FIELD_NUMBER: _builtins.int
     scenario: _builtins.str
     """A train scenario; empty: the mean over all."""
     predicted: _builtins.float
     """Change of the normalised value against the first parent."""
     measured: _builtins.float
     """Absent until it is verified, and if one of the two was not."""
+    outcome: _builtins.str
+    """"true", "partly" (less than half of it) or "false"; empty without a measurement."""
     def __init__(
         self,
         *,
         scenario: _builtins.str = ...,
         predicted: _builtins.float = ...,
         measured: _builtins.float | None = ...,
+        outcome: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_measured", b"_measured", "measured", b"measured"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_measured", b"_measured", "measured", b"measured", "predicted", b"predicted", "scenario", b"scenario"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_measured", b"_measured", "measured", b"measured", "outcome", b"outcome", "predicted", b"predicted", "scenario", b"scenario"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__measured: _TypeAlias = _typing.Literal["measured"]  # noqa: Y015
     _WhichOneofArgType__measured: _TypeAlias = _typing.Literal["_measured", b"_measured"]  # noqa: Y015

@@ -26,7 +26,7 @@ from quintain.type.v1 import type_pb2 as quintain_dot_type_dot_v1_dot_type__pb2
 from quintain.verifier.v1 import verifier_pb2 as quintain_dot_verifier_dot_v1_dot_verifier__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n%quintain/simulator/v1/simulator.proto\x12\x15quintain.simulator.v1\x1a\x1bquintain/type/v1/type.proto\x1a#quintain/verifier/v1/verifier.proto\"\x11\n\x0f\x44\x65scribeRequest\"\xa2\x01\n\x10\x44\x65scribeResponse\x12\x39\n\tsimulator\x18\x01 \x01(\x0b\x32&.quintain.type.v1.SimulatorDescription\x12\'\n\x06suites\x18\x02 \x03(\x0b\x32\x17.quintain.type.v1.Suite\x12\x14\n\x0cguest_source\x18\x03 \x01(\t\x12\x14\n\x0ctakes_suites\x18\x04 \x01(\x08\"I\n\x08OwnSuite\x12\x0c\n\x04name\x18\x01 \x01(\t\x12/\n\x05\x66iles\x18\x02 \x01(\x0b\x32 .quintain.verifier.v1.SuiteFiles\"A\n\x0fGetSuiteRequest\x12.\n\x05suite\x18\x01 \x01(\x0b\x32\x1f.quintain.simulator.v1.OwnSuite\"\x84\x01\n\x10GetSuiteResponse\x12\x39\n\tsimulator\x18\x01 \x01(\x0b\x32&.quintain.type.v1.SimulatorDescription\x12&\n\x05suite\x18\x02 \x01(\x0b\x32\x17.quintain.type.v1.Suite\x12\r\n\x05notes\x18\x03 \x03(\t\"\'\n\x17GetSuiteTemplateRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"E\n\x18GetSuiteTemplateResponse\x12)\n\x05\x66iles\x18\x01 \x03(\x0b\x32\x1a.quintain.verifier.v1.File\"}\n\x12GetScenarioRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12)\n\x05\x66iles\x18\x02 \x03(\x0b\x32\x1a.quintain.verifier.v1.File\x12.\n\x05suite\x18\x03 \x01(\x0b\x32\x1f.quintain.simulator.v1.OwnSuite\"Z\n\x08Scenario\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0e\n\x06\x64igest\x18\x02 \x01(\t\x12\x13\n\x0b\x64\x65scription\x18\x03 \x01(\t\x12\x0c\n\x04\x63ost\x18\x04 \x01(\x01\x12\r\n\x05notes\x18\x05 \x01(\t\"H\n\x13GetScenarioResponse\x12\x31\n\x08scenario\x18\x01 \x01(\x0b\x32\x1f.quintain.simulator.v1.Scenario\"\x85\x01\n\x0fSimulateRequest\x12-\n\x05start\x18\x01 \x01(\x0b\x32\x1c.quintain.simulator.v1.StartH\x00\x12:\n\x0cpolicy_reply\x18\x02 \x01(\x0b\x32\".quintain.simulator.v1.PolicyReplyH\x00\x42\x07\n\x05\x65vent\"\x9c\x01\n\x05Start\x12\x10\n\x08scenario\x18\x01 \x01(\t\x12)\n\x05\x66iles\x18\x02 \x03(\x0b\x32\x1a.quintain.verifier.v1.File\x12\x14\n\x0c\x63\x61lling_mode\x18\x03 \x01(\t\x12\x10\n\x08timeline\x18\x04 \x01(\x08\x12.\n\x05suite\x18\x05 \x01(\x0b\x32\x1f.quintain.simulator.v1.OwnSuite\"u\n\x0bPolicyReply\x12\x15\n\x0b\x61nswer_json\x18\x01 \x01(\tH\x00\x12\x14\n\nquery_json\x18\x02 \x01(\tH\x00\x12\x30\n\x07\x66\x61ilure\x18\x03 \x01(\x0b\x32\x1d.quintain.verifier.v1.FailureH\x00\x42\x07\n\x05reply\"\x8a\x01\n\x10SimulateResponse\x12\x1d\n\x13policy_message_json\x18\x01 \x01(\tH\x00\x12\x31\n\x07outcome\x18\x02 \x01(\x0b\x32\x1e.quintain.simulator.v1.OutcomeH\x00\x12\x1b\n\x11\x66resh_policy_json\x18\x03 \x01(\tH\x00\x42\x07\n\x05\x65vent\"\x81\x03\n\x07Outcome\x12\x10\n\x08scenario\x18\x01 \x01(\t\x12)\n\x07metrics\x18\x02 \x03(\x0b\x32\x18.quintain.type.v1.Metric\x12+\n\x06groups\x18\x03 \x03(\x0b\x32\x1b.quintain.verifier.v1.Group\x12\x18\n\x10\x64\x65\x63isions_digest\x18\x04 \x01(\t\x12\x14\n\x0c\x63\x61lling_mode\x18\x05 \x01(\t\x12.\n\x07\x66\x61ilure\x18\x06 \x01(\x0b\x32\x1d.quintain.verifier.v1.Failure\x12=\n\x12\x66\x61ilures_by_reason\x18\x07 \x03(\x0b\x32!.quintain.verifier.v1.ReasonCount\x12\x35\n\x08timeline\x18\x08 \x03(\x0b\x32#.quintain.verifier.v1.TimelineEvent\x12\x14\n\x0c\x64\x65\x63ision_log\x18\t \x03(\t\x12\x0e\n\x06\x64\x65tail\x18\n \x01(\t\x12\x10\n\x08told_log\x18\x0b \x03(\t\"\xf1\x01\n\x0cScoreRequest\x12\x11\n\tobjective\x18\x01 \x01(\t\x12\x10\n\x08scenario\x18\x02 \x01(\t\x12)\n\x05\x66iles\x18\x03 \x03(\x0b\x32\x1a.quintain.verifier.v1.File\x12/\n\x07outcome\x18\x04 \x01(\x0b\x32\x1e.quintain.simulator.v1.Outcome\x12\x30\n\x08\x62\x61seline\x18\x05 \x01(\x0b\x32\x1e.quintain.simulator.v1.Outcome\x12.\n\x05suite\x18\x06 \x01(\x0b\x32\x1f.quintain.simulator.v1.OwnSuite\"\xa9\x01\n\rScoreResponse\x12\r\n\x05value\x18\x01 \x01(\x01\x12\x10\n\x03raw\x18\x02 \x01(\x01H\x00\x88\x01\x01\x12\x12\n\nnormalized\x18\x03 \x01(\x01\x12\x10\n\x08\x62\x61seline\x18\x04 \x01(\x01\x12\x12\n\x05\x62ound\x18\x05 \x01(\x01H\x01\x88\x01\x01\x12+\n\x06\x66loors\x18\x06 \x03(\x0b\x32\x1b.quintain.verifier.v1.FloorB\x06\n\x04_rawB\x08\n\x06_bound2\xd5\x04\n\tSimulator\x12[\n\x08\x44\x65scribe\x12&.quintain.simulator.v1.DescribeRequest\x1a\'.quintain.simulator.v1.DescribeResponse\x12\x64\n\x0bGetScenario\x12).quintain.simulator.v1.GetScenarioRequest\x1a*.quintain.simulator.v1.GetScenarioResponse\x12_\n\x08Simulate\x12&.quintain.simulator.v1.SimulateRequest\x1a\'.quintain.simulator.v1.SimulateResponse(\x01\x30\x01\x12R\n\x05Score\x12#.quintain.simulator.v1.ScoreRequest\x1a$.quintain.simulator.v1.ScoreResponse\x12[\n\x08GetSuite\x12&.quintain.simulator.v1.GetSuiteRequest\x1a\'.quintain.simulator.v1.GetSuiteResponse\x12s\n\x10GetSuiteTemplate\x12..quintain.simulator.v1.GetSuiteTemplateRequest\x1a/.quintain.simulator.v1.GetSuiteTemplateResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n%quintain/simulator/v1/simulator.proto\x12\x15quintain.simulator.v1\x1a\x1bquintain/type/v1/type.proto\x1a#quintain/verifier/v1/verifier.proto\"3\n\x0f\x44\x65scribeRequest\x12\r\n\x05suite\x18\x01 \x01(\t\x12\x11\n\tscenarios\x18\x02 \x03(\t\"\xb8\x01\n\x10\x44\x65scribeResponse\x12\x39\n\tsimulator\x18\x01 \x01(\x0b\x32&.quintain.type.v1.SimulatorDescription\x12\'\n\x06suites\x18\x02 \x03(\x0b\x32\x17.quintain.type.v1.Suite\x12\x14\n\x0cguest_source\x18\x03 \x01(\t\x12\x14\n\x0ctakes_suites\x18\x04 \x01(\x08\x12\x14\n\x0cmany_systems\x18\x05 \x01(\x08\"I\n\x08OwnSuite\x12\x0c\n\x04name\x18\x01 \x01(\t\x12/\n\x05\x66iles\x18\x02 \x01(\x0b\x32 .quintain.verifier.v1.SuiteFiles\"A\n\x0fGetSuiteRequest\x12.\n\x05suite\x18\x01 \x01(\x0b\x32\x1f.quintain.simulator.v1.OwnSuite\"\x84\x01\n\x10GetSuiteResponse\x12\x39\n\tsimulator\x18\x01 \x01(\x0b\x32&.quintain.type.v1.SimulatorDescription\x12&\n\x05suite\x18\x02 \x01(\x0b\x32\x17.quintain.type.v1.Suite\x12\r\n\x05notes\x18\x03 \x03(\t\"\'\n\x17GetSuiteTemplateRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"E\n\x18GetSuiteTemplateResponse\x12)\n\x05\x66iles\x18\x01 \x03(\x0b\x32\x1a.quintain.verifier.v1.File\"}\n\x12GetScenarioRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12)\n\x05\x66iles\x18\x02 \x03(\x0b\x32\x1a.quintain.verifier.v1.File\x12.\n\x05suite\x18\x03 \x01(\x0b\x32\x1f.quintain.simulator.v1.OwnSuite\"Z\n\x08Scenario\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0e\n\x06\x64igest\x18\x02 \x01(\t\x12\x13\n\x0b\x64\x65scription\x18\x03 \x01(\t\x12\x0c\n\x04\x63ost\x18\x04 \x01(\x01\x12\r\n\x05notes\x18\x05 \x01(\t\"H\n\x13GetScenarioResponse\x12\x31\n\x08scenario\x18\x01 \x01(\x0b\x32\x1f.quintain.simulator.v1.Scenario\"\xc3\x01\n\x0fSimulateRequest\x12-\n\x05start\x18\x01 \x01(\x0b\x32\x1c.quintain.simulator.v1.StartH\x00\x12:\n\x0cpolicy_reply\x18\x02 \x01(\x0b\x32\".quintain.simulator.v1.PolicyReplyH\x00\x12<\n\rprogram_reply\x18\x03 \x01(\x0b\x32#.quintain.simulator.v1.ProgramReplyH\x00\x42\x07\n\x05\x65vent\"\xae\x01\n\x05Start\x12\x10\n\x08scenario\x18\x01 \x01(\t\x12)\n\x05\x66iles\x18\x02 \x03(\x0b\x32\x1a.quintain.verifier.v1.File\x12\x14\n\x0c\x63\x61lling_mode\x18\x03 \x01(\t\x12\x10\n\x08timeline\x18\x04 \x01(\x08\x12.\n\x05suite\x18\x05 \x01(\x0b\x32\x1f.quintain.simulator.v1.OwnSuite\x12\x10\n\x08told_log\x18\x06 \x01(\x08\"u\n\x0bPolicyReply\x12\x15\n\x0b\x61nswer_json\x18\x01 \x01(\tH\x00\x12\x14\n\nquery_json\x18\x02 \x01(\tH\x00\x12\x30\n\x07\x66\x61ilure\x18\x03 \x01(\x0b\x32\x1d.quintain.verifier.v1.FailureH\x00\x42\x07\n\x05reply\"#\n\x0cProgramReply\x12\x13\n\x0b\x61nswer_json\x18\x01 \x01(\t\"c\n\x0bOpenProgram\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0e\n\x06source\x18\x02 \x01(\t\x12\x14\n\x0cguest_source\x18\x03 \x01(\t\x12\x0c\n\x04seed\x18\x04 \x01(\x03\x12\x12\n\nsetup_json\x18\x05 \x01(\t\"7\n\x0eProgramMessage\x12\x0f\n\x07program\x18\x01 \x01(\x05\x12\x14\n\x0cmessage_json\x18\x02 \x01(\t\"O\n\x0cModelFailure\x12\x0f\n\x07program\x18\x01 \x01(\t\x12.\n\x07\x66\x61ilure\x18\x02 \x01(\x0b\x32\x1d.quintain.verifier.v1.Failure\"\xc6\x02\n\x10SimulateResponse\x12\x1d\n\x13policy_message_json\x18\x01 \x01(\tH\x00\x12\x31\n\x07outcome\x18\x02 \x01(\x0b\x32\x1e.quintain.simulator.v1.OutcomeH\x00\x12\x1b\n\x11\x66resh_policy_json\x18\x03 \x01(\tH\x00\x12:\n\x0copen_program\x18\x04 \x01(\x0b\x32\".quintain.simulator.v1.OpenProgramH\x00\x12@\n\x0fprogram_message\x18\x05 \x01(\x0b\x32%.quintain.simulator.v1.ProgramMessageH\x00\x12<\n\rmodel_failure\x18\x06 \x01(\x0b\x32#.quintain.simulator.v1.ModelFailureH\x00\x42\x07\n\x05\x65vent\"\x81\x03\n\x07Outcome\x12\x10\n\x08scenario\x18\x01 \x01(\t\x12)\n\x07metrics\x18\x02 \x03(\x0b\x32\x18.quintain.type.v1.Metric\x12+\n\x06groups\x18\x03 \x03(\x0b\x32\x1b.quintain.verifier.v1.Group\x12\x18\n\x10\x64\x65\x63isions_digest\x18\x04 \x01(\t\x12\x14\n\x0c\x63\x61lling_mode\x18\x05 \x01(\t\x12.\n\x07\x66\x61ilure\x18\x06 \x01(\x0b\x32\x1d.quintain.verifier.v1.Failure\x12=\n\x12\x66\x61ilures_by_reason\x18\x07 \x03(\x0b\x32!.quintain.verifier.v1.ReasonCount\x12\x35\n\x08timeline\x18\x08 \x03(\x0b\x32#.quintain.verifier.v1.TimelineEvent\x12\x14\n\x0c\x64\x65\x63ision_log\x18\t \x03(\t\x12\x0e\n\x06\x64\x65tail\x18\n \x01(\t\x12\x10\n\x08told_log\x18\x0b \x03(\t\"\xf1\x01\n\x0cScoreRequest\x12\x11\n\tobjective\x18\x01 \x01(\t\x12\x10\n\x08scenario\x18\x02 \x01(\t\x12)\n\x05\x66iles\x18\x03 \x03(\x0b\x32\x1a.quintain.verifier.v1.File\x12/\n\x07outcome\x18\x04 \x01(\x0b\x32\x1e.quintain.simulator.v1.Outcome\x12\x30\n\x08\x62\x61seline\x18\x05 \x01(\x0b\x32\x1e.quintain.simulator.v1.Outcome\x12.\n\x05suite\x18\x06 \x01(\x0b\x32\x1f.quintain.simulator.v1.OwnSuite\"\xa9\x01\n\rScoreResponse\x12\r\n\x05value\x18\x01 \x01(\x01\x12\x10\n\x03raw\x18\x02 \x01(\x01H\x00\x88\x01\x01\x12\x12\n\nnormalized\x18\x03 \x01(\x01\x12\x10\n\x08\x62\x61seline\x18\x04 \x01(\x01\x12\x12\n\x05\x62ound\x18\x05 \x01(\x01H\x01\x88\x01\x01\x12+\n\x06\x66loors\x18\x06 \x03(\x0b\x32\x1b.quintain.verifier.v1.FloorB\x06\n\x04_rawB\x08\n\x06_bound2\xd5\x04\n\tSimulator\x12[\n\x08\x44\x65scribe\x12&.quintain.simulator.v1.DescribeRequest\x1a\'.quintain.simulator.v1.DescribeResponse\x12\x64\n\x0bGetScenario\x12).quintain.simulator.v1.GetScenarioRequest\x1a*.quintain.simulator.v1.GetScenarioResponse\x12_\n\x08Simulate\x12&.quintain.simulator.v1.SimulateRequest\x1a\'.quintain.simulator.v1.SimulateResponse(\x01\x30\x01\x12R\n\x05Score\x12#.quintain.simulator.v1.ScoreRequest\x1a$.quintain.simulator.v1.ScoreResponse\x12[\n\x08GetSuite\x12&.quintain.simulator.v1.GetSuiteRequest\x1a\'.quintain.simulator.v1.GetSuiteResponse\x12s\n\x10GetSuiteTemplate\x12..quintain.simulator.v1.GetSuiteTemplateRequest\x1a/.quintain.simulator.v1.GetSuiteTemplateResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -34,39 +34,47 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'quintain.simulator.v1.simul
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_DESCRIBEREQUEST']._serialized_start=130
-  _globals['_DESCRIBEREQUEST']._serialized_end=147
-  _globals['_DESCRIBERESPONSE']._serialized_start=150
-  _globals['_DESCRIBERESPONSE']._serialized_end=312
-  _globals['_OWNSUITE']._serialized_start=314
-  _globals['_OWNSUITE']._serialized_end=387
-  _globals['_GETSUITEREQUEST']._serialized_start=389
-  _globals['_GETSUITEREQUEST']._serialized_end=454
-  _globals['_GETSUITERESPONSE']._serialized_start=457
-  _globals['_GETSUITERESPONSE']._serialized_end=589
-  _globals['_GETSUITETEMPLATEREQUEST']._serialized_start=591
-  _globals['_GETSUITETEMPLATEREQUEST']._serialized_end=630
-  _globals['_GETSUITETEMPLATERESPONSE']._serialized_start=632
-  _globals['_GETSUITETEMPLATERESPONSE']._serialized_end=701
-  _globals['_GETSCENARIOREQUEST']._serialized_start=703
-  _globals['_GETSCENARIOREQUEST']._serialized_end=828
-  _globals['_SCENARIO']._serialized_start=830
-  _globals['_SCENARIO']._serialized_end=920
-  _globals['_GETSCENARIORESPONSE']._serialized_start=922
-  _globals['_GETSCENARIORESPONSE']._serialized_end=994
-  _globals['_SIMULATEREQUEST']._serialized_start=997
-  _globals['_SIMULATEREQUEST']._serialized_end=1130
-  _globals['_START']._serialized_start=1133
-  _globals['_START']._serialized_end=1289
-  _globals['_POLICYREPLY']._serialized_start=1291
-  _globals['_POLICYREPLY']._serialized_end=1408
-  _globals['_SIMULATERESPONSE']._serialized_start=1411
-  _globals['_SIMULATERESPONSE']._serialized_end=1549
-  _globals['_OUTCOME']._serialized_start=1552
-  _globals['_OUTCOME']._serialized_end=1937
-  _globals['_SCOREREQUEST']._serialized_start=1940
-  _globals['_SCOREREQUEST']._serialized_end=2181
-  _globals['_SCORERESPONSE']._serialized_start=2184
-  _globals['_SCORERESPONSE']._serialized_end=2353
-  _globals['_SIMULATOR']._serialized_start=2356
-  _globals['_SIMULATOR']._serialized_end=2953
+  _globals['_DESCRIBEREQUEST']._serialized_end=181
+  _globals['_DESCRIBERESPONSE']._serialized_start=184
+  _globals['_DESCRIBERESPONSE']._serialized_end=368
+  _globals['_OWNSUITE']._serialized_start=370
+  _globals['_OWNSUITE']._serialized_end=443
+  _globals['_GETSUITEREQUEST']._serialized_start=445
+  _globals['_GETSUITEREQUEST']._serialized_end=510
+  _globals['_GETSUITERESPONSE']._serialized_start=513
+  _globals['_GETSUITERESPONSE']._serialized_end=645
+  _globals['_GETSUITETEMPLATEREQUEST']._serialized_start=647
+  _globals['_GETSUITETEMPLATEREQUEST']._serialized_end=686
+  _globals['_GETSUITETEMPLATERESPONSE']._serialized_start=688
+  _globals['_GETSUITETEMPLATERESPONSE']._serialized_end=757
+  _globals['_GETSCENARIOREQUEST']._serialized_start=759
+  _globals['_GETSCENARIOREQUEST']._serialized_end=884
+  _globals['_SCENARIO']._serialized_start=886
+  _globals['_SCENARIO']._serialized_end=976
+  _globals['_GETSCENARIORESPONSE']._serialized_start=978
+  _globals['_GETSCENARIORESPONSE']._serialized_end=1050
+  _globals['_SIMULATEREQUEST']._serialized_start=1053
+  _globals['_SIMULATEREQUEST']._serialized_end=1248
+  _globals['_START']._serialized_start=1251
+  _globals['_START']._serialized_end=1425
+  _globals['_POLICYREPLY']._serialized_start=1427
+  _globals['_POLICYREPLY']._serialized_end=1544
+  _globals['_PROGRAMREPLY']._serialized_start=1546
+  _globals['_PROGRAMREPLY']._serialized_end=1581
+  _globals['_OPENPROGRAM']._serialized_start=1583
+  _globals['_OPENPROGRAM']._serialized_end=1682
+  _globals['_PROGRAMMESSAGE']._serialized_start=1684
+  _globals['_PROGRAMMESSAGE']._serialized_end=1739
+  _globals['_MODELFAILURE']._serialized_start=1741
+  _globals['_MODELFAILURE']._serialized_end=1820
+  _globals['_SIMULATERESPONSE']._serialized_start=1823
+  _globals['_SIMULATERESPONSE']._serialized_end=2149
+  _globals['_OUTCOME']._serialized_start=2152
+  _globals['_OUTCOME']._serialized_end=2537
+  _globals['_SCOREREQUEST']._serialized_start=2540
+  _globals['_SCOREREQUEST']._serialized_end=2781
+  _globals['_SCORERESPONSE']._serialized_start=2784
+  _globals['_SCORERESPONSE']._serialized_end=2953
+  _globals['_SIMULATOR']._serialized_start=2956
+  _globals['_SIMULATOR']._serialized_end=3553
 # @@protoc_insertion_point(module_scope)

@@ -22,16 +22,27 @@ DESCRIPTOR: _descriptor.FileDescriptor
 
 @_typing.final
 class DescribeRequest(_message.Message):
-    """DescribeRequest is empty."""
+    """DescribeRequest asks about the whole simulator. Of one with many_systems it may name a suite, or scenarios that belong
+    together, and is told of that system alone: its own guide, objectives, baselines and build. INVALID_ARGUMENT for unknown
+    names.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 
+    SUITE_FIELD_NUMBER: _builtins.int
+    SCENARIOS_FIELD_NUMBER: _builtins.int
+    suite: _builtins.str
+    @_builtins.property
+    def scenarios(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
     def __init__(
         self,
+        *,
+        suite: _builtins.str = ...,
+        scenarios: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["scenarios", b"scenarios", "suite", b"suite"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -47,12 +58,15 @@ class DescribeResponse(_message.Message):
     SUITES_FIELD_NUMBER: _builtins.int
     GUEST_SOURCE_FIELD_NUMBER: _builtins.int
     TAKES_SUITES_FIELD_NUMBER: _builtins.int
+    MANY_SYSTEMS_FIELD_NUMBER: _builtins.int
     guest_source: _builtins.str
     """Python source with a function load(source, setup, query); it runs in the sandbox beside the policy and may import
     the standard library only.
     """
     takes_suites: _builtins.bool
     """Whether it takes suites of the caller's own. One that does not is said to, before it is sent any."""
+    many_systems: _builtins.bool
+    """Whether it is another simulator in each of its suites; then a client asks about the suite before it uses it."""
     @_builtins.property
     def simulator(self) -> _type_pb2.SimulatorDescription: ...
     @_builtins.property
@@ -64,10 +78,11 @@ class DescribeResponse(_message.Message):
         suites: _abc.Iterable[_type_pb2.Suite] | None = ...,
         guest_source: _builtins.str = ...,
         takes_suites: _builtins.bool = ...,
+        many_systems: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["simulator", b"simulator"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["guest_source", b"guest_source", "simulator", b"simulator", "suites", b"suites", "takes_suites", b"takes_suites"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["guest_source", b"guest_source", "many_systems", b"many_systems", "simulator", b"simulator", "suites", b"suites", "takes_suites", b"takes_suites"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -295,21 +310,25 @@ class SimulateRequest(_message.Message):
 
     START_FIELD_NUMBER: _builtins.int
     POLICY_REPLY_FIELD_NUMBER: _builtins.int
+    PROGRAM_REPLY_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def start(self) -> Global___Start: ...
     @_builtins.property
     def policy_reply(self) -> Global___PolicyReply: ...
+    @_builtins.property
+    def program_reply(self) -> Global___ProgramReply: ...
     def __init__(
         self,
         *,
         start: Global___Start | None = ...,
         policy_reply: Global___PolicyReply | None = ...,
+        program_reply: Global___ProgramReply | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["event", b"event", "policy_reply", b"policy_reply", "start", b"start"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["event", b"event", "policy_reply", b"policy_reply", "program_reply", b"program_reply", "start", b"start"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["event", b"event", "policy_reply", b"policy_reply", "start", b"start"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["event", b"event", "policy_reply", b"policy_reply", "program_reply", b"program_reply", "start", b"start"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_event: _TypeAlias = _typing.Literal["start", "policy_reply"]  # noqa: Y015
+    _WhichOneofReturnType_event: _TypeAlias = _typing.Literal["start", "policy_reply", "program_reply"]  # noqa: Y015
     _WhichOneofArgType_event: _TypeAlias = _typing.Literal["event", b"event"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_event) -> _WhichOneofReturnType_event | None: ...
 
@@ -326,9 +345,12 @@ class Start(_message.Message):
     CALLING_MODE_FIELD_NUMBER: _builtins.int
     TIMELINE_FIELD_NUMBER: _builtins.int
     SUITE_FIELD_NUMBER: _builtins.int
+    TOLD_LOG_FIELD_NUMBER: _builtins.int
     scenario: _builtins.str
     calling_mode: _builtins.str
     timeline: _builtins.bool
+    told_log: _builtins.bool
+    """Whether Outcome.told_log is wanted."""
     @_builtins.property
     def files(self) -> _containers.RepeatedCompositeFieldContainer[_verifier_pb2.File]: ...
     @_builtins.property
@@ -343,10 +365,11 @@ class Start(_message.Message):
         calling_mode: _builtins.str = ...,
         timeline: _builtins.bool = ...,
         suite: Global___OwnSuite | None = ...,
+        told_log: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["suite", b"suite"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["calling_mode", b"calling_mode", "files", b"files", "scenario", b"scenario", "suite", b"suite", "timeline", b"timeline"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["calling_mode", b"calling_mode", "files", b"files", "scenario", b"scenario", "suite", b"suite", "timeline", b"timeline", "told_log", b"told_log"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -387,6 +410,118 @@ class PolicyReply(_message.Message):
 Global___PolicyReply: _TypeAlias = PolicyReply  # noqa: Y015
 
 @_typing.final
+class ProgramReply(_message.Message):
+    """ProgramReply is a program's word. Its failures are not for the server: the client ends the run."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ANSWER_JSON_FIELD_NUMBER: _builtins.int
+    answer_json: _builtins.str
+    """JSON: what the guest says of the program it has opened, or its answer to the last message."""
+    def __init__(
+        self,
+        *,
+        answer_json: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["answer_json", b"answer_json"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ProgramReply: _TypeAlias = ProgramReply  # noqa: Y015
+
+@_typing.final
+class OpenProgram(_message.Message):
+    """OpenProgram asks the client to start a program in a jailed process of its own, beside the policy's, without a way to it.
+    At most four in one run.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    SOURCE_FIELD_NUMBER: _builtins.int
+    GUEST_SOURCE_FIELD_NUMBER: _builtins.int
+    SEED_FIELD_NUMBER: _builtins.int
+    SETUP_JSON_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """The file's name, for people."""
+    source: _builtins.str
+    guest_source: _builtins.str
+    """Python source with a function load(source, setup, query), as for policies."""
+    seed: _builtins.int
+    """Of the program's own random."""
+    setup_json: _builtins.str
+    """JSON: the guest's setup."""
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        source: _builtins.str = ...,
+        guest_source: _builtins.str = ...,
+        seed: _builtins.int = ...,
+        setup_json: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["guest_source", b"guest_source", "name", b"name", "seed", b"seed", "setup_json", b"setup_json", "source", b"source"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___OpenProgram: _TypeAlias = OpenProgram  # noqa: Y015
+
+@_typing.final
+class ProgramMessage(_message.Message):
+    """ProgramMessage is for a program."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PROGRAM_FIELD_NUMBER: _builtins.int
+    MESSAGE_JSON_FIELD_NUMBER: _builtins.int
+    program: _builtins.int
+    """In the order of open_program, from 0."""
+    message_json: _builtins.str
+    def __init__(
+        self,
+        *,
+        program: _builtins.int = ...,
+        message_json: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["message_json", b"message_json", "program", b"program"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ProgramMessage: _TypeAlias = ProgramMessage  # noqa: Y015
+
+@_typing.final
+class ModelFailure(_message.Message):
+    """ModelFailure ends a run in the place of an outcome: a program said what cannot be. Not the policy's fault."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PROGRAM_FIELD_NUMBER: _builtins.int
+    FAILURE_FIELD_NUMBER: _builtins.int
+    program: _builtins.str
+    """The file's name."""
+    @_builtins.property
+    def failure(self) -> _verifier_pb2.Failure: ...
+    def __init__(
+        self,
+        *,
+        program: _builtins.str = ...,
+        failure: _verifier_pb2.Failure | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["failure", b"failure"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["failure", b"failure", "program", b"program"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ModelFailure: _TypeAlias = ModelFailure  # noqa: Y015
+
+@_typing.final
 class SimulateResponse(_message.Message):
     """SimulateResponse is the server's side of a run."""
 
@@ -395,6 +530,9 @@ class SimulateResponse(_message.Message):
     POLICY_MESSAGE_JSON_FIELD_NUMBER: _builtins.int
     OUTCOME_FIELD_NUMBER: _builtins.int
     FRESH_POLICY_JSON_FIELD_NUMBER: _builtins.int
+    OPEN_PROGRAM_FIELD_NUMBER: _builtins.int
+    PROGRAM_MESSAGE_FIELD_NUMBER: _builtins.int
+    MODEL_FAILURE_FIELD_NUMBER: _builtins.int
     policy_message_json: _builtins.str
     """JSON for the guest: first its setup, then messages, or the reply to a query."""
     fresh_policy_json: _builtins.str
@@ -403,18 +541,27 @@ class SimulateResponse(_message.Message):
     """
     @_builtins.property
     def outcome(self) -> Global___Outcome: ...
+    @_builtins.property
+    def open_program(self) -> Global___OpenProgram: ...
+    @_builtins.property
+    def program_message(self) -> Global___ProgramMessage: ...
+    @_builtins.property
+    def model_failure(self) -> Global___ModelFailure: ...
     def __init__(
         self,
         *,
         policy_message_json: _builtins.str = ...,
         outcome: Global___Outcome | None = ...,
         fresh_policy_json: _builtins.str = ...,
+        open_program: Global___OpenProgram | None = ...,
+        program_message: Global___ProgramMessage | None = ...,
+        model_failure: Global___ModelFailure | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["event", b"event", "fresh_policy_json", b"fresh_policy_json", "outcome", b"outcome", "policy_message_json", b"policy_message_json"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["event", b"event", "fresh_policy_json", b"fresh_policy_json", "model_failure", b"model_failure", "open_program", b"open_program", "outcome", b"outcome", "policy_message_json", b"policy_message_json", "program_message", b"program_message"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["event", b"event", "fresh_policy_json", b"fresh_policy_json", "outcome", b"outcome", "policy_message_json", b"policy_message_json"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["event", b"event", "fresh_policy_json", b"fresh_policy_json", "model_failure", b"model_failure", "open_program", b"open_program", "outcome", b"outcome", "policy_message_json", b"policy_message_json", "program_message", b"program_message"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_event: _TypeAlias = _typing.Literal["policy_message_json", "outcome", "fresh_policy_json"]  # noqa: Y015
+    _WhichOneofReturnType_event: _TypeAlias = _typing.Literal["policy_message_json", "outcome", "fresh_policy_json", "open_program", "program_message", "model_failure"]  # noqa: Y015
     _WhichOneofArgType_event: _TypeAlias = _typing.Literal["event", b"event"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_event) -> _WhichOneofReturnType_event | None: ...
 

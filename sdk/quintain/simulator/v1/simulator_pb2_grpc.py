@@ -99,6 +99,9 @@ class SimulatorServicer(object):
     def Simulate(self, request_iterator, context):
         """Simulate runs one policy on one scenario. The client sends start, then one policy_reply for every policy_message;
         the server sends policy_message any number of times (the first is the guest's setup), then exactly one outcome.
+        A simulator with parts that it does not trust (a model that somebody wrote) has the client jail them like the policy:
+        open_program and program_message, each answered by one program_reply. One that fails ends the run: model_failure where
+        the server finds it wrong, and the client cancels the call where its process fails.
         Observations SHOULD be batched: a message costs a network round trip.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)

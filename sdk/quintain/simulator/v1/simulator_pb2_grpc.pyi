@@ -48,6 +48,9 @@ class SimulatorStub:
     Simulate: _grpc.StreamStreamMultiCallable[_simulator_pb2.SimulateRequest, _simulator_pb2.SimulateResponse]
     """Simulate runs one policy on one scenario. The client sends start, then one policy_reply for every policy_message;
     the server sends policy_message any number of times (the first is the guest's setup), then exactly one outcome.
+    A simulator with parts that it does not trust (a model that somebody wrote) has the client jail them like the policy:
+    open_program and program_message, each answered by one program_reply. One that fails ends the run: model_failure where
+    the server finds it wrong, and the client cancels the call where its process fails.
     Observations SHOULD be batched: a message costs a network round trip.
     """
     Score: _grpc.UnaryUnaryMultiCallable[_simulator_pb2.ScoreRequest, _simulator_pb2.ScoreResponse]
@@ -79,6 +82,9 @@ class SimulatorAsyncStub(SimulatorStub):
     Simulate: _aio.StreamStreamMultiCallable[_simulator_pb2.SimulateRequest, _simulator_pb2.SimulateResponse]  # type: ignore[assignment]
     """Simulate runs one policy on one scenario. The client sends start, then one policy_reply for every policy_message;
     the server sends policy_message any number of times (the first is the guest's setup), then exactly one outcome.
+    A simulator with parts that it does not trust (a model that somebody wrote) has the client jail them like the policy:
+    open_program and program_message, each answered by one program_reply. One that fails ends the run: model_failure where
+    the server finds it wrong, and the client cancels the call where its process fails.
     Observations SHOULD be batched: a message costs a network round trip.
     """
     Score: _aio.UnaryUnaryMultiCallable[_simulator_pb2.ScoreRequest, _simulator_pb2.ScoreResponse]  # type: ignore[assignment]
@@ -125,6 +131,9 @@ class SimulatorServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_abc.Iterator[_simulator_pb2.SimulateResponse], _abc.AsyncIterator[_simulator_pb2.SimulateResponse]]:
         """Simulate runs one policy on one scenario. The client sends start, then one policy_reply for every policy_message;
         the server sends policy_message any number of times (the first is the guest's setup), then exactly one outcome.
+        A simulator with parts that it does not trust (a model that somebody wrote) has the client jail them like the policy:
+        open_program and program_message, each answered by one program_reply. One that fails ends the run: model_failure where
+        the server finds it wrong, and the client cancels the call where its process fails.
         Observations SHOULD be batched: a message costs a network round trip.
         """
 

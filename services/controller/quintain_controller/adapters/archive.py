@@ -14,7 +14,7 @@ from quintain.errors import FailedPrecondition, InvalidArgument
 from quintain.generator.v1 import generator_pb2
 from quintain.plugins.simulator import files_digest
 from quintain.verifier.v1 import verifier_pb2
-from quintain_controller.adapters.documents import BUDGET, CANDIDATE, CONTEXT, EVENT, GATES, SPEC, SPEND, TAGS
+from quintain_controller.adapters.documents import BUDGET, CANDIDATE, CONTEXT, EVENT, GATES, SPEC, SPEND, TAGS, TOOLS
 from quintain_controller.domain.archive import ArchiveItem, damaged, without_places
 from quintain_controller.domain.events import RecordedEvent
 from quintain_controller.domain.model import SearchState
@@ -250,6 +250,7 @@ def _encode_candidate(record: CandidateRecord) -> pb.ArchivedCandidate:
         generation=None if record.generation is None else _shareable_generation(record.generation),
         verdict=record.verdict,
         held_out=record.held_out,
+        tools=TOOLS.dump_json(record.tools).decode() if record.tools else None,
     )
 
 
@@ -275,6 +276,7 @@ def _decode_candidate(archived: pb.ArchivedCandidate) -> CandidateRecord:
         generation=generation,
         verdict=verdict,
         held_out=held_out,
+        tools=TOOLS.validate_json(archived.tools) if archived.HasField("tools") else (),
     )
 
 

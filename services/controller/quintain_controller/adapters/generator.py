@@ -22,6 +22,9 @@ from quintain_controller.domain.model import (
     GenerationRequest,
     Prediction,
     SearchContext,
+    ToolCall,
+    ToolsWanted,
+    ToolUse,
     without_nul,
 )
 from quintain_controller.domain.retry import charge_of
@@ -59,12 +62,19 @@ class GrpcGenerator:
     def encode(self, context: SearchContext, wanted: GenerationRequest) -> bytes:
         return encode_request(context, wanted)
 
-    async def generate(self, request: bytes, spent: Callable[[Charge], None]) -> Generation:
+    async def generate(
+        self, request: bytes, spent: Callable[[Charge], None], uses: Sequence[ToolUse] = ()
+    ) -> Generation | ToolsWanted:
         message = pb.GenerateRequest.FromString(request)
+        message.tool_results.extend(
+            pb.ToolResult(call_id=use.call.call_id, content=use.content, failed=use.failed) for use in uses
+        )
         result: pb.Generation | None = None
         async for response in self._client.generate_stream(message, timeout=self._generate_seconds):
             if response.WhichOneof("event") == "result":
                 result = response.result
+            elif response.WhichOneof("event") == "tool_calls":
+                return _tools_wanted(response.tool_calls)
             elif response.progress.HasField("spend"):
                 spend = response.progress.spend
                 if (charge := charge_of(spend.spent_usd, spend.at_risk_usd)) is not None:
@@ -116,7 +126,21 @@ def encode_request(context: SearchContext, wanted: GenerationRequest) -> bytes:
             effort=wanted.allowance.effort,
         ),
     )
+    if wanted.max_turns:
+        request.conversation.max_turns = wanted.max_turns
+        for tool in context.tools:
+            request.conversation.tools.add(
+                name=tool.name, description=tool.description, parameters_json=tool.parameters
+            )
     return request.SerializeToString(deterministic=True)
+
+
+def _tools_wanted(wanted: pb.ToolCalls) -> ToolsWanted:
+    """Raises Internal for an answer that would be asked for ever."""
+    if not wanted.calls:
+        raise Internal("the generator wants tools and names none", reason="STRANGE_ANSWER")
+    calls = tuple(ToolCall(c.call_id, c.name, without_nul(c.arguments_json)) for c in wanted.calls)
+    return ToolsWanted(calls, charge_of(wanted.spend.spent_usd, wanted.spend.at_risk_usd))
 
 
 def decode_generation(generation: pb.Generation) -> Generation:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 
 from quintain.clients.channel import ClientSettings
 from quintain.clients.verifier import AsyncVerifier
@@ -15,6 +15,7 @@ from quintain_controller.domain.model import (
     REQUEST_VERSION,
     TRAIN,
     Aggregation,
+    Axis,
     BackendProfile,
     Direction,
     PartScore,
@@ -25,9 +26,11 @@ from quintain_controller.domain.model import (
     Verification,
     without_nul,
 )
+from quintain_controller.domain.tools import PolicyRun, ScenarioRun
 from quintain_controller.mapping import encode_limits
 
 _PARTS = {TRAIN: type_pb2.PART_TRAIN, HELD_OUT: type_pb2.PART_HELD_OUT}
+_WAYS = {"min": Direction.MINIMIZE, "max": Direction.MAXIMIZE}
 # The policy's own randomness is the same in every search, so that verdicts are shared and comparable.
 _POLICY_SEED = 0
 
@@ -59,6 +62,7 @@ class GrpcVerifier:
         backends: tuple[BackendProfile, ...],
         suite_files: bytes = b"",
         hints: bool = False,
+        further_objectives: Sequence[str] = (),
     ) -> tuple[str, SearchContext]:
         request = pb.GetSuiteRequest(simulator=simulator, suite=suite)
         if suite_files:
@@ -93,6 +97,7 @@ class GrpcVerifier:
             descriptors=tuple((d.metric, tuple(d.edges)) for d in described.descriptors),
             backends=backends,
             default_policy=described.baselines[0].source,
+            axes=tuple(_axis(text, known, objective) for text in further_objectives),
             scenario_notes={e.scenario: e.notes for e in train if e.notes},
             request_version=REQUEST_VERSION,
         )
@@ -120,6 +125,28 @@ class GrpcVerifier:
             confirm=confirm,
             ignore_cache=ignore_cache,
         )
+        return decode_verification(await self._send(spec, request, progress))
+
+    async def run(
+        self, spec: SearchSpec, source: str, scenarios: Sequence[str], *, detail: bool, ignore_cache: bool = False
+    ) -> PolicyRun:
+        request = pb.VerifyRequest(
+            simulator=spec.simulator,
+            policy=type_pb2.Policy(source=source),
+            suite=spec.suite,
+            parts=[type_pb2.PART_TRAIN],
+            scenarios=scenarios,
+            objective=spec.objective,
+            limits=encode_limits(spec.limits),
+            seed=_POLICY_SEED,
+            include_detail=detail,
+            ignore_cache=ignore_cache,
+        )
+        return decode_run(await self._send(spec, request, lambda _done, _total: None))
+
+    async def _send(
+        self, spec: SearchSpec, request: pb.VerifyRequest, progress: Callable[[int, int], None]
+    ) -> pb.VerifyResult:
         if not spec.suite_digest:
             return await self._verify(request, progress)
         request.suite_files.digest = spec.suite_digest
@@ -131,7 +158,7 @@ class GrpcVerifier:
         request.suite_files.ParseFromString(await self._suite_files(spec.suite_digest))
         return await self._verify(request, progress)
 
-    async def _verify(self, request: pb.VerifyRequest, progress: Callable[[int, int], None]) -> Verification:
+    async def _verify(self, request: pb.VerifyRequest, progress: Callable[[int, int], None]) -> pb.VerifyResult:
         result: pb.VerifyResult | None = None
         async for response in self._client.verify_stream(request, timeout=self._verify_seconds):
             if response.WhichOneof("event") == "result":
@@ -140,10 +167,38 @@ class GrpcVerifier:
                 progress(response.progress.scenarios_done, response.progress.scenarios_total)
         if result is None:
             raise Internal("the verifier ended the stream without a result")
-        return decode_verification(result)
+        return result
 
     def decode(self, record: bytes) -> Verification:
         return decode_verification(pb.VerifyResult.FromString(record))
+
+
+def decode_run(result: pb.VerifyResult) -> PolicyRun:
+    """Train scenarios only, whatever the result holds."""
+    verdict, execution = result.verdict, result.execution
+    return PolicyRun(
+        simulator_build=verdict.simulator_build,
+        status=VerdictStatus(verdict.status),
+        failure=_failure(verdict.failure) if verdict.HasField("failure") else "",
+        feedback=result.feedback.details or result.feedback.text,
+        scenarios=tuple(_scenario_run(s) for s in verdict.scenarios if s.part == type_pb2.PART_TRAIN),
+        seconds=0.0 if execution.cached else execution.wall_seconds,
+    )
+
+
+def _scenario_run(scenario: pb.ScenarioVerdict) -> ScenarioRun:
+    return ScenarioRun(
+        name=scenario.scenario,
+        value=scenario.value,
+        normalized=scenario.normalized,
+        failure=_failure(scenario.failure) if scenario.HasField("failure") else ("" if scenario.ran else "not run"),
+        broken_floors=tuple((f.name, f.reached, f.required) for f in scenario.floors if f.reached < f.required),
+        metrics={metric.name: metric.value for metric in scenario.metrics},
+        groups={group.name: {m.name: m.value for m in group.metrics} for group in scenario.groups},
+        failures_by_reason={reason.reason: reason.count for reason in scenario.failures_by_reason},
+        timeline=tuple((event.time_seconds, event.text) for event in scenario.timeline),
+        detail=scenario.detail,
+    )
 
 
 def decode_verification(result: pb.VerifyResult) -> Verification:
@@ -159,6 +214,7 @@ def decode_verification(result: pb.VerifyResult) -> Verification:
         train=_part(verdict.train, train) if verdict.HasField("train") else None,
         held_out=_part(verdict.held_out, held_out) if verdict.HasField("held_out") else None,
         metrics=_means(train),
+        complete_metrics=_complete_means(train),
         behavior=verdict.behavior_digest,
         failure=_failure(failure) if verdict.HasField("failure") else "",
         rule=failure.rule,
@@ -191,6 +247,35 @@ def _part(score: pb.PartScore, scenarios: Sequence[pb.ScenarioVerdict]) -> PartS
         normalized=score.normalized,
         values={s.scenario: s.normalized for s in scenarios},
     )
+
+
+def _axis(text: str, known: Mapping[str, type_pb2.Objective], objective: str) -> Axis:
+    """A further objective: one of the simulator's by name, or METRIC:min or METRIC:max."""
+    metric, _, way = text.rpartition(":")
+    if text in known and text != objective:
+        found = known[text]
+        return Axis(text, found.metric, Direction(found.direction), found.unit)
+    if metric and way in _WAYS:
+        return Axis(text, metric, _WAYS[way])
+    others = ", ".join(name for name in known if name != objective) or "no other"
+    raise InvalidArgument.of(
+        "spec.further_objectives",
+        f"{text!r} is neither another objective ({others}) nor METRIC:min or METRIC:max (CLASS.METRIC for a class)",
+    )
+
+
+def _complete_means(scenarios: Sequence[pb.ScenarioVerdict]) -> dict[str, float]:
+    """Mean of each metric that all scenarios have, also of classes of work: what one lacks (a latency where nothing
+    completed) would be better for it."""
+    found: dict[str, list[float]] = {}
+    for scenario in scenarios:
+        for metric in scenario.metrics:
+            found.setdefault(metric.name, []).append(metric.value)
+        for group in scenario.groups:
+            for metric in group.metrics:
+                found.setdefault(f"{group.name}.{metric.name}", []).append(metric.value)
+    means = {name: math.fsum(values) / len(values) for name, values in found.items() if len(values) == len(scenarios)}
+    return {name: mean for name, mean in means.items() if math.isfinite(mean)}
 
 
 def _means(scenarios: Iterable[pb.ScenarioVerdict]) -> dict[str, float]:

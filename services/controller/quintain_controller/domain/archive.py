@@ -43,7 +43,9 @@ def restored(archived: ArchivedSearch, now: float) -> tuple[ArchivedSearch, list
     events: list[RecordedEvent] = []
     if not record.state.ended:
         reason = f"it was {record.state.name.lower()} when it was archived"
-        spend = replace(record.spend, reserved_usd_nano=0, reserved_tokens=0)
+        spend = replace(
+            record.spend, reserved_usd_nano=0, reserved_tokens=0, reserved_tool_runs=0, reserved_tool_seconds=0.0
+        )
         ended = StateChanged(SearchState.CANCELLED, reason)
         events.append(RecordedEvent(record.last_sequence + 1, now, spend, ended))
         record = replace(

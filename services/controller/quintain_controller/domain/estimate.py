@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from quintain_controller.domain.model import NANO, BackendProfile, Charge, SearchSpec
+from quintain_controller.domain.model import AGENT, NANO, BackendProfile, Charge, SearchSpec
 
 # Before anything is known of a model's habits: an input of the bounded prompt's size, and an answer.
 _FIRST_INPUT_TOKENS = 16_000
@@ -25,11 +25,18 @@ class Habits:
         return Habits(self.count + 1, max(self.usd_nano, charge.usd_nano + charge.at_risk_usd_nano))
 
 
+def converses(backend: BackendProfile, spec: SearchSpec) -> bool:
+    """Whether the backend's candidates are made in conversations."""
+    return spec.agent is not None and AGENT in backend.operators
+
+
 def bound_usd(backend: BackendProfile, spec: SearchSpec) -> int | None:
     """The most that one request may cost; None if nobody knows."""
     if not backend.priced:
         return spec.assume_usd_nano
     bound = backend.max_request_cost_usd_nano
+    if bound is not None and spec.agent is not None and converses(backend, spec):
+        bound *= spec.agent.max_turns
     if bound is not None and spec.allowance.max_cost_usd is not None:
         bound = min(bound, round(spec.allowance.max_cost_usd * NANO))
     return bound
@@ -43,7 +50,8 @@ def reserved_usd(backend: BackendProfile, spec: SearchSpec, habits: Habits) -> i
         return bound
     if habits.count >= ENOUGH_MEASURED:
         return min(bound, _with_room(habits.usd_nano))
-    if backend.measured_requests >= ENOUGH_MEASURED and backend.high_cost_usd_nano is not None:
+    known = backend.measured_requests >= ENOUGH_MEASURED and not converses(backend, spec)  # of single answers
+    if known and backend.high_cost_usd_nano is not None:
         return min(bound, _with_room(max(backend.high_cost_usd_nano, habits.usd_nano)))
     return bound
 
@@ -54,9 +62,10 @@ def reserved_tokens(backend: BackendProfile, spec: SearchSpec, most_tokens: int)
         return _with_room(most_tokens)
     if backend.priced and bound_usd(backend, spec) == 0:
         return 0  # free, so most often not a model that counts tokens
-    if backend.measured_requests >= ENOUGH_MEASURED and backend.high_tokens:
+    if backend.measured_requests >= ENOUGH_MEASURED and backend.high_tokens and not converses(backend, spec):
         return _with_room(backend.high_tokens)
-    return _FIRST_INPUT_TOKENS + (spec.allowance.max_output_tokens or _FIRST_OUTPUT_TOKENS)
+    first = _FIRST_INPUT_TOKENS + (spec.allowance.max_output_tokens or _FIRST_OUTPUT_TOKENS)
+    return first * spec.agent.max_turns if spec.agent is not None and converses(backend, spec) else first
 
 
 def _with_room(most: int) -> int:
@@ -128,7 +137,8 @@ def _typical_usd(spec: SearchSpec, backends: tuple[BackendProfile, ...]) -> int 
     costs: list[int] = []
     for backend in backends:
         bound = bound_usd(backend, spec)
-        cost = backend.typical_cost_usd_nano if backend.measured_requests >= ENOUGH_MEASURED else None
+        measured = backend.measured_requests >= ENOUGH_MEASURED and not converses(backend, spec)
+        cost = backend.typical_cost_usd_nano if measured else None
         if not backend.priced or bound == 0:
             cost = bound
         if cost is None:

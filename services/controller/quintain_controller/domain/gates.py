@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from quintain.statistics import FEWEST_PAIRS, paired_bootstrap
@@ -96,6 +97,25 @@ def bootstrap_gate(candidate: Candidate, reference: Candidate, seed: int) -> Gat
     if interval.count < FEWEST_PAIRS:
         detail += ": too few for an interval, so every one must improve"
     return Gate("bootstrap", interval.low > 0.0, detail, candidate.number)
+
+
+def earlier_bests_gate(candidate: Candidate, bests: Sequence[Candidate], seed: int) -> Gate:
+    """It must not be clearly worse on held-out than the best of the other candidates that once were the search's best.
+    Only the seed must be beaten: what held-out scores choose they can no longer judge, so here they only say no."""
+    name, own = "earlier_bests", candidate.held_out
+    others = {b.number: b.held_out for b in bests if b.plan is not None and b.number != candidate.number and b.held_out}
+    if own is None or not others:
+        return Gate(name, True, "no other best has a held-out score", candidate.number)
+    number, other = max(others.items(), key=lambda item: (item[1].normalized, -item[0]))
+    differences = paired_differences(own, other)
+    if not differences:
+        return Gate(name, True, f"no held-out scenario has a value for candidate {number} too", candidate.number)
+    interval = paired_bootstrap(differences, seed)
+    detail = (
+        f"against candidate {number}, the best of {len(others)} bests on held-out: {interval} over {interval.count} "
+        "held-out scenarios"
+    )
+    return Gate(name, interval.high >= 0.0, detail, candidate.number)
 
 
 def paired_differences(own: PartScore, other: PartScore) -> list[float]:

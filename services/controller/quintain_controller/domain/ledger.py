@@ -52,12 +52,14 @@ class Ledger:
         # A reservation is a promise: what a response really cost counts from the moment it is told.
         usd = self._told.usd_nano + self._told.at_risk_usd_nano + sum(_held_usd(c) for c in held)
         tokens = self._told.tokens + sum(c.reserved.tokens for c in held)
-        verifications = self._told.verifications + len(held)
+        verifications = self._told.verifications + sum(1 + _held_runs(c) for c in held)
+        tool_seconds = self._told.tool_seconds + sum(max(c.reserved.tool_seconds, c.charge.tool_seconds) for c in held)
         for bound, used, wanted, limit in (
             ("usd", usd, charge.usd_nano, budget.usd_nano),
             ("tokens", tokens, charge.tokens, budget.tokens),
             ("candidates", self._requested, 1, budget.candidates),
-            ("verifications", verifications, 1, budget.verifications),
+            ("verifications", verifications, 1 + charge.tool_runs, budget.verifications),
+            ("tool_seconds", tool_seconds, charge.tool_seconds, budget.tool_seconds),
         ):
             if limit is not None and used + wanted > limit:
                 unit = 1e-9 if bound == "usd" else 1
@@ -71,24 +73,34 @@ class Ledger:
     def used_up(self, budget: Budget) -> bool:
         """Whether nothing may wait any more: the time is over, or requests without a result have already cost, with
         what was told, as much as is allowed."""
-        if budget.wall_seconds is not None and self.wall_seconds >= budget.wall_seconds:
-            return True
+        return self.out_of_time(budget) or self.out_of_money(budget)
+
+    def out_of_time(self, budget: Budget) -> bool:
+        return budget.wall_seconds is not None and self.wall_seconds >= budget.wall_seconds
+
+    def out_of_money(self, budget: Budget) -> bool:
+        """Whether requests without a result have already cost, with what was told, as much as is allowed."""
         pending = sum(_sum_usd(c.charge) for c in self._open.values() if c.state is CandidateState.REQUESTED)
         told = self._told.usd_nano + self._told.at_risk_usd_nano
         return budget.usd_nano is not None and pending > 0 and told + pending >= budget.usd_nano
 
     def spend(self) -> Spend:
         total = self._told
-        reserved_usd = reserved_tokens = 0
+        reserved_usd = reserved_tokens = reserved_runs = 0
+        reserved_seconds = 0.0
         for candidate in self._open.values():
             total = _add(total, candidate)
             if candidate.state is CandidateState.REQUESTED and candidate.plan is not None:
                 reserved_usd += max(0, candidate.reserved.usd_nano - _sum_usd(candidate.charge))
                 reserved_tokens += candidate.reserved.tokens
+                reserved_runs += max(0, candidate.reserved.tool_runs - candidate.charge.tool_runs)
+                reserved_seconds += max(0.0, candidate.reserved.tool_seconds - candidate.charge.tool_seconds)
         return replace(
             total,
             reserved_usd_nano=reserved_usd,
             reserved_tokens=reserved_tokens,
+            reserved_tool_runs=reserved_runs,
+            reserved_tool_seconds=reserved_seconds,
             candidates=self._requested,
             wall_seconds=self.wall_seconds,
         )
@@ -101,7 +113,9 @@ def _add(spend: Spend, candidate: Candidate) -> Spend:
         usd_nano=spend.usd_nano + charge.usd_nano,
         at_risk_usd_nano=spend.at_risk_usd_nano + charge.at_risk_usd_nano,
         tokens=spend.tokens + charge.tokens,
-        verifications=spend.verifications + (candidate.state is CandidateState.VERIFIED),
+        verifications=spend.verifications + (candidate.state is CandidateState.VERIFIED) + charge.tool_runs,
+        tool_runs=spend.tool_runs + charge.tool_runs,
+        tool_seconds=spend.tool_seconds + charge.tool_seconds,
         unpriced_generations=spend.unpriced_generations
         + (charge.unpriced and candidate.outcome is not GenerationOutcome.NONE),
     )
@@ -109,6 +123,11 @@ def _add(spend: Spend, candidate: Candidate) -> Spend:
 
 def _sum_usd(charge: Charge) -> int:
     return charge.usd_nano + charge.at_risk_usd_nano
+
+
+def _held_runs(candidate: Candidate) -> int:
+    """Runs of tools that a candidate holds of the budget until it is told."""
+    return max(candidate.reserved.tool_runs, candidate.charge.tool_runs)
 
 
 def _held_usd(candidate: Candidate) -> int:

@@ -6,7 +6,7 @@ import enum
 import hashlib
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import ClassVar
 
 NANO = 1_000_000_000
@@ -76,6 +76,7 @@ class WinnerRule(enum.IntEnum):
 
     BEST_TRAIN = 1
     EARLIEST_EQUAL = 2
+    CROSS_VALIDATED = 3
 
 
 class Aggregation(enum.IntEnum):
@@ -95,6 +96,7 @@ class Budget:
     candidates: int | None = None
     verifications: int | None = None
     wall_seconds: float | None = None
+    tool_seconds: float | None = None  # of the verifier, for tools in conversations
 
     @property
     def bounded(self) -> bool:
@@ -104,7 +106,8 @@ class Budget:
 
 @dataclass(frozen=True, slots=True)
 class Spend:
-    """What a search has used; `reserved_*` is in flight, `at_risk` the most that calls with unknown outcome cost."""
+    """What a search has used; `reserved_*` is in flight, `at_risk` the most that calls with unknown outcome cost.
+    `verifications` includes `tool_runs`."""
 
     usd_nano: int = 0
     reserved_usd_nano: int = 0
@@ -115,16 +118,27 @@ class Spend:
     verifications: int = 0
     wall_seconds: float = 0.0
     unpriced_generations: int = 0
+    tool_runs: int = 0
+    reserved_tool_runs: int = 0
+    tool_seconds: float = 0.0
+    reserved_tool_seconds: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
 class Charge:
-    """Money and tokens of one generation: reserved before, actual after."""
+    """What one generation costs: reserved before, actual after. `tool_runs` and `tool_seconds` are the verifier's, for
+    tools of its conversation."""
 
     usd_nano: int = 0
     tokens: int = 0
     at_risk_usd_nano: int = 0
     unpriced: bool = False
+    tool_runs: int = 0
+    tool_seconds: float = 0.0
+
+    def with_tools_of(self, other: Charge) -> Charge:
+        """With what the tools have used according to `other`: money and tools are told by different services."""
+        return replace(self, tool_runs=other.tool_runs, tool_seconds=other.tool_seconds)
 
 
 # -------------------------------------------------------------------------------------------------------- the search
@@ -149,6 +163,54 @@ class Allowance:
     max_output_tokens: int = 0
     max_cost_usd: float | None = None
     effort: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class AgentOptions:
+    """Bounds of one conversation: answers of the model, runs of policies by tools, seconds of the verifier for them."""
+
+    max_turns: int = 12
+    max_runs: int = 16
+    max_seconds: float = 120.0
+
+
+@dataclass(frozen=True, slots=True)
+class ToolDeclaration:
+    """A tool as the model is told of it. `parameters`: JSON Schema of its arguments."""
+
+    name: str
+    description: str
+    parameters: str
+
+
+@dataclass(frozen=True, slots=True)
+class ToolCall:
+    """A model's call of a tool. `arguments` is JSON as the model wrote it."""
+
+    call_id: str
+    name: str
+    arguments: str
+
+
+@dataclass(frozen=True, slots=True)
+class ToolUse:
+    """A tool call with what it said. `runs` counts policies that were run, `seconds` is how long the verifier worked.
+    `repeatable`: the same call says the same again; false if it depended on the time that was left."""
+
+    call: ToolCall
+    content: str
+    failed: bool
+    runs: int
+    seconds: float
+    repeatable: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class ToolsWanted:
+    """A conversation waits for these tools. `charge`: what it has cost so far, where the generator says it."""
+
+    calls: tuple[ToolCall, ...]
+    charge: Charge | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,8 +250,24 @@ class SearchSpec:
     stop: StopRules = StopRules()
     # By backend: a `quintain.plugins.strategy.Role`, for those to which the user gave one.
     backend_roles: Mapping[str, str] = field(default_factory=dict)
+    further_objectives: tuple[str, ...] = ()  # as the user names them: see `SearchContext.axes`
     hints: bool = False  # whether backends are shown the simulator's hints
     carried_lessons: tuple[str, ...] = ()  # of earlier searches, in every request
+    agent: AgentOptions | None = None  # candidates are made in conversations, by backends that can
+
+
+@dataclass(frozen=True, slots=True)
+class Axis:
+    """An objective beside the one that scores: the mean of a metric over the train scenarios. `metric` of a class of
+    work: CLASS.METRIC."""
+
+    name: str
+    metric: str
+    direction: Direction
+    unit: str = ""
+
+    def greater_is_better(self, value: float) -> float:
+        return value if self.direction is Direction.MAXIMIZE else -value
 
 
 @dataclass(frozen=True, slots=True)
@@ -229,11 +307,13 @@ class SearchContext:
     descriptors: tuple[tuple[str, tuple[float, ...]], ...]
     backends: tuple[BackendProfile, ...]
     default_policy: str
+    axes: tuple[Axis, ...] = ()  # of the further objectives
     rules: int = 1  # of strategies and gates: `quintain.plugins.strategy.Problem.rules`; the first version stored none
     scenario_notes: Mapping[str, str] = field(default_factory=dict)  # the simulator's, by train scenario
     # What a request says; it is made again byte for byte, also by a later version. 0: neither scenarios, nor values of
     # attempts, nor its number.
     request_version: int = 0
+    tools: tuple[ToolDeclaration, ...] = ()  # of conversations
 
     @property
     def score_direction(self) -> Direction:
@@ -345,6 +425,8 @@ class Verification:
     record: bytes = field(repr=False)
     identity: bytes = field(repr=False)
     references: Mapping[str, ScenarioReference] = field(default_factory=dict)  # by train scenario
+    # Means of the metrics that every train scenario has, those of classes of work as CLASS.METRIC.
+    complete_metrics: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -366,6 +448,7 @@ class Candidate:
     behavior: str = ""
     summary: str = ""
     rule: str = ""
+    further: tuple[float, ...] = ()  # values of the context's axes; empty if the verdict lacks one
     hypothesis: str = ""
     predictions: tuple[Prediction, ...] = ()
     # Against the first parent, of normalised values: of the mean, and of the train scenarios that moved most.
@@ -414,6 +497,7 @@ class GenerationRequest:
     number: int = 0
     references: Mapping[str, ScenarioReference] = field(default_factory=dict)
     carried_lessons: tuple[str, ...] = ()
+    max_turns: int = 0  # of a conversation; 0: none
 
 
 def candidate_seed(search_seed: int, number: int) -> int:

@@ -14,11 +14,12 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 from quintain.plugins.strategy import Note, Result, Strategy
-from quintain_controller.domain.estimate import Habits, reserved_tokens, reserved_usd
+from quintain_controller.domain.estimate import Habits, converses, reserved_tokens, reserved_usd
 from quintain_controller.domain.events import DomainEvent, NewBest, Stagnation
 from quintain_controller.domain.ledger import Ledger
 from quintain_controller.domain.lifecycle import BUDGET_USED_UP
 from quintain_controller.domain.model import (
+    AGENT,
     NANO,
     Attempt,
     BackendProfile,
@@ -191,7 +192,17 @@ class Planner:
             metrics=candidate.metrics,
             behavior=candidate.behavior,
             cost_usd=candidate.charge.usd_nano / NANO,
+            objectives=self._objectives(candidate) if finished else (),
         )
+
+    def _objectives(self, candidate: Candidate) -> tuple[float, ...]:
+        """The score and the further objectives, turned so that greater is better; empty unless there are all of
+        them."""
+        axes, train = self._context.axes, candidate.train
+        if not axes or not candidate.further or train is None:
+            return ()
+        further = (axis.greater_is_better(value) for axis, value in zip(axes, candidate.further, strict=True))
+        return (self._context.greater_is_better(train.score), *further)
 
     # ------------------------------------------------------------------------------------------------------- asking
 
@@ -203,7 +214,12 @@ class Planner:
             return self._stop_watch.reason
         # The dearest backend that the strategy may choose must fit: the stop must not depend on its choice.
         charges = {backend.name: self._reservation(backend) for backend in self._context.backends}
-        charge = Charge(max(c.usd_nano for c in charges.values()), max(c.tokens for c in charges.values()))
+        charge = Charge(
+            usd_nano=max(c.usd_nano for c in charges.values()),
+            tokens=max(c.tokens for c in charges.values()),
+            tool_runs=max(c.tool_runs for c in charges.values()),
+            tool_seconds=max(c.tool_seconds for c in charges.values()),
+        )
         shortage = self.ledger.fits(charge, budget)
         narrowed: tuple[str, ...] = ()
         if shortage is not None:
@@ -229,7 +245,7 @@ class Planner:
         history = tuple(sorted({*(n for n in self._recent if n >= begin), *self._improvers}))
         return Plan(
             backend=ask.backend,
-            operator=ask.operator.value,
+            operator=AGENT if converses(self._backends[ask.backend], self._spec) else ask.operator.value,
             parents=ask.parents,
             inspirations=ask.inspirations,
             island=ask.island,
@@ -244,9 +260,12 @@ class Planner:
 
     def _reservation(self, backend: BackendProfile) -> Charge:
         """What is held of the budget for a request until its result is told: a function of the told results."""
+        agent = self._spec.agent if converses(backend, self._spec) else None
         return Charge(
             usd_nano=reserved_usd(backend, self._spec, self._habits.get(backend.name, Habits())),
             tokens=reserved_tokens(backend, self._spec, self._most_tokens),
+            tool_runs=agent.max_runs if agent else 0,
+            tool_seconds=agent.max_seconds if agent else 0.0,
         )
 
     # ------------------------------------------------------------------------------------------------------ telling
@@ -320,6 +339,7 @@ def answered(candidate: Candidate, generation: Generation, assume_usd_nano: int 
         charge = replace(charge, usd_nano=assume_usd_nano)
     elif charge.unpriced:
         charge = replace(charge, at_risk_usd_nano=max(charge.at_risk_usd_nano, candidate.reserved.usd_nano))
+    charge = charge.with_tools_of(candidate.charge)
     usable = generation.outcome is GenerationOutcome.OK
     problem = f"{generation.outcome.name.lower()}: {generation.detail}".rstrip(": ")
     return replace(
@@ -333,9 +353,13 @@ def answered(candidate: Candidate, generation: Generation, assume_usd_nano: int 
     )
 
 
-def verified(candidate: Candidate, verification: Verification, parent: Candidate | None) -> Candidate:
+def verified(
+    candidate: Candidate, verification: Verification, parent: Candidate | None, context: SearchContext
+) -> Candidate:
     """The candidate with its train verdict, and what came of its predictions against its first parent. Its line in the
     digest says what was tried, and what came of it."""
+    further = [verification.complete_metrics.get(axis.metric) for axis in context.axes] if context.axes else []
+    values = tuple(value for value in further if value is not None)
     train = verification.train
     finished = verification.status is VerdictStatus.OK and train is not None
     if finished and train is not None:
@@ -354,6 +378,7 @@ def verified(candidate: Candidate, verification: Verification, parent: Candidate
         behavior=verification.behavior,
         summary=summary,
         rule=verification.rule,
+        further=values if len(values) == len(further) else (),
     )
 
 

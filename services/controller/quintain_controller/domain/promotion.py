@@ -11,11 +11,13 @@ from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
 from quintain.statistics import paired_bootstrap
+from quintain_controller.domain.crossval import trusted_best
 from quintain_controller.domain.events import BetterOnHeldOut, DomainEvent, GateDecided, Promoted
 from quintain_controller.domain.gates import (
     bootstrap_gate,
     confirmation_gate,
     determinism_gate,
+    earlier_bests_gate,
     held_out_gate,
     paired_differences,
 )
@@ -26,6 +28,7 @@ from quintain_controller.domain.model import (
     SearchContext,
     SearchSpec,
     SearchState,
+    VerdictStatus,
     Verification,
     WinnerRule,
 )
@@ -34,6 +37,7 @@ from quintain_controller.domain.records import CandidateWrite, Transition
 # A ranking whose first so many fail is one of overfitters; the rest of them is not tried.
 MOST_TRIES = 20
 _PAGE = 50
+_COMPARES_BESTS = 2  # the rules since which a candidate is compared with the other bests, not with the seed alone
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,13 +72,13 @@ class Promotion:
     gates: tuple[Gate, ...] = ()
     writes: list[CandidateWrite] = field(default_factory=list)
 
-    def transition(self, reason: str, budget: Budget, held_out: Mapping[int, float]) -> Transition:
-        """What ends the search, for the given reason, if the budget is still this one. `held_out`: normalised held-out
-        scores of the bests. They have no say in the choice; that one of them is better than the winner is said."""
+    def transition(self, reason: str, budget: Budget, bests: Sequence[Candidate]) -> Transition:
+        """What ends the search, for the given reason, if the budget is still this one. `bests`: those with held-out
+        scores. These have no say in the choice; that one of them is better than the winner is said."""
         events: list[DomainEvent] = [GateDecided(gate) for gate in self.gates]
         if self.winner is not None:
             events.append(Promoted(self.winner))
-            if (better := _better_on_held_out(self.winner, held_out)) is not None:
+            if (better := _better_on_held_out(self.winner, bests)) is not None:
                 events.append(better)
                 reason += (
                     f"; candidate {better.number} is better on held-out ({better.normalized:.4f}) than the winner, "
@@ -90,9 +94,15 @@ class Promotion:
         )
 
 
-def promote(spec: SearchSpec, context: SearchContext, ranking: Sequence[int], reference: Candidate) -> Steps[Promotion]:
+def promote(
+    spec: SearchSpec,
+    context: SearchContext,
+    ranking: Sequence[int],
+    reference: Candidate,
+    bests: Sequence[Candidate],
+) -> Steps[Promotion]:
     """`ranking`: candidates with a finished train verdict that were not seeds, best first; `reference`: candidate 0
-    with its held-out score."""
+    with its held-out score; `bests`: those that were the best once and have a held-out score."""
     promotion = Promotion()
     tried: set[str] = set()
     for start in range(0, len(ranking), _PAGE):
@@ -101,6 +111,8 @@ def promote(spec: SearchSpec, context: SearchContext, ranking: Sequence[int], re
         assert isinstance(known, Mapping), "LoadCandidates is answered with candidates"
         if start == 0 and spec.winner_rule is WinnerRule.EARLIEST_EQUAL:
             page = _equals_first(page, known, reference, spec, context)
+        elif start == 0 and spec.winner_rule is WinnerRule.CROSS_VALIDATED:
+            page = _trusted_first(page, known, reference, context)
         for number in page:
             candidate = known[number]
             if not _better(candidate, reference, context) or len(tried) >= MOST_TRIES:
@@ -108,7 +120,7 @@ def promote(spec: SearchSpec, context: SearchContext, ranking: Sequence[int], re
             if candidate.behavior in tried:
                 continue
             tried.add(candidate.behavior)
-            if (yield from _passes(candidate, reference, spec, context, promotion, len(tried))):
+            if (yield from _passes(candidate, reference, bests, spec, context, promotion, len(tried))):
                 return promotion
     return promotion
 
@@ -133,9 +145,20 @@ def _equals_first(
     return [*sorted(equals), *(number for number in page if number not in equals)]
 
 
+def _trusted_first(
+    page: Sequence[int], known: Mapping[int, Candidate], reference: Candidate, context: SearchContext
+) -> Sequence[int]:
+    """The one whose lead carries over to kinds of scenarios that had no say; then the rest, the best first."""
+    better = [number for number in page if _better(known[number], reference, context)]
+    values = {number: train.values for number in better if (train := known[number].train) is not None}
+    trusted = trusted_best(values)
+    return page if trusted is None else [trusted, *(number for number in page if number != trusted)]
+
+
 def _passes(
     candidate: Candidate,
     reference: Candidate,
+    bests: Sequence[Candidate],
     spec: SearchSpec,
     context: SearchContext,
     promotion: Promotion,
@@ -161,17 +184,24 @@ def _passes(
         return False
     if not decided(bootstrap_gate(candidate, reference, spec.seed)):
         return False
-    again = again or (yield from verify("determinism", check_determinism=True))
+    if context.rules >= _COMPARES_BESTS and not decided(earlier_bests_gate(candidate, bests, spec.seed)):
+        return False
+    confirmed: Verification | None = None
+    if again is None:  # both in one verification; only where it fails is it asked which of them says no
+        again = confirmed = yield from verify("determinism", check_determinism=True, confirm=True)
+        if again.status is not VerdictStatus.OK:
+            again, confirmed = (yield from verify("determinism", check_determinism=True)), None
     if not decided(determinism_gate(candidate, again)):
         return False
-    if not decided(confirmation_gate(candidate, (yield from verify("confirmation", confirm=True)))):
+    confirmed = confirmed or (yield from verify("confirmation", confirm=True))
+    if not decided(confirmation_gate(candidate, confirmed)):
         return False
     promotion.winner = candidate
     return True
 
 
-def _better_on_held_out(winner: Candidate, held_out: Mapping[int, float]) -> BetterOnHeldOut | None:
-    others = {number: value for number, value in held_out.items() if number != winner.number}
+def _better_on_held_out(winner: Candidate, bests: Sequence[Candidate]) -> BetterOnHeldOut | None:
+    others = {b.number: b.held_out.normalized for b in bests if b.held_out is not None and b.number != winner.number}
     if winner.held_out is None or not others:
         return None
     number = max(others, key=lambda n: (others[n], -n))

@@ -7,7 +7,16 @@ from dataclasses import dataclass, field, replace
 
 from quintain.errors import InvalidArgument
 from quintain_controller.domain.events import DomainEvent
-from quintain_controller.domain.model import Budget, Candidate, Gate, SearchContext, SearchSpec, SearchState, Spend
+from quintain_controller.domain.model import (
+    Budget,
+    Candidate,
+    Gate,
+    SearchContext,
+    SearchSpec,
+    SearchState,
+    Spend,
+    ToolUse,
+)
 
 MOST_TAGS = 50  # of one search
 
@@ -110,6 +119,7 @@ class CandidateRecord:
     generation: bytes | None
     verdict: bytes | None
     held_out: bytes | None
+    tools: tuple[ToolUse, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,6 +133,7 @@ class CandidateWrite:
     generation: bytes | None = None
     verdict: bytes | None = None
     held_out: bytes | None = None
+    tools: tuple[ToolUse, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)

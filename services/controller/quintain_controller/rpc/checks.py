@@ -20,18 +20,22 @@ MOST_PARALLEL = 256
 _MOST_SEEDS = 100
 _MOST_SEED_BYTES = 4 << 20  # of all seed policies together
 _LONGEST_NAME = 200
+_MOST_FURTHER_OBJECTIVES = 5  # with more of them hardly anything is worse than something in all
 _LONGEST_TAG = 50
 _LONGEST_NOTES = 20_000
+_MOST_TURNS = 100
+_MOST_RUNS = 1000
 _MOST_LESSONS = 100
 _LONGEST_LESSON = 500
 
-_Bound = Literal["usd", "tokens", "candidates", "verifications", "wall_seconds"]
+_Bound = Literal["usd", "tokens", "candidates", "verifications", "wall_seconds", "tool_seconds"]
 _BUDGET: tuple[tuple[_Bound, float, float], ...] = (
     ("usd", 1e-9, _MOST_USD),
     ("tokens", 1, _MOST_TOKENS),
     ("candidates", 1, _MOST_CANDIDATES),
     ("verifications", 1, _MOST_CANDIDATES),
     ("wall_seconds", 1e-3, _MOST_SECONDS),
+    ("tool_seconds", 1e-3, _MOST_SECONDS),
 )
 _LIMITS = ("wall_seconds", "cpu_seconds", "memory_bytes", "decision_bytes", "output_bytes", "source_bytes")
 _NAMES = ("simulator", "suite", "objective", "strategy", "title")
@@ -47,6 +51,7 @@ def check_spec(spec: pb.SearchSpec, request_id: str) -> None:
         *_options(spec.strategy_options, "spec.strategy_options"),
         *_seeds(spec),
         *_stop(spec.stop),
+        *_agent(spec.agent),
         *_lessons(spec),
     ]
     if spec.winner_rule not in pb.WinnerRule.values():
@@ -90,8 +95,11 @@ def _refuse(wrong: list[FieldViolation]) -> None:
 
 
 def _texts(spec: pb.SearchSpec, request_id: str) -> Iterator[FieldViolation]:
+    further = [("spec.further_objectives", text) for text in spec.further_objectives]
+    if len(further) > _MOST_FURTHER_OBJECTIVES:
+        yield FieldViolation(further[0][0], f"{len(further)} objectives; at most {_MOST_FURTHER_OBJECTIVES}")
     texts = [("request_id", request_id), *((f"spec.{name}", getattr(spec, name)) for name in _NAMES)]
-    for field, text in [*texts, *(("spec.backends", name) for name in spec.backends)]:
+    for field, text in [*texts, *(("spec.backends", name) for name in spec.backends), *further]:
         yield from _name(field, text)
 
 
@@ -119,6 +127,11 @@ def _numbers(spec: pb.SearchSpec) -> Iterator[FieldViolation]:
     yield from _range("spec.allowance.max_output_tokens", tokens, 0, _MOST_TOKENS, " (0: the default)")
     for name in _LIMITS:
         yield from _range(f"spec.limits.{name}", getattr(spec.limits, name), 0, 2**62, " (0: the default)")
+
+
+def _agent(agent: pb.AgentOptions) -> Iterator[FieldViolation]:
+    for name, most in (("max_turns", _MOST_TURNS), ("max_runs", _MOST_RUNS), ("max_seconds", _MOST_SECONDS)):
+        yield from _range(f"spec.agent.{name}", getattr(agent, name), 0, most, " (0: the default)")
 
 
 def _stop(rules: pb.StopRules) -> Iterator[FieldViolation]:

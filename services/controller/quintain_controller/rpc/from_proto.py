@@ -11,6 +11,7 @@ from quintain.errors import InvalidArgument
 from quintain.plugins.simulator import files_digest
 from quintain_controller.domain.model import (
     NANO,
+    AgentOptions,
     Allowance,
     Budget,
     Limits,
@@ -41,6 +42,7 @@ def decode_budget(budget: pb.Budget) -> Budget:
         candidates=budget.candidates if budget.HasField("candidates") else None,
         verifications=budget.verifications if budget.HasField("verifications") else None,
         wall_seconds=budget.wall_seconds if budget.HasField("wall_seconds") else None,
+        tool_seconds=budget.tool_seconds if budget.HasField("tool_seconds") else None,
     )
 
 
@@ -81,7 +83,9 @@ def decode_spec(spec: pb.SearchSpec) -> SearchSpec:
         stop=_decode_stop(spec.stop),
         hints=spec.hints,
         carried_lessons=tuple(" ".join(lesson.split()) for lesson in spec.carried_lessons),
+        agent=_decode_agent(spec.agent) if spec.HasField("agent") else None,
         winner_rule=WinnerRule(spec.winner_rule or pb.WINNER_RULE_BEST_TRAIN),
+        further_objectives=tuple(spec.further_objectives),
         backend_roles={
             name: pb.BackendRole.Name(role).removeprefix("BACKEND_ROLE_").lower()
             for name, role in sorted(spec.backend_roles.items())
@@ -95,6 +99,15 @@ def _decode_stop(rules: pb.StopRules) -> StopRules:
         near_bound=rules.near_bound if rules.HasField("near_bound") else None,
         score=rules.score if rules.HasField("score") else None,
         candidates_without_improvement=since if rules.HasField("candidates_without_improvement") else None,
+    )
+
+
+def _decode_agent(agent: pb.AgentOptions) -> AgentOptions:
+    default = AgentOptions()
+    return AgentOptions(
+        max_turns=agent.max_turns or default.max_turns,
+        max_runs=agent.max_runs or default.max_runs,
+        max_seconds=agent.max_seconds or default.max_seconds,
     )
 
 
@@ -129,6 +142,8 @@ def merge_spec(original: SearchSpec, given: pb.SearchSpec) -> pb.SearchSpec:
     if given.backends:
         del merged.backends[:]
         merged.backend_roles.clear()
+    if given.objective or given.further_objectives:
+        del merged.further_objectives[:]
     for field in _GIVEN_WHOLE:
         if given.HasField(field):
             merged.ClearField(field)

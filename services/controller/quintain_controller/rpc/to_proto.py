@@ -14,6 +14,7 @@ from quintain_controller.domain import events
 from quintain_controller.domain.estimate import Estimate
 from quintain_controller.domain.model import (
     NANO,
+    AgentOptions,
     Budget,
     Candidate,
     Gate,
@@ -22,9 +23,10 @@ from quintain_controller.domain.model import (
     SearchState,
     Spend,
     StopRules,
+    ToolUse,
     candidate_id,
 )
-from quintain_controller.domain.notebook import lesson
+from quintain_controller.domain.notebook import lesson, outcome_of
 from quintain_controller.domain.records import CandidateRecord, SearchRecord, UnreadableSearch
 from quintain_controller.mapping import OPERATORS, encode_limits
 from quintain_controller.usecases.replay import ReplayReport
@@ -39,6 +41,7 @@ def encode_budget(budget: Budget) -> pb.Budget:
         candidates=budget.candidates,
         verifications=budget.verifications,
         wall_seconds=budget.wall_seconds,
+        tool_seconds=budget.tool_seconds,
     )
 
 
@@ -53,6 +56,10 @@ def encode_spend(spend: Spend) -> pb.Spend:
         verifications=spend.verifications,
         wall_seconds=spend.wall_seconds,
         unpriced_generations=spend.unpriced_generations,
+        tool_runs=spend.tool_runs,
+        reserved_tool_runs=spend.reserved_tool_runs,
+        tool_seconds=spend.tool_seconds,
+        reserved_tool_seconds=spend.reserved_tool_seconds,
     )
 
 
@@ -75,17 +82,23 @@ def encode_spec(spec: SearchSpec) -> pb.SearchSpec:
         assume_usd_per_generation=None if spec.assume_usd_nano is None else spec.assume_usd_nano / NANO,
         title=spec.title,
         winner_rule=pb.WinnerRule.ValueType(spec.winner_rule),
+        further_objectives=spec.further_objectives,
         stop=_encode_stop(spec.stop),
         backend_roles={name: pb.BackendRole.Value(f"BACKEND_ROLE_{role.upper()}") for name, role in roles.items()},
         suite_files=verifier_pb2.SuiteFiles(digest=spec.suite_digest) if spec.suite_digest else None,
         hints=spec.hints,
         carried_lessons=spec.carried_lessons,
+        agent=None if spec.agent is None else _encode_agent(spec.agent),
         allowance=generator_pb2.Allowance(
             max_output_tokens=spec.allowance.max_output_tokens,
             max_cost_usd=spec.allowance.max_cost_usd,
             effort=spec.allowance.effort,
         ),
     )
+
+
+def _encode_agent(agent: AgentOptions) -> pb.AgentOptions:
+    return pb.AgentOptions(max_turns=agent.max_turns, max_runs=agent.max_runs, max_seconds=agent.max_seconds)
 
 
 def _encode_stop(rules: StopRules) -> pb.StopRules | None:
@@ -122,13 +135,17 @@ def encode_summary(search_id: str, candidate: Candidate) -> pb.CandidateSummary:
         ),
         summary=candidate.summary,
         island=plan.island if plan else 0,
+        further_values=candidate.further,
         hypothesis=candidate.hypothesis,
         predictions=encode_predictions(candidate.predictions),
     )
 
 
 def encode_predictions(predictions: Iterable[Prediction]) -> list[pb.PredictionOutcome]:
-    return [pb.PredictionOutcome(scenario=p.scenario, predicted=p.change, measured=p.measured) for p in predictions]
+    return [
+        pb.PredictionOutcome(scenario=p.scenario, predicted=p.change, measured=p.measured, outcome=outcome_of(p))
+        for p in predictions
+    ]
 
 
 def encode_notebook(candidates: Iterable[Candidate], lessons: Iterable[str]) -> pb.GetNotebookResponse:
@@ -169,6 +186,15 @@ def encode_search(record: SearchRecord, best: Candidate | None, winner: Candidat
         winner=encode_summary(record.search_id, winner) if winner else None,
         gates=[encode_gate(record.search_id, gate) for gate in record.gates],
         objective=objective,
+        further_objectives=[
+            type_pb2.Objective(
+                name=axis.name,
+                metric=axis.metric,
+                unit=axis.unit,
+                direction=type_pb2.Direction.ValueType(axis.direction),
+            )
+            for axis in record.context.axes
+        ],
         aggregation=type_pb2.Aggregation.ValueType(record.context.aggregation),
         direction=type_pb2.Direction.ValueType(record.context.score_direction),
         created_at=_timestamp(record.created_at),
@@ -192,6 +218,7 @@ def encode_candidate(search_id: str, record: CandidateRecord, request: bytes | N
         summary=encode_summary(search_id, record.candidate),
         source=record.source or "",
         created_at=_timestamp(record.created_at),
+        tool_uses=[_encode_use(use) for use in record.tools],
     )
     if request is not None:
         message.request.MergeFromString(request)
@@ -204,6 +231,16 @@ def encode_candidate(search_id: str, record: CandidateRecord, request: bytes | N
         message.verdict.CopyFrom(result.verdict)
         message.feedback.CopyFrom(result.feedback)
     return message
+
+
+def _encode_use(use: ToolUse) -> pb.ToolUse:
+    call = use.call
+    return pb.ToolUse(
+        call=generator_pb2.ToolCall(call_id=call.call_id, name=call.name, arguments_json=call.arguments),
+        result=generator_pb2.ToolResult(call_id=call.call_id, content=use.content, failed=use.failed),
+        runs=use.runs,
+        seconds=use.seconds,
+    )
 
 
 def encode_estimate(estimate: Estimate) -> pb.SearchEstimate:
@@ -228,6 +265,8 @@ def encode_replay(report: ReplayReport) -> pb.ReplayReport:
         winner_number=report.winner_number,
         winner_equal=report.winner_equal,
         differences=len(report.differences),
+        tool_calls=report.tool_calls,
+        tool_calls_equal=report.tool_calls_equal,
     )
 
 

@@ -12,16 +12,17 @@ from quintain.errors import AlreadyExists, FailedPrecondition, InvalidArgument
 from quintain.plugins.strategy import RULES
 from quintain_controller.domain.estimate import Estimate, Pace, estimate, too_small
 from quintain_controller.domain.events import StateChanged
-from quintain_controller.domain.model import BackendProfile, Budget, SearchContext, SearchSpec, SearchState
+from quintain_controller.domain.model import AGENT, BackendProfile, Budget, SearchContext, SearchSpec, SearchState
 from quintain_controller.domain.records import NewSearch, SearchRecord
 from quintain_controller.domain.roles import assign
+from quintain_controller.domain.tools import declarations
 from quintain_controller.ports import Generator, Verifier
 from quintain_controller.usecases.async_store import AsyncStore
 from quintain_controller.usecases.strategies import DEFAULT_STRATEGY, make_planner, parse_options, plugin, window
 
 _DEFAULT_PARALLEL = 4
 _SEARCHES_LOOKED_AT = 20
-_BOUNDS = ("usd_nano", "tokens", "candidates", "verifications", "wall_seconds")
+_BOUNDS = ("usd_nano", "tokens", "candidates", "verifications", "wall_seconds", "tool_seconds")
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,9 +91,12 @@ class SearchManager:
         if draft.suite_digest and not suite_files:
             suite_files = await self.store.suite_files(draft.suite_digest)
         objective, context = await self.verifier.context(
-            draft.simulator, draft.suite, draft.objective, backends, suite_files, draft.hints
+            draft.simulator, draft.suite, draft.objective, backends, suite_files, draft.hints, draft.further_objectives
         )
         context = replace(context, rules=RULES)
+        if draft.agent is not None:
+            _check_agent(backends)
+            context = replace(context, tools=declarations())
         generations = draft.parallel_generations or _DEFAULT_PARALLEL
         verifications = draft.parallel_verifications or _DEFAULT_PARALLEL
         seeds = tuple(policy for policy in (first_policy, *draft.seed_policies) if policy)
@@ -176,6 +180,14 @@ def _with_roles(strategy: str, draft: SearchSpec, backends: tuple[BackendProfile
         return assign(backends, draft.backend_roles, draft)
     except ValueError as error:
         raise InvalidArgument.of("spec.backend_roles", str(error)) from None
+
+
+def _check_agent(backends: tuple[BackendProfile, ...]) -> None:
+    if not any(AGENT in backend.operators for backend in backends):
+        names = ", ".join(backend.name for backend in backends)
+        raise InvalidArgument.of(
+            "spec.agent", f"no conversation can be had with {names}: it offers no operator {AGENT}"
+        )
 
 
 def _check_money(draft: SearchSpec, backends: tuple[BackendProfile, ...]) -> None:

@@ -28,6 +28,7 @@ from quintain_controller.ports import Verifier
 from quintain_controller.usecases.async_store import AsyncStore
 from quintain_controller.usecases.requests import remake_request
 from quintain_controller.usecases.strategies import make_planner
+from quintain_controller.usecases.tools import Tools
 
 _PAGE = 200
 DEFAULT_PARALLEL = 2
@@ -48,6 +49,8 @@ class ReplayReport:
     requests: int = 0
     verdicts_equal: int = 0
     verdicts: int = 0
+    tool_calls: int = 0
+    tool_calls_equal: int = 0
     winner_number: int | None = None
     winner_equal: bool = False
     differences: list[str] = field(default_factory=list)
@@ -93,6 +96,7 @@ class Replays:
         report.candidates = len(stored)
         again = await _verify_again(record, stored, verifier, report, parallel, progress)
         await _compare_requests(store, record, stored, self.encode, report)
+        await _use_tools_again(store, self.verifier, record, stored, report, parallel)
         await _run_again(record, stored, again, verifier, report)
         return report
 
@@ -167,7 +171,7 @@ async def _verify_again(
         train, held_out = fresh.get((candidate.number, TRAIN)), fresh.get((candidate.number, HELD_OUT))
         if train is not None and candidate.state is CandidateState.VERIFIED:
             parent = candidates[candidate.plan.parents[0]] if candidate.plan is not None else None
-            candidate = verified(candidate, train, parent)
+            candidate = verified(candidate, train, parent, record.context)
         candidates.append(replace(candidate, held_out=held_out.held_out) if held_out is not None else candidate)
     return candidates
 
@@ -195,6 +199,36 @@ async def _compare_requests(
             report.differs(f"candidate {item.candidate.number}: the request is made differently now")
 
 
+async def _use_tools_again(
+    store: AsyncStore,
+    verifier: Verifier,
+    record: SearchRecord,
+    stored: list[CandidateRecord],
+    report: ReplayReport,
+    parallel: int,
+) -> None:
+    """What tools said in conversations, once more; what depended on the time that was left is taken as it is."""
+    room = asyncio.Semaphore(parallel)
+
+    async def one(item: CandidateRecord) -> None:
+        plan, options = item.candidate.plan, record.spec.agent
+        assert plan is not None, "only planned candidates have conversations"
+        assert options is not None, "only searches with conversations plan any"
+        tools = Tools(store, verifier, record, plan, options, ignore_cache=True, place=room)
+        for position, use in enumerate(item.tools):
+            if not use.repeatable:
+                continue
+            report.tool_calls += 1
+            again = await tools.use(use.call, item.tools[:position])
+            if (again.content, again.failed, again.runs) == (use.content, use.failed, use.runs):
+                report.tool_calls_equal += 1
+            else:
+                which = f"candidate {item.candidate.number}: tool call {use.call.call_id} ({use.call.name})"
+                report.differs(f"{which} says something else now")
+
+    await asyncio.gather(*(one(item) for item in stored if item.tools))
+
+
 async def _run_again(
     record: SearchRecord,
     stored: list[CandidateRecord],
@@ -219,7 +253,7 @@ async def _run_again(
         return
     sources = {item.candidate.number: item.source or "" for item in stored}
 
-    promotion = await _promote(record, planner.rank(), again, sources, verifier)
+    promotion = await _promote(record, planner.rank(), planner.new_bests, again, sources, verifier)
     winner = promotion.winner.number if promotion.winner is not None else None
     report.winner_number = winner
     report.winner_equal = winner == record.winner_number
@@ -236,12 +270,14 @@ async def _run_again(
 async def _promote(
     record: SearchRecord,
     ranking: list[int],
+    bests: Sequence[int],
     candidates: list[Candidate],
     sources: dict[int, str],
     verifier: _Again,
 ) -> Promotion:
     """The gates once more, on the candidates as they were verified again."""
-    steps = promote(record.spec, record.context, ranking, candidates[0])
+    scored = [candidates[n] for n in sorted({0, *bests}) if candidates[n].held_out is not None]
+    steps = promote(record.spec, record.context, ranking, candidates[0], scored)
     parts = [TRAIN, *([HELD_OUT] if record.context.held_out else [])]
     answer: GateAnswer = None
     while True:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from quintain_controller.domain.model import (
+    AGENT,
     Attempt,
     Candidate,
     Example,
@@ -49,6 +50,7 @@ def make_request(
         number=number,
         references=first.references,
         carried_lessons=spec.carried_lessons,
+        max_turns=spec.agent.max_turns if spec.agent is not None and plan.operator == AGENT else 0,
     )
 
 

@@ -8,6 +8,7 @@ import random
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Any, TypeVar
 
 from structlog.contextvars import bound_contextvars
@@ -21,12 +22,22 @@ from quintain_controller.domain.events import BackendTrouble
 from quintain_controller.domain.machine import messages as m
 from quintain_controller.domain.machine.messages import CallKind
 from quintain_controller.domain.machine.search import SearchMachine
-from quintain_controller.domain.model import Candidate, CandidateState, SearchState, Verification, request_id
+from quintain_controller.domain.model import (
+    AGENT,
+    Candidate,
+    CandidateState,
+    SearchState,
+    ToolsWanted,
+    ToolUse,
+    Verification,
+    request_id,
+)
 from quintain_controller.domain.records import Batch, Control, Lease, SearchRecord
 from quintain_controller.usecases.candidate_sources import CandidateSourceCache
 from quintain_controller.usecases.dependencies import Dependencies
 from quintain_controller.usecases.requests import make_request, remake_request
 from quintain_controller.usecases.strategies import make_planner
+from quintain_controller.usecases.tools import Tools
 from quintain_controller.usecases.traces import CandidateTraces
 
 T = TypeVar("T")
@@ -180,16 +191,44 @@ class SearchRun:
 
     async def _generate(self, wanted: m.Send) -> None:
         generator, call = self._dependencies.generator, wanted.call
+        uses = await self._tools_used(wanted)
         with self._traces.of(call.number):
             async with self._place(call, self._dependencies.generations):
                 outcome = await _outcome(
-                    lambda: generator.generate(wanted.request, lambda c: self._tell(m.Spent(call, c)))
+                    lambda: generator.generate(wanted.request, lambda c: self._tell(m.Spent(call, c)), uses)
                 )
+                if isinstance(outcome, ToolsWanted):
+                    await self._use_tools(wanted, outcome, uses)
+                    return
         if isinstance(outcome, QuintainError):
             self._troubled("generator", call, outcome)
         else:
             self._sources.hold(call.number, outcome.source)
             self._told(m.Generated(call, outcome))
+
+    async def _tools_used(self, wanted: m.Send) -> tuple[ToolUse, ...]:
+        """What the conversation of a request has used so far."""
+        if wanted.plan.operator != AGENT:
+            return ()
+        store = self._dependencies.store
+        return (await store(store.blocking.candidate, self._record.search_id, wanted.call.number)).tools
+
+    async def _use_tools(self, wanted: m.Send, asked: ToolsWanted, uses: tuple[ToolUse, ...]) -> None:
+        """Run what a conversation waits for. It goes on when that is written down: the machine sends it again."""
+        call, options, known = wanted.call, self._record.spec.agent, {use.call.call_id for use in uses}
+        assert options is not None, "only searches with conversations plan any"
+        place = self._dependencies.verifications
+        tools = Tools(self._dependencies.store, self._dependencies.verifier, self._record, wanted.plan, options,
+                      place=place)  # fmt: skip
+        for tool_call in asked.calls:
+            if tool_call.call_id in known:
+                continue
+            used = await _outcome(partial(tools.use, tool_call, uses))
+            if isinstance(used, QuintainError):
+                self._troubled("verifier", call, used)
+                return
+            uses = (*uses, used)
+        self._told(m.ToolsUsed(call, asked.charge, uses))
 
     async def _verify(self, wanted: m.Verify) -> None:
         verifier, call = self._dependencies.verifier, wanted.call
@@ -218,9 +257,9 @@ class SearchRun:
 
     def _troubled(self, service: str, call: m.Call, error: QuintainError) -> None:
         metrics.CALL_FAILURES.labels(service).inc()
-        self._told(m.Troubled(call, error))
+        self._told(m.Troubled(call, error, by_verifier=service == "verifier"))
 
-    def _told(self, given: m.Generated | m.Verified | m.Troubled | m.Due) -> None:
+    def _told(self, given: m.Generated | m.ToolsUsed | m.Verified | m.Troubled | m.Due) -> None:
         """Tell the outcome of a call, which is no task any more."""
         self._calls.pop(given.call, None)
         self._tell(given)

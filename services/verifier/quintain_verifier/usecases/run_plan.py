@@ -155,7 +155,8 @@ class JobRunner:
                 confirm=plan.confirm,
                 include_detail=plan.include_detail,
             )
-            seconds = plan.limits.wall_seconds * (1 + plan.check_determinism + plan.confirm) + self._engine_seconds
+            runs = 1 + plan.check_determinism + plan.confirm + (plan.check_determinism and plan.confirm)
+            seconds = plan.limits.wall_seconds * runs + self._engine_seconds
             try:
                 reply = await self._call(job, ticket, seconds, totals)
             except WorkerDied:

@@ -57,6 +57,7 @@ class _Use:
     wall_seconds: float = 0.0
     peak_memory_bytes: int = 0
     killed_by: list[str] = field(default_factory=list)
+    programs: int = 0  # of the simulator's own
 
 
 class Jails:
@@ -148,14 +149,19 @@ class EngineRunner:
     def _examine(self, simulator: Simulator, scenario: Scenario, job: RunJob, use: _Use) -> Outcome:
         """The policy's outcome, with the failure of a second opinion where one was asked for and parted."""
         first = self._policy(simulator, scenario, job, use, HASH_SEED, job.calling_mode)
+        modes = simulator.describe().calling_modes
+        literally = job.confirm and bool(modes) and first.calling_mode != modes[0]
+        if job.check_determinism and literally:  # one run for both, unless it shows that there is something to look at
+            both = self._policy(simulator, scenario, job, use, OTHER_HASH_SEED, modes[0])
+            if parting(first, both, "") is None:
+                return first
         if job.check_determinism:
             second = self._policy(simulator, scenario, job, use, OTHER_HASH_SEED, job.calling_mode)
-            _check_simulator(simulator, first, second)
+            _check_simulator(first, second, programs=use.programs > 0)
             parted = parting(first, second, "when the same run is repeated")
             if parted is not None:
                 return replace(first, failure=parted)
-        modes = simulator.describe().calling_modes
-        if job.confirm and modes and first.calling_mode != modes[0]:
+        if literally:
             literal = self._policy(simulator, scenario, job, use, HASH_SEED, modes[0])
             parted = parting(first, literal, f"when the policy is called in the mode {modes[0]}")
             if parted is not None:
@@ -215,9 +221,9 @@ class EngineRunner:
             stack.enter_context(self._core.engaged())
             stack.callback(self._forget_current)
             policy = stack.enter_context(FreshPolicies(open_fresh, limits))
+            programs = _Programs(self, open_jailed)
             try:
                 if isinstance(simulator, ProgramSimulator):
-                    programs = _Programs(self, open_jailed)
                     outcome = simulator.run_with_programs(scenario, policy.open, programs.open, options)
                 else:
                     outcome = simulator.run(scenario, policy.open, options)
@@ -228,6 +234,7 @@ class EngineRunner:
         with self._lock:
             if self._cancelled:
                 raise RunCancelled
+        use.programs += programs.opened
         use.cpu_seconds += policy.usage.cpu_seconds
         use.wall_seconds += policy.usage.wall_seconds
         use.peak_memory_bytes = max(use.peak_memory_bytes, policy.usage.max_rss_bytes)
@@ -314,7 +321,7 @@ def _keep(cache: OrderedDict[K, V], key: K, value: V, most: int) -> None:
         cache.popitem(last=False)
 
 
-def _check_simulator(simulator: Simulator, first: Outcome, second: Outcome) -> None:
+def _check_simulator(first: Outcome, second: Outcome, *, programs: bool) -> None:
     """Raises ModelFault or SimulatorFault if it was not the policy that made two runs differ."""
     number = simulator_parted(first, second)
     if number is None:
@@ -323,7 +330,7 @@ def _check_simulator(simulator: Simulator, first: Outcome, second: Outcome) -> N
         f"in call {number}, two runs were told different things after equal decisions; use no clock, no hash order of "
         "sets, and only the random that is given"
     )
-    if isinstance(simulator, ProgramSimulator):
+    if programs:
         raise ModelFault("model.py", PolicyFailure(FailureKind.NONDETERMINISTIC, message))
     raise SimulatorFault(f"it is not deterministic: {message}")
 
@@ -337,11 +344,11 @@ class _Programs:
         open_jailed: Callable[[str, str, str, Limits, int], JailedRun],
     ) -> None:
         self._runner, self._open_jailed = runner, open_jailed
-        self._opened = 0
+        self.opened = 0
 
     def open(self, program: Program, setup: JsonValue) -> Policy:
-        self._opened += 1
-        if self._opened > MAX_PROGRAMS:
+        self.opened += 1
+        if self.opened > MAX_PROGRAMS:
             raise SimulatorFault(f"a run may have {MAX_PROGRAMS} programs; {program.name} is one more")
         limits = program_limits(self._runner.program_seconds_left())
         run = self._open_jailed(program.source, program.guest_module, program.guest_source, limits, program.seed)

@@ -92,6 +92,7 @@ class Collector:
                 PRIORITIES[container.priority - 1],
                 pipelines.pop() if len(pipelines) == 1 else "multiple_pipelines",
                 reason,
+                tuple(position for _, position in container.operators),
             )
         )
 

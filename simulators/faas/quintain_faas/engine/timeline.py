@@ -8,7 +8,8 @@ from dataclasses import dataclass
 @dataclass(frozen=True, slots=True)
 class ContainerInterval:
     """Life of a container: ticks `start_tick` to `end_tick`, both included. `priority` is the class's name as in a
-    trace (``QUERY``, ...); `end_reason` is one of ``completed``, ``OOM``, ``timeout``, ``suspended``, ``running``."""
+    trace (``QUERY``, ...); `end_reason` is one of ``completed``, ``OOM``, ``timeout``, ``suspended``, ``running``;
+    `operators` are positions among the pipeline's operators."""
 
     container_id: str
     pool: int
@@ -19,6 +20,7 @@ class ContainerInterval:
     priority: str
     pipeline_id: str
     end_reason: str
+    operators: tuple[int, ...]
 
 
 @dataclass(frozen=True, slots=True)

@@ -116,7 +116,10 @@ def read_trace(
 ) -> list[Input]:
     """CSV with the columns ``time`` (seconds), ``kind`` (not needed if there is one kind of input) and the fields.
     Raises InvalidInput with file, row and column."""
-    rows = csv.reader(io.StringIO(_unpacked(file, data), newline=""))
+    text = _unpacked(file, data)
+    if '"' not in text and text.count("\n") > MAX_INPUTS + 1:  # said before millions of rows are read
+        raise _too_many(file, MAX_INPUTS + 2)
+    rows = csv.reader(io.StringIO(text, newline=""))
     header = next(rows, None)
     if not header or "time" not in header:
         raise InvalidInput(f"{file}:1", f"needs a column 'time'; the first row is {header}")
@@ -138,10 +141,14 @@ def read_trace(
                 )
             inputs.append(values)
             if len(inputs) > MAX_INPUTS:
-                raise InvalidInput(f"{file}:{rows.line_num}", f"has more than {MAX_INPUTS} rows; split it by time")
+                raise _too_many(file, rows.line_num)
     except csv.Error as error:
         raise InvalidInput(f"{file}:{rows.line_num}", f"is not CSV: {error}") from None
     return inputs
+
+
+def _too_many(file: str, line: int) -> InvalidInput:
+    return InvalidInput(f"{file}:{line}", f"has more than {MAX_INPUTS} rows; split it by time")
 
 
 class _Rows:

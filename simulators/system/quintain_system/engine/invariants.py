@@ -6,8 +6,8 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from quintain_system.form.checks import config_numbers, key_field
 from quintain_system.form.formula import Formula
+from quintain_system.form.names import config_numbers, key_field
 from quintain_system.form.spec import Capacity, Conservation, Invariant, Once, Order, SystemSpec
 
 Record = list[Any]

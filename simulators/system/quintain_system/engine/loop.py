@@ -277,19 +277,21 @@ class SystemLoop:
 
     def _check_observation(self, observation: Any) -> None:
         if not isinstance(observation, dict):
-            self._fault("observation", f"observe() returned {observation!r:.200}; must be a dict of what is declared")
+            self._wrong_observation(f"returned {observation!r:.200}; must be a dict of what is declared")
         if observation.keys() != self._observed.keys():
             for name in observation:
                 if name not in self._observed:
                     known = ", ".join(self._observed) or "none"
-                    self._fault(
-                        "observation", f"observe() has {name!r:.100}, which is not declared; declared are: {known}"
-                    )
+                    self._wrong_observation(f"has {name!r:.100}, which is not declared; declared are: {known}")
             missing = next(name for name in self._observed if name not in observation)
-            self._fault("observation", f"observe() lacks {missing!r}")
+            self._wrong_observation(f"lacks {missing!r}")
         for name, check in self._checked_in_it.items():
             if message := check(observation[name]):
-                self._fault("observation", f"observe()[{name!r}] {message}")
+                self._wrong_observation(f"gives {name!r} that {message}")
+
+    def _wrong_observation(self, message: str) -> NoReturn:
+        line = _asked_line(self._model, {"line_of": "observe"})
+        self._fault("observation", f"observe() {message}", line=line)
 
     def _note_told(self, what: JsonValue) -> None:
         if self._told is not None and len(self._result.told_log) < MAX_TOLD_LOG:
@@ -326,13 +328,17 @@ class SystemLoop:
 
 def _line(peer: Policy, number: int) -> int | None:
     """The line in which the other side says that it made a record of its last answer."""
+    return _asked_line(peer, {"lines": True}, number)
+
+
+def _asked_line(peer: Policy, question: JsonValue, number: int = 0) -> int | None:
+    """A line, or one of several, as the other side says."""
     try:
-        lines = peer.ask({"lines": True})
+        answer = peer.ask(question)
     except (PolicyError, ModelFault):
         return None
-    if isinstance(lines, list) and number < len(lines) and type(lines[number]) is int:
-        return int(lines[number])
-    return None
+    lines: list[Any] = answer if isinstance(answer, list) else [answer]
+    return lines[number] if number < len(lines) and type(lines[number]) is int else None
 
 
 def _wrong(answer: Mapping[str, Any]) -> tuple[int | None, str]:

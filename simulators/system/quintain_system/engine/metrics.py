@@ -7,8 +7,8 @@ from collections import defaultdict
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from typing import Any, Protocol, TypeVar, cast
 
-from quintain_system.form.checks import config_numbers, key_field, kinds_of
 from quintain_system.form.formula import Formula
+from quintain_system.form.names import config_numbers, key_field, kinds_of
 from quintain_system.form.spec import Across, Count, Late, Level, Metric, Sum, SystemSpec, Time
 from quintain_system.form.spec import Formula as FormulaMetric
 

@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 from quintain.plugins.simulator import TimelineEvent
 from quintain_system.engine.records import Kind
-from quintain_system.form.checks import key_field, kinds_of
+from quintain_system.form.names import key_field, kinds_of
 from quintain_system.form.spec import Late, Level, ObjectiveSpec, SystemSpec, Time
 
 BEFORE, AFTER = 9, 5  # records of the slice

@@ -7,6 +7,8 @@ from typing import Protocol
 
 from quintain.plugins.simulator import InvalidInput
 from quintain_system.form.formula import Formula
+from quintain_system.form.holds import impossible_order, limit_problem
+from quintain_system.form.names import id_field, key_field, kinds_of
 from quintain_system.form.spec import (
     Across,
     ArrivalSpec,
@@ -38,23 +40,6 @@ class Place(Protocol):
     def error(self, path: Sequence[str | int], message: str) -> InvalidInput: ...
 
 
-def kinds_of(spec: SystemSpec) -> dict[str, KindSpec]:
-    """Inputs, events and decisions by name."""
-    return {**spec.inputs, **spec.events, **spec.decisions}
-
-
-def id_field(kind: KindSpec) -> str | None:
-    return next((name for name, field in kind.fields.items() if field.type == "id"), None)
-
-
-def key_field(spec: SystemSpec, kind: str, by: str) -> str | None:
-    """The field of `kind` that says which `by` it is about: its own id, or a reference."""
-    fields = kinds_of(spec)[kind].fields
-    if kind == by:
-        return id_field(kinds_of(spec)[kind])
-    return next((name for name, field in fields.items() if field.type == "ref" and field.of == by), None)
-
-
 def config_names(spec: SystemSpec) -> set[str]:
     """What a formula may use of the configuration: numbers, the length of lists."""
     return {name for name, config in spec.config.items() if not isinstance(config.default, str)}
@@ -67,6 +52,8 @@ def check_system(spec: SystemSpec, place: Place) -> None:
     _policy(spec, place)
     for name, invariant in spec.invariants.items():
         _invariant(spec, name, invariant, place)
+    if circle := impossible_order(spec):
+        raise place.error(("invariants", circle[0]), circle[1])
     known: set[str] = set()
     for name, metric in spec.metrics.items():
         _metric(spec, name, metric, known, place)
@@ -209,13 +196,10 @@ def _capacity(
     _need_kinds(invariant.release, happens, (*path, "release"), place)
     _need_keys(spec, (invariant.acquire, *invariant.release), invariant.item, (*path, "item"), place)
     fields = happens[invariant.acquire].fields
-    least = 1.0
-    if isinstance(invariant.amount, str):
-        if invariant.amount not in fields or fields[invariant.amount].type not in ("int", "float"):
-            raise place.error((*path, "amount"), f"{_unknown(invariant.amount, fields)} (numbers)")
-        least = fields[invariant.amount].min or 0.0
-    else:
-        least = invariant.amount
+    if isinstance(invariant.amount, str) and (
+        invariant.amount not in fields or fields[invariant.amount].type not in ("int", "float")
+    ):
+        raise place.error((*path, "amount"), f"{_unknown(invariant.amount, fields)} (numbers)")
     if invariant.per is not None and invariant.per not in fields:
         raise place.error((*path, "per"), _unknown(invariant.per, fields))
     limit = invariant.limit
@@ -223,26 +207,9 @@ def _capacity(
         if invariant.per is None or fields[invariant.per].type != "index":
             raise place.error((*path, "limit"), f"{limit} is a list: it needs 'per', an index field")
         return
-    value = formula_value(spec, limit, (*path, "limit"), place)
-    if value is not None and value < least:
-        raise place.error((*path, "limit"), f"can never hold: the limit is {value:g} and one takes {least:g}")
-
-
-def formula_value(spec: SystemSpec, text: str | float, path: tuple[str, ...], place: Place) -> float | None:
-    """With the default configuration. Raises InvalidInput if it is no formula over it."""
-    formula = _formula(text, config_names(spec) | {"duration"}, path, place)
-    return formula.value(config_numbers({name: config.default for name, config in spec.config.items()}))
-
-
-def config_numbers(config: Mapping[str, object]) -> dict[str, float]:
-    """The configuration as formulas see it: a list counts with its length."""
-    numbers: dict[str, float] = {}
-    for name, value in config.items():
-        if isinstance(value, tuple | list):
-            numbers[name] = float(len(value))
-        elif isinstance(value, int | float):
-            numbers[name] = float(value)
-    return numbers
+    _formula(limit, config_names(spec) | {"duration"}, (*path, "limit"), place)
+    if problem := limit_problem(spec, invariant, {name: config.default for name, config in spec.config.items()}):
+        raise place.error((*path, "limit"), problem)
 
 
 def _formula(text: str | float, known: Iterable[str], path: tuple[str, ...], place: Place) -> Formula:
@@ -387,6 +354,11 @@ def check_scenario(
             raise place.error((*path, "config", key), _unknown(key, spec.config))
         if problem := config_problem(spec.config[key], value):
             raise place.error((*path, "config", key), problem)
+    config = {key: of.default for key, of in spec.config.items()}
+    config |= {**scenario.config, "duration": scenario.duration}
+    for name, invariant in spec.invariants.items():
+        if isinstance(invariant, Capacity) and (problem := limit_problem(spec, invariant, config)):
+            raise place.error((*path, "config"), f"invariant {name} {problem}")
     if sum((scenario.trace is not None, bool(scenario.arrivals), scenario.workload)) != 1:
         raise place.error(path, "needs exactly one of trace, arrivals and workload = true")
     if scenario.trace is not None and _beside(file, scenario.trace) not in files:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from quintain_system.form.checks import id_field
+from quintain_system.form.names import id_field
 from quintain_system.form.spec import SystemSpec, Time
 
 

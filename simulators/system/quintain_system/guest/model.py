@@ -10,7 +10,7 @@ inputs after these}``. The decisions are made now, the inputs come when their ti
 
 ``{"rejected": [number of the decision, rule, message]}``, or ``{"wrong": [line, message]}`` for an event that is none.
 At one instant the events come before the inputs, and the policy is asked after all of them. ``{"lines": true}`` asks
-for the lines in which the last answer's events were made.
+for the lines in which the last answer's events were made, ``{"line_of": name}`` for the one where a method begins.
 """
 
 import random
@@ -19,7 +19,7 @@ from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
 
-from quintain_system.guest.loading import Kinds, Wrong, line_of, load_module
+from quintain_system.guest.loading import SOURCE_FILENAME, Kinds, Wrong, line_of, load_module
 from quintain_system.interface import Parameter, Rejected
 
 MAX_STEPS_AT_ONE_TIME = 100_000
@@ -58,6 +58,8 @@ class Session:
     def answer(self, message: Any) -> Any:
         if "lines" in message:
             return [line_of(event) for event in self._said]
+        if "line_of" in message:
+            return self._line_of(message["line_of"])
         model, now = self._model, self._now
         for number, values in enumerate(message["decisions"]):
             try:
@@ -103,7 +105,7 @@ class Session:
                 steps = 0
             steps += 1
             if steps > MAX_STEPS_AT_ONE_TIME:
-                raise RuntimeError(f"time stands still at {now}: {MAX_STEPS_AT_ONE_TIME} steps without moving on")
+                raise self._wrong_clock(f"time stands still at {now}: {MAX_STEPS_AT_ONE_TIME} steps without moving on")
             if event_time <= now:
                 self._advance(log, now)
             elif input_time <= now:
@@ -129,10 +131,17 @@ class Session:
 
     def _checked(self, time: Any, now: float) -> float:
         if isinstance(time, bool) or not isinstance(time, (int, float)) or time != time:
-            raise TypeError(f"next_event_time() returned {time!r:.100}; must be seconds or None")
+            raise self._wrong_clock(f"next_event_time() returned {time!r:.100}; must be seconds or None")
         if time < now:
-            raise ValueError(f"next_event_time() returned {time}, before now, {now}: time must not run back")
+            raise self._wrong_clock(f"next_event_time() returned {time}, before now, {now}: time must not run back")
         return float(time)
+
+    def _wrong_clock(self, message: str) -> Wrong:
+        return Wrong(self._line_of("next_event_time"), message)
+
+    def _line_of(self, method: str) -> int | None:
+        code = getattr(getattr(self._model, method, None), "__code__", None)
+        return code.co_firstlineno if code is not None and code.co_filename == SOURCE_FILENAME else None
 
 
 def _parameters(declared: Any, given: Any) -> tuple[dict[str, Any], dict[str, float]]:

@@ -36,6 +36,7 @@ class _Search:
     events: list[RecordedEvent] = field(default_factory=list)
     lease_token: int = 0
     lease_until: float = 0.0
+    notified: int = 0
 
 
 class MemoryStore:
@@ -121,6 +122,15 @@ class MemoryStore:
             record = search.record
             return found, record.state.ended and not record.needs_owner and seen >= record.last_sequence
 
+    def take_news(self, limit: int, since: float) -> list[tuple[SearchRecord, list[RecordedEvent]]]:
+        taken: list[tuple[SearchRecord, list[RecordedEvent]]] = []
+        with self._lock:
+            new = [search for search in self._searches.values() if search.notified < len(search.events)]
+            for search in new[:limit]:
+                taken.append((search.record, [e for e in search.events[search.notified :] if e.at >= since]))
+                search.notified = len(search.events)
+        return taken
+
     def positions(self, search_ids: Sequence[str]) -> dict[str, tuple[int, bool]]:
         with self._lock:
             known = [self._searches[search_id].record for search_id in search_ids if search_id in self._searches]
@@ -204,6 +214,7 @@ class MemoryStore:
                 made.candidates[item.candidate.number] = item
             else:
                 made.events.append(item)
+        made.notified = len(made.events)
         with self._lock:
             if record.search_id in self._searches:
                 raise AlreadyExists(f"a search {record.search_id} is here already")
@@ -313,6 +324,7 @@ class MemoryStore:
             generation=known.generation if write.generation is None else write.generation,
             verdict=known.verdict if write.verdict is None else write.verdict,
             held_out=known.held_out if write.held_out is None else write.held_out,
+            tools=known.tools if write.tools is None else write.tools,
         )
 
     def _append(self, search: _Search, spend: Spend, happened: Sequence[DomainEvent]) -> None:

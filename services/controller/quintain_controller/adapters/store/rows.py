@@ -8,7 +8,7 @@ from pydantic import ValidationError
 from sqlalchemy import RowMapping
 
 from quintain.service.settings import explain
-from quintain_controller.adapters.documents import BUDGET, CANDIDATE, CONTEXT, EVENT, GATES, SPEC, SPEND, TAGS
+from quintain_controller.adapters.documents import BUDGET, CANDIDATE, CONTEXT, EVENT, GATES, SPEC, SPEND, TAGS, TOOLS
 from quintain_controller.domain.events import DomainEvent, RecordedEvent
 from quintain_controller.domain.model import SearchState, Spend
 from quintain_controller.domain.records import (
@@ -70,6 +70,7 @@ def restored_search_row(record: SearchRecord, request_id: str) -> dict[str, obje
         "lease_owner": "",
         "lease_token": 0,
         "lease_until": 0.0,
+        "notified": record.last_sequence,
         "restored_at": record.restored_at,
     } | label_columns(record)
 
@@ -82,6 +83,7 @@ def restored_candidate_row(search_id: str, record: CandidateRecord) -> dict[str,
         "state": candidate.state,
         "data": CANDIDATE.dump_json(candidate).decode(),
         "created_at": record.created_at,
+        "tools": TOOLS.dump_json(record.tools).decode() if record.tools else None,
     } | {key: getattr(record, key) for key in COMPLETE_KEYS}
 
 
@@ -132,12 +134,15 @@ def candidate_columns(write: CandidateWrite, keys: Sequence[str]) -> dict[str, o
     columns: dict[str, object] = {"state": candidate.state, "data": CANDIDATE.dump_json(candidate).decode()}
     if write.new:
         columns["number"] = candidate.number
+    if write.tools is not None:
+        columns["tools"] = TOOLS.dump_json(write.tools).decode()
     return columns | {key: getattr(write, key) for key in keys}
 
 
 def candidate_record(row: RowMapping) -> CandidateRecord:
     texts = {key: row[key] for key in COMPLETE_KEYS}
-    return CandidateRecord(CANDIDATE.validate_json(row["data"]), row["created_at"], **texts)
+    used = TOOLS.validate_json(row["tools"]) if row["tools"] else ()
+    return CandidateRecord(CANDIDATE.validate_json(row["data"]), row["created_at"], **texts, tools=used)
 
 
 def event_rows(

@@ -48,6 +48,8 @@ searches = Table(
     # The user's own words; the title is in the spec.
     Column("notes", Text, nullable=False, server_default=""),
     Column("tags", Text, nullable=False, server_default="[]"),
+    # The sequence up to which events were taken to be notified of.
+    Column("notified", BigInteger, nullable=False, server_default="0"),
     # From an archive: it never goes on.
     Column("restored_at", Float),
 )
@@ -78,6 +80,7 @@ candidates = Table(
     Column("generation", LargeBinary),
     Column("verdict", LargeBinary),
     Column("held_out", LargeBinary),
+    Column("tools", Text),  # used in its conversation
 )
 
 events = Table(

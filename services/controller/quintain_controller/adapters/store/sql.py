@@ -143,6 +143,33 @@ class SqlStore:
         seen = found[-1].sequence if found else sequence
         return found, SearchState(head.state).ended and not head.needs_owner and seen >= head.last_sequence
 
+    def take_news(self, limit: int, since: float) -> list[tuple[SearchRecord, list[RecordedEvent]]]:
+        """Events that nobody has taken yet, in order, of at most `limit` searches; each is given to one caller, once.
+        What is older than `since` (seconds since the epoch), and a search whose record cannot be read, is passed
+        over."""
+        new = select(searches.c.search_id).where(searches.c.notified < searches.c.last_sequence).limit(limit)
+        with self._transaction(write=False) as connection:
+            found = list(connection.scalars(new))
+        if not found:  # as nearly always, and then nobody is held up by a write
+            return []
+        taken: list[tuple[SearchRecord, list[RecordedEvent]]] = []
+        query = select(searches).where(searches.c.search_id.in_(found), searches.c.notified < searches.c.last_sequence)
+        with self._transaction() as connection:
+            for row in connection.execute(query.with_for_update(skip_locked=True)).mappings().all():
+                this = searches.c.search_id == row["search_id"]
+                connection.execute(update(searches).where(this).values(notified=row["last_sequence"]))
+                record = rows.search_record_or_reason(row)
+                if isinstance(record, SearchRecord):
+                    news = select(events).where(
+                        events.c.search_id == record.search_id,
+                        events.c.sequence > row["notified"],
+                        events.c.sequence <= record.last_sequence,
+                        events.c.at >= since,
+                    )
+                    rest = connection.execute(news.order_by(events.c.sequence)).mappings()
+                    taken.append((record, [rows.recorded_event(event) for event in rest]))
+        return taken
+
     def positions(self, search_ids: Sequence[str]) -> dict[str, tuple[int, bool]]:
         """Last sequence, and whether somebody must still work on it, of those that there are."""
         columns = (searches.c.search_id, searches.c.last_sequence, searches.c.needs_owner)

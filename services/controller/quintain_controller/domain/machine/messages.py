@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from quintain.errors import QuintainError
-from quintain_controller.domain.model import Attempt, Candidate, Charge, Generation, Verification
+from quintain_controller.domain.model import Attempt, Candidate, Charge, Generation, Plan, ToolUse, Verification
 from quintain_controller.domain.records import Batch, Control
 
 
@@ -65,6 +65,16 @@ class Generated:
 
 
 @dataclass(frozen=True, slots=True)
+class ToolsUsed:
+    """The backend's answer called tools, which were run: all of the conversation so far. It goes on when they are
+    written down."""
+
+    call: Call
+    spent: Charge | None
+    uses: tuple[ToolUse, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Verified:
     """A verdict; `parent` is whom a candidate's is compared with (None but for `CallKind.VERIFY`)."""
 
@@ -75,10 +85,11 @@ class Verified:
 
 @dataclass(frozen=True, slots=True)
 class Troubled:
-    """A call has failed; it may be repeated."""
+    """A call has failed; it may be repeated. `by_verifier`: a generation whose tool the verifier could not run."""
 
     call: Call
     error: QuintainError
+    by_verifier: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,6 +169,7 @@ Input = (
     Restored
     | RequestMade
     | Generated
+    | ToolsUsed
     | Verified
     | Troubled
     | Spent
@@ -192,7 +204,7 @@ class Send:
     """Send a generation request as soon as there is a place among all searches."""
 
     call: Call
-    backend: str
+    plan: Plan
     request: bytes
 
 

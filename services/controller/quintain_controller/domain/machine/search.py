@@ -15,6 +15,7 @@ from quintain_controller.domain.machine.calls import CallTable
 from quintain_controller.domain.machine.messages import CallKind
 from quintain_controller.domain.machine.outbox import Draft, WriteBatcher
 from quintain_controller.domain.model import (
+    AGENT,
     HELD_OUT,
     TRAIN,
     Candidate,
@@ -22,6 +23,7 @@ from quintain_controller.domain.model import (
     Charge,
     Generation,
     SearchState,
+    ToolUse,
     Verification,
 )
 from quintain_controller.domain.planner import Asked, Done, NotReproduced, Planner, Told, answered, verified
@@ -67,7 +69,7 @@ class SearchMachine:
         self._making: Candidate | None = None  # its request is being made: planning goes on when it is there
         self._draft = Draft()  # of the plan in the making
         self._to_score: deque[Candidate] = deque()  # told and written, without a held-out score; candidate 0 first
-        self._held_out: dict[int, float] = {}  # normalised held-out scores of the bests
+        self._bests: dict[int, Candidate] = {}  # candidate 0 and every new best, with their held-out scores
         self._reference: Candidate | None = None  # candidate 0, with its held-out score once there is one
         self._gates: Steps[Promotion] | None = None
         self._gates_for = ""  # the reason of the end that the gates prepare
@@ -125,7 +127,14 @@ class SearchMachine:
                 self._drain()
             case m.Tick():
                 pass
-            case m.Generated(call) | m.Verified(call) | m.Troubled(call) | m.Recalled(call) | m.Due(call):
+            case (
+                m.Generated(call)
+                | m.ToolsUsed(call)
+                | m.Verified(call)
+                | m.Troubled(call)
+                | m.Recalled(call)
+                | m.Due(call)
+            ):
                 if self._calls.known(call):
                     self._called(given)
             case m.Spent(call, charge):
@@ -135,12 +144,18 @@ class SearchMachine:
                 if self._calls.known(call):
                     self._gate_progressed(done, total)
 
-    def _called(self, given: m.Generated | m.Verified | m.Troubled | m.Recalled | m.Due) -> None:
+    def _called(self, given: m.Generated | m.ToolsUsed | m.Verified | m.Troubled | m.Recalled | m.Due) -> None:
         match given:
             case m.Generated(call, generation):
                 self._recovered(self._name(call))
                 self._over(call)
                 self._generated(call.number, generation)
+            case m.ToolsUsed(call, spent, uses):
+                self._recovered(self._name(call))
+                if any(use.runs for use in uses):
+                    self._recovered("verifier")
+                self._over(call)
+                self._tools_used(call.number, spent, uses)
             case m.Verified(call, verification):
                 if verification.simulator_build != self._context.simulator_build:
                     self._troubled(call, self._other_build(verification.simulator_build))
@@ -149,7 +164,7 @@ class SearchMachine:
                 self._over(call)
                 self._verified(call, verification, given.parent)
             case m.Troubled(call, error):
-                self._troubled(call, error)
+                self._troubled(call, error, by_verifier=given.by_verifier)
             case m.Recalled(call):
                 self._over(call)
             case m.Due(call):
@@ -203,7 +218,7 @@ class SearchMachine:
                 request = stored.requests.get(candidate.number)
                 self._under_way[candidate.number] = _UnderWay(candidate, request, durable=True)
         bests = [stored.candidates[n] for n in {0, *self._planner.new_bests}]
-        self._held_out = {c.number: c.held_out.normalized for c in bests if c.held_out is not None}
+        self._bests = {c.number: c for c in bests if c.held_out is not None}
         told = [stored.candidates[n] for n in sorted({0, *self._planner.new_bests}) if n < self._planner.told]
         self._to_score.extend(candidate for candidate in told if self._lacks_held_out(candidate))
 
@@ -374,7 +389,7 @@ class SearchMachine:
         plan = item.candidate.plan
         assert plan is not None, "only planned candidates are requested"
         assert item.request is not None, "a request that was not answered is restored with its candidate"
-        self._call(m.Send(call, plan.backend, item.request))
+        self._call(m.Send(call, plan, item.request))
 
     def _call(self, instruction: m.Send | m.Verify) -> None:
         self._calls.sent(instruction)
@@ -413,11 +428,12 @@ class SearchMachine:
         plan = self._under_way[call.number].candidate.plan
         return plan.backend if plan is not None else "generator"
 
-    def _troubled(self, call: m.Call, error: QuintainError) -> None:
-        name, generating = self._name(call), call.kind is CallKind.GENERATE
-        if generating:
+    def _troubled(self, call: m.Call, error: QuintainError, *, by_verifier: bool = False) -> None:
+        generating = call.kind is CallKind.GENERATE
+        name = "verifier" if by_verifier else self._name(call)
+        if generating and not by_verifier:
             self._spent(call.number, retry.spent(error))
-        service = f"generator {name}" if generating else "verifier"
+        service = f"generator {name}" if generating and not by_verifier else "verifier"
         match self._calls.failed(call, error):
             case retry.RetryLater(seconds):
                 if self._stopping or (generating and self._holding):
@@ -514,11 +530,26 @@ class SearchMachine:
     def _spent(self, number: int, charge: Charge | None) -> None:
         """Money of a request that has no result yet counts at once, and is booked whatever comes of the request."""
         item = self._under_way[number]
-        if charge is None or charge == item.candidate.charge or item.candidate.state is not CandidateState.REQUESTED:
+        if charge is None or item.candidate.state is not CandidateState.REQUESTED:
+            return
+        charge = charge.with_tools_of(item.candidate.charge)
+        if charge == item.candidate.charge:
             return
         item.candidate = replace(item.candidate, charge=charge)
         self._planner.record(item.candidate)
         self._write(CandidateWrite(item.candidate))
+
+    def _tools_used(self, number: int, spent: Charge | None, uses: tuple[ToolUse, ...]) -> None:
+        """What tools said and what it cost is written in one piece; then the request is sent again with it."""
+        item = self._under_way[number]
+        charge = replace(
+            spent or item.candidate.charge,
+            tool_runs=sum(use.runs for use in uses),
+            tool_seconds=sum(use.seconds for use in uses),
+        )
+        item.candidate, item.durable = replace(item.candidate, charge=charge), False
+        self._planner.record(item.candidate)
+        self._write(CandidateWrite(item.candidate, tools=uses))
 
     def _verified(self, call: m.Call, verification: Verification, parent: Candidate | None) -> None:
         if call.kind is CallKind.GATE:
@@ -527,7 +558,7 @@ class SearchMachine:
             self._held_out_scored(verification)
         else:
             self._broke_verifier = False
-            candidate = verified(self._under_way[call.number].candidate, verification, parent)
+            candidate = verified(self._under_way[call.number].candidate, verification, parent, self._context)
             self._out.append(m.Remember(candidate, verification.feedback))
             self._settle(CandidateWrite(candidate, verdict=verification.record, feedback=verification.feedback))
 
@@ -536,7 +567,7 @@ class SearchMachine:
         if candidate.number == 0:
             self._reference = candidate
         if candidate.held_out is not None:
-            self._held_out[candidate.number] = candidate.held_out.normalized
+            self._bests[candidate.number] = candidate
         events = held_out_events(candidate, self._reference) if self._reference is not None else []
         self._write(CandidateWrite(candidate, held_out=verification.record), events=events)
 
@@ -557,6 +588,8 @@ class SearchMachine:
         for number, item in self._under_way.items():
             if item.candidate.state is not CandidateState.REQUESTED or not item.durable or item.asked_for:
                 continue
+            if _converses(item.candidate) and not self._ledger.out_of_money(self.control.budget):
+                continue  # it is under way, and will be finished
             if item.call is not None and not self._calls.waits(item.call):
                 self._recall(item.call)
                 continue
@@ -599,7 +632,7 @@ class SearchMachine:
         candidate = replace(
             item.candidate,
             state=CandidateState.REJECTED,
-            charge=replace(spent, at_risk_usd_nano=risk),
+            charge=replace(spent, at_risk_usd_nano=risk).with_tools_of(item.candidate.charge),
             summary=f"the {what} before it was answered",
         )
         self._settle(CandidateWrite(candidate))
@@ -612,7 +645,8 @@ class SearchMachine:
             return
         assert self._reference is not None, "a search is done after its seeds were told"
         self._gates_for = reason
-        self._gates = promote(self._spec, self._context, self._planner.rank(), self._reference)
+        bests = [self._bests[number] for number in sorted(self._bests)]
+        self._gates = promote(self._spec, self._context, self._planner.rank(), self._reference, bests)
         self._step_gates(None)
 
     def _answer_gates(self, answer: GateAnswer) -> None:
@@ -645,7 +679,7 @@ class SearchMachine:
 
     def _decided(self, promotion: Promotion) -> None:
         self._gates, self._ending = None, True
-        transition = promotion.transition(self._gates_for, self.control.budget, self._held_out)
+        transition = promotion.transition(self._gates_for, self.control.budget, list(self._bests.values()))
         self._batcher.add(Draft(promotion.writes, transition=transition, idle_in=SearchState.FINISHED))
 
     def _stop_gates(self) -> None:
@@ -653,3 +687,9 @@ class SearchMachine:
         self._gates = None
         for call in self._calls.of(CallKind.GATE):
             self._drop(call)
+
+
+def _converses(candidate: Candidate) -> bool:
+    """Whether a conversation has begun."""
+    charge, plan = candidate.charge, candidate.plan
+    return plan is not None and plan.operator == AGENT and (charge.usd_nano > 0 or charge.tool_runs > 0)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 import random
 from bisect import bisect_right
 from collections.abc import Sequence
 
+from quintain.pareto import front
 from quintain.plugins.simulator import Descriptor
 from quintain.plugins.strategy import Result
 from quintain_controller.domain.strategies.common import fitness
@@ -50,6 +52,40 @@ class Grid:
 
     def sample(self, rng: random.Random) -> Result:
         return self.elites[rng.randrange(len(self.elites))]
+
+
+class ObjectiveFront:
+    """The candidates that no other is at least as good as in all objectives of a search that has several; when there
+    are too many, those that are nearest to another go first."""
+
+    def __init__(self, most: int = 32) -> None:
+        self._most = most
+        self.members: list[Result] = []
+
+    def add(self, result: Result) -> None:
+        known = {m.number: m.objectives for m in self.members}
+        if not result.objectives or result.number in known:
+            return
+        kept = set(front(known | {result.number: result.objectives}))
+        self.members = [m for m in (*self.members, result) if m.number in kept]
+        if len(self.members) > self._most:
+            self.members.remove(min(self.members, key=self._distance))
+
+    def sample(self, rng: random.Random) -> Result | None:
+        return self.members[rng.randrange(len(self.members))] if self.members else None
+
+    def _distance(self, result: Result) -> tuple[float, int]:
+        """To the nearest other, each objective by its range on the front; the ends of the front are far from all."""
+        columns = list(zip(*(m.objectives for m in self.members), strict=True))
+        if any(value in (min(column), max(column)) for value, column in zip(result.objectives, columns, strict=True)):
+            return (math.inf, -result.number)
+        spans = [max(column) - min(column) or 1.0 for column in columns]
+        others = [m.objectives for m in self.members if m.number != result.number]
+        return (min(_way(result.objectives, other, spans) for other in others), -result.number)
+
+
+def _way(one: Sequence[float], other: Sequence[float], spans: Sequence[float]) -> float:
+    return sum(abs(a - b) / span for a, b, span in zip(one, other, spans, strict=True))
 
 
 class ScenarioBests:

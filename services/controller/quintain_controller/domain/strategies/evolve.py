@@ -19,7 +19,7 @@ from quintain.plugins.strategy import (
     Strategy,
     StrategyPlugin,
 )
-from quintain_controller.domain.strategies.archive import Grid, Island, ScenarioBests
+from quintain_controller.domain.strategies.archive import Grid, Island, ObjectiveFront, ScenarioBests
 from quintain_controller.domain.strategies.bandit import Bandit
 from quintain_controller.domain.strategies.cast import Cast
 from quintain_controller.domain.strategies.common import BestSoFar, fitness
@@ -28,6 +28,7 @@ from quintain_controller.domain.strategies.repairs import Leads, Repairs
 _OPERATORS = frozenset({Operator.FULL, Operator.DIFF, Operator.CROSSOVER})
 # By the first rules a young population was never changed, only written anew, and requests might repeat each other.
 _EARLY_CHANGES = 2
+_FROM_THE_FRONT = 0.5  # of the share for Pareto parents, in a search of several objectives
 _REMEMBERED, _TRIES = 64, 8  # requests that are not repeated; draws of another one
 
 
@@ -35,7 +36,12 @@ class EvolveOptions(Options):
     islands: int = Field(0, ge=0, le=16, description="Separate populations; 0: one for each 300 candidates planned.")
     population: int = Field(8, ge=1, le=64, description="Survivors (mu) of each island.")
     exploit: float = Field(0.6, ge=0, le=1, description="Share of requests that improve on the island's best.")
-    pareto: float = Field(0.2, ge=0, le=1, description="Share that start from the best on some scenario.")
+    pareto: float = Field(
+        0.2,
+        ge=0,
+        le=1,
+        description="Share that start from the best on some scenario, or on the front of several objectives.",
+    )
     migrate_every: int = Field(40, ge=1, description="Results between migrations of each island's best to the next.")
     patience: int = Field(30, ge=1, description="Candidates without improvement before the search spreads out.")
     inspirations: int = Field(3, ge=0, le=5, description="Further candidates shown beside the parents.")
@@ -64,6 +70,7 @@ class Evolve(Strategy):
         self._islands = [Island(options.population) for _ in range(count)]
         self._grid = Grid(problem.descriptors)
         self._scenarios = ScenarioBests(len(problem.scenarios))
+        self._front = ObjectiveFront()
         self._leads = Leads(len(problem.scenarios))
         self._repairs = Repairs(self._leads)
         self._asked: dict[int, tuple[int, tuple[float, ...]]] = {}  # under way -> island, fitness of the best parent
@@ -81,6 +88,7 @@ class Evolve(Strategy):
             self._cast.tell(result, self._gain(result), seed=result.number < self._problem.seeds)
         if result.fitness is not None:
             self._leads.add(result)
+            self._front.add(result)
         better = result.fitness is not None and result.fitness > to_beat
         if result.number in self._sweeping:
             # Of many changes of one policy only those that helped belong into the population; none is worth mending.
@@ -187,6 +195,8 @@ class Evolve(Strategy):
         if draw < exploit:
             return members[0]
         if draw < exploit + self._options.pareto:
+            if self._front.members and rng.random() < _FROM_THE_FRONT:
+                return self._front.sample(rng) or members[0]
             return self._scenarios.sample(rng) or members[0]
         if self._progress.stagnant and rng.random() < 0.5:
             return self._grid.sample(rng)

@@ -151,6 +151,7 @@ class Session:
             else:
                 module = ModuleType("guest")
                 sys.modules["guest"] = module  # dataclasses and the like look a class's module up
+                module.__dict__["OWN_PROCESS"] = True  # nobody else's modules are needed here
                 exec(compile(load["guest_source"], GUEST_FILENAME, "exec"), module.__dict__)
             guest: _Guest = module.load(load["source"], load["setup"], self._query)
             info = guest.info

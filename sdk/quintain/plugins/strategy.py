@@ -104,13 +104,18 @@ class Result:
 
 @dataclass(frozen=True, slots=True)
 class Ask:
-    """One request: `parents` (at least one) and `inspirations` are candidate numbers that were told already."""
+    """One request: `parents` (at least one) and `inspirations` are candidate numbers that were told already.
+
+    `only_if_better`: the candidate is of use only if it is better than its parent, so if a look at some scenarios says
+    that it is not, it is told without fitness, and has not failed.
+    """
 
     backend: str
     operator: Operator
     parents: tuple[int, ...]
     inspirations: tuple[int, ...] = ()
     island: int = 0
+    only_if_better: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -81,9 +81,12 @@ class Verifier(Protocol):
         check_determinism: bool = False,
         confirm: bool = False,
         ignore_cache: bool = False,
+        scenarios: Sequence[str] = (),
+        stop_below: float | None = None,
         progress: Callable[[int, int], None] = lambda _done, _total: None,
     ) -> Verification:
-        """Verify a policy on parts of the search's suite. `ignore_cache`: run it, even if its verdict is on record.
+        """Verify a policy on parts of the search's suite, or on some `scenarios` of them, the cheap ones first until
+        their score can no longer reach `stop_below`. `ignore_cache`: run it, even if its verdict is on record.
         `progress` hears how many scenarios are done, and of how many."""
 
     async def run(

@@ -173,7 +173,9 @@ class FakeVerifier(verifier_pb2_grpc.VerifierServicer):
         self.requests: list[verifier_pb2.VerifyRequest] = []
         self.in_flight = self.most_in_flight = 0
         self.delays: dict[str, asyncio.Event] = {}  # source -> waits until set
-        self.held_out = dict(HELD_OUT)
+        self.train, self.held_out = dict(TRAIN), dict(HELD_OUT)
+        self.tells_decisions = False  # the recorded searches of older versions have none
+        self.looked_at: list[verifier_pb2.VerifyRequest] = []  # requests that named scenarios
         self.ignored_caches: list[bool] = []  # what each request said
         self.refused_parts: set[type_pb2.Part.ValueType] = set()  # nobody may verify these
         self.gates = asyncio.Event()  # the determinism check and the confirmation wait for it
@@ -202,6 +204,8 @@ class FakeVerifier(verifier_pb2_grpc.VerifierServicer):
         self.verified[request.policy.source, tuple(request.parts)] += 1
         self.requests.append(request)
         self.ignored_caches.append(request.ignore_cache)
+        if request.scenarios:
+            self.looked_at.append(request)
         yield verifier_pb2.VerifyResponse(progress=verifier_pb2.VerifyProgress(scenarios_total=3))
         yield verifier_pb2.VerifyResponse(result=self.result(request))
 
@@ -245,9 +249,9 @@ class FakeVerifier(verifier_pb2_grpc.VerifierServicer):
                 scenario=name,
                 part=part,
                 description=f"target of {name}",
-                notes=f"- lies at {TRAIN[name]}" if part == type_pb2.PART_TRAIN else "",
+                notes=f"- lies at {self.train[name]}" if part == type_pb2.PART_TRAIN else "",
             )
-            for part, names in ((type_pb2.PART_TRAIN, TRAIN), (type_pb2.PART_HELD_OUT, self.held_out))
+            for part, names in ((type_pb2.PART_TRAIN, self.train), (type_pb2.PART_HELD_OUT, self.held_out))
             for name in names
         ]
         suite = type_pb2.Suite(
@@ -263,6 +267,7 @@ class FakeVerifier(verifier_pb2_grpc.VerifierServicer):
         source, failed = request.policy.source, "raise" in request.policy.source
         parts = list(request.parts) or [type_pb2.PART_TRAIN, type_pb2.PART_HELD_OUT]
         name = f"{source}|{parts}|{request.check_determinism}|{request.confirm}" + "|".join(request.scenarios)
+        name += f"|{request.stop_below_score!r}" if request.HasField("stop_below_score") else ""
         verdict = verifier_pb2.Verdict(
             digest=hashlib.sha256(name.encode()).hexdigest(),
             policy_digest=hashlib.sha256(source.encode()).hexdigest(),
@@ -277,12 +282,15 @@ class FakeVerifier(verifier_pb2_grpc.VerifierServicer):
             confirmed=request.confirm,
         )
         for part, targets, score in (
-            (type_pb2.PART_TRAIN, TRAIN, verdict.train),
+            (type_pb2.PART_TRAIN, self.train, verdict.train),
             (type_pb2.PART_HELD_OUT, self.held_out, verdict.held_out),
         ):
             targets = {n: t for n, t in targets.items() if not request.scenarios or n in request.scenarios}
             if part in parts and targets:
                 _score(verdict, part, targets, score, source, failed)
+        for scenario in verdict.scenarios if self.tells_decisions else ():
+            decided = f"{scenario.scenario} {_x(source):.1f}"  # the toy decides by the first digit
+            scenario.decisions_digest = hashlib.sha256(decided.encode()).hexdigest()
         if failed:
             verdict.failure.kind = verifier_pb2.FAILURE_KIND_RAISED
             verdict.failure.message = "ValueError: the policy raised"

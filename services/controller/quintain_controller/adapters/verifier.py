@@ -111,6 +111,8 @@ class GrpcVerifier:
         check_determinism: bool = False,
         confirm: bool = False,
         ignore_cache: bool = False,
+        scenarios: Sequence[str] = (),
+        stop_below: float | None = None,
         progress: Callable[[int, int], None] = lambda _done, _total: None,
     ) -> Verification:
         request = pb.VerifyRequest(
@@ -124,6 +126,8 @@ class GrpcVerifier:
             check_determinism=check_determinism,
             confirm=confirm,
             ignore_cache=ignore_cache,
+            scenarios=scenarios,
+            stop_below_score=stop_below,
         )
         return decode_verification(await self._send(spec, request, progress))
 
@@ -214,6 +218,7 @@ def decode_verification(result: pb.VerifyResult) -> Verification:
         train=_part(verdict.train, train) if verdict.HasField("train") else None,
         held_out=_part(verdict.held_out, held_out) if verdict.HasField("held_out") else None,
         metrics=_means(train),
+        decisions={s.scenario: s.decisions_digest for s in train if s.ran and s.decisions_digest},
         complete_metrics=_complete_means(train),
         behavior=verdict.behavior_digest,
         failure=_failure(failure) if verdict.HasField("failure") else "",

@@ -337,6 +337,15 @@ class Gate:
 
 
 @dataclass(frozen=True, slots=True)
+class Screen:
+    """A look at a candidate before all train scenarios are run: where, and the mean normalized value that its parent
+    has there."""
+
+    scenarios: tuple[str, ...]
+    to_reach: float
+
+
+@dataclass(frozen=True, slots=True)
 class Plan:
     """What the strategy asked for, with all that the request is made of. `after`: how many results it had been told.
 
@@ -355,6 +364,7 @@ class Plan:
     lessons: tuple[str, ...]
     best: int | None
     narrowed: tuple[str, ...] = ()
+    screen: Screen | None = None
     notebook: tuple[int, ...] = ()  # the candidates whose entries it carries
 
 
@@ -425,6 +435,7 @@ class Verification:
     record: bytes = field(repr=False)
     identity: bytes = field(repr=False)
     references: Mapping[str, ScenarioReference] = field(default_factory=dict)  # by train scenario
+    decisions: Mapping[str, str] = field(default_factory=dict)  # digest by train scenario
     # Means of the metrics that every train scenario has, those of classes of work as CLASS.METRIC.
     complete_metrics: Mapping[str, float] = field(default_factory=dict)
 
@@ -448,6 +459,7 @@ class Candidate:
     behavior: str = ""
     summary: str = ""
     rule: str = ""
+    screened: str = ""  # digest of the decisions on one train scenario of each kind
     further: tuple[float, ...] = ()  # values of the context's axes; empty if the verdict lacks one
     hypothesis: str = ""
     predictions: tuple[Prediction, ...] = ()

@@ -13,7 +13,7 @@ from collections import Counter, deque
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
-from quintain.plugins.strategy import Note, Result, Strategy
+from quintain.plugins.strategy import Ask, Note, Result, Strategy
 from quintain_controller.domain.estimate import Habits, converses, reserved_tokens, reserved_usd
 from quintain_controller.domain.events import DomainEvent, NewBest, Stagnation
 from quintain_controller.domain.ledger import Ledger
@@ -31,6 +31,7 @@ from quintain_controller.domain.model import (
     GenerationOutcome,
     PartScore,
     Plan,
+    Screen,
     SearchContext,
     SearchSpec,
     VerdictStatus,
@@ -38,9 +39,11 @@ from quintain_controller.domain.model import (
     candidate_seed,
 )
 from quintain_controller.domain.notebook import Notebook, compared
+from quintain_controller.domain.screening import behavior, refusal, screen_for
 from quintain_controller.domain.stop import StopWatch
 from quintain_controller.domain.tally import Tally
 
+_SCREENS = 2  # the rules since which decisions are compared before everything is run
 _IMPROVERS_IN_HISTORY = 20
 _LESSONS = 5
 CHAPTER = 32  # attempts: how prompts group them, for what is cached of them
@@ -91,6 +94,7 @@ class Planner:
         self._history = history
         self._recent: deque[int] = deque(maxlen=history + CHAPTER - 1 if history and self._chapters else history)
         self._improvers: deque[int] = deque(maxlen=_IMPROVERS_IN_HISTORY)
+        self._behaviors: dict[str, int] = {}  # the first candidate that decides so where a look is taken
         self._lessons: Counter[str] = Counter()
         self._most_tokens = 0
         self._habits: dict[str, Habits] = {}
@@ -187,7 +191,9 @@ class Planner:
         return Result(
             number=candidate.number,
             fitness=(self._context.greater_is_better(train.score), train.normalized) if finished and train else None,
-            failed=candidate.state is CandidateState.VERIFIED and not finished,
+            failed=candidate.state is CandidateState.VERIFIED
+            and not finished
+            and candidate.status is not VerdictStatus.STOPPED_EARLY,
             values=tuple(train.values.get(name, 0.0) for name in self._context.train) if train else (),
             metrics=candidate.metrics,
             behavior=candidate.behavior,
@@ -256,7 +262,23 @@ class Planner:
             best=self.best.number if self.best else None,
             narrowed=narrowed,
             notebook=self._notebook.chosen(),
+            screen=self._screen(ask),
         )
+
+    def _screen(self, ask: Ask) -> Screen | None:
+        best = self.best
+        if not ask.only_if_better or best is None or best.train is None or ask.parents != (best.number,):
+            return None
+        return screen_for(self._context.train, best.train)
+
+    def refusal(self, candidate: Candidate, seen: Verification) -> str:
+        """Why the candidate is not run on more scenarios than those that were looked at; empty if it is."""
+        plan = candidate.plan
+        assert plan is not None
+        assert plan.screen is not None, "only a candidate with a screen is looked at"
+        twin = self._behaviors.get(behavior(self._context.train, seen.decisions), plan.after)
+        # Who was told after this candidate was planned may be known here or not, as it happens.
+        return refusal(plan.screen, seen, plan.parents[0], twin if twin < plan.after else None)
 
     def _reservation(self, backend: BackendProfile) -> Charge:
         """What is held of the budget for a request until its result is told: a function of the told results."""
@@ -278,6 +300,8 @@ class Planner:
         if candidate.plan is not None and _was_answered(candidate):
             backend = candidate.plan.backend
             self._habits[backend] = self._habits.get(backend, Habits()).told(candidate.charge)
+        if candidate.screened:
+            self._behaviors.setdefault(candidate.screened, candidate.number)
         result = self.result(candidate)
         if candidate.number == 0:
             self._first = candidate
@@ -379,6 +403,18 @@ def verified(
         summary=summary,
         rule=verification.rule,
         further=values if len(values) == len(further) else (),
+        screened=behavior(context.train, verification.decisions) if finished and context.rules >= _SCREENS else "",
+    )
+
+
+def stopped(candidate: Candidate, seen: Verification, why: str) -> Candidate:
+    """The candidate after a look that was enough. It has no score: what was seen of it is not the whole."""
+    return replace(
+        candidate,
+        state=CandidateState.VERIFIED,
+        status=VerdictStatus.STOPPED_EARLY,
+        verdict_digest=seen.digest,
+        summary=f"{why}, not run on the others. {candidate.summary}".rstrip(),
     )
 
 

@@ -25,7 +25,7 @@ class Tally:
             refused = candidate.outcome is GenerationOutcome.OK
             name = "not taken by the verifier" if refused else candidate.outcome.name.lower()
             self._without_policy["not answered" if candidate.outcome is GenerationOutcome.NONE else name] += 1
-        elif candidate.status is VerdictStatus.OK:
+        elif candidate.status in (VerdictStatus.OK, VerdictStatus.STOPPED_EARLY):
             self._finished += 1
         else:
             what = candidate.rule or candidate.summary[:80]

@@ -13,12 +13,15 @@ from quintain_controller.domain import retry
 from quintain_controller.domain.model import (
     HELD_OUT,
     TRAIN,
+    Aggregation,
     Candidate,
     CandidateState,
     Gate,
     GenerationRequest,
+    Screen,
     SearchContext,
     SearchState,
+    VerdictStatus,
     Verification,
 )
 from quintain_controller.domain.planner import NotReproduced, verified
@@ -116,8 +119,10 @@ class _Again:
         *,
         check_determinism: bool = False,
         confirm: bool = False,
+        screen: Screen | None = None,
     ) -> Verification:
         failures = internal = 0
+        normalized = record.context.aggregation is Aggregation.MEAN_NORMALIZED
         while True:
             try:
                 return await self._verifier.verify(
@@ -127,6 +132,8 @@ class _Again:
                     check_determinism=check_determinism,
                     confirm=confirm,
                     ignore_cache=True,
+                    scenarios=screen.scenarios if screen is not None else (),
+                    stop_below=screen.to_reach if screen is not None and normalized else None,
                 )
             except QuintainError as error:
                 failures, internal = failures + 1, internal + isinstance(error, Internal)
@@ -150,8 +157,9 @@ async def _verify_again(
     fresh: dict[tuple[int, str], Verification] = {}
 
     async def one(item: CandidateRecord, part: str) -> None:
+        screen = _screen_of(item.candidate) if part == TRAIN else None
         async with room:
-            verification = await verifier.verify(record, item.source or "", [part])
+            verification = await verifier.verify(record, item.source or "", [part], screen=screen)
         number = item.candidate.number
         fresh[number, part] = verification
         progress(len(fresh), len(work))
@@ -169,11 +177,18 @@ async def _verify_again(
     for item in stored:
         candidate = item.candidate
         train, held_out = fresh.get((candidate.number, TRAIN)), fresh.get((candidate.number, HELD_OUT))
-        if train is not None and candidate.state is CandidateState.VERIFIED:
+        looked_at = _screen_of(candidate) is not None  # the same verdict of a look means the same end
+        if train is not None and candidate.state is CandidateState.VERIFIED and not looked_at:
             parent = candidates[candidate.plan.parents[0]] if candidate.plan is not None else None
             candidate = verified(candidate, train, parent, record.context)
         candidates.append(replace(candidate, held_out=held_out.held_out) if held_out is not None else candidate)
     return candidates
+
+
+def _screen_of(candidate: Candidate) -> Screen | None:
+    """What was looked at of a candidate that was not run on everything."""
+    stopped = candidate.status is VerdictStatus.STOPPED_EARLY
+    return candidate.plan.screen if stopped and candidate.plan is not None else None
 
 
 def _record_of(item: CandidateRecord, part: str) -> bytes | None:

@@ -243,6 +243,8 @@ class SearchRun:
                 wanted.parts,
                 check_determinism=wanted.check_determinism,
                 confirm=wanted.confirm,
+                scenarios=wanted.scenarios,
+                stop_below=wanted.stop_below,
                 progress=lambda done, total: self._tell(m.Progressed(call, done, total)),
             )
 

@@ -210,13 +210,16 @@ class Send:
 
 @dataclass(frozen=True, slots=True)
 class Verify:
-    """Verify a candidate as soon as there is a place. `parent` is whom its verdict is compared with."""
+    """Verify a candidate as soon as there is a place. `parent` is whom its verdict is compared with. `scenarios`: only
+    these, the cheap ones first, until their score can no longer reach `stop_below`."""
 
     call: Call
     parts: tuple[str, ...]
     check_determinism: bool = False
     confirm: bool = False
     parent: int | None = None
+    scenarios: tuple[str, ...] = ()
+    stop_below: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,15 +18,17 @@ from quintain_controller.domain.model import (
     AGENT,
     HELD_OUT,
     TRAIN,
+    Aggregation,
     Candidate,
     CandidateState,
     Charge,
     Generation,
+    Plan,
     SearchState,
     ToolUse,
     Verification,
 )
-from quintain_controller.domain.planner import Asked, Done, NotReproduced, Planner, Told, answered, verified
+from quintain_controller.domain.planner import Asked, Done, NotReproduced, Planner, Told, answered, stopped, verified
 from quintain_controller.domain.promotion import (
     MOST_TRIES,
     GateAnswer,
@@ -45,7 +47,7 @@ _GATE_WORD_SECONDS = 10.0
 @dataclass(slots=True)
 class _UnderWay:
     """A candidate that is not settled. `request` until it is answered; only what is `durable` goes on; one that is
-    `stuck` waits for the operator; `asked_for` while it is looked up."""
+    `stuck` waits for the operator; `asked_for` while it is looked up; one that was `screened` is run on everything."""
 
     candidate: Candidate
     request: bytes | None = None
@@ -53,6 +55,7 @@ class _UnderWay:
     stuck: bool = False
     call: m.Call | None = None
     asked_for: bool = False
+    screened: bool = False
 
 
 class SearchMachine:
@@ -377,8 +380,17 @@ class SearchMachine:
             elif not self._stopping and self._verifications < self._spec.parallel_verifications:
                 plan = item.candidate.plan
                 item.call = self._calls.new(CallKind.VERIFY, number)
-                self._call(m.Verify(item.call, (TRAIN,), parent=plan.parents[0] if plan else None))
+                self._call(self._verification(item.call, plan, screened=item.screened))
         self._score_held_out()
+
+    def _verification(self, call: m.Call, plan: Plan | None, *, screened: bool) -> m.Verify:
+        """Of a candidate on the train scenarios; of one with a screen, on those of the screen first."""
+        wanted = m.Verify(call, (TRAIN,), parent=plan.parents[0] if plan else None)
+        if plan is None or plan.screen is None or screened:
+            return wanted
+        screen = plan.screen
+        normalized = self._context.aggregation is Aggregation.MEAN_NORMALIZED
+        return replace(wanted, scenarios=screen.scenarios, stop_below=screen.to_reach if normalized else None)
 
     @property
     def _verifications(self) -> int:
@@ -558,7 +570,16 @@ class SearchMachine:
             self._held_out_scored(verification)
         else:
             self._broke_verifier = False
-            candidate = verified(self._under_way[call.number].candidate, verification, parent, self._context)
+            item = self._under_way[call.number]
+            plan = item.candidate.plan
+            if plan is not None and plan.screen is not None and not item.screened:
+                why = self._planner.refusal(item.candidate, verification)
+                if not why:
+                    item.screened = True
+                    return
+                candidate = stopped(item.candidate, verification, why)
+            else:
+                candidate = verified(item.candidate, verification, parent, self._context)
             self._out.append(m.Remember(candidate, verification.feedback))
             self._settle(CandidateWrite(candidate, verdict=verification.record, feedback=verification.feedback))
 

@@ -186,7 +186,7 @@ class Evolve(Strategy):
         self._asked[number] = (island, fitness(target))
         self._sweeping.add(number)
         operator = Operator.DIFF if Operator.DIFF in backend.operators else backend.operators[0]
-        return Ask(backend.name, operator, (target.number,), (), island)
+        return Ask(backend.name, operator, (target.number,), (), island, only_if_better=True)
 
     def _parent(self, rng: random.Random, members: list[Result]) -> Result:
         # While nothing better comes, exploitation gives way to the archive by half.

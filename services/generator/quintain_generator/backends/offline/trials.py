@@ -15,6 +15,7 @@ from quintain.plugins.backend import Attempt, Example
 
 _LINE = re.compile(r"(?P<parent>\w+) with (?P<changes>\S+ -> \S+ \(line \d+\)(?:; \S+ -> \S+ \(line \d+\))*)\.?$")
 _CHANGE = re.compile(r"(\S+) -> (\S+) \(line (\d+)\)")
+_SAME = "the same decisions as"  # how a search says that a change made no difference where it was looked at
 _AT_RANDOM = 0.2  # of the sweeps go either way, whatever is known
 _HELPED, _INERT = 3.0, 4.0  # how much more a place is worth that helped, and how many vain trials one without effect is
 
@@ -50,7 +51,10 @@ def read_trials(history: Sequence[Attempt], parent: Example, best_score: float |
         line = _LINE.search(attempt.summary)
         if line is None or line["parent"] not in scores:
             continue
-        gain = -1.0 if attempt.score is None else sign * (attempt.score - scores[line["parent"]])
+        if attempt.score is not None:
+            gain = sign * (attempt.score - scores[line["parent"]])
+        else:  # not run to the end: it decided as another did, or was worse
+            gain = 0.0 if attempt.summary.startswith(_SAME) else -1.0
         trials += [Trial(int(number), old, new, gain) for old, new, number in _CHANGE.findall(line["changes"])]
     return trials
 

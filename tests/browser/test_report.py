@@ -11,6 +11,7 @@ import pytest
 from tests.support.report_data import made_up_search
 from tests.support.services import eventually
 
+from quintain_cli.report.comparison import Curve, PageTable, render_comparison
 from quintain_cli.report.page import render_picture, render_report
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
@@ -68,6 +69,20 @@ def test_it_draws_every_figure_without_errors_and_fetches_nothing(
     assert page.locator(".plotly-graph-div").count() == 6, "open_report waited until each had drawn something"
     assert seen.errors == []
     assert seen.requests == [report.as_uri()]
+
+
+@pytest.mark.parametrize("viewport", [DESK, PHONE], ids=["desk", "phone"])
+def test_searches_in_one_plot_fit_the_width(
+    browser: playwright.Browser, tmp_path: Path, viewport: dict[str, int]
+) -> None:
+    data = made_up_search()
+    curves = [Curve(f"s{n} a title of some length", f"s{n} a title of some length", data) for n in range(5)]
+    table = PageTable("What they found", ("search", "score"), [(curve.name, "2.0") for curve in curves], frozenset({1}))
+    path = tmp_path / "compared.html"
+    path.write_text(render_comparison("searches compared", "5 searches", [], curves, [table], True), encoding="utf-8")
+    page, seen = open_report(browser, path, viewport)
+    assert (seen.errors, seen.requests) == ([], [path.as_uri()])
+    assert page.evaluate("document.documentElement.scrollWidth") <= viewport["width"]
 
 
 @pytest.mark.parametrize("viewport", [DESK, PHONE], ids=["desk", "phone"])

@@ -7,6 +7,7 @@ import statistics
 import uuid
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -20,6 +21,7 @@ from quintain.errors import FailedPrecondition, InvalidArgument, NotFound
 from quintain.statistics import Interval, paired_bootstrap
 from quintain_cli import completion, live, render
 from quintain_cli.commands.compare import conclusion
+from quintain_cli.commands.compare_searches import read_curve_data
 from quintain_cli.commands.lookup import get_search
 from quintain_cli.commands.search import (
     INTERRUPTED,
@@ -33,7 +35,9 @@ from quintain_cli.commands.search import (
     resume_search,
 )
 from quintain_cli.connect import FOREVER_SECONDS, Connection, Embedded
+from quintain_cli.files import refuse_existing, write_file
 from quintain_cli.render import errors, out, say
+from quintain_cli.report.data import ReportData
 from quintain_cli.target import TargetCommand
 from quintain_cli.waiting import WaitingLine
 
@@ -98,6 +102,10 @@ def ablate(
         str, typer.Option(metavar="ABLATION", help="Go on with an interrupted one; the other options as they were.")
     ] = "",
     hints: Hints = False,
+    out_file: Annotated[
+        Path | None, typer.Option("--out", help="Also write a page: all searches in one plot (HTML, needs no network).")
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Overwrite a file that exists.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="JSON lines: each search, then each contrast.")] = False,
 ) -> None:
     """Run strategies or backends at equal budgets over seeds and say which differences are real. With several of both,
@@ -106,6 +114,8 @@ def ablate(
     if not budget.ListFields():
         raise InvalidArgument.of("budget", "give each search the same --verifications, --candidates or --usd")
     arms = make_arms(strategy or [], backend or [])
+    if out_file is not None:
+        refuse_existing(out_file, force)
     ablation = resume or uuid.uuid4().hex[:12]
     outcomes = []
     suite_name, suite_files = read_suite(suite)
@@ -130,7 +140,10 @@ def ablate(
             outcomes.append(outcome)
             if as_json:
                 render.print_json(asdict(outcome))
+        each = [read_curve_data(connection, get_search(connection, o.search_id)) for o in outcomes] if out_file else []
     contrasts = contrast(outcomes, [arm.name for arm in arms])
+    if out_file is not None:
+        write_page(out_file, force, ablation, outcomes, arms, contrasts, each)
     if as_json:
         for one in contrasts:
             render.print_json({**asdict(one), "conclusion": one.conclusion})
@@ -218,28 +231,65 @@ def contrast(outcomes: Sequence[ArmOutcome], arms: Sequence[str]) -> list[Contra
     return found
 
 
+NUMERIC = ("searches", "train: median", "least", "most", "held-out improvement: median")
+
+
+def _cells(arm: Arm, outcomes: Sequence[ArmOutcome]) -> tuple[str, ...]:
+    """The arm's name, and of the columns NUMERIC."""
+    own = [o for o in outcomes if o.arm == arm.name]
+    train = [o.train for o in own]
+    held = [o.held_out for o in own if o.held_out is not None]
+    return (
+        arm.name,
+        str(len(own)),
+        render.number(statistics.median(train)),
+        render.number(min(train)),
+        render.number(max(train)),
+        render.percent(statistics.median(held) if held else None, signed=True),
+    )
+
+
+def _said(one: Contrast) -> str:
+    seeds = f"{one.interval.count} seeds"
+    return f"{one.measure.replace('_', '-')}: {one.second} - {one.first} {one.interval} over {seeds}: {one.conclusion}"
+
+
+def write_page(
+    path: Path,
+    force: bool,
+    ablation: str,
+    outcomes: Sequence[ArmOutcome],
+    arms: Sequence[Arm],
+    contrasts: Sequence[Contrast],
+    each: Sequence[ReportData],
+) -> None:
+    from quintain_cli.report.comparison import Curve, PageTable, render_comparison  # plotly takes a second to import
+
+    spec = each[0].search.spec
+    notes = [
+        f"each {len(outcomes) // len(arms)} times, budget {render.budget_text(spec.budget)}",
+        *map(_said, contrasts),
+    ]
+    curves = [Curve(f"{o.arm}, seed {o.seed}", o.arm, data) for o, data in zip(outcomes, each, strict=True)]
+    numeric = frozenset(range(1, len(NUMERIC) + 1))
+    tables = [PageTable("Compared", ("", *NUMERIC), [_cells(arm, outcomes) for arm in arms], numeric)]
+    searches = [
+        (o.arm, str(o.seed), o.search_id, render.number(o.train), render.percent(o.held_out, signed=True))
+        for o in outcomes
+    ]
+    head = ("", "seed", "search", "train", "held-out improvement")
+    tables.append(PageTable("Searches", head, searches, frozenset({1, 3, 4})))
+    title = f"{' and '.join(arm.name for arm in arms)} on {spec.simulator} / {spec.suite}"
+    write_file(path, render_comparison(f"ablation {ablation}", title, notes, curves, tables, same=True), force)
+    errors.print(f"wrote {path}")
+
+
 def _print(outcomes: Sequence[ArmOutcome], arms: Sequence[Arm], contrasts: Sequence[Contrast]) -> None:
-    numeric = ("searches", "train: median", "least", "most", "held-out improvement: median")
-    rows = render.table("", *numeric, numeric=numeric)
+    rows = render.table("", *NUMERIC, numeric=NUMERIC)
     for arm in arms:
-        own = [o for o in outcomes if o.arm == arm.name]
-        train = [o.train for o in own]
-        held = [o.held_out for o in own if o.held_out is not None]
-        rows.add_row(
-            escape(arm.name),
-            str(len(own)),
-            render.number(statistics.median(train)),
-            render.number(min(train)),
-            render.number(max(train)),
-            render.percent(statistics.median(held) if held else None, signed=True),
-        )
+        rows.add_row(*map(escape, _cells(arm, outcomes)))
     out.print(rows)
     for one in contrasts:
-        say(
-            escape(
-                f"{one.measure.replace('_', '-')}: {one.second} - {one.first} {one.interval} over "
-                f"{one.interval.count} seeds: {one.conclusion}"
-            )
-        )
+        say(escape(_said(one)))
     if len(contrasts) > 1:
         out.print(f"{len(contrasts)} differences were looked at: one in twenty of such intervals excludes 0 by chance")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -13,9 +14,11 @@ from quintain.controller.v1 import controller_pb2 as pb
 from quintain.errors import InvalidArgument
 from quintain.type.v1 import type_pb2
 from quintain_cli import completion, render
-from quintain_cli.commands.lookup import get_search
+from quintain_cli.commands.lookup import get_search, list_candidates
 from quintain_cli.connect import Connection
-from quintain_cli.render import out, say
+from quintain_cli.files import refuse_existing, write_file
+from quintain_cli.render import errors, out, say
+from quintain_cli.report.data import ReportData
 from quintain_cli.target import TargetCommand
 
 # Scores of searches that differ in one of these are of different problems.
@@ -51,16 +54,25 @@ def compare_searches(
     search_ids: Annotated[
         list[str], typer.Argument(metavar="SEARCH...", autocompletion=completion.searches, help="Two or more ids.")
     ],
+    out_file: Annotated[
+        Path | None, typer.Option("--out", help="Also write a page: all of them in one plot (HTML, needs no network).")
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Overwrite a file that exists.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="One document: rows, settings that differ.")] = False,
 ) -> None:
     """Compare searches: what they found and spent, and the settings in which they differ."""
     ids = list(dict.fromkeys(search_ids))
     if len(ids) < 2:
         raise InvalidArgument.of("search", "name two searches or more to compare (see `quintain searches`)")
+    if out_file is not None:
+        refuse_existing(out_file, force)
     with Connection(ctx.obj, "controller") as connection:
         found = [get_search(connection, search_id) for search_id in ids]
+        each = [read_curve_data(connection, search) for search in found] if out_file is not None else []
     differing = differing_settings(found)
     problems = [name for name in PROBLEM if name in differing]
+    if out_file is not None:
+        write_page(out_file, force, each, differing, problems)
     if as_json:
         rows = [asdict(result_row(search)) for search in found]
         render.print_json({"searches": rows, "settings": differing, "same_problem": not problems})
@@ -124,25 +136,60 @@ def differing_settings(searches: list[pb.Search]) -> dict[str, dict[str, Any]]:
     return {name: of for name, of in values.items() if any(one != of[searches[0].search_id] for one in of.values())}
 
 
+HEAD = ("search", "title", "state", "policy")
+NUMERIC = ("score", "better by", "of the bound", "held-out", "held-out better by", "tried", "spent")
+
+
+def row_cells(search: pb.Search) -> tuple[str, ...]:
+    """Of the columns HEAD and NUMERIC."""
+    row = result_row(search)
+    return (
+        row.search_id,
+        row.title,
+        row.state,
+        "" if row.number is None else f"#{row.number} {'winner' if row.winner else 'best'}",
+        render.number(row.score),
+        render.percent(row.better, signed=True),
+        render.percent(row.of_bound),
+        render.number(row.held_out_score),
+        render.percent(row.held_out_better, signed=True),
+        str(row.candidates),
+        render.usd(row.usd),
+    )
+
+
 def _print_rows(searches: list[pb.Search]) -> None:
-    numeric = ("score", "better by", "of the bound", "held-out", "held-out better by", "tried", "spent")
-    rows = render.table("search", "title", "state", "policy", *numeric, numeric=numeric)
+    rows = render.table(*HEAD, *NUMERIC, numeric=NUMERIC)
     for search in searches:
-        row = result_row(search)
-        rows.add_row(
-            row.search_id,
-            escape(row.title),
-            row.state,
-            "" if row.number is None else f"#{row.number} {'winner' if row.winner else 'best'}",
-            render.number(row.score),
-            render.percent(row.better, signed=True),
-            render.percent(row.of_bound),
-            render.number(row.held_out_score),
-            render.percent(row.held_out_better, signed=True),
-            str(row.candidates),
-            render.usd(row.usd),
-        )
+        rows.add_row(*map(escape, row_cells(search)))
     out.print(rows)
+
+
+def read_curve_data(connection: Connection, search: pb.Search) -> ReportData:
+    """What a line of the plot is made of."""
+    return ReportData(search, list(list_candidates(connection, search.search_id)), ())
+
+
+def write_page(
+    path: Path, force: bool, each: list[ReportData], differing: dict[str, dict[str, Any]], problems: list[str]
+) -> None:
+    from quintain_cli.report.comparison import Curve, PageTable, render_comparison  # plotly takes a second to import
+
+    searches = [data.search for data in each]
+    names = [f"{s.search_id} {s.spec.title}".rstrip() for s in searches]
+    rows = [row_cells(search) for search in searches]
+    tables = [PageTable("What they found", (*HEAD, *NUMERIC), rows, frozenset(range(len(HEAD), len(rows[0]))))]
+    if differing:
+        ids = [search.search_id for search in searches]
+        settings = [(name, *(_said(values[one]) for one in ids)) for name, values in differing.items()]
+        tables.append(PageTable("Settings that differ", ("setting", *ids), settings))
+    notes = [f"they differ in {', '.join(problems)}: their scores are not of the same problem"] if problems else []
+    curves = [Curve(name, name, data) for name, data in zip(names, each, strict=True)]
+    title = f"{len(each)} searches: " + ", ".join(
+        dict.fromkeys(f"{s.spec.simulator} / {s.spec.suite}" for s in searches)
+    )
+    write_file(path, render_comparison("searches compared", title, notes, curves, tables, not problems), force)
+    errors.print(f"wrote {path}")
 
 
 def _print_settings(ids: list[str], differing: dict[str, dict[str, Any]]) -> None:

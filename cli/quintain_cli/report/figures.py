@@ -45,7 +45,7 @@ def score_over_candidates(data: ReportData) -> go.Figure:
     )
     _failures(figure, data)
     _scale(figure, data)
-    return _styled(figure, data, CANDIDATE)
+    return styled(figure, data, CANDIDATE)
 
 
 def score_over_usd(data: ReportData) -> go.Figure | None:
@@ -58,9 +58,9 @@ def score_over_usd(data: ReportData) -> go.Figure | None:
         x=best.usd, y=best.scores, mode="lines", name="best so far", line={"color": BEST, "width": 2, "shape": "hv"}
     )
     _scale(figure, data)
-    styled = _styled(figure, data, "US dollars")
-    styled.update_xaxes(tickprefix="$")
-    return styled
+    drawn = styled(figure, data, "US dollars")
+    drawn.update_xaxes(tickprefix="$")
+    return drawn
 
 
 def lineage(data: ReportData) -> go.Figure:
@@ -92,7 +92,7 @@ def lineage(data: ReportData) -> go.Figure:
                 hovertemplate="%{text}<extra></extra>",
             )
     # On a narrow page the entries are several rows: above the plot they push it down, below they would cover its axis.
-    return _styled(figure, data, CANDIDATE).update_layout(legend={"y": 1.02, "yanchor": "bottom"}, height=420)
+    return styled(figure, data, CANDIDATE).update_layout(legend={"y": 1.02, "yanchor": "bottom"}, height=420)
 
 
 def held_out(data: ReportData) -> go.Figure | None:
@@ -110,9 +110,9 @@ def held_out(data: ReportData) -> go.Figure | None:
         figure.add_scatter(
             x=[n for n, _ in points], y=values, mode="lines+markers", name=name, line={"color": colour, "width": 2}
         )
-    styled = _styled(figure, data, CANDIDATE)
-    styled.update_yaxes(title_text="normalized (1 = bound)", tickformat=".0%", rangemode="tozero")
-    return styled
+    drawn = styled(figure, data, CANDIDATE)
+    drawn.update_yaxes(title_text="normalized (1 = bound)", tickformat=".0%", rangemode="tozero")
+    return drawn
 
 
 def objectives_front(data: ReportData) -> go.Figure | None:
@@ -178,7 +178,7 @@ def _hover(c: pb.CandidateSummary) -> str:
     return "<br>".join(lines)
 
 
-def _styled(figure: go.Figure, data: ReportData, x_title: str) -> go.Figure:
+def styled(figure: go.Figure, data: ReportData, x_title: str) -> go.Figure:
     objective = data.search.objective
     normalized = data.search.aggregation == type_pb2.AGGREGATION_MEAN_NORMALIZED
     unit = " (mean normalized)" if normalized else f" ({objective.unit})" if objective.unit else ""

@@ -56,7 +56,7 @@ class Figures:
         return Markup(pack(json.dumps({"figures": self._drawn, "sources": sources})))
 
 
-def _environment() -> Environment:
+def environment() -> Environment:
     return Environment(
         loader=PackageLoader("quintain_cli.report", "templates"), autoescape=True, undefined=StrictUndefined
     )
@@ -73,7 +73,7 @@ def _code_css() -> Markup:
 def render_picture(title: str, note: str, rows: Sequence[tuple[str, ...]], figure: Any) -> str:
     """The page of one run: its figure, and below it what was measured (`rows`, the first one a head)."""
     figures = Figures()
-    return _environment().get_template("picture.html.j2").render(
+    return environment().get_template("picture.html.j2").render(
         title=title,
         note=note,
         rows=rows,
@@ -91,7 +91,7 @@ def render_report(data: ReportData) -> str:
     shown, seed = data.shown, data.seed
     figures_of_page = Figures()
     return (
-        _environment()
+        environment()
         .get_template("report.html.j2")
         .render(
             search=data.search,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 from tests.unit.cli.conftest import Run
@@ -108,3 +109,24 @@ def test_a_search_is_renamed_tagged_and_noted_on(quintain: Run, controller: Fake
     assert "tags: a, b" in quintain("show", "s1").out
     assert quintain("edit", "s1", "--notes", "").code == 0
     assert controller.calls[-1] == pb.UpdateSearchRequest(search_id="s1", notes="")
+
+
+def test_a_page_has_all_of_them_in_one_plot(quintain: Run, tmp_path: Path) -> None:
+    path = tmp_path / "compared.html"
+    ran = quintain("compare-searches", "s1", "s2", "--out", str(path))
+    assert (ran.code, f"wrote {path}" in ran.err) == (0, True)
+    page = path.read_text()
+    for text in ("[red]mine", "#2 winner", "Settings that differ", "faas / smoke", "Best so far over dollars"):
+        assert text in page
+    assert len(page) < 2_000_000
+    again = quintain("compare-searches", "s1", "s2", "--out", str(path))
+    assert (again.code, "--force overwrites it" in again.err) == (2, True)
+
+
+def test_searches_of_different_problems_are_drawn_on_one_scale(
+    quintain: Run, controller: FakeController, tmp_path: Path
+) -> None:
+    controller.others[0].spec.suite = "standard"
+    path = tmp_path / "compared.html"
+    assert quintain("compare-searches", "s1", "s2", "--out", str(path)).code == 0
+    assert "each is drawn relative to its own bound" in path.read_text()

@@ -176,7 +176,9 @@ def write_page(
     from quintain_cli.report.comparison import Curve, PageTable, render_comparison  # plotly takes a second to import
 
     searches = [data.search for data in each]
-    names = [f"{s.search_id} {s.spec.title}".rstrip() for s in searches]
+    titles = [search.spec.title for search in searches]
+    told_apart = all(titles) and len(set(titles)) == len(titles)
+    names = titles if told_apart else [f"{s.search_id} {s.spec.title}".rstrip() for s in searches]
     rows = [row_cells(search) for search in searches]
     tables = [PageTable("What they found", (*HEAD, *NUMERIC), rows, frozenset(range(len(HEAD), len(rows[0]))))]
     if differing:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -19,6 +20,7 @@ from quintain_cli.report.page import Figures, Section, environment
 
 # Okabe and Ito's palette: told apart by the colour-blind. Further lines differ in their dashes.
 COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#7A8590", "#B8A800")
+LONGEST_NAME = 40  # in the legend: a phone shows no more
 DASHES = ("solid", "dash", "dot", "dashdot")
 
 
@@ -51,7 +53,7 @@ def render_comparison(
     sections = [
         Section(
             "Best so far over candidates",
-            f"Further left is sooner, and better is better wherever a line ends.{scale}",
+            f"The best score that each search had after so many candidates.{scale}",
             figures.add(best_over(curves, same, dollars=False)),
         )
     ]
@@ -87,7 +89,7 @@ def best_over(curves: Sequence[Curve], same: bool, *, dollars: bool) -> go.Figur
             x=best.usd if dollars else best.numbers,
             y=best.scores,
             mode="lines",
-            name=html.escape(curve.group),
+            name=html.escape(textwrap.shorten(curve.group, LONGEST_NAME, placeholder="…")),
             legendgroup=curve.group,
             showlegend=first,
             line={

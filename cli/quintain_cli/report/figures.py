@@ -134,7 +134,7 @@ def objectives_front(data: ReportData) -> go.Figure | None:
             hovertemplate="%{text}<extra></extra>",
         )
     unit = data.search.further_objectives[0].unit
-    return _styled(figure, data, html.escape(f"{names[1]} ({unit})" if unit else names[1]))
+    return styled(figure, data, html.escape(f"{names[1]} ({unit})" if unit else names[1]))
 
 
 def _values(row: FrontRow) -> list[str]:

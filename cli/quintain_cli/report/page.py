@@ -106,6 +106,7 @@ def render_report(data: ReportData) -> str:
             notebook=data.notebook.entries,
             scenarios=_scenario_rows(data.verdict, data.search.objective.direction) if data.verdict else [],
             gates=data.search.gates,
+            numbers={c.candidate_id: c.number for c in data.candidates},
             costs=costs_by_backend(data),
             spend=data.search.spend,
             timelines=[(t.name, figures_of_page.add(t.figure, themed=False)) for t in same_scales(data.timelines)],

@@ -123,7 +123,7 @@ def test_nothing_is_fetched(page: str) -> None:
 
 
 def test_an_unpromoted_best_is_not_called_a_winner(page: str) -> None:
-    assert "Candidate #4 is the best so far; it is not promoted." in page
+    assert "Candidate #4 is the best; no candidate passed every gate." in page
 
 
 def test_a_search_without_any_score_still_has_a_report(data: ReportData) -> None:

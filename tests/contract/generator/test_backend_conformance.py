@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import asyncio
 import re
+import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
@@ -71,12 +72,19 @@ async def _options(kind: str, folder: Path) -> AsyncIterator[tuple[dict[str, Any
     elif kind == "remote":
         async with support.stack(folder) as s:
             yield {"address": s.address, "backend": "llm"}, {"address": DEAD}
+    elif kind == "agent-command":
+        agent = Path(__file__).parents[2] / "support/scripted_agent.py"
+        command = [sys.executable, str(agent), "{mcp_config}"]
+        answer = f"say:```python\n{support.PARENT}```\n"
+        named = {"answer_field": "result", "environment": ["SCRIPTED_AGENT_LOG"]}
+        yield {"command": [*command, answer], **named}, {"command": [*command, "exit:1"], **named}
     else:
         yield {}, None
 
 
 @pytest.mark.parametrize("kind", sorted(e.name for e in entry_points(group=ENTRY_POINT_GROUP)))
-async def test_every_built_in_backend_conforms(tmp_path: Path, kind: str) -> None:
+async def test_every_built_in_backend_conforms(tmp_path: Path, kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SCRIPTED_AGENT_LOG", str(tmp_path / "heard.json"))
     plugin = BACKENDS.load(kind)
     async with _options(kind, tmp_path) as (options, dead):
         results = await check_backend(plugin, support.MODEL, options, _task(), dead)

@@ -10,7 +10,7 @@ import grpc
 import pytest
 from tests.fault_server.conversations import Said
 from tests.fault_server.server import FaultServer
-from tests.support.generator import PARENT, WIRES, Stack, request, stack
+from tests.support.generator import KEY, PARENT, WIRES, Stack, backend_settings, request, stack
 
 from quintain.errors import InvalidArgument
 from quintain.generator.v1 import generator_pb2 as pb
@@ -44,7 +44,7 @@ def script(*answers: Said) -> Any:
 async def once(s: Stack, wanted: pb.GenerateRequest) -> pb.GenerateResponse:
     """The event that ends the stream of one rpc."""
     async with grpc.aio.insecure_channel(s.address) as channel:
-        events = [event async for event in GeneratorStub(channel).Generate(wanted, timeout=8.0)]
+        events = [event async for event in GeneratorStub(channel).Generate(wanted, timeout=60.0)]
     return events[-1]
 
 
@@ -182,6 +182,46 @@ async def test_a_broken_stream_is_tried_once_more_within_its_turn(tmp_path: Path
     assert found.outcome == pb.OUTCOME_OK
     assert len(found.turns) == 2
     assert found.cost.at_risk_usd > 0
+
+
+async def test_a_conversation_through_another_generator_is_paid_once(tmp_path: Path) -> None:
+    server = FaultServer(conversation=script(Said("Look.", (("run", "{}"), ("fly", "{}"))), Said("", (submit(),))))
+    there, here = tmp_path / "there", tmp_path / "here"
+    there.mkdir()
+    here.mkdir()
+    async with stack(there, faults=server) as far:
+        remote = {"kind": "remote", "options": {"address": far.address, "backend": "llm"}}
+        async with stack(here, backend=remote) as s:
+            found, results = await converse(s, "r1")
+            theirs = (await far.client.get_generation(pb.GetGenerationRequest(request_id="r1"))).generation
+        assert len(far.server.seen) == 2
+    assert (found.outcome, found.source) == (pb.OUTCOME_OK, POLICY)
+    assert [r.call_id for r in results] == ["1.0"]
+    assert found.cost.usd == pytest.approx(theirs.cost.usd)
+    assert found.cost.usd > 0
+    said = [result.content for result in theirs.turns[0].tool_results]
+    assert said == ["run 1.0", "there is no tool 'fly'; there are note, run, submit"]
+
+
+async def test_a_recorded_conversation_is_played_without_anybody(tmp_path: Path) -> None:
+    server = FaultServer(conversation=script(Said("", (("run", "{}"),)), Said("", (submit(),))))
+    key = tmp_path / "key"
+    key.write_text(KEY)
+    (tmp_path / "a").mkdir()
+    async with stack(tmp_path / "a", faults=server) as s:
+        settings = backend_settings("anthropic", s.server.url, key)
+        inner = {name: settings[name] for name in ("kind", "model", "options")}
+        recording = {"kind": "replay", "options": {"folder": str(tmp_path / "tape"), "mode": "record", "inner": inner}}
+        (tmp_path / "b").mkdir()
+        async with stack(tmp_path / "b", backend=recording) as recorder:
+            first, _ = await converse(recorder, "r1")
+        assert len(s.server.seen) == 2
+    (tmp_path / "c").mkdir()
+    playing = {"kind": "replay", "options": {"folder": str(tmp_path / "tape")}}
+    async with stack(tmp_path / "c", backend=playing) as player:
+        again, _ = await converse(player, "r1")
+    assert again.source == first.source == POLICY
+    assert again.turns == first.turns
 
 
 async def test_a_conversation_goes_with_its_operator_only(tmp_path: Path) -> None:

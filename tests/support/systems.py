@@ -120,3 +120,60 @@ def suite_files(files: dict[str, bytes]) -> pb.SuiteFiles:
 def run(simulator: PackageSimulator, scenario: str, source: str, options: RunOptions | None = None) -> Outcome:
     found, open_policy = simulator.scenario(scenario), in_process(simulator, source)
     return simulate(simulator, found, open_policy, options or RunOptions())
+
+
+# The load balancer as somebody might model it who has seen its recordings only.
+BALANCER_MODEL = """\
+import math
+from collections import deque
+from quintain_system import Event, Parameter, Rejected
+
+PARAMETERS = {
+    "small_seconds": Parameter(0.01, 0.2, "s"),
+    "large_seconds": Parameter(0.1, 2.0, "s"),
+    "sigma": Parameter(0.1, 1.0),
+    "slow": Parameter(1.0, 4.0),
+}
+
+class Model:
+    def __init__(self, config, parameters, random):
+        self.p = p = parameters
+        self.seconds = {"small": p.small_seconds, "large": p.large_seconds}
+        self.random = random
+        self.waiting = [deque() for _ in range(config.servers)]
+        self.busy = [False] * config.servers
+        self.size = {}
+        self.due = []
+
+    def on_input(self, time, request):
+        self.size[request.id] = request.size
+
+    def on_decision(self, time, route):
+        self.waiting[route.server].append(route.request)
+        if not self.busy[route.server]:
+            self.begin(time, route)
+
+    def begin(self, time, request):
+        self.busy[request.server] = True
+        self.due.append((time, False, request.server, None))
+
+    def next_event_time(self):
+        return min(self.due)[0] if self.due else None
+
+    def advance(self, time):
+        self.due.sort()
+        _, ends, server, done = self.due.pop(0)
+        events = [Event("finished", request=done, server=server)] if ends else []
+        if not self.waiting[server]:
+            self.busy[server] = False
+            return events
+        request = self.waiting[server].popleft()
+        seconds = self.seconds[self.size[request]] * math.exp(self.random.gauss(0.0, self.p.sigma))
+        if server % 4 == 3:
+            seconds *= self.p.slow
+        self.due.append((time + seconds, True, server, request))
+        return [*events, Event("started", request=request, server=server)]
+
+    def observe(self):
+        return {"queued": [len(w) for w in self.waiting]}
+"""

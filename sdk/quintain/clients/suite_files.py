@@ -9,6 +9,7 @@ from quintain.plugins.simulator import files_digest
 from quintain.verifier.v1 import verifier_pb2 as pb
 
 RECORDINGS = "recordings"  # a folder of what a real system logged
+FIT = "fit"  # the simulator that needs it: its candidates are models
 MOST_BYTES = 24 << 20  # one message carries them all
 
 

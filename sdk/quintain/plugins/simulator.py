@@ -325,11 +325,13 @@ class Description:
 class RunOptions:
     """`calling_mode` is one of the simulator's own names; empty lets it choose. `timeline` asks for the whole timeline
     (a picture's worth); without it only the slice around the worst moment is kept. `told_log` asks for
-    `Outcome.told_log`."""
+    `Outcome.told_log`. `policy_digest` is the sha256 (hex) of the policy's source, by which a simulator may keep what
+    the runs of one policy share; empty if the caller does not say."""
 
     calling_mode: str = ""
     timeline: bool = False
     told_log: bool = False
+    policy_digest: str = ""
 
 
 @dataclass(frozen=True, slots=True)

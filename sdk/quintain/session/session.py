@@ -20,7 +20,7 @@ from quintain.clients.pages import entries
 from quintain.clients.policy_files import read_policy
 from quintain.clients.search_words import make_roles, make_winner_rule
 from quintain.clients.stop_rules import make_stop_rules
-from quintain.clients.suite_files import read_suite, suite_message
+from quintain.clients.suite_files import FIT, read_suite, suite_message
 from quintain.controller.v1 import controller_pb2 as pb
 from quintain.errors import DeadlineExceeded, FailedPrecondition, InvalidArgument, Unavailable
 from quintain.session.search import Search
@@ -152,7 +152,7 @@ class Session:
         is known of the simulator's built-in suites; `notebooks` are ids of earlier searches and files of
         `quintain notebook --out`, whose lessons every request carries. `Search.warnings` says what is doubtful
         about the budget."""
-        name, files = _suite(suite)
+        name, files = _suite(suite, simulator)
         options = struct_pb2.Struct()
         options.update(strategy_options or {})
         spec = pb.SearchSpec(
@@ -207,7 +207,7 @@ class Session:
     ) -> Verdict:
         """The verdict on a policy (its source, or the Path of a file) on a suite (a name, or the Path of one's own). A
         policy that fails is a verdict, not an error."""
-        name, files = _suite(suite)
+        name, files = _suite(suite, simulator)
         request = verifier_pb2.VerifyRequest(
             policy=type_pb2.Policy(source=_source(policy)),
             simulator=simulator,
@@ -235,11 +235,11 @@ class Session:
         self.close()
 
 
-def _suite(suite: str | Path) -> tuple[str, verifier_pb2.SuiteFiles | None]:
+def _suite(suite: str | Path, simulator: str) -> tuple[str, verifier_pb2.SuiteFiles | None]:
     """Name and files; a text is a name, a Path is the caller's own."""
     if isinstance(suite, str):
         return suite, None
-    name, files = read_suite(str(suite.absolute()))
+    name, files = read_suite(str(suite.absolute()), recordings=simulator == FIT)
     return name, suite_message(files)
 
 

@@ -156,7 +156,11 @@ def engine_build() -> str:
     """sha256 (hex) over the engine's own code: the same on every machine and Python version."""
     files = package_files(resources.files("quintain_system"))
     return build_digest(
-        {n: file for n, file in files.items() if n.endswith(".py") and not n.startswith(("packages/", "template/"))}
+        {
+            n: file
+            for n, file in files.items()
+            if n.endswith(".py") and not n.startswith(("packages/", "template/", "recorded/"))
+        }
     )
 
 

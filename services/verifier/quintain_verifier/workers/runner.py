@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
@@ -186,6 +187,7 @@ class EngineRunner:
         hash_seed: int,
     ) -> Outcome:
         jail = self._jails.get(hash_seed)
+        options = replace(options, policy_digest=hashlib.sha256(source.encode(errors="surrogatepass")).hexdigest())
         with ExitStack() as stack:
 
             def open_jailed(source: str, guest_module: str, guest_source: str, limits: Limits, seed: int) -> JailedRun:

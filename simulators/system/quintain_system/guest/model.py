@@ -41,7 +41,7 @@ class Session:
         module = load_module(source, "model")
         if not callable(getattr(module, "Model", None)):
             raise TypeError("the model must define a class Model(config, parameters, random)")
-        declared, values = _parameters(getattr(module, "PARAMETERS", {}), setup["parameters"])
+        declared, values = declared_parameters(getattr(module, "PARAMETERS", {}), setup["parameters"])
         self.info = {"parameters": declared}
         self._model = module.Model(
             SimpleNamespace(**setup["config"]), SimpleNamespace(**values), random.Random(setup["seed"])
@@ -144,7 +144,8 @@ class Session:
         return code.co_firstlineno if code is not None and code.co_filename == SOURCE_FILENAME else None
 
 
-def _parameters(declared: Any, given: Any) -> tuple[dict[str, Any], dict[str, float]]:
+def declared_parameters(declared: Any, given: Any) -> tuple[dict[str, Any], dict[str, float]]:
+    """(name -> [low, high, unit, value], name -> value). Raises TypeError and ValueError: what would be right."""
     described, values = {}, {}
     for name, parameter in declared.items():
         if not isinstance(parameter, Parameter):

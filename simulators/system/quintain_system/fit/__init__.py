@@ -1,0 +1,1 @@
+"""Fitting models to recordings: a search whose candidates are models of a system."""

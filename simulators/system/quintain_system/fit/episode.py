@@ -1,0 +1,145 @@
+"""A recording made ready for rollouts: kinds by number, the script that a model is given, and who each record is about.
+
+Kinds are numbered through: inputs, then events, then decisions. A record is ``[kind's number, field, ...]``.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from quintain_system.form.names import id_field
+from quintain_system.form.spec import KindSpec, SystemSpec
+from quintain_system.recordings.form import Entry, Recording
+
+Record = list[Any]
+Step = tuple[float, Record]
+
+
+@dataclass(frozen=True)
+class Kinds:
+    """The declared kinds of a package by number. `thing` and `key`: what a record of this kind is about, and the place
+    of its id in a record; None for a kind that is about nothing (a node is free again)."""
+
+    names: tuple[str, ...]
+    specs: tuple[KindSpec, ...]
+    inputs: int
+    events: int
+    thing: tuple[str | None, ...]
+    key: tuple[int | None, ...]
+
+    @property
+    def decisions_from(self) -> int:
+        return self.inputs + self.events
+
+    def is_event(self, number: int) -> bool:
+        return self.inputs <= number < self.decisions_from
+
+    def place(self, number: int, field: str) -> int:
+        return list(self.specs[number].fields).index(field) + 1
+
+    def number(self, name: str) -> int:
+        return self.names.index(name)
+
+
+def kinds_by_number(spec: SystemSpec) -> Kinds:
+    together = {**spec.inputs, **spec.events, **spec.decisions}
+    ranks = thing_ranks(spec)
+    about = [_about(name, kind, ranks) for name, kind in together.items()]
+    return Kinds(
+        names=tuple(together),
+        specs=tuple(together.values()),
+        inputs=len(spec.inputs),
+        events=len(spec.events),
+        thing=tuple(thing for thing, _ in about),
+        key=tuple(key for _, key in about),
+    )
+
+
+def thing_ranks(spec: SystemSpec) -> dict[str, tuple[int, int]]:
+    """Kinds with an id, the most particular highest: a request that names its function is above the function. Of two
+    that do not name each other, what comes from outside is above what the system makes (a request, its container)."""
+    depth: dict[str, int] = {}
+    kinds = {**spec.inputs, **spec.events}
+    introduced = [name for name, kind in kinds.items() if id_field(kind)]
+
+    def deep(name: str, seen: tuple[str, ...]) -> int:
+        if name not in depth:
+            named = [f.of for f in kinds[name].fields.values() if f.type == "ref" and f.of in introduced]
+            depth[name] = 1 + max(
+                (deep(of, (*seen, name)) for of in named if of and of not in (*seen, name)), default=0
+            )
+        return depth[name]
+
+    return {name: (int(name in spec.inputs and _is_worked_on(spec, name)), deep(name, ())) for name in introduced}
+
+
+def _is_worked_on(spec: SystemSpec, name: str) -> bool:
+    """Whether some event tells of this input: then it is work that comes, and not something that is declared."""
+    return any(f.type == "ref" and f.of == name for kind in spec.events.values() for f in kind.fields.values())
+
+
+def _about(name: str, kind: KindSpec, ranks: Mapping[str, tuple[int, int]]) -> tuple[str | None, int | None]:
+    if own := id_field(kind):
+        return name, list(kind.fields).index(own) + 1
+    places = {f.of: place for place, f in enumerate(kind.fields.values(), start=1) if f.type == "ref" and f.of in ranks}
+    if not places:
+        return None, None
+    thing = max(places, key=lambda of: ranks[of or ""])
+    return thing, places[thing]
+
+
+@dataclass(frozen=True)
+class Episode:
+    """A recording as records. `script` is what a model's process is sent: ``[time, role, kind's number within its role,
+    field, ...]``; `history` everything that happened, decisions included."""
+
+    recording: Recording
+    script: tuple[list[Any], ...]
+    history: tuple[Step, ...]
+    digest: str
+
+    @property
+    def events(self) -> int:
+        return len(self.history) - len(self.script)
+
+
+def episode_of(recording: Recording, kinds: Kinds) -> Episode:
+    history: list[Step] = []
+    script: list[list[Any]] = []
+    sha = hashlib.sha256()
+    meaning = [recording.config, recording.duration, recording.windows]
+    sha.update(json.dumps(meaning, sort_keys=True).encode())
+    numbers = {name: number for number, name in enumerate(kinds.names)}
+    same_call = False
+    for entry in recording.entries:
+        number = numbers[entry.kind]
+        record = [number, *[entry.fields.get(field) for field in kinds.specs[number].fields]]
+        history.append((entry.time, record))
+        sha.update(json.dumps([entry.time, record]).encode())
+        if entry.role == "event":
+            same_call = False
+            continue
+        role = 0
+        if entry.role == "decision":
+            role = 2 if same_call and script[-1][0] == entry.time else 1
+        same_call = entry.role == "decision"
+        script.append([entry.time, role, number - (kinds.decisions_from if role else 0), *record[1:]])
+    return Episode(recording, tuple(script), tuple(history), sha.hexdigest())
+
+
+def beginning(recording: Recording, most: int) -> Recording:
+    """The recording, or as much of its beginning as has `most` entries."""
+    if len(recording.entries) <= most:
+        return recording
+    end = recording.entries[most].time
+    windows = tuple((low, min(high, end)) for low, high in recording.windows if low < end) or ((0.0, end),)
+    kept: tuple[Entry, ...] = recording.entries[:most]
+    return replace(recording, entries=kept, duration=max(end, 1e-9), windows=windows)
+
+
+def digest_of(episodes: Sequence[Episode]) -> str:
+    return hashlib.sha256("\n".join(e.digest for e in episodes).encode()).hexdigest()

@@ -1,0 +1,121 @@
+"""The simulator as quintain sees it: the object behind the entry point ``quintain.simulators: fit``."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import threading
+from collections import OrderedDict
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from importlib import resources
+
+from quintain.plugins.package_files import package_files
+from quintain.plugins.simulator import (
+    Description,
+    InvalidInput,
+    OpenPolicy,
+    Outcome,
+    RunOptions,
+    Scenario,
+    ScenarioScore,
+    Simulator,
+    Suite,
+    files_digest,
+)
+from quintain_system.fit.package_fit import PackageFit
+from quintain_system.plugin import engine_build
+
+PACKAGES_KEPT = 8  # that came as files
+GUIDE = """\
+A suite of this simulator is a system package with recordings, and a candidate is a model of that system: describe it by
+its suite's name.
+"""
+
+
+class FitSimulator:
+    """Satisfies `Simulator`, `ManySystems` and `SuiteReader`. No state beside caches."""
+
+    guest_module = "quintain_system.guest.rollout"
+    guest_source = ""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._from_files: OrderedDict[tuple[str, str], PackageFit] = OrderedDict()
+
+    def describe(self) -> Description:
+        packages = recorded_packages()
+        first = next(iter(packages.values())).describe()
+        return replace(
+            first,
+            title="Models fitted to recordings of a system",
+            build=hashlib.sha256("\n".join(p.build for p in packages.values()).encode()).hexdigest(),
+            policy_guide=GUIDE,
+            suites=tuple(packages),
+            grammar="",
+        )
+
+    def narrowed(self, suite: str = "", scenarios: Sequence[str] = ()) -> Simulator:
+        owners = {_owner(name) for name in ([suite] if suite else scenarios)}
+        if len(owners) != 1:
+            raise InvalidInput("scenarios", f"belong to different packages: {', '.join(sorted(owners))}")
+        return _package(owners.pop(), "suite" if suite else "scenarios")
+
+    def from_files(self, name: str, files: Mapping[str, bytes]) -> PackageFit:
+        prefix = name.partition("/")[0]
+        key = (prefix, files_digest(files))
+        with self._lock:
+            if key in self._from_files:
+                self._from_files.move_to_end(key)
+                return self._from_files[key]
+        made = PackageFit(files, engine_build(), prefix)
+        with self._lock:
+            self._from_files[key] = made
+            while len(self._from_files) > PACKAGES_KEPT:
+                self._from_files.popitem(last=False)
+        return made
+
+    def suite_template(self, name: str) -> Mapping[str, bytes]:
+        raise InvalidInput(
+            "name", "a model is fitted to a system package with recordings: `quintain system new` makes one"
+        )
+
+    def suite_notes(self, name: str, files: Mapping[str, bytes]) -> Sequence[str]:
+        return self.from_files(name, files).unverified
+
+    def suite(self, name: str) -> Suite:
+        return _package(_owner(name), "suite").suite(name)
+
+    def scenario(self, name: str) -> Scenario:
+        return _package(_owner(name), "scenario").scenario(name)
+
+    def inline_scenario(self, name: str, files: Mapping[str, bytes]) -> Scenario:
+        raise InvalidInput("scenario.toml", "a recording belongs to its package: give the package as a suite")
+
+    def run(self, scenario: Scenario, open_policy: OpenPolicy, options: RunOptions) -> Outcome:
+        return _package(_owner(scenario.name), "scenario").run(scenario, open_policy, options)
+
+    def score(self, objective: str, scenario: Scenario, outcome: Outcome, baseline: Outcome) -> ScenarioScore:
+        return _package(_owner(scenario.name), "scenario").score(objective, scenario, outcome, baseline)
+
+
+@functools.cache
+def recorded_packages() -> Mapping[str, PackageFit]:
+    """Systems that are shipped as recordings, by name: `quintain record` made them, their models are not among them."""
+    folders = (resources.files("quintain_system") / "recorded").iterdir()
+    named = {folder.name: folder for folder in folders if folder.is_dir()}
+    return {n: PackageFit(package_files(f), engine_build(), n) for n, f in sorted(named.items()) if n[0] not in "._"}
+
+
+def _package(name: str, field: str) -> PackageFit:
+    packages = recorded_packages()
+    if name not in packages:
+        raise InvalidInput(field, f"{name!r} is unknown; packages with recordings are: {', '.join(packages)}")
+    return packages[name]
+
+
+def _owner(name: str) -> str:
+    return name.partition("/")[0]
+
+
+simulator = FitSimulator()

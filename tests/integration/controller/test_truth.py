@@ -123,7 +123,7 @@ async def test_a_failing_policy_is_a_result_that_gets_repaired(new_stack: NewSta
     assert repaired.parent_ids[0] == failed.candidate_id
     request = stack.generator.requests[f"{search_id}/3"]
     assert not request.task.parents[0].HasField("score")
-    assert request.task.lessons[0].startswith("failed: ")
+    assert request.task.lessons[0].startswith("1 failed so (#2): raised at line 1: ValueError")
 
 
 async def test_a_suite_without_held_out_scenarios_says_so(stack: Stack) -> None:

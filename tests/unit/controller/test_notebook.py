@@ -12,6 +12,7 @@ from quintain_controller.domain.model import Candidate, CandidateState, PartScor
 from quintain_controller.domain.notebook import (
     LESSON_CHARACTERS,
     MOST_LESSONS,
+    Failures,
     Notebook,
     compared,
     lesson,
@@ -66,6 +67,17 @@ def test_a_lesson_says_what_was_claimed_predicted_and_measured() -> None:
 
 def test_a_failed_candidate_is_a_lesson_with_its_reason() -> None:
     assert lesson(verified(candidate(3, "guess"), SEED)) == "#3 from #0: guess. It failed: raised at line 7: KeyError"
+
+
+def test_failures_are_told_by_their_reason_the_frequent_first_with_their_numbers() -> None:
+    failures = Failures()
+    for number, rule in enumerate(["overcommit", "overcommit", "", "overcommit", "overcommit", "not_ready"]):
+        failures.tell(replace(candidate(number), rule=rule, summary=f"rejected at line {number}: {rule}"))
+    assert failures.texts() == (
+        "4 failed so (#1, #3, #4): rejected at line 4: overcommit",
+        "1 failed so (#5): rejected at line 5: not_ready",
+        "1 failed so (#2): rejected at line 2:",
+    )
 
 
 def test_what_was_never_verified_or_claims_nothing_is_no_entry() -> None:

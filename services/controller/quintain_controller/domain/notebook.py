@@ -20,7 +20,10 @@ _NOTHING = 0.001  # a change of a normalised value that is none
 _HELD_SHARE = 0.5  # of the predicted change, for a prediction to be true
 _ENOUGH = 0.05  # of a gain or a surprise: more of it, as over a poor seed policy, says no more
 _FAILED_WORTH = 0.02
-_SHOWN = 3  # scenarios that moved most, where nothing was predicted of them
+_SHOWN = 3  # scenarios that moved most, where nothing was predicted of them; candidates that failed alike
+_REASONS = 5  # why candidates failed, that are told
+_REASONS_COUNTED = 200
+_REASON_CHARACTERS = 200
 
 
 def compared(candidate: Candidate, train: PartScore | None, parent: Candidate | None) -> Candidate:
@@ -81,6 +84,29 @@ def _said(prediction: Prediction) -> str:
     if prediction.measured is None:
         return f"predicted {where} {prediction.change:+.3f}, not measured"
     return f"predicted {where} {prediction.change:+.3f}, measured {prediction.measured:+.3f}: {outcome_of(prediction)}"
+
+
+class Failures:
+    """Why candidates failed, by the rule that they broke or else by what was said. Not thread safe."""
+
+    def __init__(self) -> None:
+        self._numbers: dict[str, list[int]] = {}
+        self._said: dict[str, str] = {}
+
+    def tell(self, candidate: Candidate) -> None:
+        """A candidate that failed, in the order of numbers."""
+        why = candidate.rule or candidate.summary
+        if why in self._numbers or len(self._numbers) < _REASONS_COUNTED:
+            self._numbers.setdefault(why, []).append(candidate.number)
+            self._said[why] = textwrap.shorten(candidate.summary, _REASON_CHARACTERS, placeholder=" ...")
+
+    def texts(self) -> tuple[str, ...]:
+        """The most frequent reasons, each with the latest that failed so and what was said of the last of them."""
+        frequent = sorted(self._numbers.items(), key=lambda item: (-len(item[1]), item[0]))[:_REASONS]
+        return tuple(
+            f"{len(numbers)} failed so ({', '.join(f'#{n}' for n in numbers[-_SHOWN:])}): {self._said[why]}"
+            for why, numbers in frequent
+        )
 
 
 class Notebook:

@@ -9,7 +9,7 @@ candidates.
 from __future__ import annotations
 
 import textwrap
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
@@ -38,18 +38,15 @@ from quintain_controller.domain.model import (
     Verification,
     candidate_seed,
 )
-from quintain_controller.domain.notebook import Notebook, compared
+from quintain_controller.domain.notebook import Failures, Notebook, compared
 from quintain_controller.domain.screening import behavior, refusal, screen_for
 from quintain_controller.domain.stop import StopWatch
 from quintain_controller.domain.tally import Tally
 
 _SCREENS = 2  # the rules since which decisions are compared before everything is run
 _IMPROVERS_IN_HISTORY = 20
-_LESSONS = 5
 CHAPTER = 32  # attempts: how prompts group them, for what is cached of them
-_LESSONS_COUNTED = 200
 _RATIONALE_CHARACTERS = 300
-_FAILURE_CHARACTERS = 200
 _HYPOTHESIS_CHARACTERS = 500
 _MOST_PREDICTIONS = 8
 
@@ -95,7 +92,7 @@ class Planner:
         self._recent: deque[int] = deque(maxlen=history + CHAPTER - 1 if history and self._chapters else history)
         self._improvers: deque[int] = deque(maxlen=_IMPROVERS_IN_HISTORY)
         self._behaviors: dict[str, int] = {}  # the first candidate that decides so where a look is taken
-        self._lessons: Counter[str] = Counter()
+        self._failures = Failures()
         self._most_tokens = 0
         self._habits: dict[str, Habits] = {}
         self._tally = Tally()
@@ -246,7 +243,6 @@ class Planner:
         unknown = [n for n in (*ask.parents, *ask.inspirations) if not 0 <= n < self.told]
         if unknown or not ask.parents or ask.backend not in (narrowed or self._backends):
             raise ValueError(f"strategy {self._spec.strategy} asked for candidate {number} in a way nobody can: {ask}")
-        lessons = sorted(self._lessons.items(), key=lambda item: (-item[1], item[0]))[:_LESSONS]
         begin = max(0, self.told - self._history) // CHAPTER * CHAPTER if self._chapters else 0
         history = tuple(sorted({*(n for n in self._recent if n >= begin), *self._improvers}))
         return Plan(
@@ -258,7 +254,7 @@ class Planner:
             seed=seed,
             after=self.told,
             history=history,
-            lessons=tuple(f"{count} failed: {what}" if count > 1 else f"failed: {what}" for what, count in lessons),
+            lessons=self._failures.texts(),
             best=self.best.number if self.best else None,
             narrowed=narrowed,
             notebook=self._notebook.chosen(),
@@ -320,9 +316,7 @@ class Planner:
         if result.fitness is not None and candidate.plan is not None:
             self.ranking.append((result.fitness, candidate.number))
         if result.failed:
-            what = candidate.rule or textwrap.shorten(candidate.summary, _FAILURE_CHARACTERS, placeholder=" ...")
-            if what in self._lessons or len(self._lessons) < _LESSONS_COUNTED:
-                self._lessons[what] += 1
+            self._failures.tell(candidate)
         self._remember(candidate)
         self._notebook.tell(candidate)
         note: Note | None = self._strategy.tell(result)

@@ -11,7 +11,6 @@ from quintain_controller.domain.model import (
     Example,
     GenerationRequest,
     Plan,
-    SearchSpec,
     VerdictStatus,
     request_id,
 )
@@ -24,8 +23,7 @@ CandidateSourceCache = Mapping[int, tuple[Candidate, str, str]]
 
 
 def make_request(
-    search_id: str,
-    spec: SearchSpec,
+    record: SearchRecord,
     number: int,
     plan: Plan,
     texts: CandidateSourceCache,
@@ -35,12 +33,13 @@ def make_request(
     best_score: float | None,
 ) -> GenerationRequest:
     """`texts` holds candidate, source and feedback of every parent and inspiration; `first`: candidate 0, verified."""
+    spec, request_version = record.spec, record.context.request_version
     return GenerationRequest(
-        request_id=request_id(search_id, number),
+        request_id=request_id(record.search_id, number),
         backend=plan.backend,
         operator=plan.operator,
-        parents=tuple(_example(*texts[n], full=True) for n in plan.parents),
-        inspirations=tuple(_example(*texts[n], full=False) for n in plan.inspirations),
+        parents=tuple(_example(*texts[n], request_version, full=True) for n in plan.parents),
+        inspirations=tuple(_example(*texts[n], request_version, full=False) for n in plan.inspirations),
         history=history,
         lessons=lessons,
         seed=plan.seed,
@@ -64,8 +63,7 @@ def remake_request(store: Store, record: SearchRecord, candidate: Candidate) -> 
     known = store.candidates(record.search_id, sorted(numbers))
     best = known[plan.best].train if plan.best is not None else None
     return make_request(
-        record.search_id,
-        record.spec,
+        record,
         candidate.number,
         plan,
         texts,
@@ -76,7 +74,7 @@ def remake_request(store: Store, record: SearchRecord, candidate: Candidate) -> 
     )
 
 
-def _example(candidate: Candidate, source: str, feedback: str, *, full: bool) -> Example:
+def _example(candidate: Candidate, source: str, feedback: str, request_version: int, *, full: bool) -> Example:
     finished = candidate.status is VerdictStatus.OK and candidate.train is not None
     train = candidate.train
     return Example(
@@ -84,6 +82,6 @@ def _example(candidate: Candidate, source: str, feedback: str, *, full: bool) ->
         source=source,
         score=train.score if train and finished else None,
         normalized=train.normalized if train and finished else None,
-        feedback=feedback if full else candidate.summary,
+        feedback=feedback if full else attempt(candidate, request_version).summary,
         values=train.values if train else {},
     )

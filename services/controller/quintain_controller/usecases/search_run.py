@@ -296,8 +296,7 @@ class SearchRun:
         assert plan is not None, "only planned candidates are requested"
         record = self._record
         request = make_request(
-            record.search_id,
-            record.spec,
+            record,
             candidate.number,
             plan,
             await self._sources.of([*plan.parents, *plan.inspirations]),

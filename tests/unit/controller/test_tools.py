@@ -72,6 +72,19 @@ def test_an_observation_is_of_one_class_or_all() -> None:
         tools.say_observation(ran(), "huge")
 
 
+def test_an_observation_says_what_took_how_long_by_class_and_cpus() -> None:
+    jobs = {
+        "id": ["a", "b", "c"], "start_tick": [0, 10, 40], "end_tick": [10, 30, 50], "cpu": [4, 4, 8],
+        "priority": ["BIG_WORK", "BIG_WORK", "SMALL"], "ram": [1.5, 7.25, 3.0],
+    }  # fmt: skip
+    many = {name: values * 10 for name, values in jobs.items()} | {"id": [f"j{n}" for n in range(30)]}
+    many["ram"] = [n / 7 for n in range(30)]
+    said = tools.say_observation(ran(scenario(detail=json.dumps({"ticks_per_second": 10, "jobs": many}))), "big")
+    assert '- jobs: priority "BIG_WORK", cpu 4: 20 times, mean 1.5 s, longest 2 s, ram up to 4' in said
+    assert "SMALL" not in said
+    assert "took how long" not in tools.say_observation(ran(), "")
+
+
 def test_a_timeline_is_read_from_the_tables_of_a_document() -> None:
     detail = {
         "ticks_per_second": 10, "name": "x", "odd": {"time": [1], "a": [1, 2]}, "plain": {"a": [1]},

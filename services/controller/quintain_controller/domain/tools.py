@@ -20,7 +20,11 @@ _MAX_POLICY = 1_000_000
 _BEST_SHOWN, _LATEST_SHOWN = 15, 15
 _ROWS_SHOWN = 60
 _CELLS_SHOWN = 10
-_TIME_COLUMNS = ("time_seconds", "time", "at_seconds", "at", "tick", "start_tick", "start")
+_GROUPS_SHOWN = 24
+_FEW_WORDS, _FEW_NUMBERS = 12, 8
+_BEGIN_COLUMNS = ("start_tick", "start_seconds", "start", "begin")
+_END_COLUMNS = ("end_tick", "end_seconds", "end")
+_TIME_COLUMNS = ("time_seconds", "time", "at_seconds", "at", "tick", *_BEGIN_COLUMNS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -226,6 +230,8 @@ def say_observation(run: PolicyRun, group: str) -> str:
     for name, metrics in scenario.groups.items():
         if group in ("", name):
             lines += [f"Class {name}:", *_metrics(metrics)]
+    if durations := _durations(scenario.detail, group):
+        lines += ["What took how long:", *durations]
     if scenario.failures_by_reason:
         lines.append("Failures of work by reason: " + _listed(scenario.failures_by_reason))
     return bounded("\n".join(lines))
@@ -308,32 +314,79 @@ def _thinned(lines: Sequence[str]) -> list[str]:
     return [*(lines[int(i * step)] for i in range(_ROWS_SHOWN)), f"(every {step:.3g}-th of {len(lines)})"]
 
 
-def _tables(detail: str, begin: float, end: float) -> dict[str, list[str]]:
-    """The rows of a simulator's document within a span of time: what in it is a table by columns, one of them a time
-    (in seconds, or in ticks of a length that the document says)."""
+def _document(detail: str) -> tuple[dict[str, dict[str, list[Any]]], float]:
+    """The tables by columns in a simulator's document, and how many ticks it has a second (0: it does not say)."""
     try:
         document = json.loads(detail or "{}")
     except ValueError:
-        return {}
-    found: dict[str, list[str]] = {}
+        return {}, 0.0
+    tables: dict[str, dict[str, list[Any]]] = {}
     for name, columns in document.items() if isinstance(document, dict) else ():
-        if not isinstance(columns, dict) or not all(isinstance(values, list) for values in columns.values()):
-            continue
-        time = next((key for key in _TIME_COLUMNS if key in columns), None)
-        if time is None or len({len(values) for values in columns.values()}) != 1:
-            continue
-        scale = document.get("ticks_per_second") if "tick" in time else 1
-        if not isinstance(scale, int | float) or scale <= 0:
-            continue
+        lists = isinstance(columns, dict) and all(isinstance(values, list) for values in columns.values())
+        if lists and len({len(values) for values in columns.values()}) == 1:
+            tables[name] = columns
+    ticks = document.get("ticks_per_second") if isinstance(document, dict) else None
+    return tables, ticks if isinstance(ticks, int | float) and ticks > 0 else 0.0
+
+
+def _in_seconds(columns: Mapping[str, list[Any]], ticks: float, names: Sequence[str]) -> tuple[str, list[float | None]]:
+    """The first of these columns that there is, in seconds; an empty name if there is none that can be read so."""
+    name = next((name for name in names if name in columns), "")
+    scale = ticks if "tick" in name else 1.0
+    if not name or not scale:
+        return "", []
+    return name, [value / scale if isinstance(value, int | float) else None for value in columns[name]]
+
+
+def _tables(detail: str, begin: float, end: float) -> dict[str, list[str]]:
+    """The rows of a simulator's document within a span of time, of each table that has a time."""
+    found: dict[str, list[str]] = {}
+    tables, ticks = _document(detail)
+    for name, columns in tables.items():
+        time, seconds = _in_seconds(columns, ticks, _TIME_COLUMNS)
         others = [key for key in columns if key != time][:_CELLS_SHOWN]
         rows = [
-            f"{at / scale:.6g} s: " + ", ".join(f"{key} {_cell(columns[key][index])}" for key in others)
-            for index, at in enumerate(columns[time])
-            if isinstance(at, int | float) and begin <= at / scale <= end
+            f"{at:.6g} s: " + ", ".join(f"{key} {_cell(columns[key][index])}" for key in others)
+            for index, at in enumerate(seconds)
+            if at is not None and begin <= at <= end
         ]
         if rows:
             found[name] = rows
     return found
+
+
+def _durations(detail: str, group: str) -> list[str]:
+    """How long things took, of each table with a begin and an end: by what kind they were (columns of few words) and by
+    numbers that take few values (CPUs), with the peaks of the other numbers. `group`: only where a word begins so."""
+    lines: list[str] = []
+    tables, ticks = _document(detail)
+    for name, columns in tables.items():
+        begin, begins = _in_seconds(columns, ticks, _BEGIN_COLUMNS)
+        end, ends = _in_seconds(columns, ticks, _END_COLUMNS)
+        if not begin or not end:
+            continue
+        rest = {key: values for key, values in columns.items() if key not in (begin, end)}
+        kinds = [key for key, values in rest.items() if _all(values, str) and len(set(values)) <= _FEW_WORDS]
+        numbers = [key for key, values in rest.items() if _all(values, int, float)]
+        steps = [key for key in numbers if len(set(rest[key])) <= _FEW_NUMBERS]
+        rows: dict[tuple[object, ...], list[int]] = {}
+        for index in range(len(begins)):
+            words = [rest[key][index] for key in kinds]
+            if not group or any(word.casefold().startswith(group.casefold()) for word in words):
+                rows.setdefault((*words, *(rest[key][index] for key in steps)), []).append(index)
+        for key, indices in sorted(rows.items(), key=lambda row: -len(row[1]))[:_GROUPS_SHOWN]:
+            took = [e - b for i in indices if (b := begins[i]) is not None and (e := ends[i]) is not None]
+            if not took:
+                continue
+            said = ", ".join(f"{column} {_cell(value)}" for column, value in zip([*kinds, *steps], key, strict=True))
+            peaks = "".join(f", {k} up to {max(rest[k][i] for i in indices):.6g}" for k in numbers if k not in steps)
+            mean = sum(took) / len(took)
+            lines.append(f"- {name}: {said}: {len(took)} times, mean {mean:.4g} s, longest {max(took):.4g} s{peaks}")
+    return lines
+
+
+def _all(values: Sequence[object], *kinds: type) -> bool:
+    return bool(values) and all(isinstance(value, kinds) and not isinstance(value, bool) for value in values)
 
 
 def _cell(value: object) -> str:

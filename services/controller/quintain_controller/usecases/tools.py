@@ -81,7 +81,7 @@ class Tools:
                 )
             case tools.Observe(scenario=name, group=group, candidate=number):
                 wanted = tools.scenarios_of(context, [name])
-                run = await self._verify(await self._policy(number, before), wanted, before, meter)
+                run = await self._verify(await self._policy(number, before), wanted, before, meter, detail=True)
                 return tools.say_observation(run, group)
             case tools.Timeline(scenario=name, begin=begin, end=end, candidate=number):
                 wanted = tools.scenarios_of(context, [name])

@@ -609,16 +609,17 @@ class SearchMachine:
         for number, item in self._under_way.items():
             if item.candidate.state is not CandidateState.REQUESTED or not item.durable or item.asked_for:
                 continue
-            if _converses(item.candidate) and not self._ledger.out_of_money(self.control.budget):
+            waits = item.call is not None and self._calls.waits(item.call)
+            if _converses(item.candidate) and not waits and not self._ledger.out_of_money(self.control.budget):
                 continue  # it is under way, and will be finished
-            if item.call is not None and not self._calls.waits(item.call):
+            if item.call is not None and not waits:
                 self._recall(item.call)
                 continue
             if item.call is not None:
                 self._drop(item.call)
             self._look_up(number)
-        waits = self._calls.any or self._looking_up
-        if self.control.state is SearchState.PAUSED and not waits and self._batcher.empty:
+        busy = self._calls.any or self._looking_up
+        if self.control.state is SearchState.PAUSED and not busy and self._batcher.empty:
             self._calls.failing.clear()
             self._change(Transition(SearchState.RUNNING, "the budget is used up: ends without waiting"))
 

@@ -72,9 +72,17 @@ def test_conversations_among_crashes_are_paid_once_and_replayed(wire: str, tmp_p
     asyncio.run(_among_crashes(wire, tmp_path))
 
 
-async def _among_crashes(wire: str, folder: Path) -> None:
+@pytest.mark.skipif(KILLS < 40, reason="at full size only: python -m tests.crash")
+@pytest.mark.timeout(30 + 20 * (CANDIDATES + KILLS))
+def test_conversations_among_crashes_of_two_controllers_on_one_database(
+    tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    asyncio.run(_among_crashes("anthropic", tmp_path, str(request.getfixturevalue("postgres_url"))))
+
+
+async def _among_crashes(wire: str, folder: Path, store_url: str = "") -> None:
     kills = KILLS if wire == "anthropic" else KILLS // 4
-    rough = CrashStack(folder / "rough", f"sqlite:///{folder}/crash.db", 1, wire)
+    rough = CrashStack(folder / "rough", store_url or f"sqlite:///{folder}/crash.db", 2 if store_url else 1, wire)
     try:
         rough.start()
         found, summaries = await search(rough, CANDIDATES, kills, 3, CALLS_PER_CANDIDATE, agent=AGENT)

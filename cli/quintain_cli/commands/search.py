@@ -11,6 +11,7 @@ import typer
 from google.protobuf import struct_pb2
 from rich.markup import escape
 
+from quintain.clients.agent import make_agent
 from quintain.clients.budget import make_budget
 from quintain.clients.notebooks import carried_lessons
 from quintain.clients.pages import entries
@@ -208,16 +209,6 @@ def search(
         if not as_json:
             say(f"search {found.search_id}: {describe_spec(found.spec)}")
         follow_to_end(connection, found, as_json, after_sequence=seen)
-
-
-def make_agent(agent: bool, turns: int, runs: int, seconds: float) -> pb.AgentOptions | None:
-    """Bounds of conversations; None: none are wanted. Raises InvalidArgument for bounds without `--agent`."""
-    if agent:
-        return pb.AgentOptions(max_turns=turns, max_runs=runs, max_seconds=seconds)
-    for name, value in (("agent_turns", turns), ("agent_runs", runs), ("agent_seconds", seconds)):
-        if value:
-            raise InvalidArgument.of(name, "bounds conversations, and these are had with --agent")
-    return None
 
 
 def say_estimate(estimate: pb.SearchEstimate) -> None:

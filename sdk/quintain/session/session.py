@@ -13,6 +13,7 @@ from google.protobuf import struct_pb2
 from pydantic import SecretStr, ValidationError
 
 from quintain.clients import Controller, Verifier
+from quintain.clients.agent import make_agent
 from quintain.clients.budget import make_budget
 from quintain.clients.channel import ClientSettings
 from quintain.clients.notebooks import carried_lessons
@@ -23,6 +24,7 @@ from quintain.clients.stop_rules import make_stop_rules
 from quintain.clients.suite_files import FIT, read_suite, suite_message
 from quintain.controller.v1 import controller_pb2 as pb
 from quintain.errors import DeadlineExceeded, FailedPrecondition, InvalidArgument, Unavailable
+from quintain.generator.v1 import generator_pb2
 from quintain.session.search import Search
 from quintain.session.verdict import Verdict, verdict_of
 from quintain.type.v1 import type_pb2
@@ -141,6 +143,11 @@ class Session:
         title: str = "",
         hints: bool = False,
         notebooks: Sequence[str | Path] = (),
+        agent: bool = False,
+        agent_turns: int = 0,
+        agent_runs: int = 0,
+        agent_seconds: float = 0.0,
+        usd_per_candidate: float | None = None,
     ) -> Search:
         """Start a search. `suite` is the name of one of the simulator's, or the Path of one's own. At least one bound
         of the budget (`candidates`, `verifications`, `usd`, `tokens`, `minutes`) is needed. `start` holds
@@ -150,8 +157,10 @@ class Session:
         that shall not follow from its price. `stop_at` ends the search early: at a share of the provable bound
         ("99%") or a score; `plateau` after so many candidates that were no better. `hints` tells backends what
         is known of the simulator's built-in suites; `notebooks` are ids of earlier searches and files of
-        `quintain notebook --out`, whose lessons every request carries. `Search.warnings` says what is doubtful
-        about the budget."""
+        `quintain notebook --out`, whose lessons every request carries. With `agent`, models that can call
+        tools try policies on train scenarios before they submit one: at most `agent_turns` answers, `agent_runs` runs
+        and `agent_seconds` of the verifier each (0: the defaults). `usd_per_candidate` bounds what making one may cost.
+        `Search.warnings` says what is doubtful about the budget."""
         name, files = _suite(suite, simulator)
         options = struct_pb2.Struct()
         options.update(strategy_options or {})
@@ -173,6 +182,8 @@ class Session:
             title=title,
             hints=hints,
             carried_lessons=[n for one in notebooks for n in carried_lessons(self.controller, str(one))],
+            agent=make_agent(agent, agent_turns, agent_runs, agent_seconds),
+            allowance=generator_pb2.Allowance(max_cost_usd=usd_per_candidate) if usd_per_candidate else None,
         )
         request = pb.CreateSearchRequest(request_id=uuid.uuid4().hex, spec=spec)
         response = self.controller.create_search(request)

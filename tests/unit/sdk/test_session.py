@@ -11,6 +11,7 @@ from unittest import mock
 import pytest
 
 import quintain
+from quintain.clients.agent import make_agent
 from quintain.clients.candidates import CandidateRow
 from quintain.controller.v1 import controller_pb2 as pb
 from quintain.errors import FailedPrecondition, InvalidArgument, Unavailable
@@ -152,3 +153,10 @@ def test_a_data_frame_has_a_row_for_each_candidate(count: int) -> None:
     assert list(frame.index) == list(range(count))
     assert {"number", *frame.columns} == set(CandidateRow.__dataclass_fields__)
     assert list(frame["score"]) == [row["score"] for row in map(asdict, search.candidates())]
+
+
+def test_conversations_are_asked_for_with_their_bounds() -> None:
+    assert make_agent(False) is None
+    assert make_agent(True, runs=8) == pb.AgentOptions(max_runs=8)
+    with pytest.raises(InvalidArgument, match="agent_turns: bounds conversations"):
+        make_agent(False, turns=3)

@@ -15,8 +15,8 @@ import json
 import statistics
 import sys
 import textwrap
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from benchmarks.scripted_model import FIRST, IDEAS, with_function
@@ -24,7 +24,7 @@ from benchmarks.scripted_model import FIRST, IDEAS, with_function
 from quintain.plugins.backend import Attempt, Example, Operator
 from quintain.plugins.doors import SIMULATORS
 from quintain.plugins.inprocess import in_process, simulate
-from quintain.plugins.simulator import Part, RunOptions, narrowed
+from quintain.plugins.simulator import Outcome, Part, RunOptions, narrowed
 from quintain_controller.domain.screening import screen_scenarios
 from quintain_generator.backends.offline.propose import propose
 from quintain_verifier.domain.verdict import aggregate_scores
@@ -32,45 +32,62 @@ from quintain_verifier.domain.verdict import aggregate_scores
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """One policy on every train scenario. `parent`: its position among the runs."""
+    """One policy on scenarios of a suite. `parent`: its position among the runs; `metrics`: means."""
 
     parent: int
     score: float
     failed: bool
     values: dict[str, float]
     decisions: dict[str, str]
+    metrics: dict[str, float]
 
 
 class Judge:
-    def __init__(self, simulator: str, suite: str) -> None:
-        self._simulator = narrowed(SIMULATORS.load(simulator), suite)
-        self.suite = self._simulator.suite(suite)
-        self.scenarios = tuple(e.scenario for e in self.suite.entries if e.part is Part.TRAIN)
-        self.costs = {name: self._simulator.scenario(name).cost for name in self.scenarios}
-        description = self._simulator.describe()
-        self._direction = next(o.direction for o in description.objectives if o.name == self.suite.objective)
+    """One part of a suite, floors on. What was run once is not run again."""
+
+    def __init__(self, simulator: str, suite: str, part: Part = Part.TRAIN) -> None:
+        self.simulator = narrowed(SIMULATORS.load(simulator), suite)
+        self.suite = self.simulator.suite(suite)
+        self.scenarios = tuple(e.scenario for e in self.suite.entries if e.part is part)
+        self.costs = {name: self.simulator.scenario(name).cost for name in self.scenarios}
+        description = self.simulator.describe()
+        self.direction = next(o.direction for o in description.objectives if o.name == self.suite.objective)
+        self._known: dict[tuple[str, str], Outcome] = {}
         self._of_baseline = {name: self._outcome(name, description.baselines[0].source) for name in self.scenarios}
 
-    def _outcome(self, name: str, source: str):  # type: ignore[no-untyped-def]
-        scenario = self._simulator.scenario(name)
-        return simulate(self._simulator, scenario, in_process(self._simulator, source), RunOptions())
+    def _outcome(self, name: str, source: str) -> Outcome:
+        if (name, source) not in self._known:
+            scenario = self.simulator.scenario(name)
+            found = simulate(self.simulator, scenario, in_process(self.simulator, source), RunOptions())
+            self._known[name, source] = replace(found, timeline=(), decision_log=(), told_log=())
+        return self._known[name, source]
 
-    def run(self, source: str, parent: int) -> Run:
-        outcomes = {name: self._outcome(name, source) for name in self.scenarios}
+    def run(self, source: str, parent: int, scenarios: Sequence[str] = ()) -> Run:
+        """On all scenarios, or some of them."""
+        outcomes = {name: self._outcome(name, source) for name in scenarios or self.scenarios}
         scores = {
-            name: self._simulator.score(
-                self.suite.objective, self._simulator.scenario(name), outcome, self._of_baseline[name]
+            name: self.simulator.score(
+                self.suite.objective, self.simulator.scenario(name), outcome, self._of_baseline[name]
             )
             for name, outcome in outcomes.items()
         }
-        score, _ = aggregate_scores(self.suite.aggregation, self._direction, list(scores.values()))
+        score, _ = aggregate_scores(self.suite.aggregation, self.direction, list(scores.values()))
         return Run(
             parent,
             score,
             any(outcome.failure is not None for outcome in outcomes.values()),
             {name: one.normalized for name, one in scores.items()},
             {name: outcome.decisions_digest for name, outcome in outcomes.items()},
+            _means(outcomes.values()),
         )
+
+
+def _means(outcomes: Iterable[Outcome]) -> dict[str, float]:
+    found: dict[str, list[float]] = {}
+    for outcome in outcomes:
+        for name, value in outcome.metrics.items():
+            found.setdefault(name, []).append(value)
+    return {name: statistics.fmean(values) for name, values in found.items()}
 
 
 def begin(judge: Judge) -> tuple[str, Run]:

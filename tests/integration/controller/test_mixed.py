@@ -13,6 +13,7 @@ from tests.integration.controller.test_durability import essence
 
 from quintain.controller.v1 import controller_pb2 as pb
 from quintain.errors import InvalidArgument
+from quintain.generator.v1 import generator_pb2
 from quintain.verifier.v1 import verifier_pb2
 
 MODEL = Backend("model", usd=0.02, max_request_usd=0.05, tokens=300)
@@ -31,8 +32,8 @@ async def test_a_free_backend_sweeps_what_a_model_wrote_and_costs_nothing(new_st
     assert 0.3 - 0.02 * 5 / 4 <= search.spend.usd <= 0.3
     assert search.spend.reserved_usd == 0.0
     assert search.spend.candidates == asked["model"] + asked["free"] == len(stack.generator.calls)
-    swept = {c.parent_ids[0] for c in found if c.backend == "free"}
-    assert f"{search_id}.0" not in swept  # nobody wrote the seed
+    swept = {c.parent_ids[0] for c in found if c.backend == "free" and c.operator == generator_pb2.OPERATOR_FULL}
+    assert {c.candidate_id for c in found if c.backend == "model"} & swept
     report, differences = await replay(client, search_id)
     assert (differences, report.equal) == ([], True)
 

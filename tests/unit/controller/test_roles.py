@@ -12,7 +12,8 @@ from tests.unit.controller.toy import CONTEXT, Toy, make_spec
 
 from quintain.plugins.strategy import RULES, Ask, BackendInfo, Operator, Problem, Result, Role
 from quintain_controller.domain.model import NANO, BackendProfile, Budget, Candidate, SearchContext, SearchSpec
-from quintain_controller.domain.planner import Asked, Done, Told
+from quintain_controller.domain.planner import Asked, Done
+from quintain_controller.domain.planner import Told as ResultTold
 from quintain_controller.domain.roles import assign
 from quintain_controller.domain.strategies.cast import Cast
 from quintain_controller.domain.strategies.evolve import Evolve, EvolveOptions
@@ -58,36 +59,44 @@ BACKENDS = (
 )
 
 
-def told(cast: Cast, number: int, gain: float, cost: float, *, seed: bool = False) -> None:
-    cast.tell(Result(number, (0.5,), cost_usd=cost), gain, seed)
+class Told:
+    """Tells a cast results that come nearer to the bound by given shares."""
+
+    def __init__(self, cast: Cast) -> None:
+        self._cast, self._best = cast, 0.0
+
+    def tell(self, number: int, gain: float, cost: float) -> None:
+        score = self._best + gain * (1.0 - self._best)
+        self._cast.tell(Result(number, (score if gain else 0.0,), cost_usd=cost), seed=False)
+        self._best = score
 
 
 def test_a_strong_backend_is_asked_rarely_and_only_when_the_others_gain_nothing() -> None:
-    cast = Cast(BACKENDS, strong_after=4, sweep=0)
-    asked = []
+    cast = Cast(BACKENDS, strong_after=4, sweep=0, explore=0)
+    asked, told = [], Told(cast)
     for number in range(40):
         asked.append(cast.author(number).name)
-        told(cast, number, 0.01 if number < 10 else 0.0, 0.01 if asked[-1] == MAIN else 0.1)
+        told.tell(number, 0.01 if number < 10 else 0.0, 0.01 if asked[-1] == MAIN else 0.1)
     assert asked[:13] == [MAIN] * 13
     assert 4 <= asked[13:].count(STRONG) <= 6
 
 
 def test_a_strong_backend_that_returns_more_for_its_cost_is_asked_most_of_the_time() -> None:
-    cast = Cast(BACKENDS, strong_after=4, sweep=0)
-    asked = []
+    cast = Cast(BACKENDS, strong_after=4, sweep=0, explore=0)
+    asked, told = [], Told(cast)
     for number in range(60):
         asked.append(cast.author(number).name)
         strong = asked[-1] == STRONG
-        told(cast, number, 0.2 if strong else 0.0, 0.1 if strong else 0.01)
+        told.tell(number, 0.2 if strong else 0.0, 0.1 if strong else 0.01)
     assert asked[20:].count(STRONG) > 35
 
 
 def test_of_two_main_backends_the_better_buy_is_asked() -> None:
-    cast = Cast((BackendInfo("a", ALL, 0.01), BackendInfo("b", ALL, 0.02)), strong_after=4, sweep=0)
-    asked = []
+    cast = Cast((BackendInfo("a", ALL, 0.01), BackendInfo("b", ALL, 0.02)), strong_after=4, sweep=0, explore=0)
+    asked, told = [], Told(cast)
     for number in range(40):
         asked.append(cast.author(number).name)
-        told(cast, number, 0.1 if asked[-1] == "b" else 0.01, 0.02 if asked[-1] == "b" else 0.01)
+        told.tell(number, 0.1 if asked[-1] == "b" else 0.01, 0.02 if asked[-1] == "b" else 0.01)
     assert set(asked[:2]) == {"a", "b"}
     assert asked[10:].count("b") > 25
 
@@ -110,7 +119,7 @@ def follow(strategy: Evolve, scores: dict[int, float], count: int, default: floa
 
 
 def test_a_new_best_of_a_model_is_swept_and_a_gain_is_swept_again() -> None:
-    strategy = Evolve(problem(), EvolveOptions(sweep=3))
+    strategy = Evolve(problem(), EvolveOptions(sweep=3, explore=0))
     strategy.tell(scored(0, 0.1))  # a seed is not swept
     asks = follow(strategy, {1: 0.6, 3: 0.7}, 12)
     names = [ask.backend for ask in asks]
@@ -122,7 +131,7 @@ def test_a_new_best_of_a_model_is_swept_and_a_gain_is_swept_again() -> None:
 
 
 def test_sweeps_that_do_not_help_leave_the_population_and_the_repairs_alone() -> None:
-    strategy = Evolve(problem(), EvolveOptions(sweep=4, population=4, repair=1.0, inspirations=5))
+    strategy = Evolve(problem(), EvolveOptions(sweep=4, explore=0, population=4, repair=1.0, inspirations=5))
     strategy.tell(scored(0, 0.1))
     follow(strategy, {1: 0.6}, 5)
     asked = strategy.ask(5, 5)
@@ -131,6 +140,22 @@ def test_sweeps_that_do_not_help_leave_the_population_and_the_repairs_alone() ->
     asked = strategy.ask(6, 6)
     assert (asked.backend, asked.operator is Operator.REPAIR) == (MAIN, False)
     assert {*asked.parents, *asked.inspirations} <= {0, 1}
+
+
+def test_between_requests_that_cost_something_a_free_backend_goes_on_with_a_search_of_its_own() -> None:
+    strategy = Evolve(problem(), EvolveOptions(sweep=0, explore=2, repair=0.0))
+    strategy.tell(scored(0, 0.1))
+    asks, own = [], set()
+    for number in range(1, 40):
+        asks.append(strategy.ask(number, number))
+        if asks[-1].backend == SWEEP:
+            own.add(number)
+        strategy.tell(scored(number, 0.2 + number / 1000))
+    assert [ask.backend for ask in asks[:9]] == [SWEEP, SWEEP, MAIN] * 3
+    # it builds on what it made itself and the seed; what costs something sees it as an inspiration
+    assert {p for ask in asks if ask.backend == SWEEP for p in ask.parents} <= own | {0}
+    assert {p for ask in asks if ask.backend == SWEEP for p in ask.inspirations} <= own | {0}
+    assert own & {p for ask in asks if ask.backend != SWEEP for p in ask.inspirations}
 
 
 def test_changes_are_asked_for_from_the_first_good_parent_on_where_answers_cost_money() -> None:
@@ -179,7 +204,7 @@ class Run:
         self.planner.tell_up_to(self.told)
 
     def plan(self) -> None:
-        while isinstance(step := self.planner.next(self.spec.budget), Asked | Told):
+        while isinstance(step := self.planner.next(self.spec.budget), Asked | ResultTold):
             if isinstance(step, Asked):
                 self.stored[step.candidate.number] = step.candidate
             self.told = self.planner.told
@@ -233,6 +258,6 @@ def test_money_that_is_too_little_for_the_dearest_backend_goes_to_the_others() -
 
 
 def test_candidates_bound_what_is_free_as_well() -> None:
-    run = in_order(*mixed(candidates=20))
-    assert len(run.stored) == 21
+    run = in_order(*mixed(candidates=40))
+    assert len(run.stored) == 41
     assert {c.plan.backend for c in run.stored.values() if c.plan} >= {MAIN, SWEEP}

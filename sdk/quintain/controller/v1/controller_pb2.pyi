@@ -74,7 +74,9 @@ class _BackendRoleEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_BackendRo
     BACKEND_ROLE_STRONG: _BackendRole.ValueType  # 2
     """For rare new ideas: asked when the others gain nothing for a while, or as often as it returns more for its cost."""
     BACKEND_ROLE_SWEEP: _BackendRole.ValueType  # 3
-    """Changes the constants of the best policy that the others wrote, so many times after each new best."""
+    """Changes the constants of the best policy that the others wrote, so many times after each new best; searches by itself
+    in between.
+    """
 
 class BackendRole(_BackendRole, metaclass=_BackendRoleEnumTypeWrapper):
     """BackendRole says what a backend is for in a search that has several."""
@@ -85,7 +87,9 @@ BACKEND_ROLE_MAIN: BackendRole.ValueType  # 1
 BACKEND_ROLE_STRONG: BackendRole.ValueType  # 2
 """For rare new ideas: asked when the others gain nothing for a while, or as often as it returns more for its cost."""
 BACKEND_ROLE_SWEEP: BackendRole.ValueType  # 3
-"""Changes the constants of the best policy that the others wrote, so many times after each new best."""
+"""Changes the constants of the best policy that the others wrote, so many times after each new best; searches by itself
+in between.
+"""
 Global___BackendRole: _TypeAlias = BackendRole  # noqa: Y015
 
 class _SearchState:

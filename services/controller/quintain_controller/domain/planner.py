@@ -44,6 +44,7 @@ from quintain_controller.domain.stop import StopWatch
 from quintain_controller.domain.tally import Tally
 
 _SCREENS = 2  # the rules since which decisions are compared before everything is run
+_SCORES_KEPT = 256
 _IMPROVERS_IN_HISTORY = 20
 CHAPTER = 32  # attempts: how prompts group them, for what is cached of them
 _RATIONALE_CHARACTERS = 300
@@ -91,6 +92,7 @@ class Planner:
         self._history = history
         self._recent: deque[int] = deque(maxlen=history + CHAPTER - 1 if history and self._chapters else history)
         self._improvers: deque[int] = deque(maxlen=_IMPROVERS_IN_HISTORY)
+        self._scores: dict[int, PartScore] = {}  # of the latest candidates that ran to the end
         self._behaviors: dict[str, int] = {}  # the first candidate that decides so where a look is taken
         self._failures = Failures()
         self._most_tokens = 0
@@ -262,10 +264,9 @@ class Planner:
         )
 
     def _screen(self, ask: Ask) -> Screen | None:
-        best = self.best
-        if not ask.only_if_better or best is None or best.train is None or ask.parents != (best.number,):
-            return None
-        return screen_for(self._context.train, best.train)
+        """None for a parent that was told too long ago as well."""
+        parent = self._scores.get(ask.parents[0]) if ask.only_if_better else None
+        return screen_for(self._context.train, parent) if parent is not None else None
 
     def refusal(self, candidate: Candidate, seen: Verification) -> str:
         """Why the candidate is not run on more scenarios than those that were looked at; empty if it is."""
@@ -299,6 +300,10 @@ class Planner:
         if candidate.screened:
             self._behaviors.setdefault(candidate.screened, candidate.number)
         result = self.result(candidate)
+        if result.fitness is not None and candidate.train is not None:
+            self._scores[candidate.number] = candidate.train
+            if len(self._scores) > _SCORES_KEPT:
+                del self._scores[next(iter(self._scores))]
         if candidate.number == 0:
             self._first = candidate
         events: list[DomainEvent] = []

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from quintain.plugins.strategy import BackendInfo, Result, Role
+from quintain_controller.domain.strategies.common import fitness
 
 # What a backend returned fades by this with every answer of any: gains are easy at the beginning.
 _MEMORY = 0.9
@@ -23,19 +24,20 @@ class _Returns:
 
 class Cast:
     """The main backends most of the time, a strong one when they gain nothing for a while, and one that is free after
-    each new best of theirs. Deterministic, and a step costs the same in a search of any length.
+    each new best of theirs, and in between for a search of its own. Deterministic, and a step costs the same in a
+    search of any length.
 
-    What counts as a gain is the share of the way from the best so far to the bound that an answer came nearer. A
-    backend without answers is taken to return what the others do.
+    What counts as a gain is the share of the way to the bound that an answer came nearer than the best of those that
+    write (and of what was swept from it). A backend without answers is taken to return what the others do.
     """
 
-    def __init__(self, backends: Sequence[BackendInfo], strong_after: int, sweep: int) -> None:
+    def __init__(self, backends: Sequence[BackendInfo], strong_after: int, sweep: int, explore: int) -> None:
         """`strong_after`: answers without a gain before a strong backend is asked. `sweep`: free requests after each
-        new best."""
+        new best, `explore`: and after each request that costs something."""
         self._mains = [b for b in backends if b.role is Role.MAIN] or [b for b in backends if b.role is Role.STRONG]
         self._strong = [b for b in backends if b.role is Role.STRONG and b not in self._mains]
         self._sweepers = [b for b in backends if b.role is Role.SWEEP]
-        self._strong_after, self._sweep = strong_after, sweep
+        self._strong_after, self._sweep, self._explore = strong_after, sweep, explore
         self._returns = {b.name: _Returns() for b in (*self._mains, *self._strong)}
         self._first_cost = {b.name: b.max_cost_usd or _FREE for b in (*self._mains, *self._strong)}
         self._asked: dict[int, str] = {}  # under way -> backend that writes
@@ -43,8 +45,9 @@ class Cast:
         self._without_gain = 0
         self._since_strong = 0  # requests to others
         self._affordable: frozenset[str] | None = None  # None: all
-        self._target: Result | None = None
+        self._best: Result | None = None
         self._sweeps_left = 0
+        self._explores_left = explore
         self._sweeps_made = 0
 
     @property
@@ -56,7 +59,7 @@ class Cast:
         """The next request may go to these only. Whether there is one for them."""
         self._affordable = frozenset(backends)
         authors = any(b.name in self._affordable for b in self.authors)
-        if not authors and not self.sweeps:
+        if not authors and not self.sweeps and not self.explores:
             self._affordable = None
             return False
         return True
@@ -78,6 +81,7 @@ class Cast:
         self._tried.add(chosen.name)
         self._since_strong = 0 if chosen in self._strong else self._since_strong + 1
         self._asked[number] = chosen.name
+        self._explores_left = self._explore
         self._affordable = None
         return chosen
 
@@ -86,18 +90,29 @@ class Cast:
         """Whether the next request is a sweep."""
         return bool(self._sweeps_left and self._allowed(self._sweepers))
 
+    @property
+    def explores(self) -> bool:
+        """Whether, if it is no sweep, the next request is one of what the free backends search by themselves."""
+        return bool(self._explores_left and self._sweepers) and self._allowed(self._sweepers) == self._sweepers
+
+    def explore(self) -> None:
+        """One more request of what the free backends search by themselves is made."""
+        self._explores_left -= 1
+        self._affordable = None
+
     def sweep(self) -> tuple[BackendInfo, Result]:
         """Who changes constants, and of which candidate."""
-        assert self._target is not None, "there is something to sweep"
+        assert self._best is not None, "there is something to sweep"
         sweepers = self._allowed(self._sweepers)
         self._sweeps_left -= 1
         self._sweeps_made += 1
         self._affordable = None
-        return sweepers[self._sweeps_made % len(sweepers)], self._target
+        return sweepers[self._sweeps_made % len(sweepers)], self._best
 
-    def tell(self, result: Result, gain: float, seed: bool) -> None:
-        """`gain`: the share of the way to the bound, 0 if it is no new best. `seed`: nobody was asked for it."""
+    def tell(self, result: Result, seed: bool) -> None:
+        """A result of theirs, of a sweep, or of a seed that nobody was asked for."""
         name = self._asked.pop(result.number, None)
+        gain = self._gain(result)
         if name is not None:
             for returns in self._returns.values():
                 returns.gain *= _MEMORY
@@ -106,10 +121,18 @@ class Cast:
             own = self._returns[name]
             own.gain, own.cost, own.answers = own.gain + gain, own.cost + (result.cost_usd or _FREE), own.answers + 1.0
             self._without_gain = 0 if gain > 0.0 else self._without_gain + 1
-        if gain > 0.0 and not seed:
-            self._target = result
-            if name is not None or gain >= _WORTH_A_SWEEP:
+        if gain > 0.0:
+            self._best = result
+            if not seed and (name is not None or gain >= _WORTH_A_SWEEP):
                 self._sweeps_left = self._sweep
+
+    def _gain(self, result: Result) -> float:
+        best = fitness(self._best) if self._best is not None else ()
+        if result.fitness is None or result.fitness <= best:
+            return 0.0
+        before = best[-1] if best else 0.0
+        # Better than the best counts, even with nothing left to the bound, or the same normalized value.
+        return max((result.fitness[-1] - before) / (1.0 - before) if before < 1.0 else 0.0, 1e-9)
 
     def _allowed(self, backends: Sequence[BackendInfo]) -> list[BackendInfo]:
         return [b for b in backends if self._affordable is None or b.name in self._affordable]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections import deque
+from dataclasses import replace
 
 from pydantic import Field
 
@@ -51,10 +52,11 @@ class EvolveOptions(Options):
     strong_after: int = Field(
         6, ge=1, description="Of backends with roles: answers without a gain before a strong one is asked."
     )
-    sweep: int = Field(
-        12,
+    sweep: int = Field(12, ge=0, description="Of backends with roles: changes by a free one after each new best.")
+    explore: int = Field(
+        4,
         ge=0,
-        description="Of backends with roles: changes by a free one after each new best. Verifications bound it.",
+        description="Of backends with roles: requests of a free one's own search after each that costs something.",
     )
 
 
@@ -63,7 +65,12 @@ class Evolve(Strategy):
         self._problem, self._options = problem, options
         self._progress = BestSoFar(options.patience, options.stop_after_stagnation)
         roles = {backend.role for backend in problem.backends}
-        self._cast = Cast(problem.backends, options.strong_after, options.sweep) if roles != {Role.MAIN} else None
+        mixed = roles != {Role.MAIN}
+        self._cast = Cast(problem.backends, options.strong_after, options.sweep, options.explore) if mixed else None
+        # What is free searches by itself as well: two lines that meet as inspirations, and in what is swept.
+        free = tuple(replace(b, role=Role.MAIN) for b in problem.backends if b.role is Role.SWEEP)
+        self._own = Evolve(replace(problem, backends=free), options) if mixed and free else None
+        self._exploring: set[int] = set()  # under way
         self._authors = self._cast.authors if self._cast else problem.backends
         self._bandit = Bandit(self._authors, _OPERATORS)
         count = options.islands or max(1, min(4, (problem.planned or 0) // 300))
@@ -84,12 +91,19 @@ class Evolve(Strategy):
         self._told += 1
         if result.number < self._problem.seeds:
             self._best_seed = max(self._best_seed, fitness(result))
-        if self._cast is not None:
-            self._cast.tell(result, self._gain(result), seed=result.number < self._problem.seeds)
+        if self._cast is not None and result.number not in self._exploring:
+            self._cast.tell(result, seed=result.number < self._problem.seeds)
         if result.fitness is not None:
             self._leads.add(result)
             self._front.add(result)
         better = result.fitness is not None and result.fitness > to_beat
+        if self._own is not None and (result.number < self._problem.seeds or result.number in self._exploring):
+            self._own.tell(result)
+        if result.number in self._exploring:
+            self._exploring.remove(result.number)
+            if result.fitness is not None:
+                self._scenarios.add(result)
+            return self._ended(result)
         if result.number in self._sweeping:
             # Of many changes of one policy only those that helped belong into the population; none is worth mending.
             self._sweeping.remove(result.number)
@@ -120,6 +134,10 @@ class Evolve(Strategy):
         members = self._islands[island].members
         if self._cast is not None and self._cast.sweeps:
             return self._sweep(number, island)
+        if self._cast is not None and self._own is not None and self._cast.explores:
+            self._cast.explore()
+            self._exploring.add(number)
+            return replace(self._own.ask(number, seed), island=island)
         if self._repairs and rng.random() < self._options.repair:
             return self._mend(number, island)
         author = self._cast.author(number) if self._cast is not None else None
@@ -149,14 +167,6 @@ class Evolve(Strategy):
     def stop(self) -> str | None:
         return self._progress.stop()
 
-    def _gain(self, result: Result) -> float:
-        """The share of the way from the best so far to the bound that the result came nearer; 0 for no new best."""
-        best = fitness(self._progress.best) if self._progress.best else None
-        if result.fitness is None or (best is not None and result.fitness <= best):
-            return 0.0
-        before = best[-1] if best else 0.0
-        return (result.fitness[-1] - before) / (1.0 - before) if before < 1.0 else 0.0
-
     def _costs(self, backend: str) -> bool:
         """Whether requests to it are dear: then they are not repeated, and changes come early."""
         if self._problem.rules < _EARLY_CHANGES:
@@ -180,7 +190,7 @@ class Evolve(Strategy):
         return self._bandit.pull(number, allowed.__contains__, author.name if author is not None else None)
 
     def _sweep(self, number: int, island: int) -> Ask:
-        """The best policy, given to a free backend that changes its constants."""
+        """The best of those that write, given to a free backend that changes its constants."""
         assert self._cast is not None
         backend, target = self._cast.sweep()
         self._asked[number] = (island, fitness(target))

@@ -100,6 +100,7 @@ def render_report(data: ReportData) -> str:
             promoted=data.promoted,
             shown=shown.summary if shown else None,
             facts=_facts(data),
+            better=_better_on_held_out(data),
             settings=_settings(data),
             sections=_sections(data, figures_of_page),
             candidates=_candidate_rows(data),
@@ -172,6 +173,19 @@ def _sources(data: ReportData) -> dict[str, list[tuple[str, str]]]:
             texts.insert(0, (f"against its parent #{numbers[parent]}", diff or "the same"))
         found[str(c.number)] = texts
     return found
+
+
+def _better_on_held_out(data: ReportData) -> str:
+    """That an earlier best is better than the winner where nothing chose; empty if none is."""
+    said = [e.better_on_held_out for e in data.events if e.WhichOneof("event") == "better_on_held_out"]
+    if not data.promoted or not said or said[-1].winner_candidate_id != data.search.winner.candidate_id:
+        return ""
+    theirs, own = (render.percent(v) for v in (said[-1].held_out_normalized, said[-1].winner_held_out_normalized))
+    number = said[-1].candidate_id.rpartition(".")[2]
+    return (
+        f"Candidate #{number} is better on the held-out scenarios than the winner ({theirs} of the bound, {own}). "
+        "They have no say in the choice."
+    )
 
 
 def _facts(data: ReportData) -> list[tuple[str, str, str]]:

@@ -524,6 +524,19 @@ def test_a_candidate_that_is_clearly_worse_on_held_out_than_an_earlier_best_is_p
     assert asked == ([] if rules == 1 else [(3, False), (2, True)])
 
 
+@pytest.mark.parametrize("rules", [1, 2])
+def test_a_candidate_that_decides_everywhere_as_an_earlier_one_is_told_with_its_number(rules: int) -> None:
+    world = World(budget=Budget(candidates=6), context=replace(WITH_HELD_OUT, rules=rules), parallel_generations=1)
+    while not world.finished:
+        call = next(call for kind in CallKind for call in world.calls(kind))
+        same = call.kind is CallKind.VERIFY and call.number in (5, 6)  # in time to know of candidate 1
+        world.answer(call, m.Verified(call, verification(1)) if same else None)
+    said = [
+        c.number for c in world.candidates() if c.summary.startswith("the same decisions everywhere as candidate 1: ")
+    ]
+    assert said == ([] if rules == 1 else [5, 6])
+
+
 def test_what_a_generation_has_cost_so_far_is_seen_while_it_runs() -> None:
     world = asked(parallel_generations=1)
     call = world.place()

@@ -89,6 +89,22 @@ def test_every_section_is_there(page: str, heading: str) -> None:
     assert f"<h2>{heading}</h2>" in page
 
 
+def test_an_earlier_best_that_is_better_on_held_out_than_the_winner_is_named_at_the_top(data: ReportData) -> None:
+    search = pb.Search()
+    search.CopyFrom(data.search)
+    search.winner.CopyFrom(search.best)
+    better = pb.BetterOnHeldOut(
+        winner_candidate_id=search.winner.candidate_id,
+        winner_held_out_normalized=0.5,
+        candidate_id="s1.1",
+        held_out_normalized=0.6,
+    )
+    event = pb.Event(sequence=99, better_on_held_out=better)
+    said = "Candidate #1 is better on the held-out scenarios than the winner (60.0 % of the bound, 50.0 %)"
+    assert said in render_report(replace(data, search=search, events=[*data.events, event]))
+    assert said not in render_report(replace(data, search=search))
+
+
 def test_a_search_of_several_objectives_shows_its_front(data: ReportData, page: str) -> None:
     assert "<h2>Several objectives</h2>" not in page
     search = pb.Search()

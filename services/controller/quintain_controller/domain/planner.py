@@ -93,6 +93,7 @@ class Planner:
         self._recent: deque[int] = deque(maxlen=history + CHAPTER - 1 if history and self._chapters else history)
         self._improvers: deque[int] = deque(maxlen=_IMPROVERS_IN_HISTORY)
         self._scores: dict[int, PartScore] = {}  # of the latest candidates that ran to the end
+        self._same: dict[str, int] = {}  # the first candidate that decides so everywhere
         self._behaviors: dict[str, int] = {}  # the first candidate that decides so where a look is taken
         self._failures = Failures()
         self._most_tokens = 0
@@ -268,6 +269,15 @@ class Planner:
         parent = self._scores.get(ask.parents[0]) if ask.only_if_better else None
         return screen_for(self._context.train, parent) if parent is not None else None
 
+    def with_twin(self, candidate: Candidate) -> Candidate:
+        """The verified candidate; one that decides everywhere as an earlier one says so in its line."""
+        if self._context.rules < _SCREENS or candidate.plan is None or candidate.status is not VerdictStatus.OK:
+            return candidate
+        twin = self._same.get(candidate.behavior) if candidate.behavior else None
+        if twin is None or twin >= candidate.plan.after:
+            return candidate
+        return replace(candidate, summary=f"the same decisions everywhere as candidate {twin}: {candidate.summary}")
+
     def refusal(self, candidate: Candidate, seen: Verification) -> str:
         """Why the candidate is not run on more scenarios than those that were looked at; empty if it is."""
         plan = candidate.plan
@@ -300,6 +310,8 @@ class Planner:
         if candidate.screened:
             self._behaviors.setdefault(candidate.screened, candidate.number)
         result = self.result(candidate)
+        if result.fitness is not None and candidate.behavior:
+            self._same.setdefault(candidate.behavior, candidate.number)
         if result.fitness is not None and candidate.train is not None:
             self._scores[candidate.number] = candidate.train
             if len(self._scores) > _SCORES_KEPT:

@@ -579,7 +579,7 @@ class SearchMachine:
                     return
                 candidate = stopped(item.candidate, verification, why)
             else:
-                candidate = verified(item.candidate, verification, parent, self._context)
+                candidate = self._planner.with_twin(verified(item.candidate, verification, parent, self._context))
             self._out.append(m.Remember(candidate, verification.feedback))
             self._settle(CandidateWrite(candidate, verdict=verification.record, feedback=verification.feedback))
 

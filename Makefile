@@ -11,7 +11,7 @@ SEED ?= 1
 BASE_PORT ?= 7070
 DISTURBANCES ?= 40
 
-.PHONY: help setup demo test test-sandbox test-crash test-chaos check up down bench soak load fuzz proto lock fmt images clean
+.PHONY: help setup demo test test-sandbox test-crash test-chaos check up down bench soak load fuzz proto lock fmt images release clean
 
 help:  ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-13s %s\n", $$1, $$2}'
@@ -85,6 +85,9 @@ fuzz: setup  ## The FaaS engine against the oracle, and against guests that lie 
 
 images: setup  ## Build and run the container images with podman or docker
 	$(BIN)/python -m pytest deploy/images -v
+
+release: setup  ## Build, push and list the images of a tagged version (REGISTRY=registry.example/quintain TAG=v0.1.0)
+	$(BIN)/python -m deploy.images.release "$(REGISTRY)" "$(TAG)"
 
 proto: setup  ## Regenerate the contracts' Python code
 	@bash scripts/generate_proto.sh

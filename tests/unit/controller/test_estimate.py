@@ -97,3 +97,16 @@ def test_a_budget_that_is_hardly_a_search_is_warned_of() -> None:
     made = estimate(spec(usd_nano=NANO // 5), (KNOWN,), None)
     assert made.candidates == 6
     assert any("hardly a search" in warning for warning in made.warnings)
+
+
+def test_with_roles_the_main_backends_count_and_the_others_are_spoken_of() -> None:
+    main = replace(KNOWN, name="mini")
+    strong, free = replace(UNKNOWN, name="large", role="strong"), replace(FREE, role="sweep")
+    wanted = spec(usd_nano=NANO)
+    assert too_small(wanted, (main, strong, free)) is None
+    made = estimate(wanted, (main, strong, free), None)
+    assert made.candidates == 33
+    assert "that counts answers that cost something; what offline does for nothing comes on top" in made.warnings
+    assert "large is not asked until its requests are known to cost less than 2.04 dollars" in made.warnings
+    bound, _ = too_small(wanted, (replace(strong, role="main"), free)) or ("", "")
+    assert bound == "usd"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+from quintain.plugins.strategy import Role
 from quintain_controller.domain.model import AGENT, NANO, BackendProfile, Charge, SearchSpec
 
 # Before anything is known of a model's habits: an input of the bounded prompt's size, and an answer.
@@ -113,7 +114,7 @@ def estimate(spec: SearchSpec, backends: tuple[BackendProfile, ...], pace: Pace 
 def too_small(spec: SearchSpec, backends: tuple[BackendProfile, ...]) -> tuple[str, str] | None:
     """The bound of the budget that has no room for a single request, and what would be right."""
     budget = spec.budget
-    dearest = max(backends, key=lambda b: reserved_usd(b, spec, Habits()))
+    dearest = max(_mains(backends), key=lambda b: reserved_usd(b, spec, Habits()))
     usd = reserved_usd(dearest, spec, Habits())
     if budget.usd_nano is not None and usd > budget.usd_nano:
         measured = (
@@ -126,16 +127,22 @@ def too_small(spec: SearchSpec, backends: tuple[BackendProfile, ...]) -> tuple[s
             f"{_dollars(budget.usd_nano)} has no room for one request: {measured}. Allow at least {_dollars(usd)}, or "
             "bound a request by allowance.max_cost_usd"
         )
-    tokens = max(reserved_tokens(backend, spec, 0) for backend in backends)
+    tokens = max(reserved_tokens(backend, spec, 0) for backend in _mains(backends))
     if budget.tokens is not None and tokens > budget.tokens:
         return "tokens", f"{budget.tokens} has no room for one request, which is counted as {tokens} until one was made"
     return None
 
 
+def _mains(backends: tuple[BackendProfile, ...]) -> tuple[BackendProfile, ...]:
+    """Without those that are asked rarely, or for nothing: the search goes on where the budget has no room for them."""
+    return tuple(b for b in backends if b.role == Role.MAIN.value) or backends
+
+
 def _typical_usd(spec: SearchSpec, backends: tuple[BackendProfile, ...]) -> int | None:
-    """What one request usually costs; None if that is not known of every backend."""
+    """What one request usually costs, of the backends that are asked most of the time; None if that is not known of all
+    of them."""
     costs: list[int] = []
-    for backend in backends:
+    for backend in _mains(backends):
         bound = bound_usd(backend, spec)
         measured = backend.measured_requests >= ENOUGH_MEASURED and not converses(backend, spec)
         cost = backend.typical_cost_usd_nano if measured else None
@@ -151,9 +158,16 @@ def _warnings(spec: SearchSpec, backends: tuple[BackendProfile, ...], made: Esti
     found: list[str] = []
     if made.candidates is not None and made.candidates < _FEW_CANDIDATES:
         found.append(f"the budget is good for about {made.candidates} candidates: hardly a search")
+    free = [b.name for b in backends if b.role == Role.SWEEP.value]
+    if free and made.candidates is not None and spec.budget.candidates is None and spec.budget.verifications is None:
+        found.append(f"that counts answers that cost something; what {', '.join(free)} does for nothing comes on top")
+    for backend in backends:
+        held = reserved_usd(backend, spec, Habits())
+        if backend.role == Role.STRONG.value and spec.budget.usd_nano is not None and held > spec.budget.usd_nano:
+            found.append(f"{backend.name} is not asked until its requests are known to cost less than {_dollars(held)}")
     unmeasured = [b.name for b in backends if b.priced and bound_usd(b, spec) and b.measured_requests < ENOUGH_MEASURED]
     if spec.budget.usd_nano is not None and unmeasured:
-        reserved = max(reserved_usd(b, spec, Habits()) for b in backends)
+        reserved = max(reserved_usd(b, spec, Habits()) for b in _mains(backends))
         at_once = spec.budget.usd_nano // reserved if reserved else spec.window
         note = (
             f"what {', '.join(unmeasured)} usually costs is not known yet; each request has {_dollars(reserved)} held"

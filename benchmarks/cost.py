@@ -34,7 +34,8 @@ A_DAY = 1_000_000
 UTILISATION = 0.7  # the autoscaler's target
 _STATISTICS = (
     "SELECT (SELECT xact_commit FROM pg_stat_database WHERE datname = current_database()),"
-    " sum(n_tup_ins), sum(n_tup_upd), pg_wal_lsn_diff(pg_current_wal_lsn(), '0/0') FROM pg_stat_user_tables"
+    " sum(n_tup_ins), sum(n_tup_upd), pg_wal_lsn_diff(pg_current_wal_lsn(), '0/0'),"
+    " (SELECT sum(fsyncs) FROM pg_stat_io WHERE object = 'wal') FROM pg_stat_user_tables"
 )
 
 
@@ -61,6 +62,7 @@ class SearchCost:
     rows_inserted: float
     rows_updated: float
     wal_kib: float
+    wal_syncs: float
     generator_cpu_seconds: float
     controller_cpu_seconds: float
     controller_mib: float
@@ -135,13 +137,14 @@ def search_cost(candidates: int) -> SearchCost:
             memory = {name: memory_bytes(pid) / 2**20 for name, pid in pids.items()}
             services.stop()
             deltas = zip(before, written(server), strict=True)
-            commits, inserted, updated, wal = ((after - first) / candidates for first, after in deltas)
+            commits, inserted, updated, wal, syncs = ((after - first) / candidates for first, after in deltas)
     return SearchCost(
         candidates,
         commits,
         inserted,
         updated,
         wal / 1024,
+        syncs,
         cpu["generator"],
         cpu["controller"],
         memory["controller"],
@@ -168,9 +171,9 @@ def main() -> int:
         )
     print(
         f"search, a candidate: {search.commits:.1f} commits, {search.rows_inserted:.1f} rows inserted,"
-        f" {search.rows_updated:.1f} updated, {search.wal_kib:.1f} KiB of WAL; CPU s: generator"
-        f" {search.generator_cpu_seconds:.3f}, controller {search.controller_cpu_seconds:.3f}; MiB: controller"
-        f" {search.controller_mib:.0f}, generator {search.generator_mib:.0f}"
+        f" {search.rows_updated:.1f} updated, {search.wal_kib:.1f} KiB of WAL, {search.wal_syncs:.1f} times on"
+        f" disk; CPU s: generator {search.generator_cpu_seconds:.3f}, controller {search.controller_cpu_seconds:.3f};"
+        f" MiB: controller {search.controller_mib:.0f}, generator {search.generator_mib:.0f}"
     )
     return 0
 

@@ -91,6 +91,7 @@ COMMANDS = {
         "record", POLICIES, "Record runs as a real system would log them.", "quintain record --suite tenants --out DIR"
     ),
     "init": Entry("init", MACHINE, "Make a project folder.", "quintain init my-scheduler"),
+    "mcp": Entry("mcp", MACHINE, "Serve tools to a coding agent.", "quintain mcp --config agent.toml"),
     "up": Entry("local", MACHINE, "Start the local stack.", "quintain up --base-port 7070"),
     "down": Entry("local", MACHINE, "Stop the local stack.", "quintain down"),
 }

@@ -108,5 +108,7 @@ def test_with_roles_the_main_backends_count_and_the_others_are_spoken_of() -> No
     assert made.candidates == 33
     assert "that counts answers that cost something; what offline does for nothing comes on top" in made.warnings
     assert "large is not asked until its requests are known to cost less than 2.04 dollars" in made.warnings
+    counted = estimate(spec(candidates=20), (main, free), None)
+    assert any("counts as well, and will be most of it: bound dollars instead" in w for w in counted.warnings)
     bound, _ = too_small(wanted, (replace(strong, role="main"), free)) or ("", "")
     assert bound == "usd"

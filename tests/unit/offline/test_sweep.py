@@ -71,6 +71,18 @@ def test_trials_are_read_from_the_digest_against_their_own_parents_and_in_the_sc
     assert read_trials(history, parent, 0.79)[0].gain == pytest.approx(-0.01)  # less is better
 
 
+def test_a_sweep_that_was_stopped_because_it_decided_the_same_made_no_difference() -> None:
+    same = "the same decisions as candidate 4 on one scenario of each kind, not run on the others."
+    worse = "worse than candidate 4 on one scenario of each kind, not run on the others."
+    history = [
+        Attempt(4, "c4", 0.80, "score 0.8, 80.0% of the bound. Sizes by class."),
+        Attempt(5, "c5", None, f"{same} c4 with 3 -> 4 (line 4)."),
+        Attempt(6, "c6", None, f"{worse} c4 with 0.4 -> 0.5 (line 2)."),
+    ]
+    found = read_trials(history, Example("c4", POLICY, 0.80, 0.80), 0.80)
+    assert found == [Trial(4, "3", "4", 0.0), Trial(2, "0.4", "0.5", -1.0)]
+
+
 def test_a_change_of_a_foreign_policy_alone_is_a_sweep_that_names_its_parent() -> None:
     parent = Example("c7", POLICY, 0.81, 0.81)
     for grammar in (None,):

@@ -161,6 +161,10 @@ def _warnings(spec: SearchSpec, backends: tuple[BackendProfile, ...], made: Esti
     free = [b.name for b in backends if b.role == Role.SWEEP.value]
     if free and made.candidates is not None and spec.budget.candidates is None and spec.budget.verifications is None:
         found.append(f"that counts answers that cost something; what {', '.join(free)} does for nothing comes on top")
+    elif free and spec.budget.usd_nano is None:
+        found.append(
+            f"what {', '.join(free)} does for nothing counts as well, and will be most of it: bound dollars instead"
+        )
     for backend in backends:
         held = reserved_usd(backend, spec, Habits())
         if backend.role == Role.STRONG.value and spec.budget.usd_nano is not None and held > spec.budget.usd_nano:

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from quintain.plugins.backend import Attempt, Example
 from quintain.plugins.grammar import Gene, GeneValue, Grammar
 from quintain_generator.backends.offline.genome import Genome, active
+from quintain_generator.backends.offline.trials import made_no_difference
 
 _MOST_NAMED = 5  # changes; a longer list says little about each of them
 _LINE = re.compile(r"(?P<parent>\w+) with (?P<changes>\w+ \S+ -> .+?)\.?$")
@@ -65,7 +66,8 @@ class Experience:
             if line is None or line["parent"] not in scores:
                 continue
             changes = {name: (old, new) for name, old, new in _CHANGE.findall(line["changes"])}
-            gain = -math.inf if attempt.score is None else sign * (attempt.score - scores[line["parent"]])
+            worst = 0.0 if made_no_difference(attempt) else -math.inf
+            gain = worst if attempt.score is None else sign * (attempt.score - scores[line["parent"]])
             self._trials.append(_Trial(changes, gain))
         differences = [abs(trial.gain) for trial in self._trials if trial.gain and math.isfinite(trial.gain)]
         self._usual_difference = statistics.median(differences) if differences else 1.0

@@ -54,9 +54,14 @@ def read_trials(history: Sequence[Attempt], parent: Example, best_score: float |
         if attempt.score is not None:
             gain = sign * (attempt.score - scores[line["parent"]])
         else:  # not run to the end: it decided as another did, or was worse
-            gain = 0.0 if attempt.summary.startswith(_SAME) else -1.0
+            gain = 0.0 if made_no_difference(attempt) else -1.0
         trials += [Trial(int(number), old, new, gain) for old, new, number in _CHANGE.findall(line["changes"])]
     return trials
+
+
+def made_no_difference(attempt: Attempt) -> bool:
+    """Whether the search says of an attempt that it decided as an earlier one, and did not run it to the end."""
+    return attempt.summary.startswith(_SAME)
 
 
 class KnownPlace:

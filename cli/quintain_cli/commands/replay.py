@@ -12,7 +12,7 @@ from quintain.controller.v1 import controller_pb2 as pb
 from quintain.errors import Internal
 from quintain_cli import render
 from quintain_cli.commands.lookup import SearchId
-from quintain_cli.connect import Connection
+from quintain_cli.connect import FOREVER_SECONDS, Connection
 from quintain_cli.render import out, say
 from quintain_cli.target import TargetCommand
 from quintain_cli.waiting import WaitingLine
@@ -48,7 +48,7 @@ def _replay(connection: Connection, search_id: str, parallel: int) -> tuple[pb.R
     differences: list[str] = []
     request = pb.ReplaySearchRequest(search_id=search_id, parallel_verifications=parallel)
     with WaitingLine(f"replaying {search_id}") as waiting:
-        for response in connection.controller.replay_search(request):
+        for response in connection.controller.replay_search(request, FOREVER_SECONDS):
             match response.WhichOneof("event"):
                 case "progress":
                     done, total = response.progress.verifications_done, response.progress.verifications_total

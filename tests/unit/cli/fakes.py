@@ -78,6 +78,7 @@ class FakeController(controller_pb2_grpc.ControllerServicer):
         self.others: list[cpb.Search] = []  # listed after it
         self.candidates: list[cpb.Candidate] = []
         self.events: list[cpb.Event] = []
+        self.time_for_replay: float | None = None  # seconds that the last replay was given
         self.calls: list[Any] = []
         self.estimate = cpb.SearchEstimate()
         self.differences: list[str] = []  # of a replay
@@ -107,8 +108,11 @@ class FakeController(controller_pb2_grpc.ControllerServicer):
         self.search.spec.CopyFrom(request.spec)
         return cpb.CreateSearchResponse(search=self.search, estimate=self.estimate)
 
-    def ReplaySearch(self, request: cpb.ReplaySearchRequest, _context: Any) -> Iterator[cpb.ReplaySearchResponse]:
+    def ReplaySearch(
+        self, request: cpb.ReplaySearchRequest, context: grpc.ServicerContext
+    ) -> Iterator[cpb.ReplaySearchResponse]:
         self.calls.append(request)
+        self.time_for_replay = context.time_remaining()
         counts = cpb.ReplayProgress(verifications_done=1, verifications_total=2)
         yield cpb.ReplaySearchResponse(progress=counts)
         for difference in self.differences:

@@ -17,6 +17,12 @@ def test_a_replay_that_is_equal_ends_well(services: str, quintain: Run, controll
     assert controller.calls == [pb.ReplaySearchRequest(search_id="s1", parallel_verifications=3)]
 
 
+def test_a_replay_may_take_as_long_as_its_search(services: str, quintain: Run, controller: FakeController) -> None:
+    assert quintain("replay", "s1").code == 0
+    assert controller.time_for_replay is not None
+    assert controller.time_for_replay > 24 * 3600
+
+
 def test_a_replay_that_differs_says_how_and_fails(services: str, quintain: Run, controller: FakeController) -> None:
     controller.differences = ["candidate 3: train verdict a became b", "the winner was 3 and is 4 now"]
     ran = quintain("replay", "s1")

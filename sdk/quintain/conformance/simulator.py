@@ -132,7 +132,7 @@ def check_simulator(simulator: Simulator, open_policy_factory: OpenPolicyFactory
 def _subjects(simulator: Simulator, factory: OpenPolicyFactory) -> dict[str, _Subject]:
     suites = simulator.describe().suites if isinstance(simulator, ManySystems) else ()
     systems = {suite: narrowed(simulator, suite) for suite in suites} or {"": simulator}
-    once = {id(one): (suite, one) for suite, one in reversed(systems.items())}  # one that has several suites
+    once = {one.describe().build: (suite, one) for suite, one in reversed(systems.items())}  # of several suites
     return {suite: _Subject(one, factory) for suite, one in once.values()}
 
 

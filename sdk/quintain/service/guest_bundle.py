@@ -41,10 +41,23 @@ class _Bundled:
 _before = {{_name: sys.modules.pop(_name) for _name in _MODULES if _name in sys.modules}}
 sys.meta_path.insert(0, _Bundled())
 from {name} import load
-if _before and not globals().get("OWN_PROCESS"):  # modules of these names were there: in a shared process they stay
+if _before and not globals().get("OWN_PROCESS"):  # in a shared process its modules of these names stay its own
     del sys.meta_path[0]
-    for _name in _MODULES:
-        sys.modules.pop(_name, None)
+    _own = {{_name: sys.modules[_name] for _name in _MODULES if _name in sys.modules}}
+    _bundled_load = load
+
+    def load(source, setup, query):
+        """What the source imports as it is loaded are the bundled modules."""
+        sys.modules.update(_own)
+        try:
+            return _bundled_load(source, setup, query)
+        finally:
+            for name in _own:
+                del sys.modules[name]
+            sys.modules.update(_before)
+
+    for _name in _own:
+        del sys.modules[_name]
     sys.modules.update(_before)
 '''
 

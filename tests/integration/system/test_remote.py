@@ -13,27 +13,33 @@ from tests.support.processes import until
 from tests.support.systems import MODEL, POLICY, package, suite_files
 from tests.support.verifier import running_verifier
 
+from quintain.clients.simulator import RemoteSimulator
 from quintain.clients.verifier import Verifier
 from quintain.errors import Internal, InvalidArgument
 from quintain.plugins.doors import SIMULATORS
-from quintain.plugins.simulator import narrowed
+from quintain.plugins.inprocess import in_process, simulate
+from quintain.plugins.simulator import RunOptions, narrowed
 from quintain.type.v1 import type_pb2
 from quintain.verifier.v1 import verifier_pb2 as pb
 
 
 @pytest.fixture(scope="module")
-def both(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Verifier]:
-    """A verifier that has the systems itself (``system``) and from another process (``far``)."""
-    folder = tmp_path_factory.mktemp("far")
-    file = folder / "simulator.json"
+def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    file = tmp_path_factory.mktemp("far") / "simulator.json"
     command = [sys.executable, "-m", "quintain.service.simulator_main", "--name", "system", "--listen", "127.0.0.1:0"]
     with subprocess.Popen([*command, "--address-file", str(file)]) as process:
         until(lambda: file.exists() or process.poll() is not None)
-        far = f'[remote_simulators.far]\naddress = "{json.loads(file.read_text())["address"]}"\n'
-        config = f'workers = 2\nengine_seconds = 20.0\nsimulators = ["system"]\n{far}'
-        with running_verifier(folder, config) as running, running.client() as client:
-            yield client
+        yield json.loads(file.read_text())["address"]
         process.terminate()
+
+
+@pytest.fixture(scope="module")
+def both(address: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Verifier]:
+    """A verifier that has the systems itself (``system``) and from another process (``far``)."""
+    far = f'[remote_simulators]\nfar = "{address}"\n'
+    config = f'workers = 2\nengine_seconds = 20.0\nsimulators = ["system"]\n{far}'
+    with running_verifier(tmp_path_factory.mktemp("verifier"), config) as running, running.client() as client:
+        yield client
 
 
 def asked(simulator: str, scenario: str, source: str, objective: str) -> pb.VerifyRequest:
@@ -61,6 +67,17 @@ def test_a_shipped_system_gives_the_same_verdict_from_far(both: Verifier, scenar
     assert far.status == pb.VERDICT_STATUS_OK
     assert far.scenarios == near.scenarios
     assert far.train == near.train
+
+
+def test_policy_and_model_may_share_a_process_that_has_the_systems_too(address: str) -> None:
+    scenario = "load_balancer/steady"
+    near, far = narrowed(SIMULATORS.load("system"), "load_balancer"), RemoteSimulator(address)
+    part = narrowed(far, "load_balancer")
+    source = part.describe().baselines[0].source
+    outcomes = [simulate(s, s.scenario(scenario), in_process(s, source), RunOptions()) for s in (near, part, near)]
+    assert outcomes[0] == outcomes[1] == outcomes[2]
+    assert outcomes[0].failure is None
+    far.close()
 
 
 def test_each_system_from_far_is_described_by_itself(both: Verifier) -> None:

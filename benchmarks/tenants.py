@@ -35,15 +35,16 @@ def speed(simulator: Simulator, suite: str) -> None:
     assert isinstance(simulator, PackageSimulator)
     name = simulator.suite(suite).entries[0].scenario
     scenario, source = simulator.scenario(name), simulator.describe().baselines[0].source
-    apart = jailed(simulator, scenario, source)  # the first run makes the workload too
-    metrics = apart.outcome.metrics
-    print(f"{name}: {metrics['requests']:.0f} requests, {metrics['policy_calls']:.0f} calls of the policy")
-    print(f"two jailed processes, workload included: {apart}")
-    print(f"two jailed processes: {jailed(simulator, scenario, source)}")
+    together, first = here(simulator, scenario, source)  # the first run makes the workload too
     together, seconds = here(simulator, scenario, source)
+    metrics = together.metrics
+    print(f"{name}: {metrics['requests']:.0f} requests, {metrics['policy_calls']:.0f} calls of the policy")
+    print(f"one process without messages: {seconds:.1f} s of processor time, {first:.1f} s with its workload made")
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10
+    print(f"peak memory of this process, workload included: {peak} MiB", flush=True)
+    apart = jailed(simulator, scenario, source)
     assert together == apart.outcome
-    print(f"one process without messages: {seconds:.1f} s of processor time")
-    print(f"peak memory of the engine's process: {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10} MiB")
+    print(f"two jailed processes: {apart}", flush=True)
 
 
 def baselines(simulator: Simulator, suite: str) -> None:

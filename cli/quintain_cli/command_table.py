@@ -51,7 +51,6 @@ COMMANDS = {
     "best": Entry("best", RESULTS, "Write the best policy of a search.", "quintain best SEARCH --out best-policy.py"),
     "report": Entry("report", RESULTS, "Write a search's report as HTML.", "quintain report SEARCH --out report.html"),
     "export": Entry("export", RESULTS, "Write candidates as a table.", "quintain export SEARCH --format csv"),
-    "notebook": Entry("notebook", RESULTS, "Show what a search has learnt.", "quintain notebook SEARCH --out n.json"),
     "archive": Entry(
         "archive",
         RESULTS,
@@ -89,6 +88,12 @@ COMMANDS = {
     ),
     "record": Entry(
         "record", POLICIES, "Record runs as a real system would log them.", "quintain record --suite tenants --out DIR"
+    ),
+    "fidelity": Entry(
+        "fidelity",
+        POLICIES,
+        "Say how far a fitted model can be trusted.",
+        "quintain fidelity my-system --html card.html",
     ),
     "init": Entry("init", MACHINE, "Make a project folder.", "quintain init my-scheduler"),
     "mcp": Entry("mcp", MACHINE, "Serve tools to a coding agent.", "quintain mcp --config agent.toml"),

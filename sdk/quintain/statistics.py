@@ -1,7 +1,8 @@
-"""Honest differences between two policies or two ways of searching: paired bootstrap intervals. Standard library."""
+"""Honest differences between two policies or two ways of searching; whether two rankings agree. Standard library."""
 
 from __future__ import annotations
 
+import itertools
 import math
 import random
 from collections.abc import Sequence
@@ -50,3 +51,36 @@ def _tail(count: int) -> float:
     t = z + (z**3 + z) / (4 * free) + (5 * z**5 + 16 * z**3 + 3 * z) / (96 * free**2)
     t += (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / (384 * free**3)
     return normal.cdf(-t * math.sqrt(count / free))
+
+
+def kendall_tau(first: Sequence[float], second: Sequence[float]) -> float | None:
+    """Kendall's tau-b of two rankings of the same things: 1 the same order, -1 the opposite, ties taken out. None if
+    one of them ranks nothing (all equal, fewer than two)."""
+    concordant = discordant = tied_first = tied_second = 0
+    for (a, x), (b, y) in itertools.combinations(zip(first, second, strict=True), 2):
+        sign_first, sign_second = (a > b) - (a < b), (x > y) - (x < y)
+        tied_first += sign_first == 0
+        tied_second += sign_second == 0
+        concordant += sign_first * sign_second > 0
+        discordant += sign_first * sign_second < 0
+    pairs = len(first) * (len(first) - 1) // 2
+    scale = math.sqrt((pairs - tied_first) * (pairs - tied_second))
+    return (concordant - discordant) / scale if scale else None
+
+
+def bootstrap_tau(first: Sequence[float], second: Sequence[float], seed: int) -> tuple[float, float] | None:
+    """The 95 % interval of `kendall_tau` by resampling the things that are ranked. Deterministic. None where too few
+    resamples rank anything."""
+    rng = random.Random(seed)
+    things = range(len(first))
+    found = []
+    for _ in range(_RESAMPLES):
+        chosen = rng.choices(things, k=len(first))
+        tau = kendall_tau([first[i] for i in chosen], [second[i] for i in chosen])
+        if tau is not None:
+            found.append(tau)
+    if len(found) < _RESAMPLES // 2:
+        return None
+    found.sort()
+    tail = round((1 - _CONFIDENCE) / 2 * len(found))
+    return found[tail], found[-1 - tail]

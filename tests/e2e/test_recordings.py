@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 from tests.e2e.conftest import Quintain
+from tests.support.systems import MODEL, POLICY, SUITE, package
 
 RECORD = ("record", "--suite", "load_balancer", "--scenario", "steady")
 
@@ -84,3 +86,32 @@ def test_the_faas_engine_is_recorded_under_its_own_policies_and_the_packages(
     checked = quintain("system", "check", str(folder))
     assert checked.code == 0, checked.out
     assert "smoke_steady-random_sizes.jsonl.gz" in checked.out
+
+
+def test_the_card_of_a_model_stands_beside_floors_and_ranks_policies_in_the_truth(
+    quintain: Quintain, tmp_path: Path
+) -> None:
+    truth, folder = tmp_path / "counter", tmp_path / "log"
+    drawn = 'arrivals = [{ kind = "job", rate = 1.5, fields = { seconds = { exponential = 0.8 } } }]'
+    last_first = POLICY.replace("waiting[:free], waiting[free:]", "waiting[::-1][:free], waiting[::-1][free:][::-1]")
+    for name, content in package(
+        suite=SUITE.replace('trace = "few.csv"', f"seed = 1\n{drawn}").replace("= 10.0", "= 60.0"),
+        **{"baselines/last_first.py": last_first},
+    ).items():
+        (truth / name).parent.mkdir(parents=True, exist_ok=True)
+        (truth / name).write_bytes(content)
+    policies = ("--policy", "fifo", "--policy", "last_first")
+    ran = quintain("record", "--suite", str(truth), *policies, "--out", str(folder))
+    assert ran.code == 0, ran.err
+    model = MODEL.replace("self.jobs[job.id] = job.seconds", "self.jobs[job.id] = self.random.expovariate(1 / 0.8)")
+    model = model.replace("self.jobs = {}", "self.jobs, self.random = {}, random")
+    (folder / "model.py").write_text(model, encoding="utf-8")
+    page = tmp_path / "card.html"
+    card = quintain("fidelity", str(folder), "--references", "0", "--html", str(page), "--json")
+    found = json.loads(card.out)
+    assert {row["name"] for row in found["parts"]} == {"train", "later", "other_policy", "busiest"}
+    assert all(row["floors"].keys() == {"queueing", "replay"} for row in found["parts"])
+    assert {reference["name"] for reference in found["decision"]["references"]} == {"fifo", "last_first"}
+    assert "decision fidelity: too few policies, or they are all alike" in found["untested"]
+    assert (card.code == 1) == (found["fidelity"] == "failed")
+    assert "Policies in the model and in the truth" in page.read_text(encoding="utf-8")

@@ -207,10 +207,15 @@ class Comparison:
         number = self._kinds.number(classes.of)
         return number, self._kinds.place(number, classes.field)
 
-    def _levels(self, history: Sequence[Step]) -> dict[str, np.ndarray[Any, Any]]:
-        grid = np.concatenate(
+    @property
+    def grid(self) -> np.ndarray[Any, Any]:
+        """The times at which a summary says what is held."""
+        return np.concatenate(
             [np.linspace(a, b, CURVE_POINTS, endpoint=False) for a, b in self._episode.recording.windows]
         )
+
+    def _levels(self, history: Sequence[Step]) -> dict[str, np.ndarray[Any, Any]]:
+        grid = self.grid
         found = {}
         for name, holder in self._holders.items():
             times, changes = holder.changes(history, self._kinds)

@@ -8,7 +8,7 @@ import threading
 from collections import Counter, OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import cast
+from typing import Any, cast
 
 from quintain.plugins.inprocess import InProcessPolicy
 from quintain.plugins.simulator import (
@@ -44,6 +44,7 @@ from quintain_system.fit.grammar import grammar_of
 from quintain_system.fit.guide import guide
 from quintain_system.fit.lifecycle import lifecycle_of
 from quintain_system.fit.rollout import Rollout, Rollouts, WrongModel, setup_of
+from quintain_system.fit.windows import curves, judged_windows
 from quintain_system.form.checks import check_system
 from quintain_system.form.package import SYSTEM_FILE, Placed, decoded, read_toml
 from quintain_system.form.spec import SystemSpec
@@ -161,7 +162,7 @@ class PackageFit:
             found.failure = wrong.failure
         except PolicyError as error:
             found.failure = error.failure
-        return self._outcome(scenario.name, found)
+        return self._outcome(scenario.name, found, whole=options.timeline)
 
     def score(self, objective: str, scenario: Scenario, outcome: Outcome, baseline: Outcome) -> ScenarioScore:
         if objective != OBJECTIVE.name:
@@ -230,19 +231,22 @@ class PackageFit:
         """The floors are ours: they run right here."""
         key = (floor, scenario)
         if key not in self._floor_distances:
-            model = InProcessPolicy(cast(LoadGuest, guest.load), self._floors[floor], setup_of(self._spec))
-            runs = Rollouts(self._spec, self._numbers, model, limits=floor != "replay")
-            values = {name: p.value for name, p in runs.parameters.items()}
-            try:
-                rollouts = [runs.runs(episode, values, ROLLOUTS) for episode in self._scenarios[scenario]]
-            except WrongModel as wrong:
-                raise SimulatorFault(f"the floor {floor} failed on {scenario}: {wrong}") from wrong
-            self._floor_distances[key] = self._distance(scenario, rollouts).value
+            self._floor_distances[key] = self._distance(scenario, self._floor_rollouts(floor, scenario)).value
         return self._floor_distances[key]
+
+    def _floor_rollouts(self, floor: str, scenario: str) -> list[Sequence[Rollout]]:
+        """Of each recording of the scenario."""
+        model = InProcessPolicy(cast(LoadGuest, guest.load), self._floors[floor], setup_of(self._spec))
+        runs = Rollouts(self._spec, self._numbers, model, limits=floor != "replay")
+        values = {name: p.value for name, p in runs.parameters.items()}
+        try:
+            return [runs.runs(episode, values, ROLLOUTS) for episode in self._scenarios[scenario]]
+        except WrongModel as wrong:
+            raise SimulatorFault(f"the floor {floor} failed on {scenario}: {wrong}") from wrong
 
     # ------------------------------------------------------------------------------------------------------ outcome
 
-    def _outcome(self, scenario: str, found: _Found) -> Outcome:
+    def _outcome(self, scenario: str, found: _Found, *, whole: bool) -> Outcome:
         calibration, distance = found.calibration, found.distance
         metrics: dict[str, float] = {}
         if distance is not None:
@@ -266,8 +270,21 @@ class PackageFit:
             failure=found.failure,
             failures_by_reason=dict(refused),
             timeline=tuple(TimelineEvent(0.0, text) for text in words),
-            detail=json.dumps({"scenario": scenario, "components": _components(distance), "words": words}),
+            detail=json.dumps(self._detail(scenario, found, words)) if whole else "",
         )
+
+    def _detail(self, scenario: str, found: _Found, words: list[str]) -> dict[str, Any]:
+        """For the fidelity card: distances by window beside the floors', and curves of each recording."""
+        windows: list[dict[str, Any]] = []
+        drawn: list[dict[str, Any]] = []
+        if found.distance is not None:
+            floors = {name: self._floor_rollouts(name, scenario) for name in self._floors}
+            for number, (episode, runs) in enumerate(zip(self._scenarios[scenario], found.rollouts, strict=True)):
+                said = [run.history for run in runs]
+                beside = {name: [run.history for run in of[number]] for name, of in floors.items()}
+                windows += judged_windows(self._spec, self._numbers, episode, said, beside)
+                drawn.append(curves(self._spec, self._numbers, episode, said))
+        return {"components": _components(found.distance), "words": words, "windows": windows, "recordings": drawn}
 
     def _words(self, found: _Found, refused: Counter[str]) -> list[str]:
         """For the model's author, what matters most first."""

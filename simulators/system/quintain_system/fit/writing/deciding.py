@@ -102,7 +102,8 @@ class Deciding(Lines):
         """A guess from names: recordings do not hold what policies saw."""
         rows = []
         for name, field in self.life.spec.observation.items():
-            rows.append(f'    "{name}": {self._seen(name, field.type, field.about)},')
+            seen = self._seen(name, field.type, field.about)
+            rows.append(f'    "{name}": {f"round({seen})" if field.type == "int" else seen},')
         self.method("observe(self)", "What policies may see, as far as names tell.", ["return {", *rows, "}"])
 
     def _seen(self, name: str, kind: str, about: str) -> str:

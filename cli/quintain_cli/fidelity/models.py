@@ -1,0 +1,37 @@
+"""Models as a search for one leaves them: the source, and the values that calibration found for it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from quintain.verifier.v1 import verifier_pb2 as pb
+
+_PARAMETER = "parameter_"
+
+
+def calibrated_values(verdict: pb.Verdict) -> dict[str, float]:
+    """Of a verdict on a model: they are the same in every scenario."""
+    metrics = {metric.name: metric.value for scenario in verdict.scenarios for metric in scenario.metrics}
+    return {n.removeprefix(_PARAMETER): value for n, value in metrics.items() if n.startswith(_PARAMETER)}
+
+
+def calibrated(source: str, values: Mapping[str, float]) -> str:
+    """The model with these values as its parameters' defaults, whatever way it declares them."""
+    if not values:
+        return source
+    lines = [f"    {name!r}: _calibrated(PARAMETERS[{name!r}], default={value!r})," for name, value in values.items()]
+    return "\n".join(
+        [
+            source.rstrip(),
+            "",
+            "",
+            "# What calibration on the train recordings found.",
+            "from dataclasses import replace as _calibrated  # noqa: E402",
+            "",
+            "PARAMETERS = {",
+            "    **PARAMETERS,",
+            *lines,
+            "}",
+            "",
+        ]
+    )

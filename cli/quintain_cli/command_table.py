@@ -51,6 +51,7 @@ COMMANDS = {
     "best": Entry("best", RESULTS, "Write the best policy of a search.", "quintain best SEARCH --out best-policy.py"),
     "report": Entry("report", RESULTS, "Write a search's report as HTML.", "quintain report SEARCH --out report.html"),
     "export": Entry("export", RESULTS, "Write candidates as a table.", "quintain export SEARCH --format csv"),
+    "notebook": Entry("notebook", RESULTS, "Show what a search has learnt.", "quintain notebook SEARCH --out n.json"),
     "archive": Entry(
         "archive",
         RESULTS,

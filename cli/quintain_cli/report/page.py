@@ -104,6 +104,7 @@ def render_report(data: ReportData) -> str:
             settings=_settings(data),
             sections=_sections(data, figures_of_page),
             candidates=_candidate_rows(data),
+            notebook=data.notebook.entries,
             scenarios=_scenario_rows(data.verdict, data.search.objective.direction) if data.verdict else [],
             gates=data.search.gates,
             numbers={c.candidate_id: c.number for c in data.candidates},

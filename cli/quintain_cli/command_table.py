@@ -96,6 +96,9 @@ COMMANDS = {
         "Say how far a fitted model can be trusted.",
         "quintain fidelity my-system --html card.html",
     ),
+    "loop": Entry(
+        "loop", SEARCH, "Fit, search in the model, run the winner in the truth, again.", "quintain loop my-system"
+    ),
     "init": Entry("init", MACHINE, "Make a project folder.", "quintain init my-scheduler"),
     "mcp": Entry("mcp", MACHINE, "Serve tools to a coding agent.", "quintain mcp --config agent.toml"),
     "up": Entry("local", MACHINE, "Start the local stack.", "quintain up --base-port 7070"),

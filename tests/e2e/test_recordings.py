@@ -88,18 +88,23 @@ def test_the_faas_engine_is_recorded_under_its_own_policies_and_the_packages(
     assert "smoke_steady-random_sizes.jsonl.gz" in checked.out
 
 
-def test_the_card_of_a_model_stands_beside_floors_and_ranks_policies_in_the_truth(
-    quintain: Quintain, tmp_path: Path
-) -> None:
-    truth, folder = tmp_path / "counter", tmp_path / "log"
+def counter(folder: Path) -> Path:
+    """A small system of one's own with two policies, to stand for a real one."""
     drawn = 'arrivals = [{ kind = "job", rate = 1.5, fields = { seconds = { exponential = 0.8 } } }]'
     last_first = POLICY.replace("waiting[:free], waiting[free:]", "waiting[::-1][:free], waiting[::-1][free:][::-1]")
     for name, content in package(
         suite=SUITE.replace('trace = "few.csv"', f"seed = 1\n{drawn}").replace("= 10.0", "= 60.0"),
         **{"baselines/last_first.py": last_first},
     ).items():
-        (truth / name).parent.mkdir(parents=True, exist_ok=True)
-        (truth / name).write_bytes(content)
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(content)
+    return folder
+
+
+def test_the_card_of_a_model_stands_beside_floors_and_ranks_policies_in_the_truth(
+    quintain: Quintain, tmp_path: Path
+) -> None:
+    truth, folder = counter(tmp_path / "counter"), tmp_path / "log"
     policies = ("--policy", "fifo", "--policy", "last_first")
     ran = quintain("record", "--suite", str(truth), *policies, "--out", str(folder))
     assert ran.code == 0, ran.err
@@ -115,3 +120,25 @@ def test_the_card_of_a_model_stands_beside_floors_and_ranks_policies_in_the_trut
     assert "decision fidelity: too few policies, or they are all alike" in found["untested"]
     assert (card.code == 1) == (found["fidelity"] == "failed")
     assert "Policies in the model and in the truth" in page.read_text(encoding="utf-8")
+
+
+def test_a_loop_fits_searches_runs_the_winner_in_the_truth_and_records_it(quintain: Quintain, tmp_path: Path) -> None:
+    truth, folder = counter(tmp_path / "counter"), tmp_path / "log"
+    policies = ("--policy", "fifo", "--policy", "last_first")
+    assert quintain("record", "--suite", str(truth), *policies, "--out", str(folder)).code == 0
+    ran = quintain("loop", str(folder), "--rounds", "1", "--models", "1", "--policies", "2", "--in-truth", "--json")
+    (found,) = [line for line in ran.lines if "predicted" in line]
+    assert ran.code == (1 if found["error"] > 0.1 else 0), ran.err
+    assert 0.0 <= found["distance"] < 1.0
+    assert "class Model" in (folder / "model.py").read_text(encoding="utf-8")
+    assert "def decide" in (folder / "winner.py").read_text(encoding="utf-8")
+    recorded = {file.name for file in (folder / "recordings").iterdir()}
+    assert {"few-loop_1.jsonl.gz", "many-loop_1.jsonl.gz"} < recorded
+
+
+def test_a_loop_without_a_truth_says_what_is_missing(quintain: Quintain, tmp_path: Path) -> None:
+    truth, folder = counter(tmp_path / "counter"), tmp_path / "log"
+    assert quintain("record", "--suite", str(truth), "--out", str(folder)).code == 0
+    (folder / "truth.toml").unlink()
+    ran = quintain("loop", str(folder), "--rounds", "1", "--models", "1", "--policies", "1")
+    assert (ran.code, "--truth-suite names a simulator's suite" in ran.err) == (2, True)

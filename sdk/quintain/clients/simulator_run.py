@@ -11,6 +11,7 @@ from typing import Any, cast
 import grpc
 
 from quintain.plugins.simulator import (
+    FailureKind,
     JsonValue,
     ModelFault,
     OpenPolicy,
@@ -99,7 +100,7 @@ class SimulatorRun:
             outcome = outcome_from(message)
         except ValueError as error:
             raise SimulatorFault(f"the simulator broke the contract: {error}") from error
-        if failed is not None and (outcome.failure is None or outcome.failure.kind is not failed.kind):
+        if failed is not None and (outcome.failure is None or not _tells(outcome.failure.kind, failed.kind)):
             raise SimulatorFault("the simulator broke the contract: its outcome hides the policy's failure")
         return outcome
 
@@ -150,6 +151,11 @@ class _Programs:
         if not 0 <= message.program < len(self._opened):
             raise SimulatorFault(f"the simulator broke the contract: it has opened no program {message.program}")
         return self._opened[message.program].ask(_loads(message.message_json))
+
+
+def _tells(said: FailureKind, happened: FailureKind) -> bool:
+    """What raises at an engine's first message may have failed to load."""
+    return said is happened or (said is FailureKind.LOAD and happened is FailureKind.RAISED)
 
 
 def _model_fault(message: pb.ModelFailure) -> SimulatorFault:

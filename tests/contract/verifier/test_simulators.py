@@ -31,6 +31,7 @@ from quintain.plugins.doors import SIMULATORS
 from quintain.plugins.inprocess import in_process
 from quintain.plugins.simulator import (
     Description,
+    FailureKind,
     InvalidInput,
     OpenPolicy,
     Outcome,
@@ -200,6 +201,18 @@ def test_wrong_input_is_named_across_the_wire(tiny_address: str) -> None:
     with pytest.raises(InvalidInput) as error:
         remote.inline_scenario("mine", {"scenario.json": b"{}"})
     assert error.value.field == "scenario.json:1"
+
+
+def test_a_policy_that_does_not_load_is_to_blame_on_a_served_simulator_too(tmp_path: Path) -> None:
+    """The FaaS engine has the policy run its module at the first message, and tells loading from raising itself."""
+    with served("faas", tmp_path) as (address, _):
+        simulator = RemoteSimulator(address)
+        scenario = simulator.scenario(simulator.suite("smoke").entries[0].scenario)
+        for source in ("def (:\n", "raise RuntimeError('at import')\n"):
+            outcome = simulator.run(scenario, in_process(simulator, source), RunOptions())
+            assert outcome.failure is not None
+            assert outcome.failure.kind is FailureKind.LOAD
+        simulator.close()
 
 
 def test_the_verifier_gives_the_same_verdict_on_a_remote_simulator(tiny_address: str, tmp_path: Path) -> None:

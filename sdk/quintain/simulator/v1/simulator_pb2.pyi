@@ -390,7 +390,9 @@ class PolicyReply(_message.Message):
     """The guest asks back before it answers; the next policy_message answers the query."""
     @_builtins.property
     def failure(self) -> _verifier_pb2.Failure:
-        """The policy is dead; the server MUST send an outcome with this failure."""
+        """The policy is dead; the server MUST send an outcome with this failure. RAISED may become LOAD, where the first message
+        is what loads it.
+        """
 
     def __init__(
         self,

@@ -63,6 +63,8 @@ def _define(descriptor: Any, definitions: dict[str, Any]) -> None:
 
 
 def _field(field: Any, definitions: dict[str, Any]) -> dict[str, Any]:
+    if field.message_type and field.message_type.GetOptions().map_entry:
+        return {"type": "object", "additionalProperties": _one(field.message_type.fields_by_name["value"], definitions)}
     one = _one(field, definitions)
     return {"type": "array", "items": one} if field.is_repeated else one
 

@@ -36,6 +36,7 @@ COMMANDS = {
     "fork": Entry("manage", SEARCH, "Begin a new search with a candidate of another.", "quintain fork SEARCH 42"),
     "edit": Entry("manage", SEARCH, "Rename, tag or annotate a search.", "quintain edit SEARCH --tag nightly"),
     "cancel": Entry("manage", SEARCH, "Stop a search for good.", "quintain cancel SEARCH"),
+    "fit": Entry("fit", SEARCH, "Search for a model of a recorded system.", "quintain fit my-system --candidates 20"),
     "ablate": Entry(
         "ablate",
         SEARCH,

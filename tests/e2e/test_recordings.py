@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 from tests.e2e.conftest import Quintain
@@ -120,6 +121,26 @@ def test_the_card_of_a_model_stands_beside_floors_and_ranks_policies_in_the_trut
     assert "decision fidelity: too few policies, or they are all alike" in found["untested"]
     assert (card.code == 1) == (found["fidelity"] == "failed")
     assert "Policies in the model and in the truth" in page.read_text(encoding="utf-8")
+
+
+def test_a_model_is_fitted_written_with_its_values_and_not_overwritten(quintain: Quintain, tmp_path: Path) -> None:
+    truth, folder = counter(tmp_path / "counter"), tmp_path / "log"
+    assert quintain("fit", str(tmp_path / "nowhere")).code == 2
+    policies = ("--policy", "fifo", "--policy", "last_first")
+    assert quintain("record", "--suite", str(truth), *policies, "--out", str(folder)).code == 0
+    ran = quintain("fit", str(folder), "--candidates", "2", "--seed", "1")
+    assert ran.code == 0, ran.err
+    said = ran.out + ran.err
+    assert all(part in said for part in ("train", "later", "other_policy", "busiest", "queueing", "replay"))
+    model = (folder / "model.py").read_text(encoding="utf-8")
+    assert "class Model" in model
+    assert "wrote the model of candidate #" in said
+    again = quintain("fit", str(folder), "--candidates", "2")
+    assert (again.code, "--force" in again.err) == (2, True)
+    assert (folder / "model.py").read_text(encoding="utf-8") == model
+    shutil.rmtree(folder / "recordings")
+    bare = quintain("fit", str(folder), "--candidates", "2", "--force")
+    assert (bare.code, "recordings" in bare.err) == (2, True)
 
 
 def test_a_loop_fits_searches_runs_the_winner_in_the_truth_and_records_it(quintain: Quintain, tmp_path: Path) -> None:

@@ -1,0 +1,127 @@
+"""``quintain fit``: a search for a model of a recorded system, and the best one as the package's model."""
+
+from __future__ import annotations
+
+import uuid
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.markup import escape
+
+from quintain.clients.budget import make_budget
+from quintain.clients.suite_files import FIT, suite_message
+from quintain.controller.v1 import controller_pb2 as pb
+from quintain.errors import InvalidArgument
+from quintain.type.v1 import type_pb2
+from quintain.verifier.v1 import verifier_pb2
+from quintain_cli import completion, render
+from quintain_cli.commands.best import provenance, with_header
+from quintain_cli.commands.lookup import get_candidate, get_search
+from quintain_cli.commands.search import describe_spec, follow_to_end, parse_options, say_estimate
+from quintain_cli.commands.system import MODEL_FILE, read_package
+from quintain_cli.commands.verify import LARGEST_SEED, read_policy, run_verify
+from quintain_cli.connect import Connection, Embedded
+from quintain_cli.fidelity.models import calibrated, calibrated_values
+from quintain_cli.files import refuse_existing, write_file
+from quintain_cli.render import out, say
+from quintain_cli.target import TargetCommand
+
+MOST = 10**9
+WORDS_SHOWN = 10
+FLOORS = ("queueing", "replay")
+
+
+def add_commands(app: typer.Typer) -> None:
+    app.command("fit", cls=TargetCommand)(fit)
+
+
+def fit(
+    ctx: typer.Context,
+    folder: Annotated[str, typer.Argument(metavar="DIR", help="A system package with recordings.")],
+    backend: Annotated[
+        list[str] | None,
+        typer.Option(autocompletion=completion.backends, help="Who writes models; repeatable. Default: offline."),
+    ] = None,
+    candidates: Annotated[int, typer.Option(min=1, max=MOST, help="Budget: models.")] = 20,
+    usd: Annotated[float | None, typer.Option(min=1e-9, help="Budget: dollars.")] = None,
+    minutes: Annotated[float | None, typer.Option(min=0.001, help="Budget: minutes.")] = None,
+    strategy: Annotated[
+        str, typer.Option(autocompletion=completion.strategies, help="Empty: evolve. See `quintain strategies`.")
+    ] = "",
+    option: Annotated[list[str] | None, typer.Option(help="Option of the strategy, key=value; repeatable.")] = None,
+    seed: Annotated[int, typer.Option(min=0, max=LARGEST_SEED, help="All randomness derives from it.")] = 0,
+    start: Annotated[list[Path] | None, typer.Option(help="Model to begin with; default: the queueing floor.")] = None,
+    out_file: Annotated[
+        Path | None, typer.Option("--out", help=f"File for the best model; default: {MODEL_FILE} in the package.")
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Overwrite a model that is there.")] = False,
+) -> None:
+    """Search for a model of the system that was recorded, and write the best one with its calibrated parameters.
+
+    Models are calibrated on the train recordings and judged on those held out, beside two floors: a plain queueing
+    model of the same capacity, and the recorded distributions replayed. One that does not beat both is not promoted: it
+    is written, and that is said."""
+    target = out_file or _folder(folder) / MODEL_FILE
+    refuse_existing(target, force)
+    name, files = read_package(folder, recordings=True)
+    with Connection(ctx.obj, "controller", "verifier", embedded=Embedded.RUNS) as connection:
+        spec = pb.SearchSpec(
+            simulator=FIT,
+            suite=name,
+            suite_files=suite_message(files),
+            strategy=strategy,
+            strategy_options=parse_options(option or []),
+            backends=backend or ["offline"],
+            budget=make_budget(candidates, None, usd, None, minutes),
+            seed=seed,
+            seed_policies=[type_pb2.Policy(source=read_policy(path)) for path in start or []],
+            title=f"a model of {name}",
+        )
+        created = connection.controller.create_search(pb.CreateSearchRequest(request_id=uuid.uuid4().hex, spec=spec))
+        say_estimate(created.estimate)
+        say(f"search {created.search.search_id}: {describe_spec(spec)}")
+        follow_to_end(connection, created.search, as_json=False, after_sequence=0)
+        search = get_search(connection, created.search.search_id)
+        found = get_candidate(connection, search.search_id, "best")
+        request = verifier_pb2.VerifyRequest(
+            simulator=FIT,
+            suite=name,
+            suite_files=suite_message(files),
+            policy=type_pb2.Policy(source=found.source),
+        )
+        verdict = run_verify(connection, request, "running the best model over all recordings").verdict
+    model = calibrated(found.source, calibrated_values(verdict))
+    write_file(target, with_header(model, provenance(search, found)), force)
+    _print(verdict)
+    say(f"wrote the model of candidate #{found.summary.number} to {escape(str(target))}")
+    if not search.HasField("winner"):
+        say("[yellow]it was not promoted[/]: it does not beat both floors on what it never saw, or failed another gate")
+    say(f"next: quintain fidelity {escape(folder)}")
+
+
+def _folder(folder: str) -> Path:
+    path = Path(folder)
+    if not path.is_dir():
+        raise InvalidArgument.of("folder", f"{folder} is no folder; a model is fitted to a system package")
+    return path
+
+
+def _print(verdict: verifier_pb2.Verdict) -> None:
+    """Distances beside the floors, the calibrated values and what each is worth, and what is wrong on train."""
+    table = render.table("recordings", "distance", *FLOORS, numeric=("distance", *FLOORS))
+    for scenario in verdict.scenarios:
+        metrics = {metric.name: metric.value for metric in scenario.metrics}
+        numbers = [metrics.get("distance"), *(metrics.get(f"floor_{floor}") for floor in FLOORS)]
+        shown = ["-" if value is None else f"{value:.3f}" for value in numbers]
+        if numbers[0] is not None and all(value is not None and numbers[0] < value for value in numbers[1:]):
+            shown[0] = f"[green]{shown[0]}[/]"
+        table.add_row(escape(scenario.scenario.partition("/")[2]), *shown)
+    out.print(table)
+    values = calibrated_values(verdict)
+    metrics = {metric.name: metric.value for scenario in verdict.scenarios for metric in scenario.metrics}
+    for name, value in values.items():
+        worth = metrics.get(f"worth_{name}", 0.0)
+        say(f"  {escape(name)} = {value:.5g} (a tenth of its range off is worth {worth:.4f})")
+    for event in verdict.scenarios[0].timeline[:WORDS_SHOWN]:
+        say(f"  {escape(event.text)}")

@@ -14,6 +14,8 @@ from quintain.plugins.recorder import RecordedRun
 from quintain.plugins.simulator import InvalidInput, Outcome, Part, RunOptions
 from quintain_faas.plugin import simulator
 from quintain_faas.recorder import recorder
+from quintain_system.fit import package_fit
+from quintain_system.fit.package_fit import PackageFit
 from quintain_system.form.package import read_package
 from quintain_system.recordings.consistency import consistency, placed
 from quintain_system.recordings.form import Recording, read_recording
@@ -93,6 +95,23 @@ def test_the_packages_scenarios_have_the_engines_arrivals() -> None:
     assert [(s.name, s.config) for s in read.suites[""].scenarios] == [
         ("smoke_branch_2pools", {"pools": 2, "cpus_per_pool": 16.0, "ram_gb_per_pool": 200.0})
     ]
+
+
+def test_a_model_of_two_capacities_waits_for_both_and_says_what_is_free_of_each(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(package_fit, "RUNS", 6)
+    monkeypatch.setattr(package_fit, "CALIBRATED_ON", 300)
+    _, run = ran(BASELINES["fifo_tenths"], "smoke_steady")
+    package, _ = recorder.package([run])
+    file, content = recorder.recording(package, run)
+    fit = PackageFit({**package, file: content}, "build", "pools")
+    source = fit.describe().baselines[0].source
+    assert "Whether there is room of cpu and ram" in source
+    assert all(f"self.held_{room}" in source.partition("def observe")[2] for room in ("cpu", "ram"))
+    outcome = fit.run(fit.scenario("pools/train"), in_process(fit, source), RunOptions())
+    assert outcome.failure is None
+    assert outcome.metrics["distance"] < 1.0
 
 
 def test_what_the_package_cannot_say_is_refused() -> None:

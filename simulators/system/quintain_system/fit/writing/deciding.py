@@ -112,7 +112,8 @@ class Deciding(Lines):
         )
         many = kind == "any" and index is not None and "list" in about.lower()
         text = f"{name} {about}".lower()
-        room = next(iter(self.life.rooms), None)
+        named = [room for room in self.life.rooms if room.name in name]
+        room = next(iter([*named, *self.life.rooms]), None)
         if kind in ("string", "bool"):
             return "False" if kind == "bool" else '""'
         wanted = (

@@ -22,7 +22,7 @@ class Lines:
         self.timed: list[tuple[str, Next]] = []
         self.pools = {kind: Pool(life, kind) for kind in life.made_by if is_pool(life, kind)}
         self.rooms = [room for room in life.rooms if room.acquire not in life.made_by]
-        self.room_of = {room.acquire: room for room in self.rooms}
+        self.room_of = {room.acquire: room for room in reversed(self.rooms)}  # the first of several
 
     def gene(
         self, name: str, component: str, says: Mapping[str, str], when: Mapping[str, tuple[str, ...]] | None = None

@@ -45,17 +45,28 @@ class Rooms(Lines):
         ]
 
     def write_room(self, room: Room) -> None:
-        self.init.append(f"self.held_{room.name} = {{}}  # place -> what is in use of {room.name}")
+        """What several capacities limit (CPU and memory) waits once, for all of them."""
+        together = [other for other in self.rooms if other.acquire == room.acquire]
+        if room is not together[0]:
+            return
+        for other in together:
+            self.init.append(f"self.held_{other.name} = {{}}  # place -> what is in use of {other.name}")
         self.init.append(f"self.waiting_{room.name} = {{}}  # place -> who waits for it")
         effort = self._effort(room)
         self.method(
             f"room_{room.name}(self, it)",
-            f"Whether there is room of {room.name}.",
+            f"Whether there is room of {' and '.join(other.name for other in together)}.",
             [
-                f"place = {room.place}",
-                f"limit = {room.limit}",
-                f"return self.held_{room.name}.get(place, 0) + {room.amount} <= limit * 1.000000001",
-            ],
+                line
+                for other in together
+                for line in (
+                    f"place = {other.place}",
+                    f"limit = {other.limit}",
+                    f"if self.held_{other.name}.get(place, 0) + {other.amount} > limit * 1.000000001:",
+                    "    return False",
+                )
+            ]
+            + ["return True"],
         )
         self.method(
             f"enter_{room.name}(self, it)",
@@ -65,7 +76,7 @@ class Rooms(Lines):
                 f"waiting = self.waiting_{room.name}.setdefault(place, deque())",
                 f"if not waiting and self.room_{room.name}(it):",
                 f"    self.take_{room.name}(it)",
-                f'{{% if full_{room.name} == "refuse" %}}',
+                f'{{% if genes.get("full_{room.name}") == "refuse" %}}',
                 "elif self.deciding:",
                 f'    raise Rejected("no_room", "there is no room: {room.name}")',
                 "{% endif %}",
@@ -77,26 +88,37 @@ class Rooms(Lines):
             f"take_{room.name}(self, it)",
             "",
             [
-                f"place = {room.place}",
-                f"it.amount_{room.name} = {room.amount}",
-                f"self.held_{room.name}[place] = self.held_{room.name}.get(place, 0) + it.amount_{room.name}",
-                f"self.on_{room.acquire}(it)",
-            ],
+                line
+                for other in together
+                for line in (
+                    f"place = {other.place}",
+                    f"it.amount_{other.name} = {other.amount}",
+                    f"self.held_{other.name}[place] = self.held_{other.name}.get(place, 0) + it.amount_{other.name}",
+                )
+            ]
+            + [f"self.on_{room.acquire}(it)"],
         )
         self.method(
             f"leave_{room.name}(self, it)",
             "",
             [
-                f'amount, it.amount_{room.name} = getattr(it, "amount_{room.name}", 0), 0',
-                "if not amount:",
-                "    return",
+                *(
+                    line
+                    for other in together
+                    for line in (
+                        f'amount, it.amount_{other.name} = getattr(it, "amount_{other.name}", 0), 0',
+                        "if not amount:",
+                        "    return",
+                        f"place = {other.place}",
+                        f"self.held_{other.name}[place] -= amount",
+                    )
+                ),
                 f"place = {room.place}",
-                f"self.held_{room.name}[place] -= amount",
                 f"waiting = self.waiting_{room.name}.get(place)",
                 "while waiting:",
-                f'{{% if order_{room.name} == "last_come" %}}',
+                f'{{% if genes.get("order_{room.name}") == "last_come" %}}',
                 "    chosen = waiting[-1]",
-                f'{{% elif order_{room.name} == "shortest" %}}',
+                f'{{% elif genes.get("order_{room.name}") == "shortest" %}}',
                 f"    chosen = min(waiting, key=lambda it: {effort})",
                 "{% else %}",
                 "    chosen = waiting[0]",

@@ -105,7 +105,7 @@ class Writer(Laws, Rooms, Deciding):
             fields = pool.fields_of_use(kind, own, identity)
         body += [f'self.say("{kind}", it, Event("{kind}", {fields}))']
         for room in self.rooms:
-            if kind in room.release:
+            if kind in room.release and room is self.room_of[room.acquire]:
                 body.append(f"self.leave_{room.name}(it)")
         if pool is not None and pool.ends(kind):
             body.append(f"self.give_back_{pool.kind}(it)")

@@ -153,9 +153,18 @@ def tokens(prompt: Prompt) -> int:
 
 
 def as_text(prompt: Prompt) -> str:
-    return "\n".join(
-        f"<<< {m['role']}{' (cacheable)' if m.get('cache_breakpoint') else ''} >>>\n{m['content']}" for m in prompt
-    )
+    """For people, and for the files of ``tests/golden/prompts``."""
+    parts = []
+    for message in prompt:
+        mark = " (may be cached)" if message.get("cache_breakpoint") else ""
+        parts.append(f"<<< {message['role']}{mark} >>>\n{message['content']}")
+    return "\n".join(parts)
+
+
+def without_the_offline_backends(request: dict[str, Any]) -> dict[str, Any]:
+    """The request without what only the offline backend reads."""
+    simulator = {k: v for k, v in request["task"]["simulator"].items() if k not in ("grammar", "baselines")}
+    return {**request, "task": {**request["task"], "simulator": simulator}}
 
 
 def main() -> None:
@@ -176,9 +185,8 @@ def main() -> None:
             given.keep.mkdir(parents=True, exist_ok=True)
             name = f"{given.simulator}-{n}"
             (given.keep / f"{name}.txt").write_text(as_text(prompts[n]))
-            (given.keep / f"{name}.json").write_text(
-                json.dumps(candidates[n]["request"], indent=1, sort_keys=True) + "\n"
-            )
+            request = without_the_offline_backends(candidates[n]["request"])
+            (given.keep / f"{name}.json").write_text(json.dumps(request, indent=1, sort_keys=True) + "\n")
 
 
 if __name__ == "__main__":

@@ -50,7 +50,7 @@ def print_outcome(connection: Connection, found: pb.Search) -> None:
         if better is not None:
             say(
                 f"[yellow]#{better.number} is better on held-out ({render.number(better.held_out_score)}) than the "
-                f"winner ({render.number(found.winner.held_out_score)})[/]; the winner is chosen by its train score, "
+                f"winner ({render.number(found.winner.held_out_score)})[/]; the winner is chosen by train alone, "
                 "because held-out scores that choose are worth nothing"
             )
     elif found.state == pb.SEARCH_STATE_FINISHED:

@@ -44,13 +44,15 @@ async def test_texts_that_are_no_longer_kept_in_memory_are_read_again(
         assert shown.candidate.request == stack.generator.requests[f"{search_id}/{number}"]
 
 
-async def test_feedback_says_how_a_policy_moved_against_its_parent(stack: Stack) -> None:
+async def test_a_request_says_what_each_candidate_before_got_on_each_train_scenario(stack: Stack) -> None:
+    """So that the prompt can show how a policy moved against its parent."""
     client = await stack.start()
     search_id = await create(client, strategy="chain", budget=pb.Budget(candidates=3))
     await watch(client, search_id)
     request = stack.generator.requests[f"{search_id}/3"]
-    assert "Against the parent" in request.task.parents[0].feedback
-    assert "- t1: " in request.task.parents[0].feedback
+    assert [attempt.number for attempt in request.task.history] == [0, 1, 2]
+    for attempt in request.task.history:
+        assert {value.name for value in attempt.scenario_values} == {"t1", "t2", "t3"}
 
 
 async def test_searches_whose_verifications_stall_take_no_place_from_another(stack: Stack) -> None:

@@ -68,7 +68,9 @@ async def test_each_gate_alone_keeps_everybody_from_winning(stack: Stack, gate: 
     assert search.best.score > search.best.baseline_score
     assert not search.HasField("winner")
     assert not any(e.HasField("promoted") for e in events)
-    assert {g.name for g in search.gates if not g.passed} == {gate}
+    refused = {g.name for g in search.gates if not g.passed}
+    assert gate in refused
+    assert refused <= {gate, "earlier_bests"}  # those tried after the best may be worse than it on held-out
 
 
 async def test_no_backend_ever_hears_of_the_held_out_scenarios(stack: Stack) -> None:

@@ -42,7 +42,7 @@ def test_several_backends_live_side_by_side_and_one_may_be_named_the_default() -
     [
         (
             {"backends": {"x": {"kind": "gemini"}}},
-            r"backends\.x\.kind: no backend 'gemini' is installed; installed are: anthropic",
+            r"backends\.x\.kind: no backend 'gemini' is installed; installed are: agent-command, anthropic",
         ),
         ({"backends": {"x": {**COMPATIBLE, "options": {}}}}, r"backends\.x\.options: base_url: Field required"),
         (

@@ -106,10 +106,8 @@ class PackageFit:
         self._calibrations: OrderedDict[str, Calibration] = OrderedDict()
 
     def describe(self) -> Description:
-        about = {
-            "queueing": "Floor: a plain queueing model of the same capacity",
-            "replay": "Floor: the empirical distributions, replayed",
-        }
+        # The other floor keeps to no limit, so it is no candidate.
+        queueing = Baseline("queueing", "Floor: a plain queueing model of the same capacity", self._floors["queueing"])
         return Description(
             name="fit",
             title=f"Models of {self._spec.title or self._spec.name}",
@@ -118,7 +116,7 @@ class PackageFit:
             required_definitions=(MODEL,),
             objectives=(OBJECTIVE,),
             suites=(self._prefix,),
-            baselines=tuple(Baseline(name, about[name], source) for name, source in self._floors.items()),
+            baselines=(queueing,),
             grammar=self.grammar.to_json(),
         )
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from quintain_controller.domain.model import Candidate, CandidateState, PartScore, Plan, Prediction, VerdictStatus
@@ -26,7 +26,7 @@ def part(**values: float) -> PartScore:
 
 
 def candidate(
-    number: int, hypothesis: str = "", *predictions: Prediction, parent: int = 0, **values: float
+    number: int, hypothesis: str = "", /, *predictions: Prediction, parent: int = 0, **values: float
 ) -> Candidate:
     plan = Plan("gpt", "full", (parent,), (), 0, 1, number, (), (), None) if number else None
     status = VerdictStatus.OK if values else VerdictStatus.POLICY_FAILED
@@ -104,7 +104,8 @@ def test_big_gains_and_surprises_outlive_what_taught_nothing_and_equal_claims_ar
     assert [text.split(" ")[0] for text in notebook.texts(chosen)] == [f"#{n}" for n in chosen]
 
 
-@given(st.text(max_size=2000), st.floats(0, 1), st.text(min_size=1, max_size=80))
+@given(st.text(max_size=2000), st.floats(0, 1), st.text(min_size=1, max_size=80).filter(lambda name: name != "parent"))
+@example("idea", 0.5, "hypothesis")
 def test_a_lesson_is_one_bounded_line(hypothesis: str, value: float, name: str) -> None:
     seed = candidate(0, **{name: 0.5})
     text = lesson(verified(candidate(1, hypothesis, Prediction(name, 0.1), **{name: value}), seed))

@@ -24,23 +24,11 @@ from typing import Any
 
 from quintain.plugins.simulator import Part
 from quintain_faas.params import Params
-from quintain_faas.scenario import spec_of
+from quintain_faas.scenario import SECTIONS, spec_of
 from quintain_faas.scenario_suite import built_in_suites
 
 Rows = list[dict[str, str]]
 Change = Callable[[Rows, random.Random], Rows]
-
-SECTIONS = {
-    "run": ("duration", "ticks_per_second", "random_seed", "max_job_seconds"),
-    "cluster": (
-        "num_pools",
-        "cpus_per_pool",
-        "ram_gb_per_pool",
-        "multi_operator_containers",
-        "allow_memory_overcommit",
-    ),
-    "estimator": ("estimator_algo", "noisy_estimator_sigma"),
-}
 
 
 def as_is(rows: Rows, _rng: random.Random) -> Rows:
@@ -158,6 +146,7 @@ def _parameters(params: Params, changes: dict[str, Any]) -> list[str]:
     return [
         f"{section}.{key} = {json.dumps(changes.get(key, getattr(params, key)))}"
         for section, keys in SECTIONS.items()
+        if section != "generator"  # their rows come as a trace
         for key in keys
     ]
 

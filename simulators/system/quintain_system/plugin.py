@@ -5,8 +5,6 @@ from __future__ import annotations
 import functools
 import hashlib
 import re
-import threading
-from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from importlib import resources
@@ -26,10 +24,10 @@ from quintain.plugins.simulator import (
     ScenarioScore,
     Simulator,
     Suite,
-    files_digest,
 )
 from quintain_system.form.notes import notes
 from quintain_system.form.package import read_package
+from quintain_system.kept_packages import KeptPackages, one_owner, owner_of
 from quintain_system.package_simulator import JailedSystems, PackageSimulator
 
 PACKAGES_KEPT = 16  # that came as files
@@ -43,8 +41,9 @@ class SystemSimulator(JailedSystems):
     """Satisfies `ProgramSimulator`, `ManySystems` and `SuiteReader`. No state beside caches."""
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._from_files: OrderedDict[tuple[str, str], PackageSimulator] = OrderedDict()
+        self._from_files: KeptPackages[PackageSimulator] = KeptPackages(
+            lambda files, prefix: PackageSimulator(read_package(files), engine_build(), prefix), PACKAGES_KEPT
+        )
 
     def describe(self) -> Description:
         packages, broken = installed()
@@ -63,24 +62,11 @@ class SystemSimulator(JailedSystems):
         )
 
     def narrowed(self, suite: str = "", scenarios: Sequence[str] = ()) -> Simulator:
-        owners = {_owner(name) for name in ([suite] if suite else scenarios)}
-        if len(owners) != 1:
-            raise InvalidInput("scenarios", f"belong to different packages: {', '.join(sorted(owners))}")
-        return _package(owners.pop(), "suite" if suite else "scenarios")
+        owner = one_owner([suite] if suite else scenarios)
+        return _package(owner, "suite" if suite else "scenarios")
 
     def from_files(self, name: str, files: Mapping[str, bytes]) -> Simulator:
-        prefix = name.partition("/")[0]
-        key = (prefix, files_digest(files))
-        with self._lock:
-            if key in self._from_files:
-                self._from_files.move_to_end(key)
-                return self._from_files[key]
-        made = PackageSimulator(read_package(files), engine_build(), prefix)
-        with self._lock:
-            self._from_files[key] = made
-            while len(self._from_files) > PACKAGES_KEPT:
-                self._from_files.popitem(last=False)
-        return made
+        return self._from_files.get(name, files)
 
     def suite_template(self, name: str) -> Mapping[str, bytes]:
         own = name.replace("-", "_")
@@ -93,22 +79,22 @@ class SystemSimulator(JailedSystems):
         return notes(read_package(files).spec)
 
     def suite(self, name: str) -> Suite:
-        return _package(_owner(name), "suite").suite(name)
+        return _package(owner_of(name), "suite").suite(name)
 
     def scenario(self, name: str) -> Scenario:
-        return _package(_owner(name), "scenario").scenario(name)
+        return _package(owner_of(name), "scenario").scenario(name)
 
     def scenario_notes(self, scenario: Scenario) -> str:
-        return _package(_owner(scenario.name), "scenario").scenario_notes(scenario)
+        return _package(owner_of(scenario.name), "scenario").scenario_notes(scenario)
 
     def run_with_programs(
         self, scenario: Scenario, open_policy: OpenPolicy, open_program: OpenProgram, options: RunOptions
     ) -> Outcome:
-        package = _package(_owner(scenario.name), "scenario")
+        package = _package(owner_of(scenario.name), "scenario")
         return package.run_with_programs(scenario, open_policy, open_program, options)
 
     def score(self, objective: str, scenario: Scenario, outcome: Outcome, baseline: Outcome) -> ScenarioScore:
-        return _package(_owner(scenario.name), "scenario").score(objective, scenario, outcome, baseline)
+        return _package(owner_of(scenario.name), "scenario").score(objective, scenario, outcome, baseline)
 
 
 @functools.cache
@@ -141,10 +127,6 @@ def _package(name: str, field: str) -> PackageSimulator:
     if name not in packages:
         raise InvalidInput(field, f"{name!r} is unknown; installed packages are: {', '.join(packages)}")
     return packages[name]
-
-
-def _owner(name: str) -> str:
-    return name.partition("/")[0]
 
 
 def _unique(items: Sequence[Objective]) -> tuple[Objective, ...]:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import functools
 import hashlib
-import threading
-from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from importlib import resources
@@ -21,9 +19,9 @@ from quintain.plugins.simulator import (
     ScenarioScore,
     Simulator,
     Suite,
-    files_digest,
 )
 from quintain_system.fit.package_fit import PackageFit
+from quintain_system.kept_packages import KeptPackages, one_owner, owner_of
 from quintain_system.plugin import engine_build
 
 PACKAGES_KEPT = 8  # that came as files
@@ -40,8 +38,9 @@ class FitSimulator:
     guest_source = ""
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._from_files: OrderedDict[tuple[str, str], PackageFit] = OrderedDict()
+        self._from_files: KeptPackages[PackageFit] = KeptPackages(
+            lambda files, prefix: PackageFit(files, engine_build(), prefix), PACKAGES_KEPT
+        )
 
     def describe(self) -> Description:
         packages = recorded_packages()
@@ -56,24 +55,11 @@ class FitSimulator:
         )
 
     def narrowed(self, suite: str = "", scenarios: Sequence[str] = ()) -> Simulator:
-        owners = {_owner(name) for name in ([suite] if suite else scenarios)}
-        if len(owners) != 1:
-            raise InvalidInput("scenarios", f"belong to different packages: {', '.join(sorted(owners))}")
-        return _package(owners.pop(), "suite" if suite else "scenarios")
+        owner = one_owner([suite] if suite else scenarios)
+        return _package(owner, "suite" if suite else "scenarios")
 
     def from_files(self, name: str, files: Mapping[str, bytes]) -> PackageFit:
-        prefix = name.partition("/")[0]
-        key = (prefix, files_digest(files))
-        with self._lock:
-            if key in self._from_files:
-                self._from_files.move_to_end(key)
-                return self._from_files[key]
-        made = PackageFit(files, engine_build(), prefix)
-        with self._lock:
-            self._from_files[key] = made
-            while len(self._from_files) > PACKAGES_KEPT:
-                self._from_files.popitem(last=False)
-        return made
+        return self._from_files.get(name, files)
 
     def suite_template(self, name: str) -> Mapping[str, bytes]:
         raise InvalidInput(
@@ -84,19 +70,19 @@ class FitSimulator:
         return self.from_files(name, files).unverified
 
     def suite(self, name: str) -> Suite:
-        return _package(_owner(name), "suite").suite(name)
+        return _package(owner_of(name), "suite").suite(name)
 
     def scenario(self, name: str) -> Scenario:
-        return _package(_owner(name), "scenario").scenario(name)
+        return _package(owner_of(name), "scenario").scenario(name)
 
     def inline_scenario(self, name: str, files: Mapping[str, bytes]) -> Scenario:
         raise InvalidInput("scenario.toml", "a recording belongs to its package: give the package as a suite")
 
     def run(self, scenario: Scenario, open_policy: OpenPolicy, options: RunOptions) -> Outcome:
-        return _package(_owner(scenario.name), "scenario").run(scenario, open_policy, options)
+        return _package(owner_of(scenario.name), "scenario").run(scenario, open_policy, options)
 
     def score(self, objective: str, scenario: Scenario, outcome: Outcome, baseline: Outcome) -> ScenarioScore:
-        return _package(_owner(scenario.name), "scenario").score(objective, scenario, outcome, baseline)
+        return _package(owner_of(scenario.name), "scenario").score(objective, scenario, outcome, baseline)
 
 
 @functools.cache
@@ -112,10 +98,6 @@ def _package(name: str, field: str) -> PackageFit:
     if name not in packages:
         raise InvalidInput(field, f"{name!r} is unknown; packages with recordings are: {', '.join(packages)}")
     return packages[name]
-
-
-def _owner(name: str) -> str:
-    return name.partition("/")[0]
 
 
 simulator = FitSimulator()

@@ -81,7 +81,7 @@ def _search(
     dimensions = max(2, len(names))  # CMA-ES needs two; the second of one means nothing
     mean = np.full(dimensions, 0.5)
     mean[: len(names)] = [min(0.95, max(0.05, scales[name].place(defaults[name]))) for name in names]
-    optimizer = CMA(mean=mean, sigma=SIGMA, bounds=np.tile([0.0, 1.0], (dimensions, 1)), seed=0)
+    optimizer = _Cma(mean=mean, sigma=SIGMA, bounds=np.tile([0.0, 1.0], (dimensions, 1)), seed=0)
     best, least, used = dict(defaults), at_default, 1
     still = 0  # generations in a row that found nothing better worth the name
     while used + optimizer.population_size <= runs and still < PATIENCE and not optimizer.should_stop():
@@ -130,6 +130,18 @@ def _words(
         elif not AT_EDGE < scales[name].place(best[name]) < 1 - AT_EDGE:
             words.append(f"parameter {name} is at the edge of its range, {best[name]:g} {parameter.unit}".rstrip())
     return words
+
+
+class _Cma(CMA):  # type: ignore[misc]  # the library has no types
+    """Finds the same on every machine. The library draws along the eigenvectors, whose signs differ between processors'
+    linear algebra: one other sign is another search. The symmetric root of the covariance draws from the same
+    distribution and knows no sign; last bits do not count, as values are rounded and only the order is told."""
+
+    def _sample_solution(self) -> np.ndarray:
+        axes, lengths = self._eigen_decomposition()
+        root = (axes * lengths) @ axes.T
+        drawn: np.ndarray = self._mean + self._sigma * (root @ self._rng.randn(self._n_dim))
+        return drawn
 
 
 class _Scale:

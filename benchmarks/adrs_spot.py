@@ -30,7 +30,7 @@ from pathlib import Path
 from statistics import fmean
 
 from quintain.plugins.inprocess import InProcessPolicy, in_process
-from quintain.plugins.simulator import Outcome, Part, RunOptions, Simulator
+from quintain.plugins.simulator import JsonValue, Outcome, Part, RunOptions, Simulator
 from quintain_spot_deadline import guest, settings
 from quintain_spot_deadline.conversation import EACH_TICK, Conversation
 from quintain_spot_deadline.engine import Run, Window, run_window
@@ -97,7 +97,7 @@ def table(name: str) -> Iterator[dict[str, str]]:
 
 def simulate(window: Window, strategy: str) -> Run:
     run = Run()
-    setup = {"job": list(window.job), "calling_mode": EACH_TICK}
+    setup: JsonValue = {"job": list(window.job), "calling_mode": EACH_TICK}
     policy = InProcessPolicy(guest.load, STRATEGIES[strategy].read_text(), setup)
     run_window(window, Conversation(policy, EACH_TICK).decide, run)
     return run

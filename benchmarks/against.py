@@ -15,6 +15,7 @@ import os
 import statistics
 import subprocess
 import sys
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +32,7 @@ CASES = (  # policy, calling mode, traces
 
 def measure(policy: str, calling_mode: str, count: int) -> dict[str, Any]:
     """In the process of one checkout."""
-    from benchmarks import engine  # of the checkout that PYTHONPATH names
+    engine: Any = import_module("benchmarks.engine")  # of the checkout that PYTHONPATH names
 
     if policy == "a jailed run":
         return {"cpu_seconds": jailed_cpu_seconds(count), "decisions": ""}
@@ -45,9 +46,9 @@ def measure(policy: str, calling_mode: str, count: int) -> dict[str, Any]:
 
 def jailed_cpu_seconds(runs: int) -> float:
     """Of the policy's process from its fork to its end, for a policy that answers once: the median."""
-    from benchmarks import sandbox
+    sandbox: Any = import_module("benchmarks.sandbox")
 
-    used = []
+    used: list[float] = []
     with sandbox.Jail([], isolation="required") as jail:
         for _ in range(runs):
             with jail.open(sandbox.POLICY, guest_source=sandbox.GUEST, limits=sandbox.LIMITS) as run:

@@ -45,8 +45,10 @@ from quintain_controller.domain.model import (
     GenerationRequest,
     SearchContext,
     SearchSpec,
+    ToolUse,
     Verification,
 )
+from quintain_controller.domain.tools import PolicyRun
 from quintain_controller.usecases.async_store import AsyncStore
 from quintain_controller.usecases.dependencies import Dependencies
 from quintain_controller.usecases.manage import SearchManager
@@ -69,7 +71,9 @@ class InstantGenerator:
     def encode(self, context: SearchContext, order: GenerationRequest) -> bytes:
         return encode_request(context, order)
 
-    async def generate(self, request: bytes, spent: Callable[[Charge], None]) -> Generation:
+    async def generate(
+        self, request: bytes, spent: Callable[[Charge], None], uses: Sequence[ToolUse] = ()
+    ) -> Generation:
         message = generator_pb2.GenerateRequest.FromString(request)
         x = number(message.task.parents[0].source) + random.Random(message.task.seed).gauss(0.0, 0.05)
         return decode_generation(
@@ -94,6 +98,8 @@ class TrivialVerifier:
         objective: str,
         backends: tuple[BackendProfile, ...],
         suite_files: bytes = b"",
+        hints: bool = False,
+        further_objectives: Sequence[str] = (),
     ) -> tuple[str, SearchContext]:
         return "o", SearchContext(
             simulator=type_pb2.SimulatorDescription(name=simulator, policy_guide=GUIDE).SerializeToString(),
@@ -118,6 +124,8 @@ class TrivialVerifier:
         check_determinism: bool = False,
         confirm: bool = False,
         ignore_cache: bool = False,
+        scenarios: Sequence[str] = (),
+        stop_below: float | None = None,
         progress: Callable[[int, int], None] = lambda _done, _total: None,
     ) -> Verification:
         x = number(source)
@@ -140,6 +148,11 @@ class TrivialVerifier:
             )
         feedback = verifier_pb2.Feedback(text="A line of feedback.\n" * 50)
         return decode_verification(verifier_pb2.VerifyResult(verdict=verdict, feedback=feedback))
+
+    async def run(
+        self, spec: SearchSpec, source: str, scenarios: Sequence[str], *, detail: bool, ignore_cache: bool = False
+    ) -> PolicyRun:
+        raise NotImplementedError  # no backend here calls tools
 
     def decode(self, record: bytes) -> Verification:
         return decode_verification(verifier_pb2.VerifyResult.FromString(record))

@@ -26,7 +26,7 @@ import msgspec
 from tests.unit.faas_engine.oracle import Oracle
 
 from quintain.plugins.inprocess import InProcessPolicy
-from quintain.plugins.simulator import JsonValue, Policy
+from quintain.plugins.simulator import JsonValue, OpenPolicy
 from quintain_faas import Params, PipelineSpec, Workload, guest
 from quintain_faas.run import RunResult, run
 from quintain_faas.workload.model import OperatorSpec
@@ -162,7 +162,7 @@ def serve(channel: Channel, source: str) -> None:
 
 
 @contextmanager
-def opener(source: str, two_processes: bool) -> Iterator[Callable[[JsonValue], Policy]]:
+def opener(source: str, two_processes: bool) -> Iterator[OpenPolicy]:
     """The child is forked here: what the caller makes afterwards is not in its memory, as in the sandbox."""
     if not two_processes:
         yield lambda setup: InProcessPolicy(guest.load, source, setup)

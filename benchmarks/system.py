@@ -90,7 +90,9 @@ def balancer(requests: int, policy: str) -> PackageSimulator:
     files = package_files(resources.files("quintain_system") / "packages" / "load_balancer")
     files["suite.toml"] = SUITE.format(duration=requests / RATE, rate=RATE).encode()
     files["system.toml"] = files["system.toml"].replace(b'calls = ["request"]', policy.encode())
-    return simulator.from_files("bench", files)
+    balanced = simulator.from_files("bench", files)
+    assert isinstance(balanced, PackageSimulator)
+    return balanced
 
 
 def jailed(package: PackageSimulator, scenario: Scenario, source: str) -> Jailed:

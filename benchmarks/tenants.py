@@ -84,9 +84,10 @@ def baselines(simulator: Simulator, suite: str) -> None:
 
 def search(simulator: Simulator, suite: str, verifications: int, seeds: int, file: Path) -> None:
     found: dict[str, dict[str, Any]] = json.loads(file.read_text()) if file.exists() else {}
+    problem = offline.Problem("system", suite)
     for seed in map(str, range(seeds)):
         if seed not in found or len(found[seed]["best"]) < verifications:
-            found[seed] = asdict(offline.search("system", suite, "evolve", int(seed), verifications, 0.0))
+            found[seed] = asdict(offline.search(problem, "evolve", int(seed), verifications, 0.0))
             file.write_text(json.dumps(found, indent=1))
     points = [p for p in (1, 10, 20, 40, 100, 200) if p <= verifications]
     print("| seed | " + " | ".join(f"train @{p}" for p in points) + " | held out | failed | seconds |")
@@ -101,7 +102,7 @@ def search(simulator: Simulator, suite: str, verifications: int, seeds: int, fil
 
 def against_baselines(simulator: Simulator, suite: str, part: Part, winners: list[str]) -> None:
     """Normalised scores, floors on, by scenario; and the mean difference with its interval over scenarios and seeds."""
-    judge = offline.judge_of("system", suite, part)
+    judge = offline.judge_of(offline.Problem("system", suite), part)
     baselines = {b.name: judge.verify(b.source).score.values for b in simulator.describe().baselines}
     searched = [judge.verify(winner).score.values for winner in winners]
     print(f"\n| {part.value} | " + " | ".join(baselines) + " | searches: median | least | most |")

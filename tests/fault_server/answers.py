@@ -377,6 +377,7 @@ class Messages:
         begun = {**body, "content": [], "stop_reason": None, "usage": {**body["usage"], "output_tokens": 1}}
         events: list[tuple[str, dict[str, Any]]] = [("message_start", {"message": begun})]
         calls = iter(a.calls)
+        empty: dict[str, Any]
         for index, block in enumerate(body["content"]):
             if block["type"] == "text":
                 empty, deltas = {"text": ""}, [("text_delta", "text", piece) for piece in _pieces(a.text)]
@@ -385,7 +386,8 @@ class Messages:
                 deltas = [("thinking_delta", "thinking", piece) for piece in _pieces(block["thinking"], 2)]
                 deltas.append(("signature_delta", "signature", block["signature"]))
             else:
-                empty, written = {"input": {}}, next(calls).arguments
+                written = next(calls).arguments
+                empty = {"input": {}}
                 deltas = [("input_json_delta", "partial_json", piece) for piece in ["", *_pieces(written)]]
             events.append(("content_block_start", {"index": index, "content_block": {**block, **empty}}))
             for kind, name, piece in deltas:

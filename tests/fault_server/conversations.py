@@ -145,7 +145,8 @@ def _tool_result_ids(message: dict[str, Any]) -> list[str]:
 def _responses_turns(items: list[dict[str, Any]]) -> list[_Turn]:
     turns: list[_Turn] = []
     calls: list[Call] = []
-    seal, results, answered = "", [], False
+    results: list[str] = []
+    seal, answered = "", False
 
     def close() -> None:
         nonlocal calls, seal, results, answered

@@ -271,7 +271,7 @@ class Container:
         self.container_id = container_id
         self.assignment = assignment
         self.pool = pool
-        self.pool_id = pool.pool_id
+        self.pool_id: int = pool.pool_id
         self.error: str | None = None
         self.memory: Any = 0.0
         self.can_suspend = False
@@ -559,7 +559,7 @@ class Oracle:
 
     def deliver(self, tick: int) -> list[Pipeline]:
         tl = 1.0 / self.params.ticks_per_second
-        out = []
+        out: list[Pipeline] = []
         while self.todo and self.todo[0].arrival_seconds / tl <= tick:
             p = Pipeline(self.todo.pop(0), self.counts["created"] + len(out), self.operators)
             self.operators += len(p.values.node_lookup)

@@ -37,7 +37,8 @@ from quintain.plugins.simulator import (
     TimelineEvent,
 )
 from quintain_system.fit.calibration import RUNS, Calibration, calibrate
-from quintain_system.fit.distance import WORST, Comparison, Distance, together
+from quintain_system.fit.components import WORST, Distance, together
+from quintain_system.fit.distance import Comparison
 from quintain_system.fit.episode import Episode, beginning, digest_of, episode_of, kinds_by_number
 from quintain_system.fit.floors import queueing_floor, replay_floor
 from quintain_system.fit.grammar import grammar_of

@@ -11,6 +11,7 @@ import numpy as np
 
 from quintain_system.fit.distance import Comparison
 from quintain_system.fit.episode import Episode, Kinds, Step
+from quintain_system.fit.summary import Summaries
 from quintain_system.form.spec import SystemSpec
 
 PIECES = 5  # windows of one recording, at least
@@ -52,12 +53,12 @@ def judged_windows(
 
 def curves(spec: SystemSpec, kinds: Kinds, episode: Episode, said: Histories) -> dict[str, Any]:
     """What is held over time, and how long the steps took by share of the things: recorded, and as the model says."""
-    comparison = Comparison(spec, kinds, episode)
-    recorded, own = comparison.summary(episode.history), comparison.summary(said[0])
+    summaries = Summaries(spec, kinds, episode)
+    recorded, own = summaries.of(episode.history), summaries.of(said[0])
     levels = {}
     for name, values in list(recorded.levels.items())[:MOST_CURVES]:
         levels[name] = {
-            "times": comparison.grid.tolist(),
+            "times": summaries.grid.tolist(),
             "recorded": values.tolist(),
             "said": own.levels[name].tolist(),
         }

@@ -35,7 +35,7 @@ from quintain.plugins.backend import Attempt, Example, Operator
 from quintain.plugins.doors import SIMULATORS, STRATEGIES
 from quintain.plugins.grammar import Grammar
 from quintain.plugins.inprocess import in_process, simulate
-from quintain.plugins.simulator import Direction, Outcome, Part, RunOptions, Simulator, narrowed
+from quintain.plugins.simulator import Description, Direction, Outcome, Part, RunOptions, Simulator, Suite, narrowed
 from quintain.statistics import paired_bootstrap
 from quintain_cli.commands.ablate import ArmOutcome as Arrived
 from quintain_cli.commands.ablate import contrast
@@ -62,15 +62,15 @@ class Verdict:
 
 
 class Judge:
-    """One part of a suite, floors on. What was verified once is not run again."""
+    """Some scenarios of a suite, floors on. What was verified once is not run again. `description`: what a search is
+    told of the system, if not by its simulator."""
 
-    def __init__(self, simulator: Simulator, suite: str, part: Part, leave_out: str = "") -> None:
-        self.simulator, self.suite = simulator, simulator.suite(suite)
-        self.scenarios = tuple(entry.scenario for entry in self.suite.entries if entry.part is part)
-        if leave_out:
-            train = (entry.scenario for entry in self.suite.entries if entry.part is Part.TRAIN)
-            self.scenarios = tuple(n for n in train if n.startswith(leave_out) == (part is Part.HELD_OUT))
-        baseline = simulator.describe().baselines[0].source
+    def __init__(
+        self, simulator: Simulator, suite: str, scenarios: tuple[str, ...], description: Description | None = None
+    ) -> None:
+        self.simulator, self.suite, self.scenarios = simulator, simulator.suite(suite), scenarios
+        self.description = description or simulator.describe()
+        baseline = self.description.baselines[0].source
         self._of_baseline = {name: self._run(name, baseline) for name in self.scenarios}
         self._known: dict[str, Verdict] = {}
 
@@ -81,7 +81,8 @@ class Judge:
 
     def _run(self, name: str, source: str) -> Outcome:
         scenario = self.simulator.scenario(name)
-        return simulate(self.simulator, scenario, in_process(self.simulator, source), RunOptions())
+        options = RunOptions(policy_digest=hashlib.sha256(source.encode()).hexdigest())
+        return simulate(self.simulator, scenario, in_process(self.simulator, source), options)
 
     def _verdict(self, outcomes: Mapping[str, Outcome]) -> Verdict:
         simulator, objective = self.simulator, self.suite.objective
@@ -105,7 +106,7 @@ class Judge:
 
 def planner(judge: Judge, strategy: str, seed: int, evaluations: int) -> Planner:
     """As the controller makes it for ``quintain search`` with the offline backend."""
-    description = judge.simulator.describe()
+    description = judge.description
     objective = next(o for o in description.objectives if o.name == judge.suite.objective)
     maximize = objective.direction is Direction.MAXIMIZE
     backend = model.BackendProfile("offline", tuple(operator.value for operator in Operator), True, 0)
@@ -170,9 +171,10 @@ class Candidates:
     """Plans become candidates and candidates verdicts, in the planner's order: a search without services."""
 
     def __init__(self, judge: Judge, method: str, seed: int, evaluations: int, from_scratch: bool = False) -> None:
-        description = judge.simulator.describe()
-        self._grammar = Grammar.from_json(description.grammar)
-        if from_scratch:
+        description = judge.description
+        # Without a grammar the offline backend changes numbers, comparisons and operators.
+        self._grammar = Grammar.from_json(description.grammar) if description.grammar else None
+        if from_scratch and self._grammar is not None:
             self._grammar = replace(self._grammar, seeds=())
         self._baselines = [baseline.source for baseline in description.baselines]
         self._judge, self._random = judge, random.Random(seed) if method == RANDOM else None
@@ -195,6 +197,7 @@ class Candidates:
         plan = candidate.plan
         assert plan is not None
         if self._random is not None:
+            assert self._grammar is not None, "random sampling needs a grammar"
             return self._verified(candidate, render(self._grammar, random_genome(self._grammar, self._random)))
         parents, inspirations = ([self._examples[n] for n in ns] for ns in (plan.parents, plan.inspirations))
         best = self._planner.best
@@ -256,7 +259,16 @@ def search(problem: Problem, method: str, seed: int, evaluations: int, best_know
 @cache
 def judge_of(problem: Problem, part: Part) -> Judge:
     """One for all searches of a process: what one has verified another gets for nothing, as from the verifier."""
-    return Judge(*problem.load(), part, problem.leave_out)
+    simulator, suite = problem.load()
+    scenarios = scenarios_of(simulator.suite(suite), part)
+    if problem.leave_out:
+        train = scenarios_of(simulator.suite(suite), Part.TRAIN)
+        scenarios = tuple(n for n in train if n.startswith(problem.leave_out) == (part is Part.HELD_OUT))
+    return Judge(simulator, suite, scenarios)
+
+
+def scenarios_of(suite: Suite, part: Part) -> tuple[str, ...]:
+    return tuple(entry.scenario for entry in suite.entries if entry.part is part)
 
 
 def table(searches: list[Search], methods: list[str], best_known: float) -> str:

@@ -135,6 +135,8 @@ class _Seen:
                         self._firsts[name][by[0]] += 1
                         known.update(by[1])
                     self._record(name, Sample(0.0, self._whole(known, things), time, record))
+                    for lost in known.keys() - values.keys():
+                        del known[lost]  # of what made it (the request for which an instance was started)
             before = last.get(thing)
             if before is not None:
                 self._after[before[1]][name] += 1

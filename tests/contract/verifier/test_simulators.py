@@ -91,6 +91,29 @@ def test_a_simulator_served_by_another_process_conforms(tiny_address: str) -> No
     assert findings(RemoteSimulator(tiny_address)) == {}
 
 
+def test_a_served_system_conforms(tmp_path: Path) -> None:
+    """A model's and a policy's messages cross the wire, so that runs are slow: it must not take many of them."""
+    with served("system", tmp_path) as (address, _):
+        assert findings(RemoteSimulator(address)) == {}
+
+
+def test_what_is_dear_is_not_run_and_a_baseline_as_seldom_as_may_be() -> None:
+    runs: list[str] = []
+
+    class Counting(TinySimulator):
+        def scenario(self, name: str) -> Scenario:
+            found = super().scenario(name)
+            return replace(found, cost=100.0) if name == "secret" else found
+
+        def run(self, scenario: Scenario, open_policy: OpenPolicy, options: RunOptions) -> Outcome:
+            runs.append(scenario.name)
+            return super().run(scenario, open_policy, options)
+
+    assert findings(Counting()) == {}
+    assert set(runs) == {"short", "long"}
+    assert runs.count("long") == 2 * len(TinySimulator().describe().baselines)  # twice, to be compared
+
+
 def test_a_simulator_conforms_with_policies_in_the_jail() -> None:
     with Jail(["tiny_simulator.guest"], isolation="required") as jail:
 

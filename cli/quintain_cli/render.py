@@ -19,12 +19,16 @@ from rich.console import Console, ConsoleOptions, RenderResult
 from rich.markup import escape
 from rich.table import Table
 
+from quintain.controller.v1 import controller_pb2
 from quintain.errors import QuintainError
+from quintain.type.v1 import type_pb2
+from quintain.verifier.v1 import verifier_pb2
 from quintain.wording import NOTHING as NOTHING
 from quintain.wording import broken_floors as broken_floors
 from quintain.wording import budget_text as budget_text
 from quintain.wording import enum_name as enum_name
 from quintain.wording import failure_text as failure_text
+from quintain.wording import fidelity_text as fidelity_text
 from quintain.wording import improvement as improvement
 from quintain.wording import number as number
 from quintain.wording import operator_name as operator_name
@@ -42,6 +46,7 @@ out = Console(highlight=False)
 if not out.is_terminal and "COLUMNS" not in os.environ:
     out.width = PIPE_WIDTH
 
+_FIDELITY_COLORS = {type_pb2.FIDELITY_VERIFIED: "green", type_pb2.FIDELITY_UNVERIFIED: "yellow"}
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
 
@@ -92,6 +97,14 @@ def size_text(size: int) -> str:
 def say(markup: str) -> None:
     """Prose on standard output: wrapped between words on a terminal, whole lines in a pipe."""
     out.print(markup, soft_wrap=not out.is_terminal)
+
+
+def say_fidelity(of: verifier_pb2.Verdict | controller_pb2.Search) -> None:
+    """How far the model may be trusted in which this was found, if it was in one."""
+    text = fidelity_text(of.fidelity, of.fidelity_reason)
+    if text:
+        color = _FIDELITY_COLORS.get(of.fidelity, "red")
+        say(f"found in a model, fidelity [{color}]{escape(text)}[/]")
 
 
 class _Table(Table):

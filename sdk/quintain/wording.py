@@ -47,6 +47,14 @@ def share_of_bound(score: float | None, bound: float | None, direction: int) -> 
     return numerator / denominator if denominator else None
 
 
+def fidelity_text(fidelity: int, reason: str) -> str:
+    """How far the model is to be trusted, ``unverified: the model has no fidelity card``; empty where what ran is no
+    model of something else."""
+    if fidelity == type_pb2.FIDELITY_UNSPECIFIED:
+        return ""
+    return f"{enum_name(type_pb2.Fidelity, fidelity)}{f': {reason}' if reason else ''}"
+
+
 def enum_name(enum: Any, value: int) -> str:
     """``SEARCH_STATE_RUNNING`` as ``running``."""
     name: str = enum.Name(value)

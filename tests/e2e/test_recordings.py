@@ -123,6 +123,44 @@ def test_the_card_of_a_model_stands_beside_floors_and_ranks_policies_in_the_trut
     assert "Policies in the model and in the truth" in page.read_text(encoding="utf-8")
 
 
+def test_what_is_found_in_a_model_says_to_the_end_how_far_the_model_is_trusted(
+    quintain: Quintain, tmp_path: Path
+) -> None:
+    truth, folder = counter(tmp_path / "counter"), tmp_path / "log"
+    assert quintain("record", "--suite", str(truth), "--policy", "fifo", "--out", str(folder)).code == 0
+    (folder / "model.py").write_text(MODEL.replace("job.seconds", "0.8"), encoding="utf-8")
+    policy = folder / "baselines" / "fifo.py"
+
+    def verdict(suite: Path) -> dict[str, str]:
+        return quintain("verify", str(policy), "--simulator", "system", "--suite", str(suite), "--json").lines[0]
+
+    assert verdict(truth)["fidelity"] == "FIDELITY_UNSPECIFIED"
+    assert verdict(folder)["fidelity"] == "FIDELITY_UNVERIFIED"
+    carded = quintain("fidelity", str(folder), "--references", "0", "--json")
+    card = json.loads(carded.out)
+    assert card["fidelity"] == "failed", "every job takes as long as another: no model of this system"
+    assert json.loads((folder / "fidelity.json").read_text(encoding="utf-8")) == card
+    found = verdict(folder)
+    assert (found["fidelity"], found["fidelity_reason"].partition(" (and")[0]) == (
+        "FIDELITY_FAILED",
+        card["refused"][0],
+    )
+    said = f"fidelity failed: {card['refused'][0]}"
+    assert said in quintain("verify", str(policy), "--simulator", "system", "--suite", str(folder)).out
+    search = ("search", "--simulator", "system", "--suite", str(folder), "--backend", "offline", "--candidates", "1")
+    *events, last = quintain(*search, "--json").lines
+    assert {event["fidelity"] for event in events} == {"FIDELITY_FAILED"}
+    assert last["fidelity"] == "FIDELITY_FAILED"
+    assert said in quintain("show", last["search_id"]).out
+    header = [line for line in quintain("best", last["search_id"]).out.splitlines() if line.startswith("# ")]
+    assert any(line.startswith(f"# found in a model, {said}") for line in header)
+    page = tmp_path / "report.html"
+    assert quintain("report", last["search_id"], "--out", str(page)).code == 0
+    assert "Found in a model of the system, fidelity failed: " in page.read_text(encoding="utf-8")
+    (folder / "model.py").write_text(MODEL.replace("job.seconds", "0.7"), encoding="utf-8")
+    assert verdict(folder)["fidelity_reason"].startswith("the card is of another model.py")
+
+
 def test_a_model_is_fitted_written_with_its_values_and_not_overwritten(quintain: Quintain, tmp_path: Path) -> None:
     truth, folder = counter(tmp_path / "counter"), tmp_path / "log"
     assert quintain("fit", str(tmp_path / "nowhere")).code == 2

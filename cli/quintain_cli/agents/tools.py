@@ -32,6 +32,7 @@ from quintain.session.search import Candidate
 from quintain.statistics import paired_bootstrap
 from quintain.type.v1 import type_pb2
 from quintain.verifier.v1 import verifier_pb2
+from quintain.wording import fidelity_text
 from quintain_cli.agents.config import AgentsConfig, SuiteTable
 from quintain_cli.agents.foreign import fenced
 from quintain_cli.agents.ledger import Amounts, Ledger, Use
@@ -316,6 +317,7 @@ def _search(search: Search) -> JsonObject:
         "seconds": message.spend.wall_seconds,
         "best": None if best is None else {"number": best.number, "score": best.score},
         "promoted": message.HasField("winner"),
+        "fidelity_of_the_model": fenced("fidelity", fidelity_text(message.fidelity, message.fidelity_reason)),
         "last_sequence": message.last_sequence,
     }
 
@@ -356,5 +358,6 @@ def _verdict(verdict: Verdict) -> JsonObject:
         "failure": fenced("failure", verdict.failure or ""),
         "traceback": fenced("traceback", verdict.traceback),
         "feedback": fenced("feedback", verdict.feedback),
+        "fidelity_of_the_model": fenced("fidelity", verdict.fidelity),
         "digest": verdict.digest,
     }

@@ -100,6 +100,8 @@ def provenance(search: pb.Search, candidate: pb.Candidate) -> list[str]:
         better = render.percent(render.improvement(score, base, search.direction), signed=True)
         lines.append(f"{name.replace('_', '-')} {score!r} (baseline {base!r}, {better})")
     lines.append(f"gates: {gates_text(search, promoted)}")
+    if fidelity := render.fidelity_text(search.fidelity, search.fidelity_reason):
+        lines.append(f"found in a model, fidelity {fidelity}")
     return lines
 
 

@@ -139,6 +139,7 @@ def _print(a: pb.Verdict, b: pb.Verdict, found: list[Difference], names: tuple[s
             f"[red]{escape('; '.join(failed))}[/]" if failed else "",
         )
     out.print(rows)
+    render.say_fidelity(a)
     for difference in found:
         say(
             escape(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import tomllib
 import uuid
 from collections.abc import Mapping
@@ -12,7 +13,7 @@ from typing import Annotated
 import typer
 from rich.markup import escape
 
-from quintain.clients.suite_files import read_suite, suite_message
+from quintain.clients.suite_files import read_suite, suite_message, without_recordings
 from quintain.controller.v1 import controller_pb2 as controller
 from quintain.errors import FailedPrecondition, InvalidArgument
 from quintain.plugins.simulator import narrowed
@@ -23,7 +24,14 @@ from quintain_cli import render
 from quintain_cli.commands.lookup import get_search, list_candidates
 from quintain_cli.commands.record import TRUTH_FILE, load_recorder
 from quintain_cli.commands.simulate import load_simulator
-from quintain_cli.commands.system import MODEL_FILE, SIMULATOR, read_package, recording_reader
+from quintain_cli.commands.system import (
+    MODEL_FILE,
+    SIMULATOR,
+    SYSTEM_FILE,
+    package_folder,
+    read_package,
+    recording_reader,
+)
 from quintain_cli.commands.verify import read_policy, run_verify
 from quintain_cli.connect import FOREVER_SECONDS, Connection, Embedded
 from quintain_cli.fidelity.card import Card, Row, card_of
@@ -37,6 +45,7 @@ from quintain_cli.waiting import WaitingLine
 FIT = "fit"  # the simulator whose candidates are models
 TOO_MANY = 6  # candidates for each reference that is wanted: many are alike
 NOT_TRUSTED = 1
+CARD_FILE = "fidelity.json"  # in the package: whatever is verified in its model says what the card says
 WORDS_SHOWN = 8
 COMPONENTS_SHOWN = 12
 
@@ -62,7 +71,8 @@ def fidelity(
     as_json: Annotated[bool, typer.Option("--json", help="One JSON document.")] = False,
 ) -> None:
     """How near a model comes to recordings that it never saw, beside two floors, and whether it ranks policies as the
-    truth does. Exit code 1 if it is not to be trusted (fidelity: failed)."""
+    truth does. The card of the package's own model is kept in it, and goes with every verdict and search in that model.
+    Exit code 1 if it is not to be trusted (fidelity: failed)."""
     if html is not None:
         refuse_existing(html, force)
     name, files = read_package(folder, recordings=True)
@@ -79,6 +89,11 @@ def fidelity(
             chosen = {path.stem: read_policy(path) for path in policy or []}
             decision = rank(connection, model_at, truth, chosen, references)
         card = make_card(name, files, source, verdict, decision)
+    if source.encode() == files.get(MODEL_FILE):
+        kept = json.dumps(card.document(), indent=1, sort_keys=True)
+        kept_in = package_folder(folder) / CARD_FILE
+        write_file(kept_in, kept + "\n")
+        errors.print(f"wrote {escape(str(kept_in))}")
     if as_json:
         render.print_json(card.document())
     else:
@@ -113,8 +128,7 @@ def truth_of(files: Mapping[str, bytes], simulator: str, suite: str, model: Syst
 
 def model_system(name: str, files: Mapping[str, bytes], source: str) -> System:
     """The package with `source` as its model."""
-    kept = {file: content for file, content in files.items() if not file.startswith("recordings/")}
-    kept[MODEL_FILE] = source.encode()
+    kept = without_recordings(files) | {MODEL_FILE: source.encode()}
     entries = narrowed(load_simulator(SIMULATOR), name, files=kept).suite(name).entries
     scenarios = tuple(entry.scenario for entry in entries)
     return System("model", SIMULATOR, name, suite_message(kept), scenarios, load_recorder(SIMULATOR))
@@ -139,8 +153,8 @@ def make_card(
     unverified = list(report.unverified)
     if report.contradictions:
         unverified.append(f"the recordings contradict themselves: {report.contradictions[0]}")
-    digest = hashlib.sha256(source.encode()).hexdigest()
-    return card_of(name, digest, verdict, unverified, decision)
+    model, system = (hashlib.sha256(of).hexdigest() for of in (source.encode(), files[SYSTEM_FILE]))
+    return card_of(name, model, system, verdict, unverified, decision)
 
 
 def rank(

@@ -37,6 +37,7 @@ def print_outcome(connection: Connection, found: pb.Search) -> None:
     say(f"search {found.search_id} {state}{': ' + escape(reason) if reason else ''}")
     if found.HasField("best"):
         out.print(outcome_table(found, baseline_name(connection, found)))
+    render.say_fidelity(found)
     for gate in found.gates:
         say(live.gate_line(gate))
     candidates = list(list_candidates(connection, found.search_id))

@@ -29,7 +29,7 @@ from quintain_cli.target import TargetCommand
 from quintain_cli.traces.files import read_table
 
 SIMULATOR = "system"
-MODEL_FILE = "model.py"
+MODEL_FILE, SYSTEM_FILE = "model.py", "system.toml"
 # What does nothing must not win.
 IDLE = "def decide(observation, happened):\n    return []\n"
 TIMELINE_SHOWN = 24
@@ -203,6 +203,12 @@ def read_package(folder: str, *, recordings: bool = False) -> tuple[str, dict[st
     name, files = read_suite(named, recordings=recordings)
     assert files is not None
     return name, files
+
+
+def package_folder(folder: str) -> Path:
+    """Of ``DIR`` or ``DIR/suites/NAME.toml``."""
+    path = Path(folder)
+    return path if path.is_dir() else path.parent if path.name == "suite.toml" else path.parent.parent
 
 
 def _source(simulator: Simulator, policy: str) -> str:

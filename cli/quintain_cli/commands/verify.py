@@ -177,6 +177,7 @@ def print_verdict(verdict: pb.Verdict, how: str = "") -> None:
     color = "green" if verdict.status == pb.VERDICT_STATUS_OK else "red"
     notes = ", ".join(note for note in (*checks, how) if note)
     say(f"[{color}]{status}[/]{f' ({notes})' if notes else ''}, verdict {verdict.digest[:16]}")
+    render.say_fidelity(verdict)
     if verdict.HasField("failure"):
         say(f"[red]{escape(render.failure_text(verdict.failure))}[/]")
         if verdict.failure.traceback:

@@ -77,8 +77,11 @@ class ParameterRow:
 
 @dataclass(frozen=True, slots=True)
 class Card:
+    """`model` and `system`: sha256 (hex) of the model's source and of the package's system.toml."""
+
     package: str
     model: str
+    system: str
     parts: tuple[Row, ...]
     loads: tuple[Row, ...]
     components: tuple[ComponentRow, ...]
@@ -133,7 +136,12 @@ class Card:
 
 
 def card_of(
-    package: str, model: str, verdict: pb.Verdict, unverified: Sequence[str], decision: DecisionFidelity | None
+    package: str,
+    model: str,
+    system: str,
+    verdict: pb.Verdict,
+    unverified: Sequence[str],
+    decision: DecisionFidelity | None,
 ) -> Card:
     """`verdict`: of the model's source in the simulator of recordings, with details."""
     failures = []
@@ -151,6 +159,7 @@ def card_of(
     return Card(
         package,
         model,
+        system,
         tuple(_row(part, chosen) for part in PARTS if (chosen := [w for w in windows if w.part == part])),
         tuple(_by_load(windows)),
         tuple(_components([detail for part, detail in details if part != TRAIN])),

@@ -101,6 +101,7 @@ def render_report(data: ReportData) -> str:
             shown=shown.summary if shown else None,
             facts=_facts(data),
             better=_better_on_held_out(data),
+            fidelity=render.fidelity_text(data.search.fidelity, data.search.fidelity_reason),
             settings=_settings(data),
             sections=_sections(data, figures_of_page),
             candidates=_candidate_rows(data),

@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import TypeVar
 
 from quintain.errors import InvalidArgument
 from quintain.plugins.simulator import files_digest
 from quintain.verifier.v1 import verifier_pb2 as pb
 
 RECORDINGS = "recordings"  # a folder of what a real system logged
+LEFT_OUT = f"{RECORDINGS}/left_out"  # an empty file in its place: there are some, so a model stands for something else
 FIT = "fit"  # the simulator that needs it: its candidates are models
 MOST_BYTES = 24 << 20  # one message carries them all
 
+T = TypeVar("T")
+
 
 def read_suite(text: str, *, recordings: bool = False) -> tuple[str, dict[str, bytes] | None]:
-    """The suite's name, and its files if it is a path; recordings are large, and left out unless asked for. Raises
-    InvalidArgument for a folder that cannot be read."""
+    """The suite's name, and its files if it is a path; recordings are large, and left out unless asked for (see
+    `without_recordings`). Raises InvalidArgument for a folder that cannot be read."""
     path = Path(text)
     if not text or not (path.suffix == ".toml" or text.startswith((".", "/")) or _holds_suites(path)):
         return text, None
@@ -28,13 +33,13 @@ def read_suite(text: str, *, recordings: bool = False) -> tuple[str, dict[str, b
     if not folder.is_dir():
         raise InvalidArgument.of("suite", f"{folder}: there is no such folder")
     try:
-        files = {
-            file.relative_to(folder).as_posix(): file.read_bytes()
+        paths = {
+            file.relative_to(folder).as_posix(): file
             for file in sorted(folder.rglob("*"))
-            if file.is_file()
-            and not any(_left_out(part) for part in file.relative_to(folder).parts)
-            and (recordings or file.relative_to(folder).parts[0] != RECORDINGS)
+            if file.is_file() and not any(_left_out(part) for part in file.relative_to(folder).parts)
         }
+        sent = paths if recordings else without_recordings(paths)
+        files = {name: paths[name].read_bytes() if name in paths else b"" for name in sent}
     except OSError as error:
         raise InvalidArgument.of("suite", f"{error.filename}: {error.strerror}") from None
     size = sum(map(len, files.values()))
@@ -43,6 +48,12 @@ def read_suite(text: str, *, recordings: bool = False) -> tuple[str, dict[str, b
             "suite", f"{folder} has {size >> 20} MiB; at most {MOST_BYTES >> 20} are sent: pack traces as .csv.gz"
         )
     return name, files
+
+
+def without_recordings(files: Mapping[str, T]) -> dict[str, T | bytes]:
+    """A suite's files without its recordings, and with LEFT_OUT if there were some."""
+    kept: dict[str, T | bytes] = {name: of for name, of in files.items() if not name.startswith(f"{RECORDINGS}/")}
+    return kept if len(kept) == len(files) else {**kept, LEFT_OUT: b""}
 
 
 def suite_message(files: dict[str, bytes] | None) -> pb.SuiteFiles | None:

@@ -223,6 +223,14 @@ class Aggregation(enum.Enum):
     MEAN_NORMALIZED = "mean_normalized"  # mean of ScenarioScore.normalized, in [0, 1], always maximised
 
 
+class Fidelity(enum.Enum):
+    """How far a model that was fitted to recordings of a system is to be trusted, by its fidelity card."""
+
+    VERIFIED = "verified"
+    UNVERIFIED = "unverified"
+    FAILED = "failed"
+
+
 @dataclass(frozen=True, slots=True)
 class Objective:
     """A metric, which way is better, its unit (``containers/s``, ``s``), and how it is made from a run."""
@@ -316,6 +324,10 @@ class Description:
     # Suites that are known and cannot be offered here (recorded data that are not shipped), with the reason. They are
     # not among `suites`; `Simulator.suite` raises InvalidInput with the reason.
     unavailable_suites: Mapping[str, str] = field(default_factory=dict)
+    # Of a model that was fitted to recordings, and in a line why it is no better; None: it is no such model. `build`
+    # must cover both.
+    fidelity: Fidelity | None = None
+    fidelity_reason: str = ""
 
 
 # ----------------------------------------------------------------------------------------------------- what a run gives

@@ -20,7 +20,7 @@ from quintain.controller.v1 import controller_pb2 as pb
 from quintain.errors import FailedPrecondition, NotFound
 from quintain.session import html
 from quintain.session.verdict import Verdict, verdict_of
-from quintain.wording import budget_text, enum_name, improvement, number, percent, share_of_bound, usd
+from quintain.wording import budget_text, enum_name, fidelity_text, improvement, number, percent, share_of_bound, usd
 
 PAGE = 500
 FOREVER_SECONDS = 10 * 365 * 86400.0  # a search may take weeks
@@ -243,11 +243,13 @@ class Search:
 
     def _repr_html_(self) -> str:
         search, spec = self.message, self.message.spec
+        fidelity = fidelity_text(search.fidelity, search.fidelity_reason)
         lines = [
             f"search {self.id}{f' ({self.title})' if self.title else ''}: {self.state}"
             + (f", {self.reason}" if self.reason else ""),
             f"{spec.simulator} / {spec.suite}, {spec.strategy or 'evolve'}, budget {budget_text(spec.budget)}; "
             f"spent: {search.spend.candidates} candidates, {usd(search.spend.usd)}",
+            *([f"found in a model, fidelity {fidelity}"] if fidelity else []),
             *(f"gate {g.name.replace('_', '-')} {'passed' if g.passed else 'not passed'}: {g.detail}"
               for g in search.gates),
         ]  # fmt: skip

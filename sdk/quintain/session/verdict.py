@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from quintain.session import html
 from quintain.type.v1 import type_pb2
 from quintain.verifier.v1 import verifier_pb2 as pb
-from quintain.wording import enum_name, failure_text, improvement, number, percent, share_of_bound
+from quintain.wording import enum_name, failure_text, fidelity_text, improvement, number, percent, share_of_bound
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +51,7 @@ class Verdict:
     failure: str | None  # the first one, in a line
     traceback: str
     feedback: str  # what an author should read; empty where it was not asked for
+    fidelity: str  # of the model that this was verified in, "unverified: ..."; empty: it is no model of something else
     message: pb.Verdict = field(repr=False, compare=False)
 
     @property
@@ -70,6 +71,8 @@ class Verdict:
             if score is not None
         ]
         lines = [f"{self.status}, {self.objective}, verdict {self.digest[:16]}", *parts, *filter(None, [self.failure])]
+        if self.fidelity:
+            lines.append(f"verified in a model, fidelity {self.fidelity}")
         header = ("scenario", "part", "value", "baseline", "bound", "normalized", "")
         return "".join(map(html.paragraph, lines)) + html.table(header, rows)
 
@@ -86,6 +89,7 @@ def verdict_of(message: pb.Verdict, feedback: str = "") -> Verdict:
         failure=failure_text(message.failure) if message.HasField("failure") else None,
         traceback=message.failure.traceback,
         feedback=feedback,
+        fidelity=fidelity_text(message.fidelity, message.fidelity_reason),
         message=message,
     )
 

@@ -11,6 +11,7 @@ from quintain.plugins.simulator import (
     Descriptor,
     Direction,
     FailureKind,
+    Fidelity,
     Floor,
     Group,
     Objective,
@@ -33,9 +34,14 @@ MOST_NOTED = 40  # scenarios: nobody reads the notes of more
 PARTS = {part: type_pb2.Part.Value(f"PART_{part.name}") for part in Part}
 DIRECTIONS = {direction: type_pb2.Direction.Value(f"DIRECTION_{direction.name}") for direction in Direction}
 AGGREGATIONS = {a: type_pb2.Aggregation.Value(f"AGGREGATION_{a.name}") for a in Aggregation}
+FIDELITIES: Mapping[Fidelity | None, type_pb2.Fidelity.ValueType] = {
+    None: type_pb2.FIDELITY_UNSPECIFIED,
+    **{fidelity: type_pb2.Fidelity.Value(f"FIDELITY_{fidelity.name}") for fidelity in Fidelity},
+}
 _KINDS_BACK = {value: kind for kind, value in KINDS.items()}
 _PARTS_BACK = {value: part for part, value in PARTS.items()}
 _DIRECTIONS_BACK = {value: direction for direction, value in DIRECTIONS.items()}
+_FIDELITIES_BACK = {value: fidelity for fidelity, value in FIDELITIES.items()}
 _AGGREGATIONS_BACK = {value: aggregation for aggregation, value in AGGREGATIONS.items()}
 
 
@@ -175,6 +181,8 @@ def description_message(description: Description) -> type_pb2.SimulatorDescripti
             type_pb2.UnavailableSuite(name=name, reason=reason)
             for name, reason in description.unavailable_suites.items()
         ],
+        fidelity=FIDELITIES[description.fidelity],
+        fidelity_reason=description.fidelity_reason,
     )
 
 
@@ -199,6 +207,8 @@ def description_from(message: type_pb2.SimulatorDescription) -> Description:
         calling_modes=tuple(message.calling_modes),
         hints=message.hints,
         unavailable_suites={suite.name: suite.reason for suite in message.unavailable_suites},
+        fidelity=_FIDELITIES_BACK[message.fidelity],
+        fidelity_reason=message.fidelity_reason,
     )
 
 

@@ -120,6 +120,8 @@ class PackageSimulator(JailedSystems):
             baselines=package.baselines,
             descriptors=tuple(Descriptor(d.metric, d.edges) for d in spec.descriptors),
             grammar=package.grammar,
+            fidelity=package.fidelity,
+            fidelity_reason=package.fidelity_reason,
         )
 
     def _objectives(self) -> list[str]:

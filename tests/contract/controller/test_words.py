@@ -57,7 +57,9 @@ EVENTS: list[events.DomainEvent] = [
 
 
 def test_every_event_of_the_contract_is_told() -> None:
-    encoded = [to_proto.encode_event("s", events.RecordedEvent(1, 0.0, model.Spend(), event)) for event in EVENTS]
+    recorded = [events.RecordedEvent(1, 0.0, model.Spend(), event) for event in EVENTS]
+    encoded = [to_proto.encode_event("s", event, type_pb2.FIDELITY_FAILED) for event in recorded]
+    assert {event.fidelity for event in encoded} == {type_pb2.FIDELITY_FAILED}
     told = [event.WhichOneof("event") for event in encoded]
     assert told == [event.kind for event in EVENTS]
     assert set(told) == {f.name for f in controller_pb2.Event.DESCRIPTOR.oneofs_by_name["event"].fields}

@@ -42,7 +42,7 @@ def verdict(distances: dict[str, float], **floors: float) -> pb.Verdict:
 
 
 def card(distances: dict[str, float], decision: DecisionFidelity | None = GOOD) -> Card:
-    return card_of("mine", "ab" * 32, verdict(distances), (), decision)
+    return card_of("mine", "ab" * 32, "cd" * 32, verdict(distances), (), decision)
 
 
 def test_a_model_that_beats_both_floors_everywhere_and_ranks_like_the_truth_is_verified() -> None:
@@ -84,7 +84,7 @@ def test_few_policies_prove_nothing() -> None:
 def test_a_model_that_failed_on_a_recording_is_refused() -> None:
     made = verdict(dict.fromkeys(PARTS, 0.1))
     made.scenarios[1].failure.message = "invariant slots: 3 held"
-    found = card_of("mine", "ab", made, (), GOOD)
+    found = card_of("mine", "ab", "cd", made, (), GOOD)
     assert found.refused == ("later of monday: invariant slots: 3 held",)
 
 
@@ -114,7 +114,7 @@ def test_how_far_a_prediction_was_off() -> None:
 
 def test_the_card_is_printed_written_as_json_and_drawn(capsys: pytest.CaptureFixture[str]) -> None:
     made = verdict(dict.fromkeys(PARTS, 0.1))
-    found = card_of("mine", "ab" * 32, made, ("one policy in the log",), GOOD)
+    found = card_of("mine", "ab" * 32, "cd" * 32, made, ("one policy in the log",), GOOD)
     print_card(found)
     out = capsys.readouterr().out
     for words in ("fidelity unverified", "other policy", "high load", "speed", "Kendall's tau 1.00", "one policy in"):

@@ -13,7 +13,15 @@ from tests.support.generator import request
 from quintain.errors import InvalidArgument
 from quintain.generator.v1 import generator_pb2 as pb
 from quintain.plugins.backend import Attempt, Example, Operator, ScenarioFacts, Task
-from quintain.plugins.simulator import Baseline, Description, Descriptor, Direction, Objective, RequiredDefinition
+from quintain.plugins.simulator import (
+    Baseline,
+    Description,
+    Descriptor,
+    Direction,
+    Fidelity,
+    Objective,
+    RequiredDefinition,
+)
 from quintain_generator.adapters.remote_messages import task_message
 from quintain_generator.domain.generation import GenerationOutcome
 from quintain_generator.rpc.from_proto import request_from, task_from
@@ -49,6 +57,7 @@ descriptions = built(
     baselines=one(built(Baseline, name=text, description=text, source=text)),
     descriptors=one(built(Descriptor, metric=text, edges=st.tuples(number, number))), grammar=text,
     calling_modes=one(text), hints=text, unavailable_suites=st.dictionaries(text, text, max_size=2),
+    fidelity=st.one_of(st.none(), st.sampled_from(Fidelity)), fidelity_reason=text,
 )  # fmt: skip
 tasks = built(
     Task,

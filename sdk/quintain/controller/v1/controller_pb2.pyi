@@ -539,6 +539,8 @@ class Search(_message.Message):
     TAGS_FIELD_NUMBER: _builtins.int
     RESTORED_AT_FIELD_NUMBER: _builtins.int
     FURTHER_OBJECTIVES_FIELD_NUMBER: _builtins.int
+    FIDELITY_FIELD_NUMBER: _builtins.int
+    FIDELITY_REASON_FIELD_NUMBER: _builtins.int
     search_id: _builtins.str
     state: Global___SearchState.ValueType
     pause_reason: _builtins.str
@@ -551,6 +553,9 @@ class Search(_message.Message):
     forked_from_candidate_id: _builtins.str
     notes: _builtins.str
     """The user's own words on it."""
+    fidelity: _type_pb2.Fidelity.ValueType
+    """How far the model that is searched in is to be trusted, as it was when the search began."""
+    fidelity_reason: _builtins.str
     @_builtins.property
     def spec(self) -> Global___SearchSpec: ...
     @_builtins.property
@@ -609,10 +614,12 @@ class Search(_message.Message):
         tags: _abc.Iterable[_builtins.str] | None = ...,
         restored_at: _timestamp_pb2.Timestamp | None = ...,
         further_objectives: _abc.Iterable[_type_pb2.Objective] | None = ...,
+        fidelity: _type_pb2.Fidelity.ValueType = ...,
+        fidelity_reason: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["best", b"best", "created_at", b"created_at", "ended_at", b"ended_at", "objective", b"objective", "restored_at", b"restored_at", "spec", b"spec", "spend", b"spend", "winner", b"winner"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["aggregation", b"aggregation", "best", b"best", "created_at", b"created_at", "direction", b"direction", "ended_at", b"ended_at", "error", b"error", "forked_from_candidate_id", b"forked_from_candidate_id", "further_objectives", b"further_objectives", "gates", b"gates", "last_sequence", b"last_sequence", "notes", b"notes", "objective", b"objective", "pause_reason", b"pause_reason", "restored_at", b"restored_at", "search_id", b"search_id", "spec", b"spec", "spend", b"spend", "state", b"state", "stop_reason", b"stop_reason", "tags", b"tags", "winner", b"winner"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["aggregation", b"aggregation", "best", b"best", "created_at", b"created_at", "direction", b"direction", "ended_at", b"ended_at", "error", b"error", "fidelity", b"fidelity", "fidelity_reason", b"fidelity_reason", "forked_from_candidate_id", b"forked_from_candidate_id", "further_objectives", b"further_objectives", "gates", b"gates", "last_sequence", b"last_sequence", "notes", b"notes", "objective", b"objective", "pause_reason", b"pause_reason", "restored_at", b"restored_at", "search_id", b"search_id", "spec", b"spec", "spend", b"spend", "state", b"state", "stop_reason", b"stop_reason", "tags", b"tags", "winner", b"winner"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1488,9 +1495,12 @@ class Event(_message.Message):
     BUDGET_EXTENDED_FIELD_NUMBER: _builtins.int
     GATE_PROGRESS_FIELD_NUMBER: _builtins.int
     BETTER_ON_HELD_OUT_FIELD_NUMBER: _builtins.int
+    FIDELITY_FIELD_NUMBER: _builtins.int
     sequence: _builtins.int
     """From 1, without gaps within a search."""
     search_id: _builtins.str
+    fidelity: _type_pb2.Fidelity.ValueType
+    """Of the search: see Search.fidelity."""
     @_builtins.property
     def at(self) -> _timestamp_pb2.Timestamp: ...
     @_builtins.property
@@ -1538,10 +1548,11 @@ class Event(_message.Message):
         budget_extended: Global___BudgetExtended | None = ...,
         gate_progress: Global___GateProgress | None = ...,
         better_on_held_out: Global___BetterOnHeldOut | None = ...,
+        fidelity: _type_pb2.Fidelity.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["at", b"at", "backend_trouble", b"backend_trouble", "better_on_held_out", b"better_on_held_out", "budget_extended", b"budget_extended", "candidate_changed", b"candidate_changed", "event", b"event", "gate_decided", b"gate_decided", "gate_progress", b"gate_progress", "held_out_scored", b"held_out_scored", "new_best", b"new_best", "overfitting", b"overfitting", "promoted", b"promoted", "spend", b"spend", "stagnation", b"stagnation", "state_changed", b"state_changed"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["at", b"at", "backend_trouble", b"backend_trouble", "better_on_held_out", b"better_on_held_out", "budget_extended", b"budget_extended", "candidate_changed", b"candidate_changed", "event", b"event", "gate_decided", b"gate_decided", "gate_progress", b"gate_progress", "held_out_scored", b"held_out_scored", "new_best", b"new_best", "overfitting", b"overfitting", "promoted", b"promoted", "search_id", b"search_id", "sequence", b"sequence", "spend", b"spend", "stagnation", b"stagnation", "state_changed", b"state_changed"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["at", b"at", "backend_trouble", b"backend_trouble", "better_on_held_out", b"better_on_held_out", "budget_extended", b"budget_extended", "candidate_changed", b"candidate_changed", "event", b"event", "fidelity", b"fidelity", "gate_decided", b"gate_decided", "gate_progress", b"gate_progress", "held_out_scored", b"held_out_scored", "new_best", b"new_best", "overfitting", b"overfitting", "promoted", b"promoted", "search_id", b"search_id", "sequence", b"sequence", "spend", b"spend", "stagnation", b"stagnation", "state_changed", b"state_changed"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType_event: _TypeAlias = _typing.Literal["state_changed", "candidate_changed", "new_best", "held_out_scored", "overfitting", "stagnation", "gate_decided", "promoted", "backend_trouble", "budget_extended", "gate_progress", "better_on_held_out"]  # noqa: Y015
     _WhichOneofArgType_event: _TypeAlias = _typing.Literal["event", b"event"]  # noqa: Y015

@@ -109,6 +109,37 @@ AGGREGATION_MEAN_NORMALIZED: Aggregation.ValueType  # 2
 """The mean of the normalised values, in [0, 1]; always maximised."""
 Global___Aggregation: _TypeAlias = Aggregation  # noqa: Y015
 
+class _Fidelity:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _FidelityEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Fidelity.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    FIDELITY_UNSPECIFIED: _Fidelity.ValueType  # 0
+    """Not applicable: the simulator is no model that was fitted to recordings of something else."""
+    FIDELITY_VERIFIED: _Fidelity.ValueType  # 1
+    """The card's tests were all made and passed."""
+    FIDELITY_UNVERIFIED: _Fidelity.ValueType  # 2
+    """There is no card, it is of another model, or something of it could not be tested."""
+    FIDELITY_FAILED: _Fidelity.ValueType  # 3
+    """The card says that the model is not to be trusted."""
+
+class Fidelity(_Fidelity, metaclass=_FidelityEnumTypeWrapper):
+    """Fidelity says how far a model that stands for a real system is to be trusted. A card of the model's says it: its distance
+    to recordings that it never saw, beside two floors, and whether it ranks policies as the system does. A card is the word
+    of whoever made the package.
+    """
+
+FIDELITY_UNSPECIFIED: Fidelity.ValueType  # 0
+"""Not applicable: the simulator is no model that was fitted to recordings of something else."""
+FIDELITY_VERIFIED: Fidelity.ValueType  # 1
+"""The card's tests were all made and passed."""
+FIDELITY_UNVERIFIED: Fidelity.ValueType  # 2
+"""There is no card, it is of another model, or something of it could not be tested."""
+FIDELITY_FAILED: Fidelity.ValueType  # 3
+"""The card says that the model is not to be trusted."""
+Global___Fidelity: _TypeAlias = Fidelity  # noqa: Y015
+
 @_typing.final
 class Metric(_message.Message):
     """Metric is a named finite number. What does not exist is absent."""
@@ -290,6 +321,8 @@ class SimulatorDescription(_message.Message):
     CALLING_MODES_FIELD_NUMBER: _builtins.int
     HINTS_FIELD_NUMBER: _builtins.int
     UNAVAILABLE_SUITES_FIELD_NUMBER: _builtins.int
+    FIDELITY_FIELD_NUMBER: _builtins.int
+    FIDELITY_REASON_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     title: _builtins.str
     build: _builtins.str
@@ -302,6 +335,9 @@ class SimulatorDescription(_message.Message):
     """Markdown: what is known of the built-in scenarios (sizes and scores measured on them). A prompt may leave it out, so
     that what a search finds is its backend's own. May be empty.
     """
+    fidelity: Global___Fidelity.ValueType
+    """Of a model that was fitted to recordings, and in a line why it is no better than that; the build covers both."""
+    fidelity_reason: _builtins.str
     @_builtins.property
     def required_definitions(self) -> _containers.RepeatedCompositeFieldContainer[Global___RequiredDefinition]: ...
     @_builtins.property
@@ -336,10 +372,12 @@ class SimulatorDescription(_message.Message):
         calling_modes: _abc.Iterable[_builtins.str] | None = ...,
         hints: _builtins.str = ...,
         unavailable_suites: _abc.Iterable[Global___UnavailableSuite] | None = ...,
+        fidelity: Global___Fidelity.ValueType = ...,
+        fidelity_reason: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["baselines", b"baselines", "build", b"build", "calling_modes", b"calling_modes", "descriptors", b"descriptors", "grammar", b"grammar", "hints", b"hints", "name", b"name", "objectives", b"objectives", "policy_guide", b"policy_guide", "required_definitions", b"required_definitions", "suites", b"suites", "title", b"title", "unavailable_suites", b"unavailable_suites"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["baselines", b"baselines", "build", b"build", "calling_modes", b"calling_modes", "descriptors", b"descriptors", "fidelity", b"fidelity", "fidelity_reason", b"fidelity_reason", "grammar", b"grammar", "hints", b"hints", "name", b"name", "objectives", b"objectives", "policy_guide", b"policy_guide", "required_definitions", b"required_definitions", "suites", b"suites", "title", b"title", "unavailable_suites", b"unavailable_suites"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -478,6 +478,8 @@ class Verdict(_message.Message):
     BEHAVIOR_DIGEST_FIELD_NUMBER: _builtins.int
     DETERMINISM_CHECKED_FIELD_NUMBER: _builtins.int
     CONFIRMED_FIELD_NUMBER: _builtins.int
+    FIDELITY_FIELD_NUMBER: _builtins.int
+    FIDELITY_REASON_FIELD_NUMBER: _builtins.int
     digest: _builtins.str
     """The verdict's identity (hex sha256 of the request's meaning)."""
     policy_digest: _builtins.str
@@ -493,6 +495,9 @@ class Verdict(_message.Message):
     """Hex sha256 over the decisions of all scenarios: the policy's behaviour."""
     determinism_checked: _builtins.bool
     confirmed: _builtins.bool
+    fidelity: _type_pb2.Fidelity.ValueType
+    """How far the model in which the policy was verified is to be trusted, as SimulatorDescription has it."""
+    fidelity_reason: _builtins.str
     @_builtins.property
     def train(self) -> Global___PartScore:
         """Scores of the parts that ran; a part without scenarios is absent."""
@@ -526,10 +531,12 @@ class Verdict(_message.Message):
         behavior_digest: _builtins.str = ...,
         determinism_checked: _builtins.bool = ...,
         confirmed: _builtins.bool = ...,
+        fidelity: _type_pb2.Fidelity.ValueType = ...,
+        fidelity_reason: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["failure", b"failure", "held_out", b"held_out", "train", b"train"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["aggregation", b"aggregation", "behavior_digest", b"behavior_digest", "confirmed", b"confirmed", "determinism_checked", b"determinism_checked", "digest", b"digest", "direction", b"direction", "failure", b"failure", "held_out", b"held_out", "objective", b"objective", "policy_digest", b"policy_digest", "scenarios", b"scenarios", "seed", b"seed", "simulator", b"simulator", "simulator_build", b"simulator_build", "status", b"status", "train", b"train"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["aggregation", b"aggregation", "behavior_digest", b"behavior_digest", "confirmed", b"confirmed", "determinism_checked", b"determinism_checked", "digest", b"digest", "direction", b"direction", "failure", b"failure", "fidelity", b"fidelity", "fidelity_reason", b"fidelity_reason", "held_out", b"held_out", "objective", b"objective", "policy_digest", b"policy_digest", "scenarios", b"scenarios", "seed", b"seed", "simulator", b"simulator", "simulator_build", b"simulator_build", "status", b"status", "train", b"train"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -17,6 +17,7 @@ from quintain.errors import InvalidArgument, NotFound
 from quintain.plugins.doors import STRATEGIES
 from quintain.plugins.loading import PluginError
 from quintain.service import paging
+from quintain.type.v1 import type_pb2
 from quintain.verifier.v1 import verifier_pb2
 from quintain_controller.domain.model import candidate_id, parse_candidate_id
 from quintain_controller.domain.records import SearchRecord, UnreadableSearch
@@ -129,6 +130,8 @@ class ControllerServicer(stubs.ControllerServicer):
         if request.after_sequence < 0:
             raise InvalidArgument.of("after_sequence", "must not be negative")
         last = request.after_sequence
+        record = await self._store(self._store.blocking.search, request.search_id)
+        fidelity = type_pb2.SimulatorDescription.FromString(record.context.simulator).fidelity
         changed = self._notifier.subscribe(request.search_id)
         try:
             while True:
@@ -137,7 +140,7 @@ class ControllerServicer(stubs.ControllerServicer):
                 )
                 for event in found:
                     last = event.sequence
-                    yield pb.WatchSearchResponse(event=to_proto.encode_event(request.search_id, event))
+                    yield pb.WatchSearchResponse(event=to_proto.encode_event(request.search_id, event, fidelity))
                 if ended:
                     return
                 if len(found) < _EVENTS_AT_ONCE:

@@ -171,6 +171,7 @@ def encode_gate(search_id: str, gate: Gate) -> pb.Gate:
 
 def encode_search(record: SearchRecord, best: Candidate | None, winner: Candidate | None) -> pb.Search:
     objective = type_pb2.Objective.FromString(record.context.objective)
+    simulator = type_pb2.SimulatorDescription.FromString(record.context.simulator)
     state = record.state
     spec = encode_spec(record.spec)
     spec.budget.CopyFrom(encode_budget(record.budget))
@@ -204,6 +205,8 @@ def encode_search(record: SearchRecord, best: Candidate | None, winner: Candidat
         notes=record.notes,
         tags=record.tags,
         restored_at=_timestamp(record.restored_at) if record.restored_at is not None else None,
+        fidelity=simulator.fidelity,
+        fidelity_reason=simulator.fidelity_reason,
     )
 
 
@@ -270,9 +273,14 @@ def encode_replay(report: ReplayReport) -> pb.ReplayReport:
     )
 
 
-def encode_event(search_id: str, event: events.RecordedEvent) -> pb.Event:
+def encode_event(search_id: str, event: events.RecordedEvent, fidelity: type_pb2.Fidelity.ValueType) -> pb.Event:
+    """`fidelity`: of the model that the search searches in."""
     message = pb.Event(
-        sequence=event.sequence, search_id=search_id, at=_timestamp(event.at), spend=encode_spend(event.spend)
+        sequence=event.sequence,
+        search_id=search_id,
+        at=_timestamp(event.at),
+        spend=encode_spend(event.spend),
+        fidelity=fidelity,
     )
     match event.event:
         case events.StateChanged(state, reason):

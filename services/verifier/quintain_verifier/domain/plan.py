@@ -6,7 +6,7 @@ import hashlib
 import json
 from dataclasses import asdict, dataclass
 
-from quintain.plugins.simulator import Aggregation, Direction, Objective, Part
+from quintain.plugins.simulator import Aggregation, Direction, Fidelity, Objective, Part
 from quintain_verifier.sandbox.limits import Limits
 
 # Changes whenever the same plan would give another verdict.
@@ -43,6 +43,8 @@ class RunPlan:
     include_detail: bool = False
     continue_after_time_limit: bool = False
     other_metrics: tuple[str, ...] = ()  # of the simulator's other objectives; no part of the digest
+    fidelity: Fidelity | None = None  # of the simulator, and why: the build covers both
+    fidelity_reason: str = ""
 
     @property
     def policy_digest(self) -> str:

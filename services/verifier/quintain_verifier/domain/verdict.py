@@ -13,6 +13,7 @@ from quintain.plugins.simulator import (
     Aggregation,
     Direction,
     FailureKind,
+    Fidelity,
     Objective,
     Outcome,
     Part,
@@ -94,6 +95,8 @@ class Verdict:
     determinism_checked: bool
     confirmed: bool
     other_metrics: tuple[str, ...] = ()  # of other objectives: measured, but not what this is about
+    fidelity: Fidelity | None = None  # of the model that it was made in, and why it is no better
+    fidelity_reason: str = ""
 
 
 def canonical(outcome: Outcome, source: str) -> Outcome:
@@ -150,6 +153,8 @@ def assemble(plan: RunPlan, results: Mapping[str, ScenarioResult], references: M
         determinism_checked=plan.check_determinism,
         confirmed=plan.confirm and status is Status.OK,
         other_metrics=plan.other_metrics,
+        fidelity=plan.fidelity,
+        fidelity_reason=plan.fidelity_reason,
     )
 
 

@@ -8,6 +8,7 @@ from quintain.verifier.v1 import verifier_pb2 as pb
 from quintain.wire.simulator_messages import (
     AGGREGATIONS,
     DIRECTIONS,
+    FIDELITIES,
     PARTS,
     failure_message,
     floors_message,
@@ -70,6 +71,8 @@ def verdict_message(verdict: Verdict) -> pb.Verdict:
         behavior_digest=verdict.behavior_digest,
         determinism_checked=verdict.determinism_checked,
         confirmed=verdict.confirmed,
+        fidelity=FIDELITIES[verdict.fidelity],
+        fidelity_reason=verdict.fidelity_reason,
     )
 
 

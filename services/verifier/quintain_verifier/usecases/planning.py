@@ -103,6 +103,8 @@ class RunPlanner:
             include_detail=request.include_detail,
             continue_after_time_limit=request.continue_after_time_limit,
             other_metrics=tuple(sorted({o.metric for o in description.objectives} - {objective.metric})),
+            fidelity=description.fidelity,
+            fidelity_reason=description.fidelity_reason,
         )
         files = {inline.name: inline.files for inline in request.inline_scenarios}
         return PlannedRequest(plan, files, request.suite, request.suite_files)

@@ -9,7 +9,8 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from quintain.plugins.simulator import Baseline, InvalidInput, files_digest
+from quintain.plugins.simulator import Baseline, Fidelity, InvalidInput, files_digest
+from quintain_system.form.card import fidelity_of
 from quintain_system.form.checks import check_scenario, check_suite, check_system
 from quintain_system.form.locate import line_of
 from quintain_system.form.spec import SuiteSpec, SystemSpec
@@ -36,6 +37,8 @@ class Package:
     baselines: tuple[Baseline, ...]
     suites: Mapping[str, SuiteSpec]
     digest: str
+    fidelity: Fidelity | None  # how far the model is to be trusted, and why no further; None: it is its own truth
+    fidelity_reason: str
 
     @property
     def name(self) -> str:
@@ -59,6 +62,7 @@ def read_package(files: Mapping[str, bytes]) -> Package:
     suites = {name: _suite(files, file, spec) for file, name in _suite_files(files)}
     if not suites:
         raise InvalidInput(SUITE_FILE, "is missing; a package needs suite.toml or suites/NAME.toml")
+    fidelity, reason = fidelity_of(files, MODEL_FILE, SYSTEM_FILE)
     return Package(
         files=files,
         spec=spec,
@@ -69,6 +73,8 @@ def read_package(files: Mapping[str, bytes]) -> Package:
         baselines=baselines,
         suites=suites,
         digest=files_digest(files),
+        fidelity=fidelity,
+        fidelity_reason=reason,
     )
 
 

@@ -84,7 +84,7 @@ class InstantGenerator:
             )
         )
 
-    async def recorded(self, request_id: str) -> Generation:
+    async def give_up(self, request_id: str) -> Generation:
         raise NotFound(request_id)
 
 

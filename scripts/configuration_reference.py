@@ -17,6 +17,7 @@ from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
 from quintain_controller.config import ControllerSettings
+from quintain_generator.backends.llm import BatchOptions, LLMOptions
 from quintain_generator.config import GeneratorSettings
 from quintain_verifier.config import LimitSettings, VerifierSettings
 from quintain_verifier.sandbox.limits import DEFAULT_LIMITS, MAX_LIMITS
@@ -39,6 +40,32 @@ working directory, so that every project and every clone has its own, else in `~
 (`QUINTAIN_DATA`, `--data-dir`). A project's folder never holds configuration that is read by itself: a checkout of
 somebody else's must not say where your keys are sent. On Kubernetes
 the same files are ConfigMaps, see `deploy/kubernetes/base/config`.
+"""
+
+BATCHES = """\
+## Batches at half the price
+
+Where nobody waits for answers, kinds `openai` and `anthropic` can work through their provider's batch interface (the
+Batch API over `/v1/responses`, Message Batches): half the price, answers mostly within an hour and at most a day.
+Options of such a backend:
+
+| option | type | default | meaning |
+| --- | --- | --- | --- |
+{rows}
+
+```toml
+[backends.gpt-batch]
+kind = "openai"
+model = "gpt-6-sol"
+
+[backends.gpt-batch.options]
+api_key_env = "OPENAI_API_KEY"
+batch = true
+```
+
+Each request is a batch of its own, so that cancelling a search ends its batches and no others. `parallel_generations`
+of a search says how many are under way at once. What is reserved, charged and estimated is by the share `batch` of the
+model's price row (0.5 in the packaged rows; a row of your own without it is charged in full).
 """
 
 LIMITS_INTRODUCTION = """\
@@ -126,14 +153,18 @@ def _bounds(field: FieldInfo) -> str:
     return f", {' and '.join(found)}" if found else ""
 
 
+def _row(key: Key) -> str:
+    kind = _type_name(key.field.annotation) + _bounds(key.field)
+    return f"| `{key.name}` | {kind} | {_default(key.default)} | {key.field.description} |"
+
+
 def _section(service: str, model: type[BaseModel]) -> str:
     lines = [f"## {service}.toml", "", f"Environment: `QUINTAIN_{service.upper()}__...`", ""]
     lines += ["| key | type | default | meaning |", "| --- | --- | --- | --- |"]
     for key in keys(model):
         if key.name.startswith(("default_limits.", "maximum_limits.")):
             continue
-        kind = _type_name(key.field.annotation) + _bounds(key.field)
-        lines.append(f"| `{key.name}` | {kind} | {_default(key.default)} | {key.field.description} |")
+        lines.append(_row(key))
     return "\n".join(lines) + "\n"
 
 
@@ -142,9 +173,14 @@ def _limits() -> str:
     return LIMITS_INTRODUCTION + "\n".join(rows) + "\n"
 
 
+def _batches() -> str:
+    own = [key for key in keys(BatchOptions) if key.name not in LLMOptions.model_fields]
+    return BATCHES.format(rows="\n".join(_row(key) for key in own))
+
+
 def page() -> str:
     sections = [_section(service, model) for service, model in SERVICES.items()]
-    return "\n".join([INTRODUCTION, *sections, _limits()])
+    return "\n".join([INTRODUCTION, *sections, _batches(), _limits()])
 
 
 if __name__ == "__main__":

@@ -80,6 +80,8 @@ class CrashStack:
     store_url: str
     controllers: int
     wire: str = "compatible-whole"
+    faults: tuple[str, ...] = ()  # of the provider's first calls
+    generator_url: str = ""  # of its database; empty: SQLite
     services: list[Service] = field(default_factory=list)
     _fault_server: subprocess.Popen[bytes] | None = None
     _fault_url: str = ""
@@ -137,6 +139,7 @@ class CrashStack:
 
     def _start_fault_server(self) -> None:
         command = [sys.executable, "-m", "tests.fault_server", "--port", "0", "--delay-seconds", "0.05"]
+        command += ["--batch-looks", "3", *(f"--fault={fault}" for fault in self.faults)]
         for index, policy in enumerate(POLICIES):
             path = self.folder / f"policy{index}.py"
             path.write_text(policy)
@@ -151,12 +154,10 @@ class CrashStack:
         prices.write_text(PRICES)
         backend = backend_settings(self.wire, self._fault_url, key, MODEL)
         options = backend.pop("options")
+        store_url = self.generator_url or f"sqlite:///{self.folder}/generator.db"
         lines = [f"{name} = {json.dumps(value)}" for name, value in backend.items()]
         lines += ["[backends.llm.options]", *(f"{name} = {json.dumps(value)}" for name, value in options.items())]
-        return (
-            f'store_url = "sqlite:///{self.folder}/generator.db"\nprice_file = "{prices}"\n'
-            "[backends.llm]\n" + "\n".join(lines) + "\n"
-        )
+        return f'store_url = "{store_url}"\nprice_file = "{prices}"\n[backends.llm]\n' + "\n".join(lines) + "\n"
 
 
 async def patiently(call: Any) -> Any:

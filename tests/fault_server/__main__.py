@@ -12,7 +12,13 @@ from tests.fault_server.server import FaultServer
 
 async def serve(options: argparse.Namespace) -> None:
     policies = [Path(path).read_text() for path in options.policy_source] or [DEFAULT_POLICY]
-    server = FaultServer(options.fault, default=options.default, policies=policies, delay_seconds=options.delay_seconds)
+    server = FaultServer(
+        options.fault,
+        default=options.default,
+        policies=policies,
+        delay_seconds=options.delay_seconds,
+        batch_looks=options.batch_looks,
+    )
     await server.start(options.port)
     print(server.url, flush=True)
     await asyncio.Event().wait()
@@ -25,6 +31,7 @@ def main() -> None:
     parser.add_argument("--fault", action="append", default=[], help="fault of the next request; may be repeated")
     parser.add_argument("--default", default="ok", help="fault of every other request")
     parser.add_argument("--delay-seconds", type=float, default=0.0, help="before each answer")
+    parser.add_argument("--batch-looks", type=int, default=1, help="at a batch before it has ended")
     asyncio.run(serve(parser.parse_args()))
 
 

@@ -15,7 +15,7 @@ import socket
 import struct
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from typing import Any
 
 from tests.fault_server.answers import (
@@ -29,30 +29,11 @@ from tests.fault_server.answers import (
     policy_for,
     prompt_of,
 )
+from tests.fault_server.batches import BATCH_PATHS, BatchDesk
 from tests.fault_server.conversations import Script, complaint, play, said_next
+from tests.fault_server.log import ERRORS, Seen
 from tests.fault_server.oddities import ODDITIES, odd_response
 
-# name -> (HTTP status, error type, error code, headers)
-ERRORS: dict[str, tuple[int, str, str, dict[str, str]]] = {
-    "rate_limited": (429, "rate_limit_error", "rate_limit_exceeded", {}),
-    "rate_limited_now": (429, "rate_limit_error", "rate_limit_exceeded", {"retry-after": "0"}),
-    "rate_limited_soon": (429, "rate_limit_error", "rate_limit_exceeded", {"retry-after-ms": "50"}),
-    "rate_limited_long": (429, "rate_limit_error", "rate_limit_exceeded", {"retry-after": "3600"}),
-    "rate_limited_for_ever": (429, "rate_limit_error", "rate_limit_exceeded", {"retry-after-ms": "inf"}),
-    "rate_limited_garbled": (429, "rate_limit_error", "rate_limit_exceeded", {"retry-after": "-1, soon"}),
-    "insufficient_quota": (429, "insufficient_quota", "insufficient_quota", {}),
-    "spend_limit": (429, "rate_limit_error", "enforced_spend_limit_reached", {}),
-    "overloaded": (529, "overloaded_error", "", {}),
-    "request_timeout": (408, "timeout_error", "", {}),
-    "conflict": (409, "conflict_error", "", {}),
-    "redirect": (307, "", "", {"location": "/elsewhere"}),
-    "server_error": (500, "api_error", "server_error", {}),
-    "unavailable": (503, "api_error", "", {"retry-after": "0"}),
-    "auth": (401, "authentication_error", "invalid_api_key", {}),
-    "permission": (403, "permission_error", "", {}),
-    "bad_request": (400, "invalid_request_error", "context_length_exceeded", {}),
-    "not_found": (404, "not_found_error", "model_not_found", {}),
-}
 # name -> (body, headers) of a 200 that is no answer of any protocol
 NO_PROTOCOL: dict[str, tuple[bytes, dict[str, str]]] = {
     "empty_body": (b"", {}),
@@ -75,27 +56,6 @@ ANSWERED = ("ok", "empty", "reasoning_only", "no_usage", "diff", "bad_diff", "ca
 _MARK = re.compile(r"request-mark-(\w+)")
 
 
-@dataclass
-class Seen:
-    """One request as the server saw it. `completed`: every byte of a charged answer was handed to the kernel.
-    `gone`: the client closed the connection while the server was still at it."""
-
-    protocol: str
-    model: str
-    fault: str
-    stream: bool
-    mark: str
-    max_tokens: int
-    request_id: str = ""
-    completed: bool = False
-    gone: bool = False
-    query: str = ""
-    digest: str = ""  # of the whole request
-    input_tokens: int = 0  # of the answer that was handed over, by its meter
-    output_tokens: int = 0
-    body: dict[str, Any] | None = None
-
-
 class FaultServer:
     """Use as an async context manager; `url` is then its base address."""
 
@@ -108,9 +68,11 @@ class FaultServer:
         delay_seconds: float = 0.0,
         drip_seconds: float = 0.2,
         conversation: Script = play,
+        batch_looks: int = 1,
     ) -> None:
         self.script = deque(script)
         self.seen: list[Seen] = []
+        self.batches = BatchDesk(self._note_batched, self._make_answer, looks=batch_looks)
         self.default = default
         self.verbatim: tuple[int, bytes, dict[str, str]] = (200, b"", {})  # what the fault of that name says
         self._policies = list(policies)
@@ -171,6 +133,13 @@ class FaultServer:
         raw = await reader.readexactly(int(headers.get("content-length", "0")))
         if path.startswith("/control/"):
             return await self._control(writer, method, path, raw)
+        if path.startswith(BATCH_PATHS):
+            status, text = self.batches.answer(method, path, headers, raw)
+            if status == 0:
+                _reset(writer)
+                return False
+            await _send(writer, status, {"content-type": "application/json"}, text)
+            return True
         body = json.loads(raw)
         path, _, query = path.partition("?")
         seen = self._note(path, body)
@@ -194,6 +163,12 @@ class FaultServer:
         while not reader.at_eof():
             await asyncio.sleep(0.01)
         seen.gone = True
+
+    def _note_batched(self, path: str, body: dict[str, Any], batch_id: str) -> Seen:
+        seen = self._note(path, body)
+        seen.request_id = batch_id
+        self.seen.append(seen)
+        return seen
 
     def _note(self, path: str, body: dict[str, Any]) -> Seen:
         model = str(body.get("model", ""))

@@ -34,6 +34,7 @@ input = 2.0
 output = 10.0
 cache_read = 0.2
 cache_write = 2.5
+batch = 0.5
 """
 
 
@@ -75,7 +76,7 @@ def request(request_id: str, backend: str = "", **fields: Any) -> pb.GenerateReq
 
 def backend_settings(kind: str, url: str, key_file: Path, model: str = MODEL, **settings: Any) -> dict[str, Any]:
     """Settings of an LLM backend at the fault server, impatient enough for tests. `kind` is one of WIRES."""
-    plugin, options = WIRES[kind]
+    plugin, options = (WIRES | BATCH_WIRES)[kind]
     base = url if plugin == "anthropic" else f"{url}/v1"
     return {
         "kind": plugin,
@@ -95,6 +96,10 @@ WIRES: dict[str, tuple[str, dict[str, Any]]] = {
     "compatible": ("openai-compatible", {"stream": True}),
     "compatible-whole": ("openai-compatible", {"stream": False}),
     "anthropic": ("anthropic", {}),
+}
+BATCH_WIRES: dict[str, tuple[str, dict[str, Any]]] = {
+    "openai-batch": ("openai", {"batch": True, "batch_poll_seconds": 0.05}),
+    "anthropic-batch": ("anthropic", {"batch": True, "batch_poll_seconds": 0.05}),
 }
 
 

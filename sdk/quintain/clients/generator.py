@@ -7,7 +7,7 @@ from types import TracebackType
 from typing import Any
 
 from quintain.clients.channel import AsyncCaller, ClientSettings, SyncCaller
-from quintain.errors import Internal
+from quintain.errors import Internal, Unavailable
 from quintain.generator.v1 import generator_pb2 as pb
 from quintain.generator.v1 import generator_pb2_grpc as stubs
 
@@ -16,6 +16,14 @@ def _settings(address: str | ClientSettings, options: dict[str, Any]) -> ClientS
     if isinstance(address, ClientSettings):
         return address
     return ClientSettings(address=address, **options)
+
+
+def _answer_later(waiting: pb.Waiting) -> Unavailable:
+    return Unavailable(
+        f"the answer is made in batch {waiting.batch_id or '(not known yet)'} of the provider; ask again later",
+        reason="ANSWER_LATER",
+        retry_after_seconds=waiting.after_seconds,
+    )
 
 
 class Generator:
@@ -31,6 +39,12 @@ class Generator:
         response: pb.GetGenerationResponse = self._caller.unary(self._stub.GetGeneration, request, timeout)
         return response
 
+    def cancel_generation(
+        self, request: pb.CancelGenerationRequest, timeout: float | None = None
+    ) -> pb.CancelGenerationResponse:
+        response: pb.CancelGenerationResponse = self._caller.unary(self._stub.CancelGeneration, request, timeout)
+        return response
+
     def list_backends(self, request: pb.ListBackendsRequest, timeout: float | None = None) -> pb.ListBackendsResponse:
         response: pb.ListBackendsResponse = self._caller.unary(self._stub.ListBackends, request, timeout)
         return response
@@ -42,11 +56,13 @@ class Generator:
 
     def generate(self, request: pb.GenerateRequest, timeout: float | None = None) -> pb.Generation:
         """Run to the end and return the result. Repeating a request id never pays twice, so broken streams are
-        retried."""
+        retried. Raises Unavailable with reason ANSWER_LATER while the answer is made in a batch."""
         result: pb.Generation | None = None
         for response in self.generate_stream(request, timeout):
             if response.WhichOneof("event") == "result":
                 result = response.result
+            elif response.WhichOneof("event") == "waiting":
+                raise _answer_later(response.waiting)
         if result is None:
             raise Internal("the generator ended the stream without a result")
         return result
@@ -77,6 +93,12 @@ class AsyncGenerator:
         response: pb.GetGenerationResponse = await self._caller.unary(self._stub.GetGeneration, request, timeout)
         return response
 
+    async def cancel_generation(
+        self, request: pb.CancelGenerationRequest, timeout: float | None = None
+    ) -> pb.CancelGenerationResponse:
+        response: pb.CancelGenerationResponse = await self._caller.unary(self._stub.CancelGeneration, request, timeout)
+        return response
+
     async def list_backends(
         self, request: pb.ListBackendsRequest, timeout: float | None = None
     ) -> pb.ListBackendsResponse:
@@ -90,11 +112,13 @@ class AsyncGenerator:
 
     async def generate(self, request: pb.GenerateRequest, timeout: float | None = None) -> pb.Generation:
         """Run to the end and return the result. Repeating a request id never pays twice, so broken streams are
-        retried."""
+        retried. Raises Unavailable with reason ANSWER_LATER while the answer is made in a batch."""
         result: pb.Generation | None = None
         async for response in self.generate_stream(request, timeout):
             if response.WhichOneof("event") == "result":
                 result = response.result
+            elif response.WhichOneof("event") == "waiting":
+                raise _answer_later(response.waiting)
         if result is None:
             raise Internal("the generator ended the stream without a result")
         return result

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import abc
 import enum
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from typing import ClassVar
 
@@ -265,6 +265,66 @@ class BackendReply:
     state: str = ""
 
 
+# ---------------------------------------------------------------------------------------------------------- batches
+
+
+@dataclass(frozen=True, slots=True)
+class BatchCall:
+    """A call that is handed in for a later answer, in a batch of its own.
+
+    `name` is unique for ever, 1 to 64 characters of [A-Za-z0-9_-]: the provider's custom id of the call. `sent_at`:
+    when it was about to be handed in, in seconds since the epoch. `timeout_seconds`: for this one question, as in
+    `BackendCall`. `tools`: the call is part of a conversation with tools.
+    """
+
+    name: str
+    sent_at: float
+    timeout_seconds: float
+    tools: bool = False
+
+
+class BatchLookup(enum.Enum):
+    """What a look for the batch of a call gave, where it is not found."""
+
+    NOT_THERE = "not_there"  # the provider has no such batch
+    UNDECIDED = "undecided"  # nobody can say before batches that are at work have ended
+
+
+@dataclass(frozen=True, slots=True)
+class Unreached:
+    """The provider did not say what it was asked about a batch; `reply` is why. Nothing new is known."""
+
+    reply: BackendReply
+
+
+class Batches(abc.ABC):
+    """A provider's batch interface. Each method asks the provider once, as `Backend.generate` does: what can happen is
+    a value, and cancelling frees what the question holds."""
+
+    poll_seconds: float
+    """How long after a question about a batch the next one is worth asking, and for how long a batch may turn up at the
+    provider although its creation was not answered."""
+
+    @abc.abstractmethod
+    async def submit(self, batched: BatchCall, call: BackendCall) -> str | BackendReply:
+        """Hand `call` in: the provider's id of its batch, or why there is none. A reply that leaves open whether there
+        is one (no answer, a broken connection, a server's error) must have `sent` True."""
+
+    @abc.abstractmethod
+    async def find(self, batched: BatchCall, others: Collection[str]) -> str | BatchLookup | Unreached:
+        """The batch of a call whose `submit` left open whether there is one. `others`: batches of other calls."""
+
+    @abc.abstractmethod
+    async def collect(self, batched: BatchCall, batch_id: str) -> BackendReply | Unreached | None:
+        """What came of the call; None while its batch is at work. An outcome that is not the last word (expired,
+        cancelled) was not charged, and the call may be handed in again."""
+
+    @abc.abstractmethod
+    async def cancel(self, batched: BatchCall, batch_id: str) -> Unreached | None:
+        """Have the provider stop a batch; `collect` says later what came of it. Of one that has ended the provider may
+        refuse it."""
+
+
 # ------------------------------------------------------------------------------------------------------- the backend
 
 
@@ -321,6 +381,11 @@ class Backend(abc.ABC):
     def secrets(self) -> tuple[str, ...]:
         """Strings that must never leave the process; the service cuts them out of everything it records or says."""
         return ()
+
+    @property
+    def batches(self) -> Batches | None:
+        """The batch interface, if calls are to go through it instead of `generate`. Constant after construction."""
+        return None
 
     async def close(self) -> None:
         """Free connections. Called once, after the last call."""

@@ -8,6 +8,7 @@ from typing import BinaryIO, Protocol
 from quintain_controller.domain.archive import ArchiveItem
 from quintain_controller.domain.events import RecordedEvent
 from quintain_controller.domain.model import (
+    AnswerLater,
     BackendProfile,
     Budget,
     Candidate,
@@ -46,13 +47,14 @@ class Generator(Protocol):
 
     async def generate(
         self, request: bytes, spent: Callable[[Charge], None], uses: Sequence[ToolUse] = ()
-    ) -> Generation | ToolsWanted:
+    ) -> Generation | ToolsWanted | AnswerLater:
         """Send an encoded request. Repeating a request id returns the recorded response. `spent` hears what the request
         has cost so far; an error says it too, in its metadata. `uses`: what tools said so far; where a conversation
-        waits for more of them, these are the answer."""
+        waits for more of them, these are the answer. A request whose answer is made in a batch is to be sent again."""
 
-    async def recorded(self, request_id: str) -> Generation:
-        """What was recorded of an earlier request, calling nobody. Raises NotFound."""
+    async def give_up(self, request_id: str) -> Generation:
+        """What was recorded of an earlier request, which is not sent again: a batch that it waits for is cancelled.
+        Raises NotFound."""
 
 
 class Verifier(Protocol):

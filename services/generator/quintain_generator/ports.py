@@ -42,8 +42,17 @@ class GenerationStore(Protocol):
         prompt: tuple[Message, ...],
         reserved_usd: float | None,
         told: Told | None = None,
+        *,
+        batched: bool = False,
     ) -> None:
-        """Write down that a call is about to be sent. Raises Aborted if another owner took the request over."""
+        """Write down that a call is about to be sent, or handed in. Raises Aborted if another owner took the request
+        over."""
+
+    async def submitted(self, request_id: str, attempt: int, batch_id: str) -> None:
+        """Write down which batch a call is in, even if another owner took the request over."""
+
+    async def batches_since(self, backend: str, since: float) -> frozenset[str]:
+        """The batches of a backend's calls since then (seconds since the epoch)."""
 
     async def settle(self, request_id: str, call: CallRecord) -> None:
         """Write down what came of a call. Its money is recorded even if another owner took over (raises Aborted)."""
@@ -61,7 +70,8 @@ class GenerationStore(Protocol):
         """What the calls of a request have cost; one that is not over counts with its reserve, at risk."""
 
     async def abandoned(self) -> Sequence[RequestKey]:
-        """Unfinished requests with a call whose outcome nobody knows and whose owner is dead."""
+        """Unfinished requests with a call whose outcome nobody knows and whose owner is dead. Calls in batches can be
+        asked for, and do not count."""
 
     async def measured(self, backend: str, model: str, most: int) -> Sequence[Measured]:
         """The latest finished requests of a backend, at most so many."""

@@ -112,3 +112,8 @@ def test_with_roles_the_main_backends_count_and_the_others_are_spoken_of() -> No
     assert any("counts as well, and will be most of it: bound dollars instead" in w for w in counted.warnings)
     bound, _ = too_small(wanted, (replace(strong, role="main"), free)) or ("", "")
     assert bound == "usd"
+
+
+def test_a_backend_that_works_in_batches_is_said_to_be_slow() -> None:
+    made = estimate(spec(usd_nano=3 * NANO), (replace(KNOWN, batch=True),), None)
+    assert any("up to a day, and 4 are waited for at the same time" in warning for warning in made.warnings)

@@ -108,3 +108,12 @@ def test_a_price_file_that_is_not_utf_8_says_so(tmp_path: Path) -> None:
     (tmp_path / "prices.toml").write_bytes(b"# \xe9")
     with pytest.raises(PriceFileError, match=r"prices\.toml: not valid TOML: it is not UTF-8"):
         load_prices(tmp_path / "prices.toml")
+
+
+def test_in_batches_every_rate_is_the_same_share_and_the_source_says_so() -> None:
+    usage = Usage(input_tokens=900, cached_input_tokens=300, cache_write_tokens=50, output_tokens=70)
+    priced = row(long_context=(LONG,), batch=0.5)
+    assert priced.in_batches().cost_usd(usage) == pytest.approx(priced.cost_usd(usage) / 2)
+    assert priced.in_batches().reserve_usd(2000, 100) == pytest.approx(priced.reserve_usd(2000, 100) / 2)
+    assert "in batches at 50%" in priced.in_batches().describe()
+    assert row().in_batches() == row()  # nobody knows that it costs less

@@ -80,6 +80,8 @@ class _OutcomeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Outcome.Value
     """Nobody knows what came of a call that the provider may have charged for: the service ended during it, or as many
     calls broke off as a request may risk; `detail` says which. Never repeated by itself.
     """
+    OUTCOME_CANCELLED: _Outcome.ValueType  # 11
+    """Given up by CancelGeneration."""
 
 class Outcome(_Outcome, metaclass=_OutcomeEnumTypeWrapper):
     """Outcome is what came of a generation."""
@@ -103,6 +105,8 @@ OUTCOME_UNKNOWN: Outcome.ValueType  # 10
 """Nobody knows what came of a call that the provider may have charged for: the service ended during it, or as many
 calls broke off as a request may risk; `detail` says which. Never repeated by itself.
 """
+OUTCOME_CANCELLED: Outcome.ValueType  # 11
+"""Given up by CancelGeneration."""
 Global___Outcome: _TypeAlias = Outcome  # noqa: Y015
 
 @_typing.final
@@ -581,35 +585,71 @@ Global___Turn: _TypeAlias = Turn  # noqa: Y015
 
 @_typing.final
 class GenerateResponse(_message.Message):
-    """GenerateResponse is progress, or how the stream ends: the one result, or tools to run."""
+    """GenerateResponse is progress, or how the stream ends: the one result, tools to run, or a batch to wait for."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     PROGRESS_FIELD_NUMBER: _builtins.int
     RESULT_FIELD_NUMBER: _builtins.int
     TOOL_CALLS_FIELD_NUMBER: _builtins.int
+    WAITING_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def progress(self) -> Global___GenerateProgress: ...
     @_builtins.property
     def result(self) -> Global___Generation: ...
     @_builtins.property
     def tool_calls(self) -> Global___ToolCalls: ...
+    @_builtins.property
+    def waiting(self) -> Global___Waiting: ...
     def __init__(
         self,
         *,
         progress: Global___GenerateProgress | None = ...,
         result: Global___Generation | None = ...,
         tool_calls: Global___ToolCalls | None = ...,
+        waiting: Global___Waiting | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["event", b"event", "progress", b"progress", "result", b"result", "tool_calls", b"tool_calls"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["event", b"event", "progress", b"progress", "result", b"result", "tool_calls", b"tool_calls", "waiting", b"waiting"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["event", b"event", "progress", b"progress", "result", b"result", "tool_calls", b"tool_calls"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["event", b"event", "progress", b"progress", "result", b"result", "tool_calls", b"tool_calls", "waiting", b"waiting"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_event: _TypeAlias = _typing.Literal["progress", "result", "tool_calls"]  # noqa: Y015
+    _WhichOneofReturnType_event: _TypeAlias = _typing.Literal["progress", "result", "tool_calls", "waiting"]  # noqa: Y015
     _WhichOneofArgType_event: _TypeAlias = _typing.Literal["event", b"event"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_event) -> _WhichOneofReturnType_event | None: ...
 
 Global___GenerateResponse: _TypeAlias = GenerateResponse  # noqa: Y015
+
+@_typing.final
+class Waiting(_message.Message):
+    """Waiting says that the answer is made in a provider's batch, see Generate."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    AFTER_SECONDS_FIELD_NUMBER: _builtins.int
+    BATCH_ID_FIELD_NUMBER: _builtins.int
+    SPEND_FIELD_NUMBER: _builtins.int
+    after_seconds: _builtins.float
+    """How long it is of no use to ask again."""
+    batch_id: _builtins.str
+    """The provider's id of the batch; empty while nobody knows whether the provider took it."""
+    @_builtins.property
+    def spend(self) -> Global___Spend:
+        """What the request has cost so far. What is in the batch does not count yet."""
+
+    def __init__(
+        self,
+        *,
+        after_seconds: _builtins.float = ...,
+        batch_id: _builtins.str = ...,
+        spend: Global___Spend | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["spend", b"spend"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["after_seconds", b"after_seconds", "batch_id", b"batch_id", "spend", b"spend"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Waiting: _TypeAlias = Waiting  # noqa: Y015
 
 @_typing.final
 class GenerateProgress(_message.Message):
@@ -974,6 +1014,49 @@ class GetGenerationResponse(_message.Message):
 Global___GetGenerationResponse: _TypeAlias = GetGenerationResponse  # noqa: Y015
 
 @_typing.final
+class CancelGenerationRequest(_message.Message):
+    """CancelGenerationRequest names a generation."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    request_id: _builtins.str
+    def __init__(
+        self,
+        *,
+        request_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["request_id", b"request_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CancelGenerationRequest: _TypeAlias = CancelGenerationRequest  # noqa: Y015
+
+@_typing.final
+class CancelGenerationResponse(_message.Message):
+    """CancelGenerationResponse holds its result."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    GENERATION_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def generation(self) -> Global___Generation: ...
+    def __init__(
+        self,
+        *,
+        generation: Global___Generation | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["generation", b"generation"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["generation", b"generation"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CancelGenerationResponse: _TypeAlias = CancelGenerationResponse  # noqa: Y015
+
+@_typing.final
 class ListBackendsRequest(_message.Message):
     """ListBackendsRequest pages through backends."""
 
@@ -1021,6 +1104,7 @@ class Backend(_message.Message):
     HIGH_REQUEST_INPUT_TOKENS_FIELD_NUMBER: _builtins.int
     TYPICAL_REQUEST_OUTPUT_TOKENS_FIELD_NUMBER: _builtins.int
     HIGH_REQUEST_OUTPUT_TOKENS_FIELD_NUMBER: _builtins.int
+    BATCH_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     kind: _builtins.str
     """The plugin: "openai", "anthropic", "openai-compatible", "offline", "replay", "remote"."""
@@ -1046,6 +1130,8 @@ class Backend(_message.Message):
     high_request_input_tokens: _builtins.int
     typical_request_output_tokens: _builtins.int
     high_request_output_tokens: _builtins.int
+    batch: _builtins.bool
+    """Works in its provider's batches: answers cost the batch price, and take up to a day."""
     @_builtins.property
     def operators(self) -> _containers.RepeatedScalarFieldContainer[Global___Operator.ValueType]: ...
     def __init__(
@@ -1069,10 +1155,11 @@ class Backend(_message.Message):
         high_request_input_tokens: _builtins.int = ...,
         typical_request_output_tokens: _builtins.int = ...,
         high_request_output_tokens: _builtins.int = ...,
+        batch: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_high_request_cost_usd", b"_high_request_cost_usd", "_max_request_cost_usd", b"_max_request_cost_usd", "_typical_request_cost_usd", b"_typical_request_cost_usd", "high_request_cost_usd", b"high_request_cost_usd", "max_request_cost_usd", b"max_request_cost_usd", "typical_request_cost_usd", b"typical_request_cost_usd"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_high_request_cost_usd", b"_high_request_cost_usd", "_max_request_cost_usd", b"_max_request_cost_usd", "_typical_request_cost_usd", b"_typical_request_cost_usd", "available", b"available", "deterministic", b"deterministic", "high_request_cost_usd", b"high_request_cost_usd", "high_request_input_tokens", b"high_request_input_tokens", "high_request_output_tokens", b"high_request_output_tokens", "is_default", b"is_default", "kind", b"kind", "max_concurrency", b"max_concurrency", "max_request_cost_usd", b"max_request_cost_usd", "measured_requests", b"measured_requests", "model", b"model", "name", b"name", "operators", b"operators", "priced", b"priced", "typical_request_cost_usd", b"typical_request_cost_usd", "typical_request_input_tokens", b"typical_request_input_tokens", "typical_request_output_tokens", b"typical_request_output_tokens", "unavailable_reason", b"unavailable_reason"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_high_request_cost_usd", b"_high_request_cost_usd", "_max_request_cost_usd", b"_max_request_cost_usd", "_typical_request_cost_usd", b"_typical_request_cost_usd", "available", b"available", "batch", b"batch", "deterministic", b"deterministic", "high_request_cost_usd", b"high_request_cost_usd", "high_request_input_tokens", b"high_request_input_tokens", "high_request_output_tokens", b"high_request_output_tokens", "is_default", b"is_default", "kind", b"kind", "max_concurrency", b"max_concurrency", "max_request_cost_usd", b"max_request_cost_usd", "measured_requests", b"measured_requests", "model", b"model", "name", b"name", "operators", b"operators", "priced", b"priced", "typical_request_cost_usd", b"typical_request_cost_usd", "typical_request_input_tokens", b"typical_request_input_tokens", "typical_request_output_tokens", b"typical_request_output_tokens", "unavailable_reason", b"unavailable_reason"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__high_request_cost_usd: _TypeAlias = _typing.Literal["high_request_cost_usd"]  # noqa: Y015
     _WhichOneofArgType__high_request_cost_usd: _TypeAlias = _typing.Literal["_high_request_cost_usd", b"_high_request_cost_usd"]  # noqa: Y015

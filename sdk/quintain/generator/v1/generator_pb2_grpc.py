@@ -45,6 +45,11 @@ class GeneratorStub(object):
                 request_serializer=quintain_dot_generator_dot_v1_dot_generator__pb2.GetGenerationRequest.SerializeToString,
                 response_deserializer=quintain_dot_generator_dot_v1_dot_generator__pb2.GetGenerationResponse.FromString,
                 _registered_method=True)
+        self.CancelGeneration = channel.unary_unary(
+                '/quintain.generator.v1.Generator/CancelGeneration',
+                request_serializer=quintain_dot_generator_dot_v1_dot_generator__pb2.CancelGenerationRequest.SerializeToString,
+                response_deserializer=quintain_dot_generator_dot_v1_dot_generator__pb2.CancelGenerationResponse.FromString,
+                _registered_method=True)
         self.ListBackends = channel.unary_unary(
                 '/quintain.generator.v1.Generator/ListBackends',
                 request_serializer=quintain_dot_generator_dot_v1_dot_generator__pb2.ListBackendsRequest.SerializeToString,
@@ -80,6 +85,10 @@ class GeneratorServicer(object):
         run. The caller runs them, writes down what they answered, and sends the same request again with the answers to all
         tool calls so far in tool_results. What the model was once told stands: an answer that was used is not read again.
         So a caller or a generator that was killed goes on at that turn, and no turn is paid for twice.
+
+        A backend that works in its provider's batches (Backend.batch) may end the stream with waiting instead: the call was
+        handed in, and its answer takes up to a day. The caller asks again later, with the same request; nothing is handed in
+        twice.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -88,6 +97,16 @@ class GeneratorServicer(object):
     def GetGeneration(self, request, context):
         """GetGeneration returns a recorded result and calls nobody. NOT_FOUND: the id was never seen. FAILED_PRECONDITION with
         reason NO_RESULT_YET: it was, and its call is not over; the metadata says what it has cost so far.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def CancelGeneration(self, request, context):
+        """CancelGeneration gives a request up whose answer is made in a batch: the batch is cancelled, and the result recorded as
+        OUTCOME_CANCELLED with what it has cost; an answer that was ready by then is paid for. A request with a result keeps
+        it. FAILED_PRECONDITION with reason NO_RESULT_YET, as of GetGeneration: the provider has not ended the batch within the
+        deadline, or the request does not wait for a batch, and is left alone. NOT_FOUND: the id was never seen.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -112,6 +131,11 @@ def add_GeneratorServicer_to_server(servicer, server):
                     servicer.GetGeneration,
                     request_deserializer=quintain_dot_generator_dot_v1_dot_generator__pb2.GetGenerationRequest.FromString,
                     response_serializer=quintain_dot_generator_dot_v1_dot_generator__pb2.GetGenerationResponse.SerializeToString,
+            ),
+            'CancelGeneration': grpc.unary_unary_rpc_method_handler(
+                    servicer.CancelGeneration,
+                    request_deserializer=quintain_dot_generator_dot_v1_dot_generator__pb2.CancelGenerationRequest.FromString,
+                    response_serializer=quintain_dot_generator_dot_v1_dot_generator__pb2.CancelGenerationResponse.SerializeToString,
             ),
             'ListBackends': grpc.unary_unary_rpc_method_handler(
                     servicer.ListBackends,
@@ -174,6 +198,33 @@ class Generator(object):
             '/quintain.generator.v1.Generator/GetGeneration',
             quintain_dot_generator_dot_v1_dot_generator__pb2.GetGenerationRequest.SerializeToString,
             quintain_dot_generator_dot_v1_dot_generator__pb2.GetGenerationResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CancelGeneration(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/quintain.generator.v1.Generator/CancelGeneration',
+            quintain_dot_generator_dot_v1_dot_generator__pb2.CancelGenerationRequest.SerializeToString,
+            quintain_dot_generator_dot_v1_dot_generator__pb2.CancelGenerationResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -57,10 +57,20 @@ class GeneratorStub:
     run. The caller runs them, writes down what they answered, and sends the same request again with the answers to all
     tool calls so far in tool_results. What the model was once told stands: an answer that was used is not read again.
     So a caller or a generator that was killed goes on at that turn, and no turn is paid for twice.
+
+    A backend that works in its provider's batches (Backend.batch) may end the stream with waiting instead: the call was
+    handed in, and its answer takes up to a day. The caller asks again later, with the same request; nothing is handed in
+    twice.
     """
     GetGeneration: _grpc.UnaryUnaryMultiCallable[_generator_pb2.GetGenerationRequest, _generator_pb2.GetGenerationResponse]
     """GetGeneration returns a recorded result and calls nobody. NOT_FOUND: the id was never seen. FAILED_PRECONDITION with
     reason NO_RESULT_YET: it was, and its call is not over; the metadata says what it has cost so far.
+    """
+    CancelGeneration: _grpc.UnaryUnaryMultiCallable[_generator_pb2.CancelGenerationRequest, _generator_pb2.CancelGenerationResponse]
+    """CancelGeneration gives a request up whose answer is made in a batch: the batch is cancelled, and the result recorded as
+    OUTCOME_CANCELLED with what it has cost; an answer that was ready by then is paid for. A request with a result keeps
+    it. FAILED_PRECONDITION with reason NO_RESULT_YET, as of GetGeneration: the provider has not ended the batch within the
+    deadline, or the request does not wait for a batch, and is left alone. NOT_FOUND: the id was never seen.
     """
     ListBackends: _grpc.UnaryUnaryMultiCallable[_generator_pb2.ListBackendsRequest, _generator_pb2.ListBackendsResponse]
     """ListBackends lists the configured backends and whether they can be used now."""
@@ -94,10 +104,20 @@ class GeneratorAsyncStub(GeneratorStub):
     run. The caller runs them, writes down what they answered, and sends the same request again with the answers to all
     tool calls so far in tool_results. What the model was once told stands: an answer that was used is not read again.
     So a caller or a generator that was killed goes on at that turn, and no turn is paid for twice.
+
+    A backend that works in its provider's batches (Backend.batch) may end the stream with waiting instead: the call was
+    handed in, and its answer takes up to a day. The caller asks again later, with the same request; nothing is handed in
+    twice.
     """
     GetGeneration: _aio.UnaryUnaryMultiCallable[_generator_pb2.GetGenerationRequest, _generator_pb2.GetGenerationResponse]  # type: ignore[assignment]
     """GetGeneration returns a recorded result and calls nobody. NOT_FOUND: the id was never seen. FAILED_PRECONDITION with
     reason NO_RESULT_YET: it was, and its call is not over; the metadata says what it has cost so far.
+    """
+    CancelGeneration: _aio.UnaryUnaryMultiCallable[_generator_pb2.CancelGenerationRequest, _generator_pb2.CancelGenerationResponse]  # type: ignore[assignment]
+    """CancelGeneration gives a request up whose answer is made in a batch: the batch is cancelled, and the result recorded as
+    OUTCOME_CANCELLED with what it has cost; an answer that was ready by then is paid for. A request with a result keeps
+    it. FAILED_PRECONDITION with reason NO_RESULT_YET, as of GetGeneration: the provider has not ended the batch within the
+    deadline, or the request does not wait for a batch, and is left alone. NOT_FOUND: the id was never seen.
     """
     ListBackends: _aio.UnaryUnaryMultiCallable[_generator_pb2.ListBackendsRequest, _generator_pb2.ListBackendsResponse]  # type: ignore[assignment]
     """ListBackends lists the configured backends and whether they can be used now."""
@@ -134,6 +154,10 @@ class GeneratorServicer(metaclass=_abc_1.ABCMeta):
         run. The caller runs them, writes down what they answered, and sends the same request again with the answers to all
         tool calls so far in tool_results. What the model was once told stands: an answer that was used is not read again.
         So a caller or a generator that was killed goes on at that turn, and no turn is paid for twice.
+
+        A backend that works in its provider's batches (Backend.batch) may end the stream with waiting instead: the call was
+        handed in, and its answer takes up to a day. The caller asks again later, with the same request; nothing is handed in
+        twice.
         """
 
     @_abc_1.abstractmethod
@@ -144,6 +168,18 @@ class GeneratorServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_generator_pb2.GetGenerationResponse, _abc.Awaitable[_generator_pb2.GetGenerationResponse]]:
         """GetGeneration returns a recorded result and calls nobody. NOT_FOUND: the id was never seen. FAILED_PRECONDITION with
         reason NO_RESULT_YET: it was, and its call is not over; the metadata says what it has cost so far.
+        """
+
+    @_abc_1.abstractmethod
+    def CancelGeneration(
+        self,
+        request: _generator_pb2.CancelGenerationRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_generator_pb2.CancelGenerationResponse, _abc.Awaitable[_generator_pb2.CancelGenerationResponse]]:
+        """CancelGeneration gives a request up whose answer is made in a batch: the batch is cancelled, and the result recorded as
+        OUTCOME_CANCELLED with what it has cost; an answer that was ready by then is paid for. A request with a result keeps
+        it. FAILED_PRECONDITION with reason NO_RESULT_YET, as of GetGeneration: the provider has not ended the batch within the
+        deadline, or the request does not wait for a batch, and is left alone. NOT_FOUND: the id was never seen.
         """
 
     @_abc_1.abstractmethod

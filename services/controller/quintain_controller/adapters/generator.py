@@ -12,8 +12,10 @@ from quintain.clients.pages import entries_async
 from quintain.errors import Internal, NotFound
 from quintain.generator.v1 import generator_pb2 as pb
 from quintain.type.v1 import type_pb2
+from quintain.wire.status import UNKNOWN_METHOD
 from quintain_controller.domain.model import (
     NANO,
+    AnswerLater,
     BackendProfile,
     Charge,
     Example,
@@ -35,6 +37,7 @@ _PAGE = 100
 # No generation costs more; sums of such numbers fit into what they are stored in.
 _MOST_USD = 1e6
 _MOST_TOKENS = 10**12
+_LONGEST_WAIT_SECONDS = 86400.0
 
 
 class GrpcGenerator:
@@ -64,7 +67,7 @@ class GrpcGenerator:
 
     async def generate(
         self, request: bytes, spent: Callable[[Charge], None], uses: Sequence[ToolUse] = ()
-    ) -> Generation | ToolsWanted:
+    ) -> Generation | ToolsWanted | AnswerLater:
         message = pb.GenerateRequest.FromString(request)
         message.tool_results.extend(
             pb.ToolResult(call_id=use.call.call_id, content=use.content, failed=use.failed) for use in uses
@@ -75,6 +78,8 @@ class GrpcGenerator:
                 result = response.result
             elif response.WhichOneof("event") == "tool_calls":
                 return _tools_wanted(response.tool_calls)
+            elif response.WhichOneof("event") == "waiting":
+                return _answer_later(response.waiting)
             elif response.progress.HasField("spend"):
                 spend = response.progress.spend
                 if (charge := charge_of(spend.spent_usd, spend.at_risk_usd)) is not None:
@@ -83,9 +88,16 @@ class GrpcGenerator:
             raise Internal("the generator ended the stream without a result")
         return decode_generation(result)
 
-    async def recorded(self, request_id: str) -> Generation:
-        request = pb.GetGenerationRequest(request_id=request_id)
-        return decode_generation((await self._client.get_generation(request)).generation)
+    async def give_up(self, request_id: str) -> Generation:
+        cancel = pb.CancelGenerationRequest(request_id=request_id)
+        try:
+            return decode_generation((await self._client.cancel_generation(cancel)).generation)
+        except Internal as error:
+            if error.reason != UNKNOWN_METHOD:
+                raise
+        # A generator that knows no batches.
+        get = pb.GetGenerationRequest(request_id=request_id)
+        return decode_generation((await self._client.get_generation(get)).generation)
 
 
 def encode_request(context: SearchContext, wanted: GenerationRequest) -> bytes:
@@ -143,6 +155,13 @@ def _tools_wanted(wanted: pb.ToolCalls) -> ToolsWanted:
     return ToolsWanted(calls, charge_of(wanted.spend.spent_usd, wanted.spend.at_risk_usd))
 
 
+def _answer_later(waiting: pb.Waiting) -> AnswerLater:
+    """Raises Internal for a wait that no provider's batch takes."""
+    if not 0 <= waiting.after_seconds <= _LONGEST_WAIT_SECONDS:  # NaN is in no range
+        raise Internal(f"the generator asks for a wait of {waiting.after_seconds:g} s", reason="STRANGE_ANSWER")
+    return AnswerLater(waiting.after_seconds, charge_of(waiting.spend.spent_usd, waiting.spend.at_risk_usd))
+
+
 def decode_generation(generation: pb.Generation) -> Generation:
     """Raises Internal for a charge that cannot be: a negative one would give money back."""
     usage, cost = generation.usage, generation.cost
@@ -183,6 +202,7 @@ def _profile(backend: pb.Backend) -> BackendProfile:
         measured_requests=backend.measured_requests,
         typical_cost_usd_nano=_nano(backend, "typical_request_cost_usd"),
         high_cost_usd_nano=_nano(backend, "high_request_cost_usd"),
+        batch=backend.batch,
         high_tokens=backend.high_request_input_tokens + backend.high_request_output_tokens,
     )
 

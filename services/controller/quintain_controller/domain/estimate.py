@@ -165,6 +165,11 @@ def _warnings(spec: SearchSpec, backends: tuple[BackendProfile, ...], made: Esti
         found.append(
             f"what {', '.join(free)} does for nothing counts as well, and will be most of it: bound dollars instead"
         )
+    if slow := [b.name for b in backends if b.batch]:
+        found.append(
+            f"{', '.join(slow)} answers in its provider's batches, at the batch price: an answer may take up to a day, "
+            f"and {spec.parallel_generations} are waited for at the same time"
+        )
     for backend in backends:
         held = reserved_usd(backend, spec, Habits())
         if backend.role == Role.STRONG.value and spec.budget.usd_nano is not None and held > spec.budget.usd_nano:

@@ -56,6 +56,7 @@ class GenerationOutcome(enum.IntEnum):
     DIFF_FAILED = 8
     DUPLICATE = 9
     UNKNOWN = 10
+    CANCELLED = 11
 
 
 class VerdictStatus(enum.IntEnum):
@@ -214,6 +215,15 @@ class ToolsWanted:
 
 
 @dataclass(frozen=True, slots=True)
+class AnswerLater:
+    """A request's answer is made in a provider's batch: it is of use to ask again after `seconds`. `charge`: what the
+    request has cost so far, where the generator says it."""
+
+    seconds: float
+    charge: Charge | None
+
+
+@dataclass(frozen=True, slots=True)
 class StopRules:
     """What ends a search before its budget is used up; None: no such rule. All are on train scores.
 
@@ -284,6 +294,7 @@ class BackendProfile:
     high_cost_usd_nano: int | None = None
     high_tokens: int = 0
     role: str = "main"  # what it is for in this search: a `quintain.plugins.strategy.Role`
+    batch: bool = False  # works in its provider's batches: answers take up to a day
 
 
 @dataclass(frozen=True, slots=True)

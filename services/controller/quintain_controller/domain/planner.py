@@ -351,7 +351,8 @@ class Planner:
 
 def _was_answered(candidate: Candidate) -> bool:
     """Whether a backend's answer was recorded: what it cost says something of the next one."""
-    return candidate.outcome not in (GenerationOutcome.NONE, GenerationOutcome.UNKNOWN)
+    none = (GenerationOutcome.NONE, GenerationOutcome.UNKNOWN, GenerationOutcome.CANCELLED)
+    return candidate.outcome not in none
 
 
 def attempt(candidate: Candidate, request_version: int) -> Attempt:

@@ -24,6 +24,7 @@ from quintain_controller.domain.machine.messages import CallKind
 from quintain_controller.domain.machine.search import SearchMachine
 from quintain_controller.domain.model import (
     AGENT,
+    AnswerLater,
     Candidate,
     CandidateState,
     SearchState,
@@ -202,6 +203,8 @@ class SearchRun:
                     return
         if isinstance(outcome, QuintainError):
             self._troubled("generator", call, outcome)
+        elif isinstance(outcome, AnswerLater):
+            self._told(m.Postponed(call, outcome.seconds, outcome.charge))
         else:
             self._sources.hold(call.number, outcome.source)
             self._told(m.Generated(call, outcome))
@@ -261,7 +264,7 @@ class SearchRun:
         metrics.CALL_FAILURES.labels(service).inc()
         self._told(m.Troubled(call, error, by_verifier=service == "verifier"))
 
-    def _told(self, given: m.Generated | m.ToolsUsed | m.Verified | m.Troubled | m.Due) -> None:
+    def _told(self, given: m.Generated | m.ToolsUsed | m.Postponed | m.Verified | m.Troubled | m.Due) -> None:
         """Tell the outcome of a call, which is no task any more."""
         self._calls.pop(given.call, None)
         self._tell(given)
@@ -283,7 +286,7 @@ class SearchRun:
 
     async def _look_up(self, number: int) -> None:
         try:
-            found = await self._dependencies.generator.recorded(request_id(self._record.search_id, number))
+            found = await self._dependencies.generator.give_up(request_id(self._record.search_id, number))
         except QuintainError as error:
             self._tell(m.LookedUp(number, None, error.code == "NOT_FOUND", retry.spent(error)))
         else:

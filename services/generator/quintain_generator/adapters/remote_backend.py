@@ -6,6 +6,7 @@ is never paid for twice.
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 from typing import ClassVar
 
@@ -41,6 +42,7 @@ _CALL_OUTCOMES = {
     GenerationOutcome.CONTENT_FILTERED: CallOutcome.CONTENT_FILTER,
     GenerationOutcome.EMPTY: CallOutcome.EMPTY,
     GenerationOutcome.UNKNOWN: CallOutcome.UNKNOWN,
+    GenerationOutcome.CANCELLED: CallOutcome.EMPTY,
 }
 _REJECTIONS = {
     GenerationOutcome.NO_CODE: Rejection.NO_CODE,
@@ -51,6 +53,9 @@ _REASONS = {
     "AUTHENTICATION_FAILED": CallOutcome.AUTH,
     "SPEND_LIMIT_REACHED": CallOutcome.SPEND_LIMIT,
 }
+
+
+_LEAST_POLL_SECONDS = 0.1
 
 
 class RemoteOptions(BackendOptions):
@@ -107,13 +112,22 @@ class RemoteBackend(Backend):
             conversation=conversation,
             tool_results=[result_message(r) for turn in call.turns for r in turn.results],
         )
+        clock = asyncio.get_running_loop().time
+        end = clock() + call.timeout_seconds
         try:
-            async for response in self._client.generate_stream(request, timeout=call.timeout_seconds):
-                if response.WhichOneof("event") == "result":
-                    return _reply(response.result)
-                if response.WhichOneof("event") == "tool_calls":
-                    return _wants_tools(response.tool_calls)
-                call.progress(response.progress.output_characters)
+            while True:
+                waits: pb.Waiting | None = None
+                async for response in self._client.generate_stream(request, timeout=end - clock()):
+                    if response.WhichOneof("event") == "result":
+                        return _reply(response.result)
+                    if response.WhichOneof("event") == "tool_calls":
+                        return _wants_tools(response.tool_calls)
+                    if response.WhichOneof("event") == "waiting":
+                        waits = response.waiting
+                    call.progress(response.progress.output_characters)
+                if waits is None:
+                    break
+                await asyncio.sleep(min(max(waits.after_seconds, _LEAST_POLL_SECONDS), end - clock()))
         except QuintainError as error:
             return _failure(error)
         detail = "the other generator ended the stream without a result"

@@ -50,6 +50,8 @@ class ReplayBackend(Backend):
         self._inner: Backend | None = None
         if options.mode == "record":
             self._inner = make_backend("options.inner", BackendSettings.model_validate(options.inner))
+            if self._inner.batches is not None:
+                raise ValueError("options.inner: batches cannot be recorded; record with batch = false")
             model = self._inner.model
             options.folder.mkdir(parents=True, exist_ok=True)
         elif options.inner:

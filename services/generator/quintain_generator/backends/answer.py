@@ -172,6 +172,13 @@ async def receive(response: httpx2.Response, answer: Answer, call: BackendCall, 
     return answer.reply("; ".join(asides)[:_MAX_ASIDE_CHARACTERS], address)
 
 
+def whole_reply(document: Any, answer: Answer, address: str, *, tools: bool) -> BackendReply:
+    """The reply for an answer that came as one document."""
+    answer.conversing = tools
+    _take_document(answer, document, address)
+    return answer.reply("", address)
+
+
 def _bound(rest: asyncio.Timeout, seconds: float | None) -> None:
     """Bound what may come after a complete answer. Further events do not move the bound back, unless they prove that it
     was not complete."""

@@ -8,15 +8,18 @@ from typing import Any, ClassVar
 
 import anthropic
 import httpx2
-from anthropic import AsyncAnthropic, DefaultAsyncHttpxClient, omit
+from anthropic import AsyncAnthropic, DefaultAsyncHttpxClient
 
-from quintain.plugins.backend import BackendCall, BackendOptions, BackendReply, Message, Tool, ToolCall, Turn
+from quintain.plugins.backend import BackendCall, BackendOptions, BackendReply, Batches, Message, Tool, ToolCall, Turn
 from quintain_generator.backends.answer import Answer, field_of, receive, word_of
+from quintain_generator.backends.anthropic_batches import AnthropicBatches
+from quintain_generator.backends.batch_body import Asker
 from quintain_generator.backends.failures import broken, not_sent, refused
-from quintain_generator.backends.llm import LLMBackend, LLMOptions
+from quintain_generator.backends.llm import BatchOptions, LLMBackend
 from quintain_generator.backends.wire import http_client, split_url, timeouts, usage_of
 
 _DELTA_FIELDS = {"text_delta": "text", "thinking_delta": "thinking", "signature_delta": "signature"}
+_FAILURES = (anthropic.AnthropicError, httpx2.HTTPError, ValueError, TypeError)
 _EVENTS = (
     "message_start",
     "content_block_start",
@@ -28,10 +31,10 @@ _EVENTS = (
 
 
 class AnthropicBackend(LLMBackend):
-    Options: ClassVar[type[BackendOptions]] = LLMOptions
+    Options: ClassVar[type[BackendOptions]] = BatchOptions
     default_key_env = "ANTHROPIC_API_KEY"
 
-    def __init__(self, model: str, options: LLMOptions) -> None:
+    def __init__(self, model: str, options: BatchOptions) -> None:
         super().__init__(model, options)
         url, query = split_url(options.base_url)
         self._client = AsyncAnthropic(
@@ -40,30 +43,54 @@ class AnthropicBackend(LLMBackend):
         )  # fmt: skip
         self._messages = self._client.messages.with_streaming_response  # imported now, not within the first call
 
+        asker = Asker(_FAILURES, self._failed)
+        self._batches = (
+            AnthropicBatches(
+                self._client, self._request, MessagesAnswer, asker, self.address, options.batch_poll_seconds
+            )
+            if options.batch
+            else None
+        )
+
+    @property
+    def batches(self) -> Batches | None:
+        return self._batches
+
     async def generate(self, call: BackendCall) -> BackendReply:
-        effort: Any = self.effort(call.allowance.effort)
         answer = MessagesAnswer(call.allowance.max_output_tokens)
         try:
             async with self._messages.create(
-                model=self.model,
-                system=self._blocks([m for m in call.messages if m.role == "system"]),
-                messages=[
-                    *self._turns([m for m in call.messages if m.role != "system"]),
-                    *self._conversation(call.turns),
-                ],
-                tools=_tools(call.tools) if call.tools else omit,
-                max_tokens=call.allowance.max_output_tokens,
-                output_config={"effort": effort} if effort else omit,
-                timeout=timeouts(call.timeout_seconds),
-                stream=True,
+                **self._request(call), timeout=timeouts(call.timeout_seconds), stream=True
             ) as response:
                 return await receive(response.http_response, answer, call, self.address)
-        except anthropic.APIStatusError as error:
-            return refused(error.response, error.response.headers.get(answer.request_id_header, ""), self.address)
-        except (anthropic.APIConnectionError, httpx2.HTTPError) as error:
+        except _FAILURES as error:
+            return self._failed(error)
+
+    def _failed(self, error: Exception) -> BackendReply:
+        """The reply for one of _FAILURES."""
+        if isinstance(error, anthropic.APIStatusError):
+            named = error.response.headers.get(MessagesAnswer.request_id_header, "")
+            return refused(error.response, named, self.address)
+        if isinstance(error, anthropic.APIConnectionError | httpx2.HTTPError):
             return broken(error)
-        except (anthropic.AnthropicError, ValueError, TypeError) as error:
-            return not_sent(error)
+        return not_sent(error)
+
+    def _request(self, call: BackendCall) -> dict[str, Any]:
+        """The body, without what says how it is to be answered."""
+        request: dict[str, Any] = {
+            "model": self.model,
+            "system": self._blocks([m for m in call.messages if m.role == "system"]),
+            "messages": [
+                *self._turns([m for m in call.messages if m.role != "system"]),
+                *self._conversation(call.turns),
+            ],
+            "max_tokens": call.allowance.max_output_tokens,
+        }
+        if call.tools:
+            request["tools"] = _tools(call.tools)
+        if effort := self.effort(call.allowance.effort):
+            request["output_config"] = {"effort": effort}
+        return request
 
     async def close(self) -> None:
         await self._client.close()

@@ -43,6 +43,15 @@ class LLMOptions(BackendOptions):
         return url
 
 
+class BatchOptions(LLMOptions):
+    """Options of a backend whose provider has a batch interface."""
+
+    batch: bool = Field(
+        default=False, description="calls go through the provider's batches: the batch price, answers within a day"
+    )
+    batch_poll_seconds: float = Field(default=60.0, gt=0, description="between two questions about a batch")
+
+
 class ModelTraits(BaseModel):
     """A row of the model table (see models.toml)."""
 

@@ -31,9 +31,17 @@ async def ask(
     try:
         async with request as response:
             return await receive(response.http_response, answer, call, address)
-    except openai.APIStatusError as error:
-        return refused(error.response, error.response.headers.get(answer.request_id_header, ""), address)
-    except (openai.APIConnectionError, httpx2.HTTPError) as error:
+    except FAILURES as error:
+        return failed(error, address)
+
+
+FAILURES = (openai.OpenAIError, httpx2.HTTPError, ValueError, TypeError)
+
+
+def failed(error: Exception, address: str) -> BackendReply:
+    """The reply for one of FAILURES."""
+    if isinstance(error, openai.APIStatusError):
+        return refused(error.response, error.response.headers.get(Answer.request_id_header, ""), address)
+    if isinstance(error, openai.APIConnectionError | httpx2.HTTPError):
         return broken(error)
-    except (openai.OpenAIError, ValueError, TypeError) as error:
-        return not_sent(error)
+    return not_sent(error)

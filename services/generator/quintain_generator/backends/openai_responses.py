@@ -12,6 +12,7 @@ from quintain.plugins.backend import (
     BackendCall,
     BackendOptions,
     BackendReply,
+    Batches,
     CallOutcome,
     Message,
     ToolCall,
@@ -20,7 +21,8 @@ from quintain.plugins.backend import (
 )
 from quintain_generator.backends.answer import Answer, field_of, word_of
 from quintain_generator.backends.failures import complained
-from quintain_generator.backends.llm import LLMBackend, LLMOptions
+from quintain_generator.backends.llm import BatchOptions, LLMBackend
+from quintain_generator.backends.openai_batches import OpenAIBatches
 from quintain_generator.backends.openai_client import ask, make_client
 from quintain_generator.backends.provider_words import complaint_in, finish_outcome
 from quintain_generator.backends.wire import timeouts, usage_of, words
@@ -28,7 +30,7 @@ from quintain_generator.backends.wire import timeouts, usage_of, words
 _STATES = ("completed", "incomplete", "failed", "cancelled")
 
 
-class OpenAIOptions(LLMOptions):
+class OpenAIOptions(BatchOptions):
     stream: bool = True
 
 
@@ -42,17 +44,34 @@ class OpenAIBackend(LLMBackend):
         self._client = make_client(self._key, options.base_url)
         self._responses = self._client.responses.with_streaming_response  # imported now, not within the first call
 
+        self._batches = (
+            OpenAIBatches(self._client, self._request, ResponsesAnswer, self.address, options.batch_poll_seconds)
+            if options.batch
+            else None
+        )
+
+    @property
+    def batches(self) -> Batches | None:
+        return self._batches
+
     async def generate(self, call: BackendCall) -> BackendReply:
+        answer = ResponsesAnswer(call.allowance.max_output_tokens)
+        request = self._responses.create(
+            **self._request(call), stream=True if self._stream else omit, timeout=timeouts(call.timeout_seconds)
+        )
+        return await ask(request, answer, call, self.address)
+
+    def _request(self, call: BackendCall) -> dict[str, Any]:
+        """The body, without what says how it is to be answered."""
         effort = self.effort(call.allowance.effort)
         request: dict[str, Any] = {
             "model": self.model,
             "input": [*self._input(call.messages), *(item for turn in call.turns for item in turn_items(turn))],
             "max_output_tokens": call.allowance.max_output_tokens,
-            "reasoning": {"effort": effort} if effort else omit,
             "store": False,
-            "stream": True if self._stream else omit,
-            "timeout": timeouts(call.timeout_seconds),
         }
+        if effort:
+            request["reasoning"] = {"effort": effort}
         if call.tools:
             request["tools"] = [
                 {"type": "function", "name": tool.name, "description": tool.description,
@@ -61,8 +80,7 @@ class OpenAIBackend(LLMBackend):
             ]  # fmt: skip
             if self.traits.efforts:  # nothing is stored there, so its reasoning comes back and forth, sealed
                 request["include"] = ["reasoning.encrypted_content"]
-        answer = ResponsesAnswer(call.allowance.max_output_tokens)
-        return await ask(self._responses.create(**request), answer, call, self.address)
+        return request
 
     async def close(self) -> None:
         await self._client.close()

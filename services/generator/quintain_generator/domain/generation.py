@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import enum
+import hashlib
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -23,6 +25,7 @@ class GenerationOutcome(enum.Enum):
     DIFF_FAILED = "diff_failed"
     DUPLICATE = "duplicate"
     UNKNOWN = "unknown"
+    CANCELLED = "cancelled"
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,10 +47,19 @@ class Told:
 
 
 @dataclass(frozen=True, slots=True)
+class Batched:
+    """That a call is handed in for a later answer. `sent_at`: in seconds since the epoch, by the store's clock.
+    `batch_id`: the provider's; empty while nobody knows whether the provider took the call."""
+
+    sent_at: float
+    batch_id: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class CallRecord:
     """One call of a provider. `reply` is None while nobody knows what came of it; `charged_usd` is None if the call
     cost something that has no price; `reserved_usd` None if no price is known. `told`: what the call added to the
-    conversation; its `prompt` is empty then, for it is the first call's."""
+    conversation; its `prompt` is empty then, for it is the first call's. `batched`: of a call that was handed in."""
 
     attempt: int
     prompt: tuple[Message, ...]
@@ -57,10 +69,21 @@ class CallRecord:
     charged_usd: float | None = None
     at_risk_usd: float = 0.0
     told: Told | None = None
+    batched: Batched | None = None
 
     @property
     def outcome(self) -> CallOutcome:
         return self.reply.outcome if self.reply else CallOutcome.UNKNOWN
+
+    @property
+    def ended_well(self) -> bool:
+        """Whether it brought an answer, or the last word."""
+        return self.reply is not None and self.reply.outcome in FINAL_ANSWERS
+
+    @property
+    def waits(self) -> bool:
+        """Whether its answer is still to come, out of a batch."""
+        return self.reply is None and self.batched is not None
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,8 +188,14 @@ def bound_reached(calls: Sequence[CallRecord], max_calls: int) -> str:
     return f"{len(failed)} calls broke off and may have been charged; the last: {last.outcome.value}: {detail}"
 
 
+def call_name(request_id: str, attempt: int) -> str:
+    """A call's name at a provider's batch interface, which takes 64 characters of [A-Za-z0-9_-]."""
+    digest = hashlib.sha256(f"{request_id} {attempt}".encode()).hexdigest()
+    return f"{re.sub('[^A-Za-z0-9_-]', '_', request_id)[:40]}-{attempt}-{digest[:16]}"
+
+
 def spend_of(calls: Sequence[CallRecord]) -> Spend:
-    """Of calls that are over."""
+    """Of calls that are over, but for one that waits for its batch: it counts as one call."""
     return Spend(len(calls), sum(c.charged_usd or 0.0 for c in calls), sum(c.at_risk_usd for c in calls))
 
 

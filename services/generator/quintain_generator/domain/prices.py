@@ -45,6 +45,16 @@ class PriceRow(_Strict):
     cache_read: float = Field(ge=0)
     cache_write: float = Field(ge=0)
     long_context: tuple[LongContext, ...] = ()
+    batch: float | None = Field(default=None, gt=0, le=1)
+    """What a call in a batch costs of all this, as a share; None: nobody knows that it costs less."""
+
+    def in_batches(self) -> PriceRow:
+        """The prices of calls in batches."""
+        if self.batch is None:
+            return self
+        steps = tuple(step.model_copy(update=_share(step, self.batch)) for step in self.long_context)
+        source = f"{self.source}, in batches at {self.batch:.0%}"
+        return self.model_copy(update={**_share(self, self.batch), "long_context": steps, "source": source})
 
     def cost_usd(self, usage: Usage) -> float:
         """Price `usage`; reasoning is part of the output."""
@@ -69,6 +79,10 @@ class PriceRow(_Strict):
     def _rates(self, prompt_tokens: int) -> PriceRow | LongContext:
         steps = [step for step in self.long_context if prompt_tokens > step.above_input_tokens]
         return max(steps, key=lambda step: step.above_input_tokens) if steps else self
+
+
+def _share(rates: PriceRow | LongContext, share: float) -> dict[str, float]:
+    return {name: getattr(rates, name) * share for name in ("input", "output", "cache_read", "cache_write")}
 
 
 class PriceTable:

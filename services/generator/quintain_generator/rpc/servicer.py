@@ -11,7 +11,8 @@ from quintain.generator.v1 import generator_pb2_grpc as stubs
 from quintain.plugins.backend import Allowance
 from quintain.service.paging import page_of
 from quintain_generator.rpc.from_proto import checked_request_id, request_from
-from quintain_generator.rpc.to_proto import OPERATORS, generation_to, progress_to, tool_calls_to
+from quintain_generator.rpc.to_proto import OPERATORS, generation_to, progress_to, tool_calls_to, waiting_to
+from quintain_generator.usecases.batches import Waiting
 from quintain_generator.usecases.conversation import ToolsWanted
 from quintain_generator.usecases.endpoint import BackendEndpoint
 from quintain_generator.usecases.generate import Finished, Generations
@@ -29,13 +30,13 @@ class GeneratorServicer(stubs.GeneratorServicer):
         self, request: pb.GenerateRequest, context: grpc.aio.ServicerContext[pb.GenerateRequest, pb.GenerateResponse]
     ) -> AsyncIterator[pb.GenerateResponse]:
         wanted = request_from(request)
-        left = context.time_remaining()
-        seconds = None if left is None else max(left - _ANSWER_SECONDS, left / 2)
-        async for event in self._generations.generate(wanted, seconds):
+        async for event in self._generations.generate(wanted, _seconds(context.time_remaining())):
             if isinstance(event, Finished):
                 yield pb.GenerateResponse(result=generation_to(event.generation, recorded=event.recorded))
             elif isinstance(event, ToolsWanted):
                 yield pb.GenerateResponse(tool_calls=tool_calls_to(event))
+            elif isinstance(event, Waiting):
+                yield pb.GenerateResponse(waiting=waiting_to(event))
             else:
                 yield pb.GenerateResponse(progress=progress_to(event))
 
@@ -46,6 +47,15 @@ class GeneratorServicer(stubs.GeneratorServicer):
     ) -> pb.GetGenerationResponse:
         generation = await self._generations.find(checked_request_id(request.request_id))
         return pb.GetGenerationResponse(generation=generation_to(generation, recorded=True))
+
+    async def CancelGeneration(
+        self,
+        request: pb.CancelGenerationRequest,
+        context: grpc.aio.ServicerContext[pb.CancelGenerationRequest, pb.CancelGenerationResponse],
+    ) -> pb.CancelGenerationResponse:
+        name = checked_request_id(request.request_id)
+        generation = await self._generations.cancel(name, _seconds(context.time_remaining()))
+        return pb.CancelGenerationResponse(generation=generation_to(generation, recorded=True))
 
     async def ListBackends(
         self,
@@ -82,4 +92,10 @@ class GeneratorServicer(stubs.GeneratorServicer):
             high_request_input_tokens=habits.high_input_tokens,
             typical_request_output_tokens=habits.typical_output_tokens,
             high_request_output_tokens=habits.high_output_tokens,
+            batch=backend.batches is not None,
         )
+
+
+def _seconds(left: float | None) -> float | None:
+    """Of the caller's time left, what may be used."""
+    return None if left is None else max(left - _ANSWER_SECONDS, left / 2)

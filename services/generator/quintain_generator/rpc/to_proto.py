@@ -10,6 +10,7 @@ from quintain.generator.v1 import generator_pb2 as pb
 from quintain.plugins.backend import Message, Operator, Turn, Usage
 from quintain_generator.domain.conversation import call_id
 from quintain_generator.domain.generation import CallRecord, Generation, GenerationOutcome, Spend
+from quintain_generator.usecases.batches import Waiting
 from quintain_generator.usecases.conversation import ToolsWanted
 from quintain_generator.usecases.waiting import GenerationProgress
 
@@ -60,6 +61,10 @@ def generation_to(generation: Generation, *, recorded: bool) -> pb.Generation:
         predictions=[pb.Prediction(scenario=p.scenario, change=p.change) for p in generation.claims.predictions],
         turns=[_turn_to(number, turn) for number, turn in enumerate(generation.turns, start=1)],
     )
+
+
+def waiting_to(waiting: Waiting) -> pb.Waiting:
+    return pb.Waiting(after_seconds=waiting.after_seconds, batch_id=waiting.batch_id, spend=_spend_to(waiting.spend))
 
 
 def tool_calls_to(wanted: ToolsWanted) -> pb.ToolCalls:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import replace
 
@@ -18,6 +18,7 @@ from quintain_generator.domain.conversation import Question
 from quintain_generator.domain.generation import (
     FINAL_ANSWERS,
     MAX_UNCERTAIN_CALLS,
+    Batched,
     CallRecord,
     Spend,
     bound_reached,
@@ -34,7 +35,7 @@ from quintain_generator.usecases.waiting import SILENCE_SECONDS, Deadline, Gener
 log = get_logger("call_loop")
 
 # Signs that the endpoint itself is in trouble. (A rate limit is an endpoint that is up.)
-_DOWN = {
+DOWN = {
     CallOutcome.OVERLOADED,
     CallOutcome.SERVER_ERROR,
     CallOutcome.CONNECTION,
@@ -88,7 +89,7 @@ class CallLoop:
     async def ask(self, question: Question) -> BackendReply:
         """Call until there is a final answer, and return it. Raises QuintainError where there is none now, CallsUsedUp
         where there will be none."""
-        failures = 0
+        failures = self._failures_before()
         while True:
             self._check_bound()
             reply = await self._admitted_call(question)
@@ -99,6 +100,10 @@ class CallLoop:
             wait = self._wait_before_retry(reply, failures)
             metrics.RETRIES.labels(self._endpoint.name, reply.outcome.value).inc()
             await self._pause(reply, wait)
+
+    def _failures_before(self) -> int:
+        """How many calls in a row have failed before this one, as far as they count."""
+        return 0
 
     async def _pause(self, reply: BackendReply, seconds: float) -> None:
         clock = asyncio.get_running_loop().time
@@ -204,31 +209,15 @@ class CallLoop:
 
     async def _recorded_call(self, question: Question) -> BackendReply:
         """Intent, call, outcome: each durable before the next."""
-        reserved = self._endpoint.reserve_usd(question.messages, self._allowance)
-        self._check_cost(reserved)
-        attempt = len(self.calls) + 1
+        record = self._next_record(question)
         names: list[str] = []  # the provider's, of the call
         streamed: list[int] = [0]  # characters
-        call = BackendCall(
-            request_id=self._request_id,
-            attempt=attempt,
-            task=self._task,
-            messages=question.prompt,
-            allowance=self._allowance,
-            timeout_seconds=min(self._endpoint.settings.call_timeout_seconds, self._deadline.left()),
-            progress=self._streaming(attempt, streamed),
-            identified=names.append,
-            tools=question.tools,
-            turns=question.turns,
-            max_turns=question.max_turns,
-        )
+        call = self._backend_call(question, record.attempt, self._streaming(record.attempt, streamed), names.append)
         begin, sent = time.monotonic(), False
         probe, success = self._endpoint.breaker.begin_call(), None
         try:
-            await self._store.intend(
-                self._request_id, attempt, () if question.turns else question.prompt, reserved, question.told
-            )
-            self._tell("calling", attempt=attempt)
+            await self._store.intend(self._request_id, record.attempt, record.prompt, record.reserved_usd, record.told)
+            self._tell("calling", attempt=record.attempt)
             begin, sent = time.monotonic(), True
             waiting = self._announced("calling", lambda: self._waiting_words(call, streamed, begin))
             with metrics.IN_FLIGHT.labels(self._endpoint.name).track_inprogress():
@@ -239,13 +228,41 @@ class CallLoop:
             again = self._endpoint.backend.capabilities.repeatable
             outcome = CallOutcome.CONNECTION if again else CallOutcome.UNKNOWN
             cut_off = BackendReply(outcome, detail="cancelled before there was an answer", sent=sent)
-            await self._settle(attempt, question, reserved, self._named(cut_off, names), time.monotonic() - begin)
+            await self._write_down(replace(record, reply=self._named(cut_off, names), seconds=time.monotonic() - begin))
             raise
         finally:
             self._endpoint.breaker.end_call(probe, success)
             metrics.BREAKER_OPEN.labels(self._endpoint.name).set(self._endpoint.breaker.is_open)
-        await self._settle(attempt, question, reserved, reply, time.monotonic() - begin)
+        await self._write_down(replace(record, reply=reply, seconds=time.monotonic() - begin))
         return reply
+
+    def _next_record(self, question: Question, batched: Batched | None = None) -> CallRecord:
+        """The next call as it is intended. Raises if the request has no room for what it may cost."""
+        reserved = self._endpoint.reserve_usd(question.messages, self._allowance)
+        self._check_cost(reserved)
+        prompt = () if question.turns else question.prompt
+        return CallRecord(len(self.calls) + 1, prompt, reserved, told=question.told, batched=batched)
+
+    def _backend_call(
+        self,
+        question: Question,
+        attempt: int,
+        progress: Callable[[int], None] = lambda _characters: None,
+        identified: Callable[[str], None] = lambda _name: None,
+    ) -> BackendCall:
+        return BackendCall(
+            request_id=self._request_id,
+            attempt=attempt,
+            task=self._task,
+            messages=question.prompt,
+            allowance=self._allowance,
+            timeout_seconds=min(self._endpoint.settings.call_timeout_seconds, self._deadline.left()),
+            progress=progress,
+            identified=identified,
+            tools=question.tools,
+            turns=question.turns,
+            max_turns=question.max_turns,
+        )
 
     def _waiting_words(self, call: BackendCall, streamed: list[int], begin: float) -> str:
         left = call.timeout_seconds - (time.monotonic() - begin)
@@ -263,7 +280,7 @@ class CallLoop:
         hurried = call.timeout_seconds < self._endpoint.settings.call_timeout_seconds
         if reply.outcome is CallOutcome.UNKNOWN or (reply.outcome is CallOutcome.TIMEOUT and hurried):
             return None
-        return reply.outcome not in _DOWN
+        return reply.outcome not in DOWN
 
     async def _reply(self, call: BackendCall) -> BackendReply:
         own_limit = self._endpoint.settings.call_timeout_seconds
@@ -277,17 +294,17 @@ class CallLoop:
             log.error("backend crashed", backend=self._endpoint.name, error=detail)
             return BackendReply(CallOutcome.UNKNOWN, detail=detail)
 
-    async def _settle(
-        self, attempt: int, question: Question, reserved: float | None, reply: BackendReply, seconds: float
-    ) -> None:
-        charged, at_risk = self._endpoint.settle(reply, reserved, self.calls)
-        prompt = () if question.turns else question.prompt
-        record = CallRecord(attempt, prompt, reserved, reply, seconds, charged, at_risk, question.told)
+    async def _write_down(self, settled: CallRecord) -> None:
+        """What came of a call, with what it cost."""
+        reply, attempt = settled.reply, settled.attempt
+        assert reply is not None, "the call is over"
+        charged, at_risk = self._endpoint.settle(reply, settled.reserved_usd, self.calls)
+        record = replace(settled, charged_usd=charged, at_risk_usd=at_risk)
         self.calls.append(record)
         metrics.count_call(self._endpoint.name, record)
         log.info("call", backend=self._endpoint.name, request_id=self._request_id, attempt=attempt,
                  outcome=reply.outcome.value, provider_request_id=reply.provider_request_id,
-                 seconds=round(seconds, 3))  # fmt: skip
+                 seconds=round(record.seconds, 3))  # fmt: skip
         await self._keeper.keep(
             lambda: self._store.settle(self._request_id, record),
             f"what came of call {attempt}",
@@ -351,27 +368,29 @@ class CallLoop:
             or wait + _LEAST_SECONDS >= self._deadline.left()
         )
         if gives_up:
-            raise self._error(reply, max(wait, self._endpoint.breaker.wait_seconds()))
+            raise call_error(self._endpoint, reply, self.calls, max(wait, self._endpoint.breaker.wait_seconds()))
         return wait
-
-    def _error(self, reply: BackendReply, retry_after: float) -> QuintainError:
-        metadata = self._spent() | {"call_outcome": reply.outcome.value}
-        if reply.provider_request_id:
-            metadata["provider_request_id"] = reply.provider_request_id
-        message = (
-            f"backend {self._endpoint.name!r}: {reply.outcome.value} after {len(self.calls)} calls: {reply.detail}"
-        )
-        if reply.outcome in _FINAL_ERRORS:
-            return FailedPrecondition(message, reason=_FINAL_ERRORS[reply.outcome], metadata=metadata)
-        if reply.outcome is CallOutcome.TIMEOUT:
-            return DeadlineExceeded(message, metadata=metadata)
-        if reply.outcome is CallOutcome.RATE_LIMITED:
-            return ResourceExhausted(message, reason="RATE_LIMITED", metadata=metadata, retry_after_seconds=retry_after)
-        rest = max(retry_after, self._endpoint.settings.breaker_cooldown_seconds)  # we have tried; now let it rest
-        return Unavailable(message, reason="BACKEND_DOWN", metadata=metadata, retry_after_seconds=rest)
 
     def _spent(self) -> dict[str, str]:
         return spend_metadata(spend_of(self.calls))
+
+
+def call_error(
+    endpoint: BackendEndpoint, reply: BackendReply, calls: Sequence[CallRecord], retry_after: float
+) -> QuintainError:
+    """What a request is answered with that has no answer now, after a reply that is none. `calls` are all it made."""
+    metadata = spend_metadata(spend_of(calls)) | {"call_outcome": reply.outcome.value}
+    if reply.provider_request_id:
+        metadata["provider_request_id"] = reply.provider_request_id
+    message = f"backend {endpoint.name!r}: {reply.outcome.value} after {len(calls)} calls: {reply.detail}"
+    if reply.outcome in _FINAL_ERRORS:
+        return FailedPrecondition(message, reason=_FINAL_ERRORS[reply.outcome], metadata=metadata)
+    if reply.outcome is CallOutcome.TIMEOUT:
+        return DeadlineExceeded(message, metadata=metadata)
+    if reply.outcome is CallOutcome.RATE_LIMITED:
+        return ResourceExhausted(message, reason="RATE_LIMITED", metadata=metadata, retry_after_seconds=retry_after)
+    rest = max(retry_after, endpoint.settings.breaker_cooldown_seconds)  # we have tried; now let it rest
+    return Unavailable(message, reason="BACKEND_DOWN", metadata=metadata, retry_after_seconds=rest)
 
 
 def spend_metadata(spend: Spend) -> dict[str, str]:

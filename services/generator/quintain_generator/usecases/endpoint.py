@@ -79,8 +79,10 @@ class BackendEndpoint:
 
     @property
     def price(self) -> PriceRow | None:
+        """What calls are charged by, in batches if they go there."""
         name = self.settings.price_model or self.backend.model
-        return self._prices.find(name, datetime.now(UTC).date())
+        row = self._prices.find(name, datetime.now(UTC).date())
+        return row.in_batches() if row is not None and self.backend.batches is not None else row
 
     @property
     def is_priced(self) -> bool:

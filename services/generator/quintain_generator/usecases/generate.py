@@ -35,7 +35,9 @@ from quintain_generator.domain.judge import Judgement, judge
 from quintain_generator.ports import GenerationStore
 from quintain_generator.prompt.builder import PromptTooLarge, ask_again, build_prompt
 from quintain_generator.usecases.answer_keeper import AnswerKeeper
+from quintain_generator.usecases.batches import AnswerLater, BatchLoop, Waiting, batches_of, waiting
 from quintain_generator.usecases.call_loop import CallLoop, CallsUsedUp, spend_metadata
+from quintain_generator.usecases.cancel import end_unanswered
 from quintain_generator.usecases.conversation import Conversing, ToolsWanted
 from quintain_generator.usecases.endpoint import BackendEndpoint
 from quintain_generator.usecases.readiness import StoreReadiness
@@ -46,6 +48,7 @@ log = get_logger("generations")
 
 _POLL_SECONDS = 0.2  # how often to look whether another replica has finished
 _RENEW_SECONDS = 4.0
+_CANCEL_SECONDS = 30.0  # for a provider to stop a batch; what comes of it later is at risk
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +72,9 @@ class Finished:
     recorded: bool
 
 
+_End = Finished | ToolsWanted | Waiting
+
+
 class _Run:
     """A request that is being worked on, and those who wait for it."""
 
@@ -78,7 +84,7 @@ class _Run:
         self.listeners: set[asyncio.Queue[GenerationProgress | None]] = set()
         self.stop = StopToken()
         self.cancelled = False
-        self.task: asyncio.Task[Finished | ToolsWanted]
+        self.task: asyncio.Task[_End]
 
     def publish(self, progress: GenerationProgress) -> None:
         for queue in self.listeners:
@@ -157,8 +163,8 @@ class Generations:
 
     async def generate(
         self, request: GenerationRequest, seconds: float | None
-    ) -> AsyncIterator[GenerationProgress | Finished | ToolsWanted]:
-        """Progress, then the result or the tools that a conversation waits for. `seconds` is the caller's time left.
+    ) -> AsyncIterator[GenerationProgress | Finished | ToolsWanted | Waiting]:
+        """Progress, then the result, or which tools or which batch it waits for. `seconds` is the caller's time left.
         Raises QuintainError.
 
         A caller that goes away does not end the call in flight at once: it has `abandoned_call_seconds` to finish and
@@ -190,11 +196,42 @@ class Generations:
         if found is None:
             raise NotFound(f"request id {request_id!r} was never seen")
         if found[1] is None:
-            spent = spend_metadata(await self._store.spend(request_id))
-            raise FailedPrecondition(
-                f"request {request_id!r} has no result yet", reason="NO_RESULT_YET", metadata=spent
-            )
+            raise await self._no_result_yet(request_id)
         return found[1]
+
+    async def cancel(self, request_id: str, seconds: float | None) -> Generation:
+        """Give a request up that waits for a batch; its result, as the one that it may have by now. `seconds` is the
+        caller's time left. Raises NotFound, and FailedPrecondition for one that is under way otherwise, or whose
+        provider has not stopped the batch in time."""
+        deadline = Deadline(asyncio.get_running_loop().time() + min(seconds or _CANCEL_SECONDS, _CANCEL_SECONDS))
+        found = await self._store.find(request_id)
+        if found is None:
+            raise NotFound(f"request id {request_id!r} was never seen")
+        key, result = found
+        endpoint, run = self._endpoints.get(key.backend), self._runs.get(request_id)
+        if result is not None:
+            return result
+        if endpoint is None or endpoint.backend.batches is None:
+            raise await self._no_result_yet(request_id)
+        if run is not None:  # it asks the provider now, which does not take long
+            run.stop.set("its request is cancelled")
+            await asyncio.wait([run.task], timeout=deadline.left())
+        if request_id in self._runs:
+            raise await self._no_result_yet(request_id)
+        claim = await self._store.begin(key)
+        ended = claim.result
+        if claim.ownership is Ownership.OWNED:
+            try:
+                ended = await end_unanswered(claim, endpoint, self._store, self._recorder, deadline)
+            finally:
+                await self._release(request_id)
+        if ended is None:
+            raise await self._no_result_yet(request_id)
+        return ended
+
+    async def _no_result_yet(self, request_id: str) -> FailedPrecondition:
+        spent = spend_metadata(await self._store.spend(request_id))
+        return FailedPrecondition(f"request {request_id!r} has no result yet", reason="NO_RESULT_YET", metadata=spent)
 
     async def habits(self, endpoint: BackendEndpoint) -> Habits:
         """What requests of a backend usually need; nothing is known while the store is away."""
@@ -241,8 +278,8 @@ class Generations:
         run.task.add_done_callback(self._forget(request.request_id))
         return run
 
-    def _forget(self, request_id: str) -> Callable[[asyncio.Task[Finished | ToolsWanted]], None]:
-        def done(task: asyncio.Task[Finished | ToolsWanted]) -> None:
+    def _forget(self, request_id: str) -> Callable[[asyncio.Task[_End]], None]:
+        def done(task: asyncio.Task[_End]) -> None:
             self._runs.pop(request_id, None)
             if (
                 not task.cancelled()
@@ -266,7 +303,7 @@ class Generations:
 
     # ----------------------------------------------------------------------------------------- one request
 
-    async def _finish(self, run: _Run) -> Finished | ToolsWanted:
+    async def _finish(self, run: _Run) -> _End:
         request = run.request
         name = request.backend or self.default
         if await self._store.find(request.request_id) is None:
@@ -281,10 +318,10 @@ class Generations:
         except BaseException:
             await self._release(request.request_id)
             raise
-        if isinstance(done, ToolsWanted):
-            await self._release(request.request_id)
-            return done
-        return Finished(done, recorded=False)
+        if isinstance(done, Generation):
+            return Finished(done, recorded=False)
+        await self._release(request.request_id)
+        return done
 
     async def _release(self, request_id: str) -> None:
         try:
@@ -312,21 +349,24 @@ class Generations:
                     told = True
                 await asyncio.sleep(_POLL_SECONDS)
 
-    async def _work(self, run: _Run, claim: Claim) -> Generation | ToolsWanted:
+    async def _work(self, run: _Run, claim: Claim) -> Generation | ToolsWanted | Waiting:
         request, key = run.request, claim.key
         endpoint = self._endpoint(key.backend)
         calls = claim.calls
         if any(call.reply is None for call in calls):
             calls = await self._recorder.close_open_calls(key, endpoint, calls)
-        if any(call.outcome is CallOutcome.UNKNOWN for call in calls):
-            detail = next(c.reply.detail for c in calls if c.reply is not None and c.outcome is CallOutcome.UNKNOWN)
+        unknown_ends = [c.reply.detail for c in calls if c.reply is not None and c.outcome is CallOutcome.UNKNOWN]
+        if unknown_ends:
+            detail = unknown_ends[0]
             unknown = Judgement(GenerationOutcome.UNKNOWN, detail=detail)
             return await self._recorder.record(endpoint, key, calls, prompt_of(calls), unknown)
         recorded = [call.reply for call in calls if call.reply is not None and call.outcome in FINAL_ANSWERS]
         if not recorded:
             self._check(endpoint, request.task)
         prompt = self._prompt(request.task) if endpoint.backend.capabilities.prompt else ()
-        loop = CallLoop(
+        if calls and calls[-1].waits:
+            batches_of(endpoint, calls[-1])
+        loop = (CallLoop if endpoint.backend.batches is None else BatchLoop)(
             endpoint, self._store, self._keeper, request.request_id, request.task, request.allowance, run.deadline,
             run.stop, run.publish, calls,
         )  # fmt: skip
@@ -341,11 +381,13 @@ class Generations:
                 judgement, reply = found
             else:
                 judgement, reply, prompt = await self._ask_once_or_twice(loop, recorded, prompt, request.task)
+        except AnswerLater as later:
+            return waiting(later, loop.calls)
         except CallsUsedUp as end:
             unknown = Judgement(GenerationOutcome.UNKNOWN, detail=str(end))
             return await self._recorder.record(endpoint, key, tuple(loop.calls), prompt, unknown)
         except asyncio.CancelledError:
-            if loop.calls and loop.calls[-1].outcome is CallOutcome.UNKNOWN:
+            if loop.calls and loop.calls[-1].outcome is CallOutcome.UNKNOWN and not loop.calls[-1].waits:
                 made = tuple(loop.calls)
                 await self._recorder.record(
                     endpoint, key, made, prompt, Judgement(GenerationOutcome.UNKNOWN, detail="cancelled")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 
 from quintain.plugins.backend import BackendReply, CallOutcome, Message
@@ -41,19 +41,33 @@ class Recorder:
     async def close_open_calls(
         self, key: RequestKey, endpoint: BackendEndpoint, calls: tuple[CallRecord, ...]
     ) -> tuple[CallRecord, ...]:
-        """Settle the calls that a crash cut off: at risk, or (where repeating costs nothing) as a lost connection."""
+        """Settle the calls that a crash cut off: at risk, or (where repeating costs nothing) as a lost connection. One
+        that waits for its batch can be asked for."""
         settled: list[CallRecord] = []
         for call in calls:
-            if call.reply is None:
+            if call.reply is None and not call.waits:
                 again = endpoint.backend.capabilities.repeatable
                 outcome = CallOutcome.CONNECTION if again else CallOutcome.UNKNOWN
-                reply = BackendReply(outcome, detail=_UNSEEN_END)
-                charged, at_risk = endpoint.settle(reply, call.reserved_usd, settled)
-                call = replace(call, reply=reply, charged_usd=charged, at_risk_usd=at_risk)
-                await self._store.settle(key.request_id, call)
-                metrics.count_call(endpoint.name, call)
+                call = await self.settle(key, endpoint, call, BackendReply(outcome, detail=_UNSEEN_END), settled)
             settled.append(call)
         return tuple(settled)
+
+    async def settle(
+        self,
+        key: RequestKey,
+        endpoint: BackendEndpoint,
+        call: CallRecord,
+        reply: BackendReply,
+        earlier: Sequence[CallRecord],
+    ) -> CallRecord:
+        """Write down what came of a call that had no reply; `earlier` are the request's calls before it."""
+        charged, at_risk = endpoint.settle(reply, call.reserved_usd, earlier)
+        call = replace(call, reply=reply, charged_usd=charged, at_risk_usd=at_risk)
+        await self._keeper.keep(
+            lambda: self._store.settle(key.request_id, call), "what came of a call", lambda _note: None, key.request_id
+        )
+        metrics.count_call(endpoint.name, call)
+        return call
 
     async def record(
         self,

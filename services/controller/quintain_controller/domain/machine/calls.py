@@ -17,6 +17,7 @@ class _Open:
     instruction: Send | Verify
     resumes: int
     waits: bool = False
+    postponed: bool = False
     recalled: bool = False
     failures: int = 0
     internal_failures: int = 0
@@ -44,8 +45,18 @@ class CallTable:
         return call in self._open
 
     def waits(self, call: Call) -> bool:
-        """Whether it has failed, and will be repeated later."""
+        """Whether it has failed or was postponed, and will be repeated later."""
         return self._open[call].waits
+
+    def postponed(self, call: Call) -> bool:
+        """Whether it waits for an answer that is being made."""
+        return self._open[call].waits and self._open[call].postponed
+
+    def postpone(self, call: Call) -> None:
+        """It did not fail, and is to be repeated later."""
+        known = self._open[call]
+        known.waits = known.postponed = True
+        known.failures = known.internal_failures = 0
 
     def recent(self, call: Call) -> bool:
         """Whether nobody has resumed the search since it was made."""
@@ -74,7 +85,7 @@ class CallTable:
         known.internal_failures += isinstance(error, Internal)
         service = "generator" if call.kind is CallKind.GENERATE else "verifier"
         decision = retry.after(service, error, known.failures, known.internal_failures, self._backoff)
-        known.waits = isinstance(decision, retry.RetryLater)
+        known.waits, known.postponed = isinstance(decision, retry.RetryLater), False
         return decision
 
     def repeat(self, call: Call) -> Send | Verify:

@@ -75,6 +75,16 @@ class ToolsUsed:
 
 
 @dataclass(frozen=True, slots=True)
+class Postponed:
+    """The answer is made in a provider's batch: it is to be asked for again after so many seconds. `spent`: what the
+    request has cost so far, where it is known."""
+
+    call: Call
+    seconds: float
+    spent: Charge | None
+
+
+@dataclass(frozen=True, slots=True)
 class Verified:
     """A verdict; `parent` is whom a candidate's is compared with (None but for `CallKind.VERIFY`)."""
 
@@ -170,6 +180,7 @@ Input = (
     | RequestMade
     | Generated
     | ToolsUsed
+    | Postponed
     | Verified
     | Troubled
     | Spent

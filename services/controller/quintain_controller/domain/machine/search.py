@@ -133,6 +133,7 @@ class SearchMachine:
             case (
                 m.Generated(call)
                 | m.ToolsUsed(call)
+                | m.Postponed(call)
                 | m.Verified(call)
                 | m.Troubled(call)
                 | m.Recalled(call)
@@ -147,7 +148,9 @@ class SearchMachine:
                 if self._calls.known(call):
                     self._gate_progressed(done, total)
 
-    def _called(self, given: m.Generated | m.ToolsUsed | m.Verified | m.Troubled | m.Recalled | m.Due) -> None:
+    def _called(
+        self, given: m.Generated | m.ToolsUsed | m.Postponed | m.Verified | m.Troubled | m.Recalled | m.Due
+    ) -> None:
         match given:
             case m.Generated(call, generation):
                 self._recovered(self._name(call))
@@ -159,6 +162,14 @@ class SearchMachine:
                     self._recovered("verifier")
                 self._over(call)
                 self._tools_used(call.number, spent, uses)
+            case m.Postponed(call, seconds, spent):
+                self._recovered(self._name(call))
+                self._spent(call.number, spent)
+                if self._holding:
+                    self._over(call)
+                else:
+                    self._calls.postpone(call)
+                    self._out.append(m.Wait(call, seconds))
             case m.Verified(call, verification):
                 if verification.simulator_build != self._context.simulator_build:
                     self._troubled(call, self._other_build(verification.simulator_build))
@@ -612,6 +623,9 @@ class SearchMachine:
             waits = item.call is not None and self._calls.waits(item.call)
             if _converses(item.candidate) and not waits and not self._ledger.out_of_money(self.control.budget):
                 continue  # it is under way, and will be finished
+            in_batch = item.call is not None and self._calls.postponed(item.call)
+            if in_batch and not self._ledger.out_of_time(self.control.budget):
+                continue  # what it may cost is reserved
             if item.call is not None and not waits:
                 self._recall(item.call)
                 continue

@@ -50,8 +50,16 @@ class AsyncGenerationStore:
         prompt: tuple[Message, ...],
         reserved_usd: float | None,
         told: Told | None = None,
+        *,
+        batched: bool = False,
     ) -> None:
-        await self._run(self._store.intend, request_id, attempt, prompt, reserved_usd, told)
+        await self._run(self._store.intend, request_id, attempt, prompt, reserved_usd, told, batched=batched)
+
+    async def submitted(self, request_id: str, attempt: int, batch_id: str) -> None:
+        await self._run(self._store.submitted, request_id, attempt, batch_id)
+
+    async def batches_since(self, backend: str, since: float) -> frozenset[str]:
+        return await self._run(self._store.batches_since, backend, since)
 
     async def settle(self, request_id: str, call: CallRecord) -> None:
         await self._run(self._store.settle, request_id, call)

@@ -46,4 +46,6 @@ calls = sa.Table(
     sa.Column("at_risk_usd", sa.Double, nullable=False, default=0.0),
     # What the call added to a conversation; null for a call that began one, or had none.
     sa.Column("told", sa.Text, nullable=True),
+    # The provider's batch that the call is in; empty while it is not known; null for a call that is in none.
+    sa.Column("batch_id", sa.Text, nullable=True),
 )

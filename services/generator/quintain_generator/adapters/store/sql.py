@@ -35,7 +35,16 @@ from quintain.service.sql import (
     reading,
 )
 from quintain_generator.adapters.store.schema import calls, generations, owners
-from quintain_generator.domain.generation import CallRecord, Claim, Generation, Ownership, RequestKey, Spend, Told
+from quintain_generator.domain.generation import (
+    Batched,
+    CallRecord,
+    Claim,
+    Generation,
+    Ownership,
+    RequestKey,
+    Spend,
+    Told,
+)
 from quintain_generator.domain.habits import Measured
 
 _GENERATION = TypeAdapter(Generation)
@@ -174,6 +183,8 @@ class SqlGenerationStore:
         prompt: tuple[Message, ...],
         reserved_usd: float | None,
         told: Told | None = None,
+        *,
+        batched: bool = False,
     ) -> None:
         with self._owned(request_id) as connection:
             connection.execute(
@@ -184,8 +195,26 @@ class SqlGenerationStore:
                     prompt=_PROMPT.dump_json(prompt).decode(),
                     reserved_usd=reserved_usd,
                     told=None if told is None else _TOLD.dump_json(told).decode(),
+                    batch_id="" if batched else None,
                 )
             )
+
+    def submitted(self, request_id: str, attempt: int, batch_id: str) -> None:
+        with self._transaction() as connection:
+            connection.execute(
+                calls.update()
+                .where(calls.c.request_id == request_id, calls.c.attempt == attempt)
+                .values(batch_id=batch_id)
+            )
+
+    def batches_since(self, backend: str, since: float) -> frozenset[str]:
+        with self._transaction(self._reader) as connection:
+            rows = connection.execute(
+                sa.select(calls.c.batch_id)
+                .join(generations, generations.c.request_id == calls.c.request_id)
+                .where(generations.c.backend == backend, calls.c.sent_at >= since, calls.c.batch_id != "")
+            ).scalars()
+            return frozenset(rows)
 
     def settle(self, request_id: str, call: CallRecord) -> None:
         if call.reply is None:
@@ -234,7 +263,7 @@ class SqlGenerationStore:
         return RequestKey(row.request_id, row.task_digest, row.backend, row.model), result
 
     def abandoned(self) -> list[RequestKey]:
-        open_calls = sa.select(calls.c.request_id).where(calls.c.reply.is_(None))
+        open_calls = sa.select(calls.c.request_id).where(calls.c.reply.is_(None), calls.c.batch_id.is_(None))
         with self._transaction() as connection:
             living = sa.select(owners.c.owner).where(owners.c.alive_until >= self._dead_before(connection))
             rows = connection.execute(
@@ -292,6 +321,7 @@ class SqlGenerationStore:
                 charged_usd=row.charged_usd,
                 at_risk_usd=row.at_risk_usd,
                 told=_TOLD.validate_json(row.told) if row.told is not None else None,
+                batched=Batched(row.sent_at, row.batch_id) if row.batch_id is not None else None,
             )
             for row in rows
         )

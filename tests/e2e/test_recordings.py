@@ -161,6 +161,34 @@ def test_what_is_found_in_a_model_says_to_the_end_how_far_the_model_is_trusted(
     assert verdict(folder)["fidelity_reason"].startswith("the card is of another model.py")
 
 
+def test_several_models_are_kept_and_the_worst_of_them_counts(quintain: Quintain, tmp_path: Path) -> None:
+    truth, folder = counter(tmp_path / "counter"), tmp_path / "log"
+    assert quintain("record", "--suite", str(truth), "--policy", "fifo", "--out", str(folder)).code == 0
+    ran = quintain("fit", str(folder), "--candidates", "6", "--keep", "2")
+    assert ran.code == 0, ran.err
+    (other,) = (folder / "models").iterdir()
+    assert other.name == "model_2.py"
+    policy = str(folder / "baselines" / "fifo.py")
+    verify = ("verify", policy, "--simulator", "system", "--suite", str(folder))
+    verdict = quintain(*verify, "--json").lines[0]
+    assert [(s["group"], s["model"]) for s in verdict["scenarios"]] == [
+        ("log/few", "model"),
+        ("log/few", "model_2"),
+        ("log/many", "model"),
+        ("log/many", "model_2"),
+    ]
+    alone = {model["name"]: model["value"] for model in verdict["train"]["models"]}
+    assert verdict["train"]["score"] == min(alone.values())
+    assert "worst of 2 models in each situation; alone: model " in quintain(*verify).out
+    search = ("search", "--simulator", "system", "--suite", str(folder), "--backend", "offline", "--candidates", "1")
+    *_, last = quintain(*search, "--json").lines
+    assert "on train: worst of 2 models" in quintain("show", last["search_id"]).out
+    assert "# train: worst of 2 models" in quintain("best", last["search_id"]).out
+    again = quintain("fit", str(folder), "--candidates", "1", "--force")
+    assert again.code == 0, again.err
+    assert not other.exists(), "a model of an earlier fit does not stay beside the new one"
+
+
 def test_a_model_is_fitted_written_with_its_values_and_not_overwritten(quintain: Quintain, tmp_path: Path) -> None:
     truth, folder = counter(tmp_path / "counter"), tmp_path / "log"
     assert quintain("fit", str(tmp_path / "nowhere")).code == 2

@@ -15,6 +15,7 @@ from quintain.plugins.doors import EXPORTS
 from quintain.plugins.loading import PluginError, UnknownPlugin
 from quintain_cli import render
 from quintain_cli.commands.lookup import SearchId, get_candidate, get_search, list_candidates
+from quintain_cli.commands.verify import models_text
 from quintain_cli.connect import Connection
 from quintain_cli.files import refuse_existing, write_file
 from quintain_cli.render import errors
@@ -102,6 +103,8 @@ def provenance(search: pb.Search, candidate: pb.Candidate) -> list[str]:
     lines.append(f"gates: {gates_text(search, promoted)}")
     if fidelity := render.fidelity_text(search.fidelity, search.fidelity_reason):
         lines.append(f"found in a model, fidelity {fidelity}")
+    if models := models_text(candidate.verdict.train):
+        lines.append(f"train: {models}")
     return lines
 
 

@@ -46,6 +46,7 @@ FIT = "fit"  # the simulator whose candidates are models
 TOO_MANY = 6  # candidates for each reference that is wanted: many are alike
 NOT_TRUSTED = 1
 CARD_FILE = "fidelity.json"  # in the package: whatever is verified in its model says what the card says
+MODELS = "models/"  # further models of the package, each with its card beside it
 WORDS_SHOWN = 8
 COMPONENTS_SHOWN = 12
 
@@ -76,35 +77,50 @@ def fidelity(
     if html is not None:
         refuse_existing(html, force)
     name, files = read_package(folder, recordings=True)
-    source = read_policy(model) if model is not None else files.get(MODEL_FILE, b"").decode()
-    if not source:
+    sources = {str(model): read_policy(model)} if model is not None else models_of(files)
+    if not sources:
         raise InvalidArgument.of("model", f"{folder} has no {MODEL_FILE} yet: quintain fit {folder} makes one")
-    model_at = model_system(name, files, source)
-    truth = truth_of(files, truth_simulator, truth_suite, model_at)
-    needs = ("controller", "verifier") if truth is not None else ("verifier",)
+    if html is not None and len(sources) > 1:
+        raise InvalidArgument.of("html", f"the package has {len(sources)} models; name one of them with --model")
+    needs = ("controller", "verifier")
+    failed = False
     with Connection(ctx.obj, *needs, embedded=Embedded.RUNS) as connection:
-        verdict = over_recordings(connection, name, files, source)
-        decision = None
-        if truth is not None:
-            chosen = {path.stem: read_policy(path) for path in policy or []}
-            decision = rank(connection, model_at, truth, chosen, references)
-        card = make_card(name, files, source, verdict, decision)
-    if source.encode() == files.get(MODEL_FILE):
-        kept = json.dumps(card.document(), indent=1, sort_keys=True)
-        kept_in = package_folder(folder) / CARD_FILE
-        write_file(kept_in, kept + "\n")
-        errors.print(f"wrote {escape(str(kept_in))}")
-    if as_json:
-        render.print_json(card.document())
-    else:
-        print_card(card)
-    if html is not None:
-        from quintain_cli.report.fidelity_page import render_card  # plotly takes a second to import
+        for source in sources.values():
+            model_at = model_system(name, files, source)
+            truth = truth_of(files, truth_simulator, truth_suite, model_at)
+            verdict = over_recordings(connection, name, files, source)
+            decision = None
+            if truth is not None:
+                chosen = {path.stem: read_policy(path) for path in policy or []}
+                decision = rank(connection, model_at, truth, chosen, references)
+            card = make_card(name, files, source, verdict, decision)
+            failed |= card.fidelity == "failed"
+            keep_card(folder, files, source, card)
+            if as_json:
+                render.print_json(card.document())
+            else:
+                print_card(card)
+            if html is not None:
+                from quintain_cli.report.fidelity_page import render_card  # plotly takes a second to import
 
-        write_file(html, render_card(card, verdict))
-        errors.print(f"wrote {html}")
-    if card.fidelity == "failed":
+                write_file(html, render_card(card, verdict))
+                errors.print(f"wrote {html}")
+    if failed:
         raise typer.Exit(NOT_TRUSTED)
+
+
+def models_of(files: Mapping[str, bytes]) -> dict[str, str]:
+    """Sources of the package's models by file, ``model.py`` first."""
+    named = [f for f in files if f == MODEL_FILE or (f.startswith(MODELS) and f.endswith(".py"))]
+    return {file: files[file].decode() for file in sorted(named, key=lambda f: (f != MODEL_FILE, f))}
+
+
+def keep_card(folder: str, files: Mapping[str, bytes], source: str, card: Card) -> None:
+    """In the package, if the model is one of its own."""
+    for file in [f for f, own in models_of(files).items() if own == source]:
+        path = package_folder(folder) / (CARD_FILE if file == MODEL_FILE else file.removesuffix(".py") + ".json")
+        write_file(path, json.dumps(card.document(), indent=1, sort_keys=True) + "\n")
+        errors.print(f"wrote {escape(str(path))}")
 
 
 def truth_of(files: Mapping[str, bytes], simulator: str, suite: str, model: System) -> System | None:
@@ -128,7 +144,8 @@ def truth_of(files: Mapping[str, bytes], simulator: str, suite: str, model: Syst
 
 def model_system(name: str, files: Mapping[str, bytes], source: str) -> System:
     """The package with `source` as its model."""
-    kept = without_recordings(files) | {MODEL_FILE: source.encode()}
+    kept = {file: content for file, content in without_recordings(files).items() if not file.startswith(MODELS)}
+    kept[MODEL_FILE] = source.encode()
     entries = narrowed(load_simulator(SIMULATOR), name, files=kept).suite(name).entries
     scenarios = tuple(entry.scenario for entry in entries)
     return System("model", SIMULATOR, name, suite_message(kept), scenarios, load_recorder(SIMULATOR))

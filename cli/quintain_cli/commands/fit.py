@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import uuid
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -17,18 +18,21 @@ from quintain.type.v1 import type_pb2
 from quintain.verifier.v1 import verifier_pb2
 from quintain_cli import completion, render
 from quintain_cli.commands.best import provenance, with_header
-from quintain_cli.commands.lookup import get_candidate, get_search
+from quintain_cli.commands.fidelity import MODELS
+from quintain_cli.commands.lookup import get_candidate, get_search, list_candidates
 from quintain_cli.commands.search import describe_spec, follow_to_end, parse_options, say_estimate
 from quintain_cli.commands.system import MODEL_FILE, read_package
 from quintain_cli.commands.verify import LARGEST_SEED, read_policy, run_verify
 from quintain_cli.connect import Connection, Embedded
-from quintain_cli.fidelity.models import calibrated, calibrated_values
+from quintain_cli.fidelity.models import calibrated, calibrated_values, structure
 from quintain_cli.files import refuse_existing, write_file
 from quintain_cli.render import out, say
 from quintain_cli.target import TargetCommand
 
 MOST = 10**9
 WORDS_SHOWN = 10
+OK = verifier_pb2.VERDICT_STATUS_OK
+MOST_MODELS = 16
 FLOORS = ("queueing", "replay")
 
 
@@ -55,9 +59,15 @@ def fit(
     out_file: Annotated[
         Path | None, typer.Option("--out", help=f"File for the best model; default: {MODEL_FILE} in the package.")
     ] = None,
+    keep: Annotated[
+        int, typer.Option(min=1, max=MOST_MODELS, help="Keep so many models of different structure: see the docs.")
+    ] = 1,
     force: Annotated[bool, typer.Option("--force", help="Overwrite a model that is there.")] = False,
 ) -> None:
     """Search for a model of the system that was recorded, and write the best one with its calibrated parameters.
+
+    With --keep the next best ones of another structure are written beside it, and policies are then searched in all of
+    them: the worst counts.
 
     Models are calibrated on the train recordings and judged on those held out, beside two floors: a plain queueing
     model of the same capacity, and the recorded distributions replayed. One that does not beat both is not promoted: it
@@ -65,6 +75,11 @@ def fit(
     target = out_file or _folder(folder) / MODEL_FILE
     refuse_existing(target, force)
     name, files = read_package(folder, recordings=True)
+    if keep > 1 and out_file is not None:
+        raise InvalidArgument.of("keep", "several models are written into the package: leave --out out")
+    others = [_folder(folder) / model_name(number) for number in range(2, MOST_MODELS + 1)]
+    for other in others if out_file is None else ():
+        refuse_existing(other, force)
     with Connection(ctx.obj, "controller", "verifier", embedded=Embedded.RUNS) as connection:
         spec = pb.SearchSpec(
             simulator=FIT,
@@ -91,8 +106,11 @@ def fit(
             policy=type_pb2.Policy(source=found.source),
         )
         verdict = run_verify(connection, request, "running the best model over all recordings").verdict
+        further = _others(connection, search, found, keep - 1)
     model = calibrated(found.source, calibrated_values(verdict))
     write_file(target, with_header(model, provenance(search, found)), force)
+    if out_file is None:
+        _write_others(folder, search, further)
     _print(verdict)
     say(f"wrote the model of candidate #{found.summary.number} to {escape(str(target))}")
     if not search.HasField("winner"):
@@ -105,6 +123,41 @@ def _folder(folder: str) -> Path:
     if not path.is_dir():
         raise InvalidArgument.of("folder", f"{folder} is no folder; a model is fitted to a system package")
     return path
+
+
+def model_name(number: int) -> str:
+    """Of the second, third and so on best model: a file within the package."""
+    return f"{MODELS}model_{number}.py"
+
+
+def _others(connection: Connection, search: pb.Search, best: pb.Candidate, count: int) -> list[pb.Candidate]:
+    """The next best candidates by train score, each of a structure that none before has."""
+    scored = [c for c in list_candidates(connection, search.search_id) if c.verdict_status == OK]
+    found: list[pb.Candidate] = []
+    seen = {structure(best.source)}
+    for summary in sorted(scored, key=lambda c: (-c.normalized, c.number)):
+        if len(found) == count:
+            break
+        candidate = get_candidate(connection, search.search_id, summary.candidate_id)
+        if structure(candidate.source) not in seen:
+            seen.add(structure(candidate.source))
+            found.append(candidate)
+    return found
+
+
+def _write_others(folder: str, search: pb.Search, found: Sequence[pb.Candidate]) -> None:
+    """Into the package, and none of an earlier fit stays beside them."""
+    for number in range(2, MOST_MODELS + 1):
+        path = _folder(folder) / model_name(number)
+        if number - 2 >= len(found):
+            path.unlink(missing_ok=True)
+            continue
+        candidate = found[number - 2]
+        path.parent.mkdir(exist_ok=True)
+        model = calibrated(candidate.source, calibrated_values(candidate.verdict))
+        write_file(path, with_header(model, provenance(search, candidate)))
+        distance = 1.0 - candidate.summary.normalized
+        say(f"wrote the model of candidate #{candidate.summary.number}, distance {distance:.3f} on train, to {path}")
 
 
 def _print(verdict: verifier_pb2.Verdict) -> None:

@@ -14,7 +14,8 @@ from quintain.generator.v1 import generator_pb2
 from quintain.type.v1 import type_pb2
 from quintain.verifier.v1 import verifier_pb2
 from quintain_cli import live, render
-from quintain_cli.commands.lookup import list_candidates, suite_files
+from quintain_cli.commands.lookup import get_candidate, list_candidates, suite_files
+from quintain_cli.commands.verify import models_text
 from quintain_cli.connect import Connection
 from quintain_cli.render import out, say
 
@@ -38,6 +39,9 @@ def print_outcome(connection: Connection, found: pb.Search) -> None:
     if found.HasField("best"):
         out.print(outcome_table(found, baseline_name(connection, found)))
     render.say_fidelity(found)
+    if found.fidelity and found.HasField("best"):
+        chosen = found.winner if found.HasField("winner") else found.best
+        _say_models(get_candidate(connection, found.search_id, chosen.candidate_id))
     for gate in found.gates:
         say(live.gate_line(gate))
     candidates = list(list_candidates(connection, found.search_id))
@@ -64,6 +68,12 @@ def print_outcome(connection: Connection, found: pb.Search) -> None:
             out.print(f"next: quintain best {found.search_id} --prefer {found.further_objectives[0].name}")
         out.print(f"next: quintain best {found.search_id} --out best-{found.search_id}.py")
         out.print(f"      quintain report {found.search_id}")
+
+
+def _say_models(candidate: pb.Candidate) -> None:
+    """What the candidate is worth in each model, if it was searched for in several."""
+    if models := models_text(candidate.verdict.train):
+        say(f"#{candidate.summary.number} on train: {escape(models)}")
 
 
 def better_held_out(found: pb.Search, candidates: Sequence[pb.CandidateSummary]) -> pb.CandidateSummary | None:

@@ -171,6 +171,8 @@ def print_verdict(verdict: pb.Verdict, how: str = "") -> None:
     for name in ("train", "held_out"):
         if verdict.HasField(name):
             out.print(part_line(name.replace("_", "-"), getattr(verdict, name), verdict.direction))
+            if models := models_text(getattr(verdict, name)):
+                say(escape(f"  {models}"))
     checks = [text for on, text in ((verdict.determinism_checked, "deterministic"), (verdict.confirmed, "confirmed"))
               if on and verdict.status == pb.VERDICT_STATUS_OK]  # fmt: skip
     status = render.enum_name(pb.VerdictStatus, verdict.status)
@@ -212,3 +214,13 @@ def part_line(name: str, part: pb.PartScore, direction: int) -> str:
         f"{render.number(part.baseline_score)}, {render.percent(render.share_of_bound(part.score, bound, direction))} "
         f"of the bound{failed}"
     )
+
+
+def models_text(part: pb.PartScore) -> str:
+    """The score in each model alone, and how far they are apart; empty where there are not several."""
+    if not part.models:
+        return ""
+    values = [model.value for model in part.models]
+    each = ", ".join(f"{model.name} {render.number(model.value)}" for model in part.models)
+    spread = render.number(max(values) - min(values))
+    return f"worst of {len(values)} models in each situation; alone: {each} (spread {spread})"

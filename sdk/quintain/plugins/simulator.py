@@ -259,8 +259,13 @@ class Scenario:
 
 @dataclass(frozen=True, slots=True)
 class SuiteEntry:
+    """Entries of one `group` are one situation in several models of a system, each called by its `model`: the worst of
+    them counts. An empty group: by itself."""
+
     scenario: str
     part: Part
+    group: str = ""
+    model: str = ""
 
 
 @dataclass(frozen=True, slots=True)

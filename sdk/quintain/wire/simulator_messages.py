@@ -230,6 +230,8 @@ def suite_message(
                 digest=scenario(e.scenario).digest,
                 description=scenario(e.scenario).description,
                 notes=notes(scenario(e.scenario)) if notes is not None and e.scenario in noted else "",
+                group=e.group,
+                model=e.model,
             )
             for e in suite.entries
         ],
@@ -243,5 +245,5 @@ def suite_from(message: type_pb2.Suite) -> Suite:
         description=message.description,
         objective=message.objective,
         aggregation=_AGGREGATIONS_BACK[message.aggregation],
-        entries=tuple(SuiteEntry(e.scenario, _PARTS_BACK[e.part]) for e in message.entries),
+        entries=tuple(SuiteEntry(e.scenario, _PARTS_BACK[e.part], e.group, e.model) for e in message.entries),
     )

@@ -42,7 +42,7 @@ from quintain_system.engine.metrics import input_statistics
 from quintain_system.engine.records import Everything, Ids, Kind, kinds, number_of
 from quintain_system.engine.timeline import RecordedEntry
 from quintain_system.form.names import config_numbers
-from quintain_system.form.package import MODEL_FILE, WORKLOAD_FILE, Package
+from quintain_system.form.package import MODEL_FILE, OWN_MODEL, WORKLOAD_FILE, Package
 from quintain_system.form.spec import ScenarioSpec
 from quintain_system.guide import guide
 from quintain_system.objective import score
@@ -59,11 +59,13 @@ GROUPS_SHOWN = 200
 
 @dataclass(frozen=True)
 class SystemScenario:
-    """What `Scenario.spec` holds. `inputs` is None if they come from the package's workload."""
+    """What `Scenario.spec` holds. `inputs` is None if they come from the package's workload; `model` is
+    the name of the package's model that it runs in."""
 
     spec: ScenarioSpec
     config: Mapping[str, Any]
     inputs: list[list[Any]] | None
+    model: str
 
 
 class JailedSystems:
@@ -100,7 +102,7 @@ class PackageSimulator(JailedSystems):
 
     @property
     def model_source(self) -> str:
-        return self._package.model
+        return self._package.models.get(OWN_MODEL, "")
 
     @property
     def suite_names(self) -> tuple[str, ...]:
@@ -144,11 +146,20 @@ class PackageSimulator(JailedSystems):
         if name not in suites:
             raise InvalidInput("suite", f"{name!r} is unknown; known are: {', '.join(suites)}")
         short, suite = suites[name]
-        entries = tuple(SuiteEntry(self._scenario_name(short, s.name), Part(s.part)) for s in suite.scenarios)
+        entries = tuple(
+            entry for s in suite.scenarios for entry in self._entries(self._scenario_name(short, s.name), Part(s.part))
+        )
         return Suite(name, suite.about, suite.objective, Aggregation(suite.aggregation), entries)
 
+    def _entries(self, scenario: str, part: Part) -> list[SuiteEntry]:
+        """The scenario in each model of the package; those of one scenario are a group."""
+        models = self._package.models
+        if len(models) < 2:
+            return [SuiteEntry(scenario, part)]
+        return [SuiteEntry(in_model(scenario, model), part, scenario, model) for model in models]
+
     def scenario(self, name: str) -> Scenario:
-        if not self._package.model:
+        if not self._package.models:
             raise InvalidInput(MODEL_FILE, "is missing: this package has recordings, and `quintain fit` makes a model")
         with self._lock:
             if name not in self._scenarios:
@@ -164,7 +175,9 @@ class PackageSimulator(JailedSystems):
     ) -> Outcome:
         of = _spec_of(scenario)
         inputs = self._inputs(of, open_program)
-        loop = SystemLoop(self._package, of.config, inputs, of.spec.duration, of.spec.seed, options=options)
+        loop = SystemLoop(
+            self._package, of.config, inputs, of.spec.duration, of.spec.seed, options=options, model=of.model
+        )
         run = loop.run(open_policy, open_program)
         metrics = run.metrics.values()
         return Outcome(
@@ -210,13 +223,14 @@ class PackageSimulator(JailedSystems):
 
     def _load(self, name: str) -> Scenario:
         known = {
-            self._scenario_name(short, scenario.name): (short, scenario)
+            in_model(self._scenario_name(short, scenario.name), model): (short, scenario, model)
             for short, suite in self._package.suites.items()
             for scenario in suite.scenarios
+            for model in self._package.models
         }
         if name not in known:
             raise InvalidInput("scenario", f"{name!r} is unknown; known are: {', '.join(known)}")
-        short, spec = known[name]
+        short, spec, model = known[name]
         declared = self._package.spec.config
         config = {key: of.default for key, of in declared.items()}
         for key, value in spec.config.items():
@@ -227,11 +241,12 @@ class PackageSimulator(JailedSystems):
             "duration": spec.duration.hex(),
             "seed": spec.seed,
             "inputs": "workload" if inputs is None else inputs,
+            **({"model": model} if model != OWN_MODEL else {}),
         }
         text = json.dumps(meaning, sort_keys=True, separators=(",", ":"))
         digest = hashlib.sha256(text.encode()).hexdigest()
         cost = spec.cost or (max(1.0, len(inputs) / 1000) if inputs is not None else max(1.0, spec.duration / 1000))
-        return Scenario(name, digest, spec.about, SystemScenario(spec, config, inputs), cost)
+        return Scenario(name, digest, spec.about, SystemScenario(spec, config, inputs, model), cost)
 
     def _declared_inputs(self, suite: str, scenario: ScenarioSpec, config: Mapping[str, Any]) -> list[list[Any]] | None:
         specs = self._package.spec.inputs
@@ -304,6 +319,11 @@ class PackageSimulator(JailedSystems):
                 raise _wrong(f"more than {MAX_INPUTS} inputs in one scenario")
             if len(chunk) < WORKLOAD_CHUNK:
                 return inputs
+
+
+def in_model(scenario: str, model: str) -> str:
+    """A scenario's name in one of the package's models: its own in ``model.py``, ``scenario@model`` in another."""
+    return scenario if model == OWN_MODEL else f"{scenario}@{model}"
 
 
 def _wrong(message: str) -> ModelFault:

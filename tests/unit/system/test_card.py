@@ -17,8 +17,8 @@ from quintain_system.form.package import read_package
 NEW = "`quintain fidelity` makes"
 
 
-def card(fidelity: str = "verified", **changed: Any) -> str:
-    digests = {"model": hashlib.sha256(MODEL.encode()), "system": hashlib.sha256(SYSTEM.encode())}
+def card(fidelity: str = "verified", source: str = MODEL, **changed: Any) -> str:
+    digests = {"model": hashlib.sha256(source.encode()), "system": hashlib.sha256(SYSTEM.encode())}
     said = {name: digest.hexdigest() for name, digest in digests.items()}
     return json.dumps({**said, "fidelity": fidelity, "refused": [], "untested": [], "parts": [], **changed})
 

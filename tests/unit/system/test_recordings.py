@@ -135,7 +135,7 @@ def test_a_packages_recordings_are_found_by_name() -> None:
 
 def test_a_package_that_has_recordings_needs_no_model_to_be_read() -> None:
     without = {name: data for name, data in FILES.items() if name != "model.py"}
-    assert read_package({**without, "recordings/a.jsonl": lines()}).model == ""
+    assert read_package({**without, "recordings/a.jsonl": lines()}).models == {}
     with pytest.raises(InvalidInput, match=r"model\.py: is missing"):
         read_package(without)
 

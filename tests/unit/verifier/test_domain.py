@@ -447,3 +447,61 @@ def test_the_text_never_depends_on_what_happened_in_held_out_scenarios(data: st.
 def test_a_suite_of_held_out_scenarios_shows_nothing() -> None:
     verdict = assemble(planned(0, 2), results(5.0, 6.0), {})
     assert "s0" not in render(verdict, ())
+
+
+# ------------------------------------------------------------------------------------------------------ several models
+
+
+def in_two_models(**fields: Any) -> RunPlan:
+    """Two situations, each in the models `a` and `b`."""
+    scenarios = [(s, m) for s in ("s0", "s1") for m in ("a", "b")]
+    made = tuple(PlannedScenario(f"{s}@{m}", f"{s}{m}", Part.TRAIN, 1.0, s, m) for s, m in scenarios)
+    return planned(0, scenarios=made, **fields)
+
+
+def values_in_models(*values: float) -> dict[str, ScenarioResult]:
+    names = [s.name for s in in_two_models().scenarios]
+    return {name: result(value) for name, value in zip(names, values, strict=True)}
+
+
+@pytest.mark.parametrize("aggregation", Aggregation)
+def test_of_one_situation_in_several_models_the_worst_counts(aggregation: Aggregation) -> None:
+    plan = in_two_models(aggregation=aggregation)
+    part = assemble(plan, values_in_models(8.0, 2.0, 4.0, 6.0), {}).train
+    assert part is not None
+    scale = BOUND if aggregation is Aggregation.MEAN_NORMALIZED else 1.0
+    assert part.score == pytest.approx(3.0 / scale)
+    assert part.normalized == pytest.approx(0.3)
+    assert part.models == pytest.approx({"a": 6.0 / scale, "b": 4.0 / scale})
+    assert part.scenarios == 4
+    assert part.baseline_score == pytest.approx(4.0 / scale)
+
+
+def test_of_what_is_minimised_the_worst_is_the_largest() -> None:
+    plan = in_two_models(aggregation=Aggregation.MEDIAN_VALUE, objective=LATENCY)
+    part = assemble(plan, values_in_models(8.0, 2.0, 4.0, 6.0), {}).train
+    assert part is not None
+    assert part.score == pytest.approx(7.0)
+
+
+def test_the_score_of_several_models_is_out_of_reach_as_soon_as_one_of_them_says_so() -> None:
+    plan = in_two_models(stop_below_score=0.7)
+    alone = {s.name: replace(s, group="") for s in plan.scenarios}
+    ran = dict(list(values_in_models(8.0, 2.0, 4.0, 6.0).items())[:2])
+    assert first_stop(plan, ran, {}) == 2, "at best (0.2 + 1) / 2"
+    assert first_stop(replace(plan, scenarios=tuple(alone.values())), ran, {}) is None, "at best (0.8 + 0.2 + 2) / 4"
+
+
+def test_groups_are_part_of_the_digest() -> None:
+    plan = in_two_models()
+    apart = tuple(replace(s, group="") for s in plan.scenarios)
+    assert plan.digest != replace(plan, scenarios=apart).digest
+
+
+def test_feedback_names_the_model_that_was_worst() -> None:
+    verdict = assemble(in_two_models(), values_in_models(8.0, 2.0, 4.0, 6.0), {})
+    for text in (render(verdict, ()), render_details(verdict)):
+        assert "Score alone: a 0.6, b 0.4" in text
+        assert "- s0: worst in b, 0.2 (a 0.8)" in text
+        assert "- s1: worst in a, 0.4 (b 0.6)" in text
+    assert "worst in" not in render(assemble(planned(2), results(1.0, 2.0), {}), ())

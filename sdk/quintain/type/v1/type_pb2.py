@@ -24,21 +24,21 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1bquintain/type/v1/type.proto\x12\x10quintain.type.v1\"%\n\x06Metric\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01\"\x18\n\x06Policy\x12\x0e\n\x06source\x18\x01 \x01(\t\"|\n\tObjective\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0e\n\x06metric\x18\x02 \x01(\t\x12\x0c\n\x04unit\x18\x03 \x01(\t\x12.\n\tdirection\x18\x04 \x01(\x0e\x32\x1b.quintain.type.v1.Direction\x12\x13\n\x0b\x64\x65scription\x18\x05 \x01(\t\"E\n\x12RequiredDefinition\x12\x0c\n\x04kind\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x13\n\x0b\x64\x65scription\x18\x03 \x01(\t\"=\n\x08\x42\x61seline\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x13\n\x0b\x64\x65scription\x18\x02 \x01(\t\x12\x0e\n\x06source\x18\x03 \x01(\t\"+\n\nDescriptor\x12\x0e\n\x06metric\x18\x01 \x01(\t\x12\r\n\x05\x65\x64ges\x18\x02 \x03(\x01\"\xfd\x03\n\x14SimulatorDescription\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05title\x18\x02 \x01(\t\x12\r\n\x05\x62uild\x18\x03 \x01(\t\x12\x14\n\x0cpolicy_guide\x18\x04 \x01(\t\x12\x42\n\x14required_definitions\x18\x05 \x03(\x0b\x32$.quintain.type.v1.RequiredDefinition\x12/\n\nobjectives\x18\x06 \x03(\x0b\x32\x1b.quintain.type.v1.Objective\x12\x0e\n\x06suites\x18\x07 \x03(\t\x12-\n\tbaselines\x18\x08 \x03(\x0b\x32\x1a.quintain.type.v1.Baseline\x12\x31\n\x0b\x64\x65scriptors\x18\t \x03(\x0b\x32\x1c.quintain.type.v1.Descriptor\x12\x0f\n\x07grammar\x18\n \x01(\t\x12\x15\n\rcalling_modes\x18\x0b \x03(\t\x12\r\n\x05hints\x18\x0c \x01(\t\x12>\n\x12unavailable_suites\x18\r \x03(\x0b\x32\".quintain.type.v1.UnavailableSuite\x12,\n\x08\x66idelity\x18\x0e \x01(\x0e\x32\x1a.quintain.type.v1.Fidelity\x12\x17\n\x0f\x66idelity_reason\x18\x0f \x01(\t\"0\n\x10UnavailableSuite\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0e\n\x06reason\x18\x02 \x01(\t\"x\n\nSuiteEntry\x12\x10\n\x08scenario\x18\x01 \x01(\t\x12$\n\x04part\x18\x02 \x01(\x0e\x32\x16.quintain.type.v1.Part\x12\x0e\n\x06\x64igest\x18\x03 \x01(\t\x12\x13\n\x0b\x64\x65scription\x18\x04 \x01(\t\x12\r\n\x05notes\x18\x05 \x01(\t\"\xa0\x01\n\x05Suite\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x13\n\x0b\x64\x65scription\x18\x02 \x01(\t\x12\x11\n\tobjective\x18\x03 \x01(\t\x12\x32\n\x0b\x61ggregation\x18\x04 \x01(\x0e\x32\x1d.quintain.type.v1.Aggregation\x12-\n\x07\x65ntries\x18\x05 \x03(\x0b\x32\x1c.quintain.type.v1.SuiteEntry*?\n\x04Part\x12\x14\n\x10PART_UNSPECIFIED\x10\x00\x12\x0e\n\nPART_TRAIN\x10\x01\x12\x11\n\rPART_HELD_OUT\x10\x02*V\n\tDirection\x12\x19\n\x15\x44IRECTION_UNSPECIFIED\x10\x00\x12\x16\n\x12\x44IRECTION_MAXIMIZE\x10\x01\x12\x16\n\x12\x44IRECTION_MINIMIZE\x10\x02*i\n\x0b\x41ggregation\x12\x1b\n\x17\x41GGREGATION_UNSPECIFIED\x10\x00\x12\x1c\n\x18\x41GGREGATION_MEDIAN_VALUE\x10\x01\x12\x1f\n\x1b\x41GGREGATION_MEAN_NORMALIZED\x10\x02*i\n\x08\x46idelity\x12\x18\n\x14\x46IDELITY_UNSPECIFIED\x10\x00\x12\x15\n\x11\x46IDELITY_VERIFIED\x10\x01\x12\x17\n\x13\x46IDELITY_UNVERIFIED\x10\x02\x12\x13\n\x0f\x46IDELITY_FAILED\x10\x03\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1bquintain/type/v1/type.proto\x12\x10quintain.type.v1\"%\n\x06Metric\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01\"\x18\n\x06Policy\x12\x0e\n\x06source\x18\x01 \x01(\t\"|\n\tObjective\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0e\n\x06metric\x18\x02 \x01(\t\x12\x0c\n\x04unit\x18\x03 \x01(\t\x12.\n\tdirection\x18\x04 \x01(\x0e\x32\x1b.quintain.type.v1.Direction\x12\x13\n\x0b\x64\x65scription\x18\x05 \x01(\t\"E\n\x12RequiredDefinition\x12\x0c\n\x04kind\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x13\n\x0b\x64\x65scription\x18\x03 \x01(\t\"=\n\x08\x42\x61seline\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x13\n\x0b\x64\x65scription\x18\x02 \x01(\t\x12\x0e\n\x06source\x18\x03 \x01(\t\"+\n\nDescriptor\x12\x0e\n\x06metric\x18\x01 \x01(\t\x12\r\n\x05\x65\x64ges\x18\x02 \x03(\x01\"\xfd\x03\n\x14SimulatorDescription\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05title\x18\x02 \x01(\t\x12\r\n\x05\x62uild\x18\x03 \x01(\t\x12\x14\n\x0cpolicy_guide\x18\x04 \x01(\t\x12\x42\n\x14required_definitions\x18\x05 \x03(\x0b\x32$.quintain.type.v1.RequiredDefinition\x12/\n\nobjectives\x18\x06 \x03(\x0b\x32\x1b.quintain.type.v1.Objective\x12\x0e\n\x06suites\x18\x07 \x03(\t\x12-\n\tbaselines\x18\x08 \x03(\x0b\x32\x1a.quintain.type.v1.Baseline\x12\x31\n\x0b\x64\x65scriptors\x18\t \x03(\x0b\x32\x1c.quintain.type.v1.Descriptor\x12\x0f\n\x07grammar\x18\n \x01(\t\x12\x15\n\rcalling_modes\x18\x0b \x03(\t\x12\r\n\x05hints\x18\x0c \x01(\t\x12>\n\x12unavailable_suites\x18\r \x03(\x0b\x32\".quintain.type.v1.UnavailableSuite\x12,\n\x08\x66idelity\x18\x0e \x01(\x0e\x32\x1a.quintain.type.v1.Fidelity\x12\x17\n\x0f\x66idelity_reason\x18\x0f \x01(\t\"0\n\x10UnavailableSuite\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0e\n\x06reason\x18\x02 \x01(\t\"\x96\x01\n\nSuiteEntry\x12\x10\n\x08scenario\x18\x01 \x01(\t\x12$\n\x04part\x18\x02 \x01(\x0e\x32\x16.quintain.type.v1.Part\x12\x0e\n\x06\x64igest\x18\x03 \x01(\t\x12\x13\n\x0b\x64\x65scription\x18\x04 \x01(\t\x12\r\n\x05notes\x18\x05 \x01(\t\x12\r\n\x05group\x18\x06 \x01(\t\x12\r\n\x05model\x18\x07 \x01(\t\"\xa0\x01\n\x05Suite\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x13\n\x0b\x64\x65scription\x18\x02 \x01(\t\x12\x11\n\tobjective\x18\x03 \x01(\t\x12\x32\n\x0b\x61ggregation\x18\x04 \x01(\x0e\x32\x1d.quintain.type.v1.Aggregation\x12-\n\x07\x65ntries\x18\x05 \x03(\x0b\x32\x1c.quintain.type.v1.SuiteEntry*?\n\x04Part\x12\x14\n\x10PART_UNSPECIFIED\x10\x00\x12\x0e\n\nPART_TRAIN\x10\x01\x12\x11\n\rPART_HELD_OUT\x10\x02*V\n\tDirection\x12\x19\n\x15\x44IRECTION_UNSPECIFIED\x10\x00\x12\x16\n\x12\x44IRECTION_MAXIMIZE\x10\x01\x12\x16\n\x12\x44IRECTION_MINIMIZE\x10\x02*i\n\x0b\x41ggregation\x12\x1b\n\x17\x41GGREGATION_UNSPECIFIED\x10\x00\x12\x1c\n\x18\x41GGREGATION_MEDIAN_VALUE\x10\x01\x12\x1f\n\x1b\x41GGREGATION_MEAN_NORMALIZED\x10\x02*i\n\x08\x46idelity\x12\x18\n\x14\x46IDELITY_UNSPECIFIED\x10\x00\x12\x15\n\x11\x46IDELITY_VERIFIED\x10\x01\x12\x17\n\x13\x46IDELITY_UNVERIFIED\x10\x02\x12\x13\n\x0f\x46IDELITY_FAILED\x10\x03\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'quintain.type.v1.type_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_PART']._serialized_start=1266
-  _globals['_PART']._serialized_end=1329
-  _globals['_DIRECTION']._serialized_start=1331
-  _globals['_DIRECTION']._serialized_end=1417
-  _globals['_AGGREGATION']._serialized_start=1419
-  _globals['_AGGREGATION']._serialized_end=1524
-  _globals['_FIDELITY']._serialized_start=1526
-  _globals['_FIDELITY']._serialized_end=1631
+  _globals['_PART']._serialized_start=1297
+  _globals['_PART']._serialized_end=1360
+  _globals['_DIRECTION']._serialized_start=1362
+  _globals['_DIRECTION']._serialized_end=1448
+  _globals['_AGGREGATION']._serialized_start=1450
+  _globals['_AGGREGATION']._serialized_end=1555
+  _globals['_FIDELITY']._serialized_start=1557
+  _globals['_FIDELITY']._serialized_end=1662
   _globals['_METRIC']._serialized_start=49
   _globals['_METRIC']._serialized_end=86
   _globals['_POLICY']._serialized_start=88
@@ -55,8 +55,8 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_SIMULATORDESCRIPTION']._serialized_end=929
   _globals['_UNAVAILABLESUITE']._serialized_start=931
   _globals['_UNAVAILABLESUITE']._serialized_end=979
-  _globals['_SUITEENTRY']._serialized_start=981
-  _globals['_SUITEENTRY']._serialized_end=1101
-  _globals['_SUITE']._serialized_start=1104
-  _globals['_SUITE']._serialized_end=1264
+  _globals['_SUITEENTRY']._serialized_start=982
+  _globals['_SUITEENTRY']._serialized_end=1132
+  _globals['_SUITE']._serialized_start=1135
+  _globals['_SUITE']._serialized_end=1295
 # @@protoc_insertion_point(module_scope)

@@ -419,6 +419,8 @@ class SuiteEntry(_message.Message):
     DIGEST_FIELD_NUMBER: _builtins.int
     DESCRIPTION_FIELD_NUMBER: _builtins.int
     NOTES_FIELD_NUMBER: _builtins.int
+    GROUP_FIELD_NUMBER: _builtins.int
+    MODEL_FIELD_NUMBER: _builtins.int
     scenario: _builtins.str
     part: Global___Part.ValueType
     digest: _builtins.str
@@ -428,6 +430,10 @@ class SuiteEntry(_message.Message):
     """Markdown for whoever writes policies: sizes, parameters, what comes and what it needs. Only GetSuite fills it, and
     only for train scenarios.
     """
+    group: _builtins.str
+    """Entries of one group are one situation in several models of a system: the worst of them counts. Empty: by itself."""
+    model: _builtins.str
+    """Which of the models it is."""
     def __init__(
         self,
         *,
@@ -436,10 +442,12 @@ class SuiteEntry(_message.Message):
         digest: _builtins.str = ...,
         description: _builtins.str = ...,
         notes: _builtins.str = ...,
+        group: _builtins.str = ...,
+        model: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["description", b"description", "digest", b"digest", "notes", b"notes", "part", b"part", "scenario", b"scenario"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["description", b"description", "digest", b"digest", "group", b"group", "model", b"model", "notes", b"notes", "part", b"part", "scenario", b"scenario"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

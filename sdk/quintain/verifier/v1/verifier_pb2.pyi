@@ -554,6 +554,7 @@ class PartScore(_message.Message):
     SCENARIOS_FIELD_NUMBER: _builtins.int
     SCENARIOS_FAILED_FIELD_NUMBER: _builtins.int
     NORMALIZED_FIELD_NUMBER: _builtins.int
+    MODELS_FIELD_NUMBER: _builtins.int
     score: _builtins.float
     """By the suite's aggregation. A median is at most as good as the worst scenario with a broken floor."""
     baseline_score: _builtins.float
@@ -563,6 +564,12 @@ class PartScore(_message.Message):
     scenarios_failed: _builtins.int
     normalized: _builtins.float
     """The score on the way from the worst (0) to the bound (1): the scenarios' normalised values by the same aggregation."""
+    @_builtins.property
+    def models(self) -> _containers.RepeatedCompositeFieldContainer[_type_pb2.Metric]:
+        """Where situations ran in several models: the score in each model alone. `score` is of the worst model in each situation,
+        so it is at most as good as any of these.
+        """
+
     def __init__(
         self,
         *,
@@ -572,10 +579,11 @@ class PartScore(_message.Message):
         scenarios: _builtins.int = ...,
         scenarios_failed: _builtins.int = ...,
         normalized: _builtins.float = ...,
+        models: _abc.Iterable[_type_pb2.Metric] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_bound_score", b"_bound_score", "bound_score", b"bound_score"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_bound_score", b"_bound_score", "baseline_score", b"baseline_score", "bound_score", b"bound_score", "normalized", b"normalized", "scenarios", b"scenarios", "scenarios_failed", b"scenarios_failed", "score", b"score"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_bound_score", b"_bound_score", "baseline_score", b"baseline_score", "bound_score", b"bound_score", "models", b"models", "normalized", b"normalized", "scenarios", b"scenarios", "scenarios_failed", b"scenarios_failed", "score", b"score"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__bound_score: _TypeAlias = _typing.Literal["bound_score"]  # noqa: Y015
     _WhichOneofArgType__bound_score: _TypeAlias = _typing.Literal["_bound_score", b"_bound_score"]  # noqa: Y015
@@ -607,6 +615,8 @@ class ScenarioVerdict(_message.Message):
     DECISIONS_DIGEST_FIELD_NUMBER: _builtins.int
     TIMELINE_FIELD_NUMBER: _builtins.int
     DETAIL_FIELD_NUMBER: _builtins.int
+    GROUP_FIELD_NUMBER: _builtins.int
+    MODEL_FIELD_NUMBER: _builtins.int
     scenario: _builtins.str
     scenario_digest: _builtins.str
     part: _type_pb2.Part.ValueType
@@ -623,6 +633,9 @@ class ScenarioVerdict(_message.Message):
     decisions_digest: _builtins.str
     detail: _builtins.str
     """The simulator's own JSON document (include_detail only)."""
+    group: _builtins.str
+    """As in SuiteEntry: of a group the worst counts, which is the one in this model or another."""
+    model: _builtins.str
     @_builtins.property
     def failure(self) -> Global___Failure:
         """Absent if the scenario ran to its end."""
@@ -658,10 +671,12 @@ class ScenarioVerdict(_message.Message):
         decisions_digest: _builtins.str = ...,
         timeline: _abc.Iterable[Global___TimelineEvent] | None = ...,
         detail: _builtins.str = ...,
+        group: _builtins.str = ...,
+        model: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_bound", b"_bound", "_raw", b"_raw", "bound", b"bound", "failure", b"failure", "raw", b"raw"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_bound", b"_bound", "_raw", b"_raw", "baseline", b"baseline", "bound", b"bound", "calling_mode", b"calling_mode", "decisions_digest", b"decisions_digest", "detail", b"detail", "failure", b"failure", "failures_by_reason", b"failures_by_reason", "floors", b"floors", "groups", b"groups", "metrics", b"metrics", "normalized", b"normalized", "part", b"part", "ran", b"ran", "raw", b"raw", "scenario", b"scenario", "scenario_digest", b"scenario_digest", "timeline", b"timeline", "value", b"value"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_bound", b"_bound", "_raw", b"_raw", "baseline", b"baseline", "bound", b"bound", "calling_mode", b"calling_mode", "decisions_digest", b"decisions_digest", "detail", b"detail", "failure", b"failure", "failures_by_reason", b"failures_by_reason", "floors", b"floors", "group", b"group", "groups", b"groups", "metrics", b"metrics", "model", b"model", "normalized", b"normalized", "part", b"part", "ran", b"ran", "raw", b"raw", "scenario", b"scenario", "scenario_digest", b"scenario_digest", "timeline", b"timeline", "value", b"value"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__bound: _TypeAlias = _typing.Literal["bound"]  # noqa: Y015
     _WhichOneofArgType__bound: _TypeAlias = _typing.Literal["_bound", b"_bound"]  # noqa: Y015

@@ -42,7 +42,8 @@ def render(verdict: Verdict, moved: Sequence[ScenarioChange], limit: int = TEXT_
         if verdict.train
         else _summary(verdict, train)
     )
-    return _joined([head, _first_failure(train), _table(verdict, train, parents), *_scenarios(verdict, train)], limit)
+    sections = [head, _models(verdict, train), _first_failure(train), _table(verdict, train, parents)]
+    return _joined([*sections, *_scenarios(verdict, train)], limit)
 
 
 def render_details(verdict: Verdict, limit: int = TEXT_LIMIT) -> str:
@@ -50,8 +51,8 @@ def render_details(verdict: Verdict, limit: int = TEXT_LIMIT) -> str:
     train = _train(verdict)
     if not train:
         return "No train scenario was part of this request, so there is nothing to show."
-    sections = [_summary(verdict, train), _first_failure(train), _exceptions(train), *_scenarios(verdict, train)]
-    return _joined(sections, limit)
+    sections = [_summary(verdict, train), _models(verdict, train), _first_failure(train), _exceptions(train)]
+    return _joined([*sections, *_scenarios(verdict, train)], limit)
 
 
 def _joined(sections: Sequence[str], limit: int) -> str:
@@ -102,6 +103,24 @@ def _score_line(verdict: Verdict, part: PartScore) -> str:
         what = f"median {objective.name}, {objective.unit}"
     line = f"Score ({what}; {better} is better): {_number(part.score)}; baseline {_number(part.baseline_score)}"
     return line + (f"; bound {_number(part.bound_score)}." if part.bound_score is not None else ".")
+
+
+def _models(verdict: Verdict, train: Sequence[ScenarioVerdict]) -> str:
+    """Of each situation that ran in several models: which was the worst, beside the others."""
+    models = verdict.train.models if verdict.train is not None else {}
+    if not models:
+        return ""
+    alone = ", ".join(f"{name} {_number(score)}" for name, score in models.items())
+    lines = [f"Nobody knows which of these models of the system is right, so the worst counts. Score alone: {alone}."]
+    groups: dict[str, list[ScenarioVerdict]] = {}
+    for s in train:
+        if s.scenario.group:
+            groups.setdefault(s.scenario.group, []).append(s)
+    for group, members in groups.items():
+        worst, *others = sorted(members, key=lambda s: s.score.normalized)
+        beside = ", ".join(f"{s.scenario.model} {_number(s.score.normalized)}" for s in others)
+        lines.append(f"- {group}: worst in {worst.scenario.model}, {_number(worst.score.normalized)} ({beside})")
+    return "\n".join(lines)
 
 
 def _first_failure(train: Sequence[ScenarioVerdict]) -> str:

@@ -19,6 +19,12 @@ class PlannedScenario:
     digest: str
     part: Part
     cost: float
+    group: str = ""  # of a group the worst counts; empty: by itself
+    model: str = ""
+
+    @property
+    def situation(self) -> str:
+        return self.group or self.name
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +70,7 @@ class RunPlan:
             "policy": self.policy_digest,
             "simulator": self.simulator,
             "build": self.build,
-            "scenarios": [[s.name, s.digest, s.part.value] for s in self.scenarios],
+            "scenarios": [[s.name, s.digest, s.part.value, *([s.group] if s.group else [])] for s in self.scenarios],
             "objective": self.objective.name,
             "aggregation": self.aggregation.value,
             "limits": limits,

@@ -7,7 +7,7 @@ import hashlib
 import math
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from quintain.plugins.simulator import (
     Aggregation,
@@ -74,6 +74,7 @@ class PartScore:
     scenarios: int
     scenarios_failed: int
     normalized: float
+    models: Mapping[str, float] = field(default_factory=dict)  # the score in each model alone, if there are several
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,9 +195,8 @@ def _out_of_reach(plan: RunPlan, ran: Mapping[str, ScenarioResult], references: 
     maximize = plan.direction is Direction.MAXIMIZE
     hoped: list[float] = []
     below_floor: list[float] = []
-    for scenario in plan.scenarios:
-        if scenario.part is not plan.deciding_part:
-            continue
+    deciding = [scenario for scenario in plan.scenarios if scenario.part is plan.deciding_part]
+    for scenario in deciding:
         if scenario.name in ran:
             score = ran[scenario.name].score
             hoped.append(score.normalized if plan.aggregation is Aggregation.MEAN_NORMALIZED else score.value)
@@ -207,8 +207,22 @@ def _out_of_reach(plan: RunPlan, ran: Mapping[str, ScenarioResult], references: 
         else:
             bound = references[scenario.name].worst.bound
             hoped.append(bound if bound is not None else math.inf if maximize else -math.inf)
-    best = aggregate(plan.aggregation, hoped, below_floor, maximize=maximize)
+    best = aggregate(
+        plan.aggregation,
+        worst_of([s.situation for s in deciding], hoped, maximize=maximize),
+        below_floor,
+        maximize=maximize,
+    )
     return best < plan.stop_below_score if maximize else best > plan.stop_below_score
+
+
+def worst_of(situations: Sequence[str], values: Sequence[float], *, maximize: bool = True) -> list[float]:
+    """A value for each situation: of those that are one situation (in several models) the worst."""
+    found: dict[str, float] = {}
+    worse = min if maximize else max
+    for situation, value in zip(situations, values, strict=True):
+        found[situation] = worse(found.get(situation, value), value)
+    return list(found.values())
 
 
 def aggregate(
@@ -228,16 +242,23 @@ def aggregate(
 
 
 def aggregate_scores(
-    aggregation: Aggregation, direction: Direction, scores: Sequence[ScenarioScore]
+    aggregation: Aggregation,
+    direction: Direction,
+    scores: Sequence[ScenarioScore],
+    situations: Sequence[str] | None = None,
 ) -> tuple[float, float]:
     """The score of a part and the same normalised (0 the worst, 1 the bound), both by `aggregation`; `direction` is the
-    score's."""
+    score's. `situations` of the scores, of which the worst counts; None: each is one of its own."""
+    if situations is None:
+        situations = [str(number) for number in range(len(scores))]
     broken = [score for score in scores if score.broken_floors]
-    normalized = aggregate(aggregation, [s.normalized for s in scores], [s.normalized for s in broken])
+    each = worst_of(situations, [s.normalized for s in scores])
+    normalized = aggregate(aggregation, each, [s.normalized for s in broken])
     if aggregation is Aggregation.MEAN_NORMALIZED:
         return normalized, normalized
     maximize = direction is Direction.MAXIMIZE
-    return aggregate(aggregation, [s.value for s in scores], [s.value for s in broken], maximize=maximize), normalized
+    each = worst_of(situations, [s.value for s in scores], maximize=maximize)
+    return aggregate(aggregation, each, [s.value for s in broken], maximize=maximize), normalized
 
 
 def _scenario_verdict(
@@ -265,23 +286,36 @@ def _part_score(plan: RunPlan, scenarios: Sequence[ScenarioVerdict], part: Part)
     if not members:
         return None
     mean = plan.aggregation is Aggregation.MEAN_NORMALIZED
-    score, normalized = aggregate_scores(plan.aggregation, plan.direction, [s.score for s in members])
+    situations, maximize = [s.scenario.situation for s in members], plan.direction is Direction.MAXIMIZE
+    score, normalized = aggregate_scores(plan.aggregation, plan.direction, [s.score for s in members], situations)
     bounds = [s.score.bound for s in members if s.score.bound is not None]
     all_bounded = len(bounds) == len(members)
     if mean:
         bound_score = 1.0 if all_bounded else None
     else:
-        bound_score = aggregate(plan.aggregation, bounds) if all_bounded else None
+        bound_score = (
+            aggregate(plan.aggregation, worst_of(situations, bounds, maximize=maximize)) if all_bounded else None
+        )
+    baselines = [s.baseline_normalized if mean else s.score.baseline for s in members]
     return PartScore(
         score=score,
-        baseline_score=aggregate(
-            plan.aggregation, [s.baseline_normalized if mean else s.score.baseline for s in members]
-        ),
+        baseline_score=aggregate(plan.aggregation, worst_of(situations, baselines, maximize=maximize)),
         bound_score=bound_score,
         scenarios=len(members),
         scenarios_failed=sum(s.failure is not None or s.outcome is None for s in members),
         normalized=normalized,
+        models=_by_model(plan, members),
     )
+
+
+def _by_model(plan: RunPlan, members: Sequence[ScenarioVerdict]) -> dict[str, float]:
+    """The score in each model alone; empty unless there are several."""
+    names = dict.fromkeys(s.scenario.model for s in members if s.scenario.model)
+    found = {}
+    for name in names if len(names) > 1 else ():
+        own = [s.score for s in members if s.scenario.model == name]
+        found[name] = aggregate_scores(plan.aggregation, plan.direction, own)[0]
+    return found
 
 
 def _behavior_digest(scenarios: Sequence[ScenarioVerdict]) -> str:

@@ -86,6 +86,7 @@ def _part(part: PartScore | None) -> pb.PartScore | None:
         scenarios=part.scenarios,
         scenarios_failed=part.scenarios_failed,
         normalized=part.normalized,
+        models=metrics_message(part.models),
     )
 
 
@@ -103,6 +104,8 @@ def _scenario(verdict: ScenarioVerdict) -> pb.ScenarioVerdict:
         baseline=score.baseline,
         bound=score.bound,
         floors=floors_message(score.floors),
+        group=verdict.scenario.group,
+        model=verdict.scenario.model,
     )
     if outcome is not None:
         message.metrics.extend(metrics_message(outcome.metrics))

@@ -91,7 +91,7 @@ class RunPlanner:
             source=request.source,
             simulator=request.simulator,
             build=description.build,
-            scenarios=tuple(PlannedScenario(s.name, s.digest, part, s.cost) for s, part in entries),
+            scenarios=tuple(PlannedScenario(s.name, s.digest, e.part, s.cost, e.group, e.model) for s, e in entries),
             objective=objective,
             aggregation=request.aggregation or (suite.aggregation if suite else Aggregation.MEAN_NORMALIZED),
             limits=limits,
@@ -136,7 +136,7 @@ class RunPlanner:
 
     def _entries(
         self, simulator: Simulator, request: VerifyRequest
-    ) -> tuple[Suite | None, list[tuple[Scenario, Part]]]:
+    ) -> tuple[Suite | None, list[tuple[Scenario, SuiteEntry]]]:
         """Scenarios named one by one or brought along steer like train scenarios: the caller has seen them."""
         if bool(request.suite or request.scenarios) == bool(request.inline_scenarios):
             raise InvalidInput(
@@ -154,11 +154,12 @@ class RunPlanner:
         if count > request.limits.scenarios:  # before the first of them is loaded
             raise InvalidInput("scenarios", f"found {count}; one request may have {request.limits.scenarios}")
         if suite is not None:
-            entries = [(simulator.scenario(e.scenario), e.part) for e in wanted]
+            entries = [(simulator.scenario(e.scenario), e) for e in wanted]
         elif request.scenarios:
-            entries = [(simulator.scenario(name), Part.TRAIN) for name in request.scenarios]
+            entries = [(simulator.scenario(name), SuiteEntry(name, Part.TRAIN)) for name in request.scenarios]
         else:
-            entries = [(_inline(simulator, inline), Part.TRAIN) for inline in request.inline_scenarios]
+            inlines = [_inline(simulator, inline) for inline in request.inline_scenarios]
+            entries = [(scenario, SuiteEntry(scenario.name, Part.TRAIN)) for scenario in inlines]
         repeated = [name for name, count in Counter(s.name for s, _ in entries).items() if count > 1]
         if repeated:
             raise InvalidInput("scenarios", f"{repeated[0]!r} is named more than once")

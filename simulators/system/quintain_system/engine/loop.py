@@ -30,7 +30,7 @@ from quintain_system.engine.invariants import Invariants
 from quintain_system.engine.metrics import Metrics
 from quintain_system.engine.records import Check, Ids, check_field, kinds, number_of
 from quintain_system.engine.timeline import Timeline
-from quintain_system.form.package import MODEL_FILE, Package
+from quintain_system.form.package import OWN_MODEL, Package, model_file
 
 INPUTS_IN_ONE_MESSAGE = 256
 MAX_EVENTS = 20_000_000  # in one run
@@ -69,10 +69,11 @@ class SystemLoop:
         seed: int,
         *,
         options: RunOptions,
+        model: str = OWN_MODEL,
     ) -> None:
         spec = package.spec
         self._package, self._config, self._inputs = package, config, inputs
-        self._duration, self._seed = duration, seed
+        self._duration, self._seed, self._model_name = duration, seed, model
         ids: Ids = {}
         self._seen = kinds(spec.inputs, config, ids) + kinds(spec.events, config, ids)
         self._input_kinds = len(spec.inputs)
@@ -113,7 +114,8 @@ class SystemLoop:
     # ------------------------------------------------------------------------------------------------------ setup
 
     def _program(self) -> Program:
-        return Program(MODEL_FILE, self._package.model, "quintain_system.guest.model", self._seed)
+        file, source = model_file(self._model_name), self._package.models[self._model_name]
+        return Program(file, source, "quintain_system.guest.model", self._seed)
 
     def _model_setup(self) -> JsonValue:
         spec = self._package.spec
@@ -314,7 +316,7 @@ class SystemLoop:
         failure = PolicyFailure(
             FailureKind.REJECTED, f"{message} (at {self._time:g} s)", rule, time_seconds=self._time, line=line
         )
-        raise ModelFault(MODEL_FILE, failure)
+        raise ModelFault(model_file(self._model_name), failure)
 
     def _rejected(self, rule: str, message: str, position: int | None, line: int | None = None) -> PolicyError:
         where = "" if position is None else f"decision {position + 1} of this call: "

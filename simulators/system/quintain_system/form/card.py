@@ -7,7 +7,7 @@ this model in this system.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -15,6 +15,7 @@ from quintain.plugins.simulator import Fidelity, InvalidInput
 
 CARD_FILE = "fidelity.json"
 _FITTED = ("truth.toml", "recordings/")  # what tells that a model stands for something that was recorded
+_WORST_FIRST = (Fidelity.FAILED, Fidelity.UNVERIFIED, Fidelity.VERIFIED)
 _REASON_LENGTH = 300
 
 
@@ -30,23 +31,40 @@ class ModelCard(BaseModel):
     untested: list[str]
 
 
-def fidelity_of(files: Mapping[str, bytes], model_file: str, system_file: str) -> tuple[Fidelity | None, str]:
-    """How far the package's model is to be trusted, and in a line why no further. None for a package that is its own
-    truth: it has neither recordings nor a card. Raises InvalidInput for a card that is none."""
-    if CARD_FILE in files:
+def card_file(model_file: str) -> str:
+    """``model.py`` -> ``fidelity.json``, ``models/second.py`` -> ``models/second.json``"""
+    return CARD_FILE if "/" not in model_file else model_file.removesuffix(".py") + ".json"
+
+
+def fidelity_of(
+    files: Mapping[str, bytes], model_files: Sequence[str], system_file: str
+) -> tuple[Fidelity | None, str]:
+    """How far the package's models are to be trusted, all of them, and in a line why no further. None for a package
+    that is its own truth: it has neither recordings nor a card. Raises InvalidInput for a card that is none."""
+    each = [(_fidelity_of(files, model, system_file), model) for model in model_files]
+    said = [(fidelity, reason, model) for (fidelity, reason), model in each if fidelity is not None]
+    if not said:
+        return None, ""
+    fidelity, reason, model = min(said, key=lambda one: _WORST_FIRST.index(one[0]))
+    return fidelity, f"{model}: {reason}" if reason and len(each) > 1 else reason
+
+
+def _fidelity_of(files: Mapping[str, bytes], model_file: str, system_file: str) -> tuple[Fidelity | None, str]:
+    card_name = card_file(model_file)
+    if card_name in files:
         try:
-            card = ModelCard.model_validate_json(files[CARD_FILE])
+            card = ModelCard.model_validate_json(files[card_name])
         except ValidationError as error:
             first = error.errors(include_url=False)[0]
             where = ".".join(map(str, first["loc"])) or "it"
             message = f"is no fidelity card: {where}: {first['msg']}; `quintain fidelity` writes one"
-            raise InvalidInput(CARD_FILE, message) from None
+            raise InvalidInput(card_name, message) from None
         for file, digest in ((model_file, card.model), (system_file, card.system)):
             if hashlib.sha256(files.get(file, b"")).hexdigest() != digest:
                 return Fidelity.UNVERIFIED, f"the card is of another {file}: `quintain fidelity` makes a new one"
         why = card.refused if card.fidelity is Fidelity.FAILED else card.untested
         more = f" (and {len(why) - 1} more)" if len(why) > 1 else ""
         return card.fidelity, f"{why[0][:_REASON_LENGTH]}{more}" if why else ""
-    if any(file.startswith(_FITTED) for file in files):
+    if CARD_FILE in files or any(file.startswith(_FITTED) for file in files):
         return Fidelity.UNVERIFIED, "the model has no fidelity card: `quintain fidelity` makes one"
     return None, ""

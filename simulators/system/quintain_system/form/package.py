@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -19,18 +20,20 @@ SYSTEM_FILE, MODEL_FILE, GUIDE_FILE, WORKLOAD_FILE = "system.toml", "model.py", 
 SUITE_FILE, SUITES_FOLDER = "suite.toml", "suites/"
 BASELINES_FOLDER, GRAMMAR_FILE = "baselines/", "grammar.json"
 RECORDINGS_FOLDER = "recordings/"
+MODELS_FOLDER, OWN_MODEL = "models/", "model"  # what model.py is called beside others
 
 T = TypeVar("T", bound=BaseModel)
 
 
 @dataclass(frozen=True)
 class Package:
-    """`suites` by name within the package; the one of ``suite.toml`` has the empty name. `model` is empty in a package
-    that has recordings and waits for one to be fitted."""
+    """`suites` by name within the package; the one of ``suite.toml`` has the empty name. `models` by name, that of
+    ``model.py`` first: scenarios run in each of them. It is empty in a package that has recordings and waits for a
+    model to be fitted."""
 
     files: Mapping[str, bytes]
     spec: SystemSpec
-    model: str
+    models: Mapping[str, str]
     guide: str
     workload: str
     grammar: str
@@ -49,7 +52,7 @@ def read_package(files: Mapping[str, bytes]) -> Package:
     """Raises InvalidInput with the file, and for TOML the line and the key."""
     spec = read_toml(SYSTEM_FILE, _bytes(files, SYSTEM_FILE), SystemSpec)
     check_system(spec, _placed(files, SYSTEM_FILE))
-    model = _text(files, MODEL_FILE) if MODEL_FILE in files or not _has_recordings(files) else ""
+    models = _models(files)
     baselines = tuple(_baseline(files, name) for name in sorted(files) if _is_baseline(name))
     if not baselines:
         raise InvalidInput(BASELINES_FOLDER, "has no .py file; a package needs one policy at least to compare with")
@@ -62,11 +65,11 @@ def read_package(files: Mapping[str, bytes]) -> Package:
     suites = {name: _suite(files, file, spec) for file, name in _suite_files(files)}
     if not suites:
         raise InvalidInput(SUITE_FILE, "is missing; a package needs suite.toml or suites/NAME.toml")
-    fidelity, reason = fidelity_of(files, MODEL_FILE, SYSTEM_FILE)
+    fidelity, reason = fidelity_of(files, [model_file(name) for name in models] or [MODEL_FILE], SYSTEM_FILE)
     return Package(
         files=files,
         spec=spec,
-        model=model,
+        models=models,
         guide=_text(files, GUIDE_FILE) if GUIDE_FILE in files else "",
         workload=_text(files, WORKLOAD_FILE) if WORKLOAD_FILE in files else "",
         grammar=_text(files, GRAMMAR_FILE) if GRAMMAR_FILE in files else "",
@@ -169,6 +172,23 @@ def _suite_files(files: Mapping[str, bytes]) -> list[tuple[str, str]]:
     for file in sorted(files):
         if file.startswith(SUITES_FOLDER) and file.endswith(".toml") and file.count("/") == 1:
             found.append((file, file.removeprefix(SUITES_FOLDER).removesuffix(".toml")))
+    return found
+
+
+def model_file(name: str) -> str:
+    return MODEL_FILE if name == OWN_MODEL else f"{MODELS_FOLDER}{name}.py"
+
+
+def _models(files: Mapping[str, bytes]) -> dict[str, str]:
+    further = [f for f in sorted(files) if f.startswith(MODELS_FOLDER) and f.endswith(".py") and f.count("/") == 1]
+    if MODEL_FILE not in files and not further and _has_recordings(files):
+        return {}
+    found = {OWN_MODEL: _text(files, MODEL_FILE)}
+    for file in further:
+        name = file.removeprefix(MODELS_FOLDER).removesuffix(".py")
+        if not re.fullmatch(r"[a-z][a-z0-9_]{0,63}", name) or name in found:
+            raise InvalidInput(file, f"its name must be lower-case letters, digits and _, and not {OWN_MODEL}")
+        found[name] = _text(files, file)
     return found
 
 

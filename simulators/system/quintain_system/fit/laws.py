@@ -19,12 +19,13 @@ GAIN = 0.05  # of the variance of the logarithm, that a grouping must explain
 
 @dataclass
 class Sample:
-    """One time that a step was taken: how long, what was known of the thing by then, and when."""
+    """One time that a step was taken: how long, what was known of the thing by then, when, and by which thing."""
 
     seconds: float
     known: Mapping[str, Any]
     time: float
     record: list[Any]
+    thing: tuple[Any, ...] = ()  # recording, kind and id
 
 
 @dataclass
@@ -92,9 +93,11 @@ def _groups(
             means = {} if expression in found else _means(samples, logs, expression)
             if len(means) < 2:
                 continue
-            left = logs - np.array([means.get(s.known.get(expression), 0.0) for s in samples])
-            if best is None or float(np.var(left)) < best[0]:
-                best = (float(np.var(left)), expression, means)
+            rest = logs - np.array([means.get(s.known.get(expression), 0.0) for s in samples])
+            # Many groups explain something by chance: each takes a degree of freedom.
+            left = float(np.var(rest)) * (len(logs) - 1) / max(1, len(logs) - len(means))
+            if best is None or left < best[0]:
+                best = (left, expression, means)
         if best is None or before <= INSTANT or best[0] > (1 - GAIN) * before:
             break
         usual = float(np.median(list(best[2].values())))
@@ -120,19 +123,19 @@ def _number(known: Mapping[str, Any], expression: str) -> float:
     if " / " in expression:
         above, below = expression.split(" / ")
         divisor = _number(known, below)
-        return _number(known, above) / divisor if divisor else 0.0
+        return (1.0 if above == "1" else _number(known, above)) / divisor if divisor else 0.0
     value = known.get(expression)
     return float(value) if isinstance(value, (int, float)) else 0.0
 
 
 def _candidates(samples: Sequence[Sample], names: frozenset[str]) -> list[str]:
-    """Numbers that are known of a thing before a step, and quotients of two: work by cores, size by bandwidth. `names`:
-    attributes that are numbers and mean none (ids, places)."""
+    """Numbers that are known of a thing before a step, and quotients: work by cores, size by bandwidth, 1 by cores
+    where all work is alike. `names`: attributes that are numbers and mean none (ids, places)."""
     first = samples[0].known
     plain = [e for e, v in first.items() if type(v) in (int, float) and e.rpartition(".")[2] not in names]
     plain = [e for e in plain if np.ptp([_number(s.known, e) for s in samples]) > 0]
     positive = [e for e in plain if min(_number(s.known, e) for s in samples) > 0]
-    return plain + [f"{a} / {b}" for a in plain for b in positive if a != b][:60]
+    return plain + [f"1 / {b}" for b in positive] + [f"{a} / {b}" for a in plain for b in positive if a != b][:60]
 
 
 def _linear(

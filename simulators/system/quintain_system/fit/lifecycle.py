@@ -9,19 +9,22 @@ from __future__ import annotations
 import ast
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 
 from quintain_system.fit.episode import Episode, Kinds
 from quintain_system.fit.laws import INSTANT, Law, Sample, law_of
+from quintain_system.fit.needs import Attempt, Need, need_of
+from quintain_system.form.names import id_field
 from quintain_system.form.spec import Capacity, SystemSpec
 
 RARE = 0.02  # share of a step, below which it is left to chance
 SAME = 0.9  # share of the cases in which a field must have another's value to be taken from it
 IMMEDIATE_SHARE = 0.95  # of the times of a step that takes none
 MOST_SAMPLES = 4_000  # of a step
+FEW_JOINS = 5
 
 
 @dataclass
@@ -48,16 +51,28 @@ class Room:
     limit: str
 
 
+@dataclass(frozen=True)
+class Join:
+    """A thing is done when all its parts are: `part` (an input) names it in its `field`, `event` tells of a part."""
+
+    part: str
+    field: str
+    event: str
+
+
 @dataclass
 class Lifecycle:
     """`next` by kind of record, empty where a decision or nothing follows; `fields` of each event as expressions over
-    ``it`` (the thing), and `before` each decision the kinds after which it was taken."""
+    ``it`` (the thing), and `before` each decision the kinds after which it was taken. `needs`: by kind of record the
+    one event of `next` that comes when too little was given. `joins`: by event what it waits for."""
 
     spec: SystemSpec
     kinds: Kinds
     next: Mapping[str, Sequence[Next]]
     fields: Mapping[str, Mapping[str, str]]
     before: Mapping[str, Sequence[str]]
+    needs: Mapping[str, tuple[str, Need]]
+    joins: Mapping[str, Join]
     made_by: Mapping[str, Sequence[str]]  # event that introduces a thing -> the decisions that make one
     most_users: Mapping[str, int]  # thing that the system makes -> by how many others it was used at once
     idle_seconds: Mapping[tuple[str, str], float]  # (such a thing, event) -> how long it was idle before, the median
@@ -100,6 +115,11 @@ class _Seen:
         self._most_users: Counter[tuple[str, Any]] = Counter()
         self._idle_since: dict[tuple[str, Any], float] = {}
         self._last_idle: dict[tuple[str, str], list[float]] = {}  # (thing's kind, event) -> idle seconds before it
+        # A decision about what no event tells of (how long a function's instances stay) is no state of that thing.
+        self._told_of = {thing for n, thing in enumerate(kinds.thing) if kinds.is_event(n)}
+        self._episodes = 0
+        self._joins: dict[str, Counter[Join]] = defaultdict(Counter)
+        self._happened: Counter[str] = Counter()
 
     def add(self, episode: Episode) -> None:
         kinds = self._kinds
@@ -110,6 +130,8 @@ class _Seen:
         decided: list[tuple[str, dict[str, Any]]] = []  # now, and what came of it is not yet seen
         now: list[str] = []
         moment = -1.0
+        self._episodes += 1
+        parts = _Parts(self._spec)
         for time, record in episode.history:
             number = record[0]
             name, place, thing_kind = kinds.names[number], kinds.key[number], kinds.thing[number]
@@ -117,6 +139,8 @@ class _Seen:
             is_event = kinds.is_event(number)
             if time > moment:
                 moment, now, decided = time, [], []
+            self._happened[name] += 1
+            self._joins[name].update(parts.told(name, values, time))
             if place is None or thing_kind is None:
                 if is_event:
                     self._with[name].update(set(now))
@@ -142,7 +166,9 @@ class _Seen:
                 self._after[before[1]][name] += 1
                 self._before[name][before[1]] += 1
                 if is_event:
-                    sample = Sample(time - before[0], self._whole(known, things), time, record)
+                    sample = Sample(
+                        time - before[0], self._whole(known, things), time, record, (self._episodes, *thing)
+                    )
                     if len(self._steps[before[1], name]) < MOST_SAMPLES:
                         self._steps[before[1], name].append(sample)
                     self._record(name, sample)
@@ -150,7 +176,8 @@ class _Seen:
                 self._classes[_plain(values[self._spec.classes.field])] += 1
             # The thing's id has a name of its own.
             key = "" if name == thing_kind else list(kinds.specs[number].fields)[place - 1]
-            known.update({k: v for k, v in values.items() if k != key})
+            if number < kinds.decisions_from or thing_kind in self._told_of:
+                known.update({k: v for k, v in values.items() if k != key})
             last[thing] = (time, name)
             now.append(name)
             if number >= kinds.decisions_from:
@@ -204,13 +231,17 @@ class _Seen:
 
     def lifecycle(self) -> Lifecycle:
         spec, kinds = self._spec, self._kinds
-        events = set(spec.events)
+        joins = {name: join for name in spec.events if (join := self._join(name)) is not None}
+        events = set(spec.events) - joins.keys()
+        following = {name: found for name in kinds.names if (found := self._next(name, events))}
         return Lifecycle(
             spec=spec,
             kinds=kinds,
-            next={name: found for name in kinds.names if (found := self._next(name, events))},
+            next=following,
             fields={name: self._fields(name) for name in spec.events},
             before={name: [k for k, n in self._before[name].most_common()] for name in spec.decisions},
+            needs={name: need for name, found in following.items() if (need := self._need(found)) is not None},
+            joins=joins,
             made_by={n: [d for d, _ in c.most_common()] for n, c in self._firsts.items()},
             most_users=self._most_used(),
             idle_seconds={k: float(np.median(v)) for k, v in self._last_idle.items()},
@@ -234,6 +265,36 @@ class _Seen:
         if automatic < 0.5:  # mostly a decision or an input comes next
             return []
         return [Next(n.event, n.share / automatic, n.immediate, n.law, n.samples) for n in found]
+
+    def _join(self, event: str) -> Join | None:
+        """What happens whenever a thing's last part is done does not take a time of its own."""
+        counted = self._joins[event]
+        often = max(FEW_JOINS, SAME * self._happened[event])
+        return next((join for join, n in counted.most_common(1) if n >= often), None)
+
+    def _need(self, following: Sequence[Next]) -> tuple[str, Need] | None:
+        """Of two events that may follow, the one that comes when what a decision gave was too little."""
+        if len(following) != 2:
+            return None
+        given = {
+            f"it.{name}"
+            for kind in self._spec.decisions.values()
+            for name, of in kind.fields.items()
+            if of.type in ("int", "float")
+        }
+        for failure in reversed(following):  # the rarer one first
+            attempts = [
+                Attempt(
+                    s.thing, {e: float(s.known[e]) for e in sorted(given & s.known.keys())}, one is failure, s.known
+                )
+                for one in following
+                for s in one.samples
+            ]
+            amounts = set.intersection(*(set(a.given) for a in attempts))
+            attempts = [replace(a, given={e: a.given[e] for e in sorted(amounts)}) for a in attempts]
+            if (need := need_of(attempts, self._groups)) is not None:
+                return failure.event, need
+        return None
 
     def _fields(self, event: str) -> dict[str, str]:
         """An expression for each field but the thing's own id."""
@@ -273,6 +334,46 @@ class _Seen:
 
 
 # ------------------------------------------------------------------------------------------------------------ helpers
+
+
+class _Parts:
+    """Of one recording: the parts of each thing from outside (inputs that name it), and what was told of them."""
+
+    def __init__(self, spec: SystemSpec) -> None:
+        self._whole: dict[str, list[tuple[str, str]]] = defaultdict(list)  # part -> what it belongs to, its field
+        for name, kind in spec.inputs.items():
+            for field_name, of in kind.fields.items():
+                if of.type == "ref" and of.of in spec.inputs and id_field(kind):
+                    self._whole[name].append((of.of or "", field_name))
+        self._identity = {n: f for n, kind in {**spec.inputs, **spec.events}.items() if (f := id_field(kind))}
+        self._spec = spec
+        self._parts: dict[tuple[str, str, str, Any], set[Any]] = defaultdict(set)  # part, its field, whole
+        self._belongs: dict[tuple[str, str, Any], Any] = {}  # part's kind, its field, its id -> the whole's id
+        self._told: dict[tuple[str, str, str, Any], set[Any]] = defaultdict(set)  # event, part, its field, whole
+        self._latest: dict[tuple[str, str, str, Any], float] = {}
+
+    def told(self, name: str, values: Mapping[str, Any], time: float) -> list[Join]:
+        """The joins that would say why this event comes now."""
+        for whole, field_name in self._whole.get(name, ()):
+            own = values[self._identity[name]]
+            self._parts[name, field_name, whole, values[field_name]].add(own)
+            self._belongs[name, field_name, own] = values[field_name]
+        if name not in self._spec.events:
+            return []
+        found = []
+        for field_name, of in self._spec.events[name].fields.items():
+            if of.type != "ref" or of.of is None:
+                continue
+            for _, part_field in self._whole.get(of.of, ()):
+                whole_id = self._belongs.get((of.of, part_field, values[field_name]))
+                self._told[name, of.of, part_field, whole_id].add(values[field_name])
+                self._latest[name, of.of, part_field, whole_id] = time
+            for (event, part, part_field, whole_id), told in self._told.items():
+                if whole_id != values[field_name] or self._latest[event, part, part_field, whole_id] != time:
+                    continue
+                if told == self._parts[part, part_field, of.of, whole_id] and event != name:
+                    found.append(Join(part, part_field, event))
+        return found
 
 
 def _maker(decided: list[tuple[str, dict[str, Any]]], values: Mapping[str, Any]) -> tuple[str, dict[str, Any]] | None:

@@ -31,6 +31,7 @@ LATER_SHARE = 0.2  # of the time
 BUSY_SHARE = 0.2  # of the windows
 WINDOWS_OF_ONE = 5  # that a recording is cut into, to find the busiest
 FEW_WINDOWS = 5  # fewer of one configuration: none can be spared
+FAR_MORE = 2  # times as many amounts
 FEW_INPUTS = 5  # a window with fewer says nothing
 PARTS = ("train", "later", "other_policy", "busiest")
 
@@ -107,12 +108,19 @@ def window_of(recording: Recording, windows: Sequence[Window]) -> Recording:
 
 
 def _by_policy(recordings: Sequence[Recording]) -> tuple[list[Recording], list[Recording]]:
-    """The policy with the fewest entries is held out, if there are several."""
+    """The policy with the fewest entries is held out, if there are several; but not one that tried far more amounts
+    than the others (CPU, memory): without it no model can know what an amount does."""
     entries: dict[str, int] = defaultdict(int)
+    tried: dict[str, set[tuple[str, str, float]]] = defaultdict(set)
     for recording in recordings:
         entries[recording.policy] += len(recording.entries)
+        decided = [e for e in recording.entries if e.role == "decision"]
+        tried[recording.policy] |= {(e.kind, f, v) for e in decided for f, v in e.fields.items() if type(v) is float}
     if len(entries) < 2:
         return list(recordings), []
+    most, *others = sorted(entries, key=lambda policy: -len(tried[policy]))
+    if len(tried[most]) >= FAR_MORE * max(1, len(tried[others[0]])):
+        del entries[most]
     held = max(entries, key=lambda policy: (-entries[policy], policy))
     return [r for r in recordings if r.policy != held], [r for r in recordings if r.policy == held]
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 from quintain_system.fit.lifecycle import Next
 from quintain_system.fit.writing.deciding import Deciding
 from quintain_system.fit.writing.laws import Laws
+from quintain_system.fit.writing.outcomes import Outcomes
 from quintain_system.fit.writing.rooms import Rooms
 from quintain_system.fit.writing.template import TEMPLATE
 from quintain_system.fit.writing.words import id_attribute
 from quintain_system.form.names import id_field
 
 
-class Writer(Laws, Rooms, Deciding):
+class Writer(Laws, Rooms, Deciding, Outcomes):
     """`template()`, and then `genes`. Not reusable."""
 
     def template(self) -> str:
@@ -45,15 +46,18 @@ class Writer(Laws, Rooms, Deciding):
 
     def _after(self, kind: str) -> None:
         """What comes by itself after an input or a decision."""
-        self.method(f"after_{kind}(self, it)", "", self.what_follows(kind) or ["pass"])
+        self.method(f"after_{kind}(self, it)", "", [*self.add_parts(kind), *self.what_follows(kind)] or ["pass"])
 
     def what_follows(self, kind: str) -> list[str]:
-        following = self.life.next.get(kind, ())
+        life = self.life
+        following = life.next.get(kind, ())
         pool = next((p for p in self.pools.values() if p.takes(kind)), None)
         if pool is not None:
             return [f"self.take_{pool.kind}(it)"]
         if not following:
             return []
+        if kind in life.needs:
+            following = sorted(following, key=lambda one: one.event != life.needs[kind][0])
         lines: list[str] = []
         for number, one in enumerate(following):
             last = number == len(following) - 1
@@ -61,9 +65,7 @@ class Writer(Laws, Rooms, Deciding):
             if len(following) == 1:
                 return body
             if number == 0:
-                name = f"chance_{one.event}"
-                self.parameter(name, 0.0, 1.0, "", one.share)
-                lines.append(f"if self.random.random() < self.parameters.{name}:")
+                lines += self.write_failure(kind, one)
             elif last:
                 lines.append("else:")
             else:
@@ -109,5 +111,4 @@ class Writer(Laws, Rooms, Deciding):
                 body.append(f"self.leave_{room.name}(it)")
         if pool is not None and pool.ends(kind):
             body.append(f"self.give_back_{pool.kind}(it)")
-        follows = self.what_follows(kind)
-        self.method(f"on_{kind}(self, it)", "", body + follows)
+        self.method(f"on_{kind}(self, it)", "", [*body, *self.what_follows(kind), *self.take_parts(kind)])

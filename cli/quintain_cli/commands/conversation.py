@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections import Counter
 from collections.abc import Sequence
 
 from rich.markup import escape
@@ -12,19 +11,27 @@ from quintain.controller.v1 import controller_pb2 as pb
 from quintain.generator.v1 import generator_pb2
 from quintain_cli import render
 from quintain_cli.render import out
+from quintain_cli.report.data import Conversation
 
 
-def tools_text(uses: Sequence[pb.ToolUse]) -> str:
-    """Which tools were used, and what that took, in one line."""
-    counted = Counter(use.call.name for use in uses)
-    failed = sum(use.result.failed for use in uses)
-    parts = [", ".join(f"{name} {count}" for name, count in counted.items())]
-    if failed:
-        parts.append(f"{failed} wrong or refused")
-    runs = sum(use.runs for use in uses)
-    if runs:
-        parts.append(f"{runs} runs, {sum(use.seconds for use in uses):.1f} s of the verifier")
-    return f"tools: {'; '.join(parts)}"
+def print_conversation(conversation: Conversation) -> None:
+    """How often a model answered, the tools that it called, and what that took."""
+    columns = ("calls", "refused", "runs", "seconds")
+    rows = render.table("tool", *columns, numeric=columns)
+    for tool in conversation.tools:
+        seconds = f"{tool.seconds:.1f}" if tool.runs else ""
+        rows.add_row(
+            escape(render.for_terminal(tool.name)),
+            str(tool.calls),
+            str(tool.failed or ""),
+            str(tool.runs or ""),
+            seconds,
+        )
+    runs, seconds = (sum(getattr(tool, name) for tool in conversation.tools) for name in ("runs", "seconds"))
+    turns = f"{conversation.turns} turns, " if conversation.turns else ""  # counted when it is over
+    out.print(f"conversation: {turns}{runs} runs, {seconds:.1f} s of the verifier, {render.usd(conversation.cost_usd)}")
+    if conversation.tools:
+        out.print(rows)
 
 
 def print_turns(turns: Sequence[generator_pb2.Turn]) -> None:

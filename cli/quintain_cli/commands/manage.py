@@ -17,7 +17,7 @@ from quintain.clients.stop_rules import make_stop_rules
 from quintain.controller.v1 import controller_pb2 as pb
 from quintain.errors import InvalidArgument
 from quintain_cli import completion, live, render
-from quintain_cli.commands.conversation import print_tool_uses, print_turns, tools_text
+from quintain_cli.commands.conversation import print_conversation, print_tool_uses, print_turns
 from quintain_cli.commands.lookup import (
     PAGE,
     AsJson,
@@ -45,6 +45,7 @@ from quintain_cli.commands.search import (
 from quintain_cli.commands.verify import LARGEST_SEED, print_verdict
 from quintain_cli.connect import Connection, Embedded
 from quintain_cli.render import errors, out, say
+from quintain_cli.report.data import conversation_of
 from quintain_cli.target import TargetCommand
 from quintain_cli.waiting import WaitingLine
 
@@ -215,8 +216,8 @@ def _print_candidate(search: pb.Search, found: pb.Candidate, numbers: dict[str, 
     for p in found.summary.predictions:
         measured = f"measured {p.measured:+.4f}: {p.outcome}" if p.HasField("measured") else "not measured"
         say(escape(f"predicted {p.scenario or 'mean'} {p.predicted:+.4f}, {measured}"))
-    if found.tool_uses:
-        say(escape(tools_text(found.tool_uses)))
+    if (conversation := conversation_of(found)) is not None:
+        print_conversation(conversation)
     if found.HasField("verdict"):
         print_verdict(found.verdict)
     if found.source:

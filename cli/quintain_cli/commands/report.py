@@ -28,7 +28,7 @@ from quintain_cli.commands.verify import run_verify
 from quintain_cli.connect import Connection
 from quintain_cli.files import refuse_existing, write_file
 from quintain_cli.render import errors, say
-from quintain_cli.report.data import ReportData, Timeline
+from quintain_cli.report.data import Conversation, ReportData, Timeline, conversation_of
 from quintain_cli.target import TargetCommand
 
 MOST_SOURCES = 500
@@ -77,19 +77,26 @@ def gather(connection: Connection, search_id: str, timelines: bool) -> ReportDat
             errors.print("[yellow]without timelines and held-out scenarios:[/] ", end="")
             render.print_error(error)
     events = events_so_far(connection, search)
-    sources = read_sources(connection, candidates)
+    sources, conversations = read_candidates(connection, candidates)
     notebook = get_notebook(connection, search_id)
-    return ReportData(search, candidates, events, shown, verdict, seed, pictures, scenario, sources, notebook)
+    return ReportData(
+        search, candidates, events, shown, verdict, seed, pictures, scenario, sources, notebook, conversations
+    )
 
 
-def read_sources(connection: Connection, candidates: Sequence[pb.CandidateSummary]) -> dict[str, str]:
-    """Sources by candidate's id. Of a long search, of the last ones: the page stays a file for a mail."""
-    found = {}
+def read_candidates(
+    connection: Connection, candidates: Sequence[pb.CandidateSummary]
+) -> tuple[dict[str, str], list[Conversation]]:
+    """Sources by candidate's id, and conversations. Of a long search, of the last ones: the page stays a file for a
+    mail."""
+    sources, conversations = {}, []
     for c in candidates[-MOST_SOURCES:]:
         whole = connection.controller.get_candidate(pb.GetCandidateRequest(candidate_id=c.candidate_id)).candidate
         if whole.source:
-            found[c.candidate_id] = whole.source
-    return found
+            sources[c.candidate_id] = whole.source
+        if (conversation := conversation_of(whole)) is not None:
+            conversations.append(conversation)
+    return sources, conversations
 
 
 def events_so_far(connection: Connection, search: pb.Search) -> list[pb.Event]:

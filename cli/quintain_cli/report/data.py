@@ -20,6 +20,43 @@ class Timeline:
 
 
 @dataclass(frozen=True, slots=True)
+class ToolTotal:
+    """What one tool was used for in a conversation. `failed`: calls that were wrong or refused; `runs`: of policies,
+    which kept the verifier busy for `seconds`."""
+
+    name: str
+    calls: int
+    failed: int
+    runs: int
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Conversation:
+    """How a model made a candidate: how often it answered, the tools in the order of their first call, what it cost."""
+
+    number: int
+    turns: int
+    tools: Sequence[ToolTotal]
+    cost_usd: float
+
+
+def conversation_of(candidate: pb.Candidate) -> Conversation | None:
+    """None for a candidate that was made without tools."""
+    uses, turns = candidate.tool_uses, len(candidate.generation.turns)
+    if not uses and not turns:
+        return None
+    by_name: dict[str, list[pb.ToolUse]] = {}
+    for use in uses:
+        by_name.setdefault(use.call.name, []).append(use)
+    totals = [
+        ToolTotal(name, len(of), sum(u.result.failed for u in of), sum(u.runs for u in of), sum(u.seconds for u in of))
+        for name, of in by_name.items()
+    ]
+    return Conversation(candidate.summary.number, turns, totals, candidate.summary.cost.usd)
+
+
+@dataclass(frozen=True, slots=True)
 class ReportData:
     """A search with its candidates in order of number. `shown` is the promoted winner or else the best candidate; None
     if nothing was scored. `verdict` is that of `shown`, on held-out scenarios as well where it could be had. `seed` is
@@ -35,6 +72,7 @@ class ReportData:
     timelines_scenario: str = ""
     sources: Mapping[str, str] = field(default_factory=dict)
     notebook: pb.GetNotebookResponse = field(default_factory=pb.GetNotebookResponse)
+    conversations: Sequence[Conversation] = ()
 
     @property
     def minimize(self) -> bool:

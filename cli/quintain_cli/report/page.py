@@ -105,6 +105,7 @@ def render_report(data: ReportData) -> str:
             settings=_settings(data),
             sections=_sections(data, figures_of_page),
             candidates=_candidate_rows(data),
+            conversations=data.conversations,
             notebook=data.notebook.entries,
             scenarios=_scenario_rows(data.verdict, data.search.objective.direction) if data.verdict else [],
             gates=data.search.gates,

@@ -54,10 +54,24 @@ def test_a_conversation_that_goes_on_is_shown_as_far_as_it_is(
     out = quintain("prompt", "s1", "1").out
     assert "its conversation goes on" in out
     assert "It ran to [the] end." in out
+
+
+def test_a_candidate_shows_the_tools_that_its_model_called(
+    services: str, quintain: Run, controller: FakeController
+) -> None:
+    finished(controller)
+    one = controller.candidates[1]
+    one.summary.cost.usd = 0.25
+    one.generation.turns.add()
+    one.generation.turns.add()
+    for seconds in (2.5, 1.0):
+        one.tool_uses.add(call=CALL, result=RESULT, runs=1, seconds=seconds)
     one.tool_uses.add(call=generator_pb2.ToolCall(name="source"), result=generator_pb2.ToolResult(failed=True))
-    assert (
-        "tools: run 1, source 1; 1 wrong or refused; 1 runs, 2.5 s of the verifier" in quintain("show", "s1", "1").out
-    )
+    out = quintain("show", "s1", "1").out
+    assert "conversation: 2 turns, 2 runs, 3.5 s of the verifier, $0.2500" in out
+    cells = [[cell for cell in line.split() if cell != "│"] for line in out.splitlines()]
+    assert ["run", "2", "2", "3.5"] in cells
+    assert ["source", "1", "1"] in cells
 
 
 def test_runs_by_tools_are_part_of_what_was_spent(services: str, quintain: Run, controller: FakeController) -> None:

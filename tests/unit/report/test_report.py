@@ -13,11 +13,12 @@ from tests.support.report_data import made_up_search
 
 import quintain
 from quintain.controller.v1 import controller_pb2 as pb
+from quintain.generator.v1 import generator_pb2
 from quintain.type.v1 import type_pb2
 from quintain.verifier.v1 import verifier_pb2
 from quintain_cli.report import figures
 from quintain_cli.report.bundle import pack
-from quintain_cli.report.data import ReportData, Timeline, ancestors, best_so_far, costs_by_backend
+from quintain_cli.report.data import ReportData, Timeline, ancestors, best_so_far, conversation_of, costs_by_backend
 from quintain_cli.report.page import render_picture, render_report, same_scales
 
 
@@ -176,3 +177,23 @@ def test_a_picture_has_the_runs_title_and_its_metrics() -> None:
     page = render_picture("mine.py on <steady>", "value 2.05", rows, go.Figure(go.Bar(x=[1], y=[2])))
     assert "<h1>mine.py on &lt;steady&gt;</h1>" in page
     assert '<td>completed</td><td class="n">12</td>' in page
+
+
+def test_conversations_are_shown_with_what_their_tools_took(data: ReportData) -> None:
+    candidate = pb.Candidate(summary=pb.CandidateSummary(number=4, cost=generator_pb2.Cost(usd=0.125)))
+    assert conversation_of(candidate) is None
+    candidate.generation.turns.add()
+    for name, runs in (("run", 1), ("<note>", 0), ("run", 2)):
+        use = candidate.tool_uses.add(runs=runs, seconds=1.5 * runs)
+        use.call.name = name
+    conversation = conversation_of(candidate)
+    assert conversation is not None
+    assert [(t.name, t.calls, t.runs, t.seconds) for t in conversation.tools] == [
+        ("run", 2, 3, 4.5),
+        ("<note>", 1, 0, 0.0),
+    ]
+    page = render_report(replace(data, conversations=[conversation]))
+    assert "<h2>Conversations</h2>" in page
+    assert "&lt;note&gt;" in page
+    assert '<td class="n">4.5</td>' in page
+    assert "<h2>Conversations</h2>" not in render_report(data)

@@ -114,11 +114,12 @@ EXPECTED: dict[str, Row] = {
     "page_200": Row("UNKNOWN", 2, AT_RISK, "malformed"),
     "page_404": Row("BACKEND_REFUSED_REQUEST", 1, NOTHING, "bad_request"),
     "text_200": Row("UNKNOWN", 2, AT_RISK, "malformed"),
-    # Fences of every kind.
+    # Fences of every kind. An answer without a policy is asked for once more.
     **{f"fence_{kind}": Row("OK", 1, CHARGED) for kind in FENCES if kind not in NO_POLICY},
-    "fence_no_code": Row("NO_CODE", 1, CHARGED),
-    "fence_broken_code": Row("INVALID_CODE", 1, CHARGED),
-    "fence_wrong_name": Row("INVALID_CODE", 1, CHARGED),
+    "fence_no_code, ok": Row("OK", 2, CHARGED),
+    "fence_no_code": Row("NO_CODE", 2, CHARGED),
+    "fence_broken_code": Row("INVALID_CODE", 2, CHARGED),
+    "fence_wrong_name": Row("INVALID_CODE", 2, CHARGED),
 }  # fmt: skip
 
 # Where a wire protocol says it differently.

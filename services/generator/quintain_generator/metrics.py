@@ -24,6 +24,11 @@ CALL_SECONDS = Histogram(
     ["backend"],
     buckets=(0.1, 0.5, 1, 2, 5, 10, 20, 40, 80, 160, 320, 640),
 )
+FOLLOW_UPS = Counter(
+    "quintain_generator_follow_ups",
+    "Answers without a policy that were asked for once more, and whether that brought one.",
+    ["backend", "mended"],
+)
 TOOL_CALLS = Counter(
     "quintain_generator_tool_calls",
     "Tools that models called in conversations: asked (handed to the caller, or refused) or submit.",
@@ -42,6 +47,8 @@ def announce(backend: str) -> None:
         GENERATIONS.labels(backend, result.value)
     for kind in TOKEN_KINDS:
         TOKENS.labels(backend, kind)
+    for mended in ("yes", "no"):
+        FOLLOW_UPS.labels(backend, mended)
     for what in ("asked", "submit"):
         TOOL_CALLS.labels(backend, what)
     for metric in (COST, AT_RISK, UNPRICED, BREAKER_OPEN, IN_FLIGHT, CALL_SECONDS):

@@ -200,6 +200,41 @@ async def test_a_diff_that_does_not_apply_is_asked_again_once_with_the_reason(tm
     assert [len(g.calls) for g in (mended, failed)] == [2, 2]
 
 
+@pytest.mark.parametrize(
+    ("fault", "outcome", "words"),
+    [
+        ("fence_no_code", pb.OUTCOME_NO_CODE, "neither a fenced block"),
+        ("fence_broken_code", pb.OUTCOME_INVALID_CODE, "line 1"),
+        ("fence_wrong_name", pb.OUTCOME_INVALID_CODE, "decide"),
+    ],
+)
+async def test_an_answer_without_a_policy_is_asked_for_once_more_and_both_are_paid(
+    fault: str, outcome: pb.Outcome.ValueType, words: str, tmp_path: Path
+) -> None:
+    async with stack(tmp_path, faults=FaultServer([fault, "ok", fault, fault])) as s:
+        mended = await s.client.generate(request("r1", "llm"))
+        failed = await s.client.generate(request("r2", "llm"))
+        paid = [seen.input_tokens * 2e-6 + seen.output_tokens * 10e-6 for seen in s.server.seen]
+    assert mended.outcome == pb.OUTCOME_OK
+    assert mended.detail.startswith("mended by a follow-up: ")
+    assert words in mended.detail
+    assert words in mended.prompt[-1].content
+    assert failed.outcome == outcome
+    assert [[c.outcome for c in g.calls] for g in (mended, failed)] == [["ok", "ok"], ["ok", "ok"]]
+    assert [mended.cost.usd, failed.cost.usd] == pytest.approx([sum(paid[:2]), sum(paid[2:])])
+
+
+async def test_a_follow_up_that_the_request_has_no_money_for_is_not_made(tmp_path: Path) -> None:
+    async with stack(tmp_path, faults=FaultServer(["fence_no_code"])) as s:
+        with pytest.raises(ResourceExhausted, match="the next call may cost") as too_little:
+            await s.generate_once(request("r0", "llm", allowance=pb.Allowance(max_cost_usd=1e-6)))
+        one_call = float(too_little.value.message.partition("may cost ")[2].split()[0])
+        allowance = pb.Allowance(max_cost_usd=one_call + 1e-6)
+        found = await s.client.generate(request("r1", "llm", allowance=allowance))
+    assert found.outcome == pb.OUTCOME_NO_CODE
+    assert len(found.calls) == 1
+
+
 async def test_the_parents_own_program_is_a_duplicate(tmp_path: Path) -> None:
     other_words = '# mine\ndef decide(state):\n    """Sorts."""\n    return sorted( state )\n'
     async with stack(tmp_path, faults=FaultServer(default="constant")) as s:

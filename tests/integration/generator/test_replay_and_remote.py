@@ -114,7 +114,7 @@ async def test_another_generator_is_a_backend_with_its_own_meter(tmp_path: Path)
     near, far = tmp_path / "near", tmp_path / "far"
     near.mkdir()
     far.mkdir()
-    script = ["overloaded", "ok", "refusal", "auth", "fence_no_code"]
+    script = ["overloaded", "ok", "refusal", "auth", "fence_no_code", "fence_no_code"]
     async with stack(far, faults=FaultServer(script)) as other:
         remote = {"kind": "remote", "options": {"address": other.address, "backend": "llm"}}
         async with stack(near, backends={"far": remote}) as s:
@@ -131,7 +131,7 @@ async def test_another_generator_is_a_backend_with_its_own_meter(tmp_path: Path)
     assert refused.outcome == pb.OUTCOME_REFUSED
     assert empty.outcome == pb.OUTCOME_NO_CODE
     assert error.value.reason == "AUTHENTICATION_FAILED"
-    assert len(other.server.seen) == 5
+    assert len(other.server.seen) == 6
 
 
 async def test_money_at_a_remote_generator_is_counted_once_over_its_retries(tmp_path: Path) -> None:

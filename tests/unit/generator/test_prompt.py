@@ -90,7 +90,7 @@ def test_the_budget_is_kept_whatever_the_task_holds(
     )
     prompt = build_prompt(task, budget)
     assert estimate_prompt_tokens(prompt) <= budget
-    again = ask_again(prompt, long(200_000), "block 1: not there", budget)
+    again = ask_again(prompt, long(200_000), "block 1: not there", Operator.DIFF, budget)
     assert estimate_prompt_tokens(again) <= budget * (1 + AGAIN_SHARE)
     assert [m.content.split(" (")[0] for m in prompt if m.content.startswith(("# The parent", "# Parent"))] == (
         ["# The parent"] if len(sizes) == 1 else [f"# Parent {n + 1}" for n in range(len(sizes))]
@@ -278,7 +278,7 @@ def test_no_text_of_ours_names_a_domain() -> None:
 
 def test_asking_again_keeps_the_prompt_as_a_prefix() -> None:
     prompt = build_prompt(task_at(2), BUDGET)
-    longer = ask_again(prompt, "my answer", "block 1: not there", BUDGET)
+    longer = ask_again(prompt, "my answer", "block 1: not there", Operator.DIFF, BUDGET)
     assert longer[: len(prompt)] == prompt
     assert longer[-2].content == "my answer"
     assert "block 1: not there" in longer[-1].content
@@ -294,7 +294,7 @@ def test_whatever_a_candidate_writes_is_read_as_data_wherever_it_is_shown(pieces
         lessons=(foreign,), number=3,
     )  # fmt: skip
     prompt = build_prompt(task, BUDGET)
-    for message in (*prompt, ask_again(prompt, "an answer", foreign, BUDGET)[-1]):
+    for message in (*prompt, ask_again(prompt, "an answer", foreign, Operator.FULL, BUDGET)[-1]):
         fence = ""
         for line in message.content.split("\n"):
             mark = line[: len(line) - len(line.lstrip("`"))]

@@ -162,6 +162,9 @@ FINAL_ANSWERS = {
     CallOutcome.UNKNOWN: GenerationOutcome.UNKNOWN,
 }
 
+# Answers that hold no policy, which their model may put right when it is told what is wrong.
+MENDABLE = (GenerationOutcome.NO_CODE, GenerationOutcome.INVALID_CODE, GenerationOutcome.DIFF_FAILED)
+
 # Failures after which the provider may still have done the work and charged for it.
 _MAYBE_CHARGED = {CallOutcome.TIMEOUT, CallOutcome.CONNECTION, CallOutcome.MALFORMED, CallOutcome.UNKNOWN}
 

@@ -23,7 +23,7 @@ import heapq
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
-from quintain.plugins.backend import Attempt, Message, Task
+from quintain.plugins.backend import Attempt, Message, Operator, Task
 from quintain_generator.domain.prices import estimate_prompt_tokens, estimate_tokens
 from quintain_generator.prompt.fences import fenced, one_line, shorten
 from quintain_generator.prompt.instruction import instruction
@@ -143,12 +143,14 @@ def build_prompt(task: Task, budget_tokens: int) -> tuple[Message, ...]:
     return prompt
 
 
-def ask_again(prompt: tuple[Message, ...], answer: str, problem: str, budget_tokens: int) -> tuple[Message, ...]:
-    """The prompt with the answer that did not apply and the reason; longer by AGAIN_SHARE of the budget at most."""
+def ask_again(
+    prompt: tuple[Message, ...], answer: str, problem: str, operator: Operator, budget_tokens: int
+) -> tuple[Message, ...]:
+    """The prompt with the answer that cannot be taken and the reason; longer by AGAIN_SHARE of the budget at most."""
+    blocks = "with SEARCH/REPLACE blocks copied exactly from the parent, or " if operator is Operator.DIFF else ""
     demand = (
-        f"Your change could not be applied:\n\n{fenced(problem, 'text')}\n"
-        "Answer again with SEARCH/REPLACE blocks copied exactly from the parent, or with the complete policy in one "
-        "fenced block."
+        f"Your answer cannot be taken:\n\n{fenced(problem, 'text')}\n"
+        f"Answer again {blocks}with the complete policy in one fenced block."
     )
     again = Message("user", demand)
     room = int(budget_tokens * AGAIN_SHARE) - estimate_prompt_tokens([again, Message("assistant", "")])

@@ -125,6 +125,11 @@ class CallLoop:
     # ---------------------------------------------------------------------------------------------------------- news
 
     @property
+    def backend(self) -> str:
+        """The name of who is called."""
+        return self._endpoint.name
+
+    @property
     def _about(self) -> dict[str, object]:
         return {"backend": self._endpoint.name, "request_id": self._request_id}
 

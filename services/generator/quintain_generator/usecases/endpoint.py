@@ -15,7 +15,7 @@ from quintain_generator.domain.prices import PriceRow, PriceTable, estimate_prom
 from quintain_generator.prompt.builder import AGAIN_SHARE
 from quintain_generator.usecases.rate_limits import Breaker, TokenBucket
 
-# Of one request: an answer, the second try of a diff, and one call that broke off and may have been charged.
+# Of one request: an answer, a follow-up if it holds no policy, and one call that broke off and may have been charged.
 MAX_PAID_CALLS = 3
 
 # A shorter key ("none", "EMPTY", "ollama") is a placeholder for a local server; cutting it out would break answers.

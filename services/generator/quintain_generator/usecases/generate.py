@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from quintain.errors import (
     AlreadyExists,
@@ -22,6 +22,7 @@ from quintain_generator import metrics
 from quintain_generator.domain.conversation import Conversation, Question
 from quintain_generator.domain.generation import (
     FINAL_ANSWERS,
+    MENDABLE,
     Claim,
     Generation,
     GenerationOutcome,
@@ -410,18 +411,24 @@ class Generations:
     async def _ask_once_or_twice(
         self, loop: CallLoop, recorded: list[BackendReply], prompt: tuple[Message, ...], task: Task
     ) -> tuple[Judgement, BackendReply, tuple[Message, ...]]:
-        """Ask; and ask once more, with the reason, if a diff did not apply."""
+        """Ask; and ask once more, with the reason, if the answer holds nothing that can be taken as a policy."""
         reply = recorded[0] if recorded else await loop.ask(Question(prompt))
         judgement = await asyncio.to_thread(judge, task, reply, self._max_policy_bytes)
-        if judgement.outcome is not GenerationOutcome.DIFF_FAILED or not prompt:
+        if judgement.outcome not in MENDABLE or not prompt or not reply.text.strip():
             return judgement, reply, prompt
-        longer = ask_again(prompt, reply.text, judgement.detail, self.prompt_tokens)
+        name = loop.backend
+        longer = ask_again(prompt, reply.text, judgement.detail, task.operator, self.prompt_tokens)
         try:
             second = recorded[1] if len(recorded) > 1 else await loop.ask(Question(longer))
         except (QuintainError, CallsUsedUp) as error:  # the first answer is paid for and is the result
-            log.info("no second try for a diff", reason=str(error))
+            log.info("an answer is not asked for again", backend=name, reason=str(error))
             return judgement, reply, prompt
-        return await asyncio.to_thread(judge, task, second, self._max_policy_bytes), second, longer
+        mended = await asyncio.to_thread(judge, task, second, self._max_policy_bytes)
+        is_mended = mended.outcome is GenerationOutcome.OK
+        metrics.FOLLOW_UPS.labels(name, "yes" if is_mended else "no").inc()
+        if is_mended:
+            mended = replace(mended, detail=f"mended by a follow-up: {judgement.detail}")
+        return mended, second, longer
 
     def _prompt(self, task: Task) -> tuple[Message, ...]:
         try:

@@ -13,6 +13,7 @@ from typing import Any
 
 from quintain_system.form.names import id_field
 from quintain_system.form.spec import KindSpec, SystemSpec
+from quintain_system.guest.rollout import MadeIds
 from quintain_system.recordings.form import Entry, Recording
 
 Record = list[Any]
@@ -95,7 +96,10 @@ def _about(name: str, kind: KindSpec, ranks: Mapping[str, tuple[int, int]]) -> t
 @dataclass(frozen=True)
 class Episode:
     """A recording as records. `script` is what a model's process is sent: ``[time, role, kind's number within its role,
-    field, ...]``; `history` everything that happened, decisions included."""
+    field, ...]``; `history` everything that happened, decisions included.
+
+    The ids of what a system makes are each model's own, so a decision in the script names such a thing by what it is
+    (`guest.rollout.MadeIds`): ``[event's number, [what the event said of it], how many like it were made since]``."""
 
     recording: Recording
     script: tuple[list[Any], ...]
@@ -114,6 +118,8 @@ def episode_of(recording: Recording, kinds: Kinds) -> Episode:
     meaning = [recording.config, recording.duration, recording.windows]
     sha.update(json.dumps(meaning, sort_keys=True).encode())
     numbers = {name: number for number, name in enumerate(kinds.names)}
+    alike = told_of_made(kinds)
+    made = MadeIds(alike)
     same_call = False
     for entry in recording.entries:
         number = numbers[entry.kind]
@@ -122,13 +128,49 @@ def episode_of(recording: Recording, kinds: Kinds) -> Episode:
         sha.update(json.dumps([entry.time, record]).encode())
         if entry.role == "event":
             same_call = False
+            made.note([number - kinds.inputs, *record[1:]])
             continue
         role = 0
         if entry.role == "decision":
             role = 2 if same_call and script[-1][0] == entry.time else 1
         same_call = entry.role == "decision"
-        script.append([entry.time, role, number - (kinds.decisions_from if role else 0), *record[1:]])
+        fields = record[1:]
+        if role:
+            for place in refers_to_made(kinds, number):
+                fields[place - 1] = made.described(fields[place - 1])
+        script.append([entry.time, role, number - (kinds.decisions_from if role else 0), *fields])
     return Episode(recording, tuple(script), tuple(history), sha.hexdigest())
+
+
+def told_of_made(kinds: Kinds) -> list[list[int] | None]:
+    """By kind of event that introduces a thing: the place of its id, then those of the fields that say what it is, in a
+    recording as in a model of it. None for the others."""
+    found: list[list[int] | None] = []
+    for spec in kinds.specs[kinds.inputs : kinds.decisions_from]:
+        own = id_field(spec)
+        if own is None:
+            found.append(None)
+            continue
+        names = list(spec.fields)
+        made = {kinds.names[n] for n in range(kinds.inputs, kinds.decisions_from)}
+        says = [
+            place
+            for place, of in enumerate(spec.fields.values(), start=1)
+            if of.type in ("index", "string", "bool") or (of.type == "ref" and of.of not in made)
+        ]
+        found.append([names.index(own) + 1, *says])
+    return found
+
+
+def refers_to_made(kinds: Kinds, number: int) -> list[int]:
+    """Of a kind: the places of ids that only events introduce."""
+    made = {
+        name
+        for name, spec in zip(kinds.names, kinds.specs, strict=True)
+        if id_field(spec) and kinds.is_event(kinds.number(name))
+    }
+    fields = enumerate(kinds.specs[number].fields.values(), start=1)
+    return [place for place, of in fields if of.type == "ref" and of.of in made]
 
 
 def beginning(recording: Recording, most: int) -> Recording:

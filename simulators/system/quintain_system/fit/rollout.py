@@ -10,9 +10,9 @@ from typing import Any, NoReturn
 from quintain.plugins.simulator import FailureKind, JsonValue, Policy, PolicyError, PolicyFailure
 from quintain_system.engine.invariants import Invariants
 from quintain_system.engine.records import Ids, kinds
-from quintain_system.fit.episode import Episode, Kinds, Step
-from quintain_system.form.names import id_field
+from quintain_system.fit.episode import Episode, Kinds, Step, kinds_by_number, refers_to_made, told_of_made
 from quintain_system.form.spec import SystemSpec
+from quintain_system.guest.rollout import MadeIds
 from quintain_system.interface import Parameter
 
 SENT_AT_ONCE = 500  # entries in one message
@@ -97,20 +97,13 @@ class Rollouts:
 
 def setup_of(spec: SystemSpec) -> JsonValue:
     """What the guest of a fitted model is told at the beginning."""
-    made = {name for name, kind in spec.events.items() if id_field(kind)}
-    refers = [
-        [place for place, f in enumerate(kind.fields.values(), start=1) if f.type == "ref" and f.of in made]
-        for kind in spec.decisions.values()
-    ]
-    introduces: list[int | None] = []
-    for kind in spec.events.values():
-        own = id_field(kind)
-        introduces.append(None if own is None else list(kind.fields).index(own) + 1)
+    numbers = kinds_by_number(spec)
+    refers = [refers_to_made(numbers, numbers.number(name)) for name in spec.decisions]
     return {
         "inputs": [[name, list(kind.fields)] for name, kind in spec.inputs.items()],
         "decisions": [[name, list(kind.fields)] for name, kind in spec.decisions.items()],
         "events": [[name, list(kind.fields)] for name, kind in spec.events.items()],
-        "introduces": introduces,
+        "made": told_of_made(numbers),
         "refers": refers,
     }
 
@@ -127,6 +120,8 @@ class _Reader:
         self._duration = episode.recording.duration
         self._next = 0
         self._time = 0.0
+        self._made = MadeIds(told_of_made(numbers))
+        self._refers = [refers_to_made(numbers, numbers.number(name)) for name in spec.decisions]
         self._rollout = Rollout([])
 
     def take(self, entry: Any) -> None:
@@ -154,7 +149,9 @@ class _Reader:
             self._rollout.refused[refused] += 1
             return
         record = [number + (self._numbers.decisions_from if decision else 0), *fields]
-        if not decision:
+        if decision:
+            record = self._made.resolved(record, self._refers[number]) or _lied()
+        else:
             self._kinds[number].introduce(fields)
             self._keep_invariants(time, record)
         self._rollout.history.append((time, record))
@@ -171,6 +168,7 @@ class _Reader:
             self._wrong(problem[0], time, problem[1])
         self._keep_invariants(time, record)
         self._time = time
+        self._made.note(entry[1:])
         self._rollout.history.append((float(time), record))
 
     def _keep_invariants(self, time: float, record: list[Any]) -> None:
@@ -181,6 +179,10 @@ class _Reader:
     def _wrong(self, rule: str, time: float, message: str) -> NoReturn:
         text = f"{message} (at {time:g} s)"
         raise WrongModel(PolicyFailure(FailureKind.REJECTED, text, rule, time_seconds=float(time)))
+
+
+def _lied() -> NoReturn:
+    raise _protocol("its process took a decision about what it never made")
 
 
 def _protocol(message: str) -> PolicyError:

@@ -2,7 +2,8 @@
 
 A recording is sent once, without its events: ``{"add": [[time, role, kind, field, ...], ...], "new": config or None}``
 begins one with its configuration, or goes on with the last; role is 0 for an input, 1 for a decision, 2 for a decision
-of the same call as the entry before. ``{"run": number, "parameters": {...}, "seed": int, "duration": seconds, "most":
+of the same call as the entry before; decisions name what the system made as `MadeIds` describes it.
+``{"run": number, "parameters": {...}, "seed": int, "duration": seconds, "most":
 events}`` runs one and answers with its first part, ``{"next": true}`` with the next:
 
     "log":    what happened, in order: 0 for the next input, 1 for the next decision, [time, kind, field, ...] for an
@@ -34,7 +35,7 @@ class Session:
         self._inputs = Kinds("an input", setup["inputs"])
         self._decisions = Kinds("a decision", setup["decisions"])
         self._events = Kinds("an event", setup["events"])
-        self._introduces: list[int | None] = setup["introduces"]  # by event kind: the place of the id it introduces
+        self._made: list[list[int] | None] = setup["made"]  # by event kind: see MadeIds
         self._refers: list[list[int]] = setup["refers"]  # by decision kind: places of ids that only events introduce
         module = load_module(source, "model")
         self._class: Any = getattr(module, "Model", None)
@@ -72,7 +73,7 @@ class Session:
             if not callable(getattr(model, name, None)):
                 raise TypeError(f"class Model has no method {name}; see the model interface")
         duration: float = message["duration"]
-        run = _Run(model, self._events, self._introduces, self._log, len(entries) + message["most"])
+        run = _Run(model, self._events, MadeIds(self._made), self._log, len(entries) + message["most"])
         inputs, decisions, refers = self._inputs, self._decisions, self._refers
         log = self._log
         for entry in entries:
@@ -83,11 +84,12 @@ class Session:
                 model.on_input(time, inputs.decode(entry[2:]))
                 log.append(0)
                 continue
-            if any(entry[2 + place] not in run.ids for place in refers[entry[2]]):
+            decided = run.made.resolved(entry[2:], refers[entry[2]])
+            if decided is None:
                 log.append(["rejected", "unknown_id"])
                 continue
             try:
-                model.on_decision(time, decisions.decode(entry[2:]))
+                model.on_decision(time, decisions.decode(decided))
             except Rejected as refusal:
                 log.append(["rejected", str(refusal.rule)[:100]])
             else:
@@ -95,12 +97,54 @@ class Session:
         run.until(duration)
 
 
+class MadeIds:
+    """Things that events introduced, by what was said of them: two systems number them differently, so one is named by
+    its kind, its fields, and how many like it were made after it. `places`: by event kind the place of the id and those
+    of the fields, or None."""
+
+    def __init__(self, places: list[list[int] | None]) -> None:
+        self._places = places
+        self._like: dict[Any, list[Any]] = {}  # kind and fields -> ids, in order
+        self._where: dict[Any, tuple[Any, int]] = {}  # id -> its key in `_like`, and its place there
+
+    def note(self, event: list[Any]) -> None:
+        """Of an event: [its kind's number, field, ...]"""
+        places = self._places[event[0]]
+        if places is None:
+            return
+        key = (event[0], tuple(event[place] for place in places[1:]))
+        ids = self._like.setdefault(key, [])
+        self._where[event[places[0]]] = (key, len(ids))
+        ids.append(event[places[0]])
+
+    def described(self, thing: Any) -> Any:
+        """None for one that no event introduced."""
+        if thing not in self._where:
+            return None
+        key, place = self._where[thing]
+        return [key[0], list(key[1]), len(self._like[key]) - 1 - place]
+
+    def resolved(self, decision: list[Any], places: list[int]) -> list[Any] | None:
+        """The decision with ids in these places, which held descriptions; None if there is no such thing."""
+        if not places:
+            return decision
+        found = list(decision)
+        for place in places:
+            if found[place] is None:
+                return None
+            number, fields, back = found[place]
+            ids = self._like.get((number, tuple(fields)), ())
+            if back >= len(ids):
+                return None
+            found[place] = ids[-1 - back]
+        return found
+
+
 class _Run:
-    def __init__(self, model: Any, events: Kinds, introduces: list[int | None], log: list[Any], most: int) -> None:
-        self._model, self._events, self._introduces = model, events, introduces
+    def __init__(self, model: Any, events: Kinds, made: MadeIds, log: list[Any], most: int) -> None:
+        self._model, self._events, self.made = model, events, made
         self._log, self._most = log, most
         self._now = 0.0
-        self.ids: set[Any] = set()  # that events have introduced
 
     def until(self, time: float) -> None:
         """Let everything happen that happens by `time`."""
@@ -121,9 +165,7 @@ class _Run:
             self._now = due
             for event in self._model.advance(due) or ():
                 values = self._events.encode(event)
-                place = self._introduces[values[0]]
-                if place is not None:
-                    self.ids.add(values[place])
+                self.made.note(values)
                 self._log.append([due, *values])
             if len(self._log) > self._most:
                 raise RuntimeError(f"it says far more events than were recorded: more than {self._most}")

@@ -1,11 +1,15 @@
-"""Runs inside a verifier container, by standard input: honest and hostile policies over gRPC; prints one JSON document.
+"""Runs inside a verifier container, by standard input: honest and hostile policies, and systems whose models are jailed
+too, over gRPC; prints one JSON document.
 
 Needs nothing but what the image holds.
 """
 
 import json
+from importlib import resources
 
+from quintain.clients.suite_files import suite_message
 from quintain.clients.verifier import Verifier
+from quintain.plugins.package_files import package_files
 from quintain.verifier.v1 import verifier_pb2 as pb
 
 # Tries to reach out while it is loaded, and says in its error what it reached.
@@ -46,6 +50,15 @@ def told(result: pb.VerifyResult) -> dict[str, object]:
     }
 
 
+def of_a_system(verifier: Verifier, suite: str, files: dict[str, bytes] | None) -> pb.VerifyRequest:
+    """Its default baseline, on all scenarios."""
+    own = suite_message(files)
+    asked = pb.GetSuiteRequest(simulator="system", suite=suite, suite_files=own)
+    request = pb.VerifyRequest(simulator="system", suite=suite, suite_files=own)
+    request.policy.source = verifier.get_suite(asked).simulator.baselines[0].source
+    return request
+
+
 def main() -> None:
     told_of: dict[str, object] = {}
     limits = pb.Limits(wall_seconds=60, cpu_seconds=2, memory_bytes=256 << 20)
@@ -59,6 +72,9 @@ def main() -> None:
             result = verifier.verify_policy(source, simulator="faas", suite="smoke", limits=limits)
             told_of[name] = told(result)
         told_of["honest"] = told(verifier.verify_policy(honest, simulator="faas", suite="smoke"))
+        files = package_files(resources.files("quintain_system") / "packages" / "load_balancer")
+        for suite, own in (("tenants/smoke", None), ("balancer", files)):
+            told_of[suite] = told(verifier.verify(of_a_system(verifier, suite, own)))
     print(json.dumps(told_of))
 
 

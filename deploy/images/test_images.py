@@ -10,8 +10,9 @@ from contextlib import ExitStack
 import pytest
 from deploy.images.engine import PYTHON, ROOT, Engine, NoEngine, find_engine
 
-from quintain.plugins.inprocess import in_process
-from quintain.plugins.simulator import RunOptions
+from quintain.plugins.doors import SIMULATORS
+from quintain.plugins.inprocess import in_process, simulate
+from quintain.plugins.simulator import RunOptions, narrowed
 from quintain_faas.plugin import simulator
 
 pytestmark = [pytest.mark.timeout(1800), pytest.mark.xdist_group("images")]
@@ -72,19 +73,24 @@ def test_hostile_policies_fail_in_a_production_container_and_an_honest_one_is_ri
     output = pods.run("exec", "--interactive", container("verifier"), PYTHON, "-", seconds=600, stdin=script)
     told = json.loads(output)
     assert told["reaches_out"]["message"] == "RuntimeError: reached: ."
-    failures = {name: (t["status"], t["failure"]) for name, t in told.items() if name != "honest"}
+    failures = {name: (t["status"], t["failure"]) for name, t in told.items() if t["status"] != "VERDICT_STATUS_OK"}
     assert failures == {
         "reaches_out": ("VERDICT_STATUS_POLICY_FAILED", "FAILURE_KIND_LOAD"),
         "endless": ("VERDICT_STATUS_POLICY_FAILED", "FAILURE_KIND_CPU_LIMIT"),
         "hoarder": ("VERDICT_STATUS_POLICY_FAILED", "FAILURE_KIND_MEMORY_LIMIT"),
         "calls_the_kernel": ("VERDICT_STATUS_POLICY_FAILED", "FAILURE_KIND_FORBIDDEN"),
     }
-    honest = told["honest"]
-    assert (honest["status"], honest["profile"], honest["cached"]) == ("VERDICT_STATUS_OK", "strict", False)
+    for name in ("honest", "tenants/smoke", "balancer"):  # systems: a model in a jail beside the policy's
+        assert (told[name]["status"], told[name]["profile"]) == ("VERDICT_STATUS_OK", "strict"), told[name]
+        assert not told[name]["cached"]
     source = next(b.source for b in simulator.describe().baselines if b.name == "priority")
-    for name, decisions in honest["decisions"].items():
+    for name, decisions in told["honest"]["decisions"].items():
         here = simulator.run(simulator.scenario(name), in_process(simulator, source), RunOptions())
         assert decisions == here.decisions_digest, name
+    tenants = narrowed(SIMULATORS.load("system"), "tenants/smoke")
+    for name, decisions in told["tenants/smoke"]["decisions"].items():
+        policy = in_process(tenants, tenants.describe().baselines[0].source)
+        assert decisions == simulate(tenants, tenants.scenario(name), policy, RunOptions()).decisions_digest, name
 
 
 def test_a_search_runs_over_three_production_containers(pods: Engine) -> None:

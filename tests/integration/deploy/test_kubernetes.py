@@ -235,6 +235,31 @@ def test_pods_are_restricted(manifests: list[Manifest]) -> None:
         assert security["capabilities"] == {"drop": ["ALL"]}
 
 
+def test_running_models_beside_policies_takes_no_right_that_a_verifier_did_not_have(manifests: list[Manifest]) -> None:
+    """Whole, so that whatever is added is seen here. What these rights are enough for: tests/sandbox/test_isolation.py
+    and deploy/images."""
+    (deployment,) = (d for d in of_kind(manifests, "Deployment") if d["metadata"]["name"] == "quintain-verifier")
+    spec = pod(deployment)
+    (container,) = spec["containers"]
+    assert "initContainers" not in spec
+    assert spec["securityContext"] == {
+        "runAsNonRoot": True,
+        "runAsUser": 10001,
+        "runAsGroup": 10001,
+        "fsGroup": 10001,
+        "seccompProfile": {"type": "RuntimeDefault"},
+    }
+    assert container["securityContext"] == {
+        "allowPrivilegeEscalation": False,
+        "readOnlyRootFilesystem": True,
+        "capabilities": {"drop": ["ALL"]},
+    }
+    assert not {"hostNetwork", "hostPID", "hostIPC", "shareProcessNamespace", "hostUsers"} & set(spec)
+    kinds = {kind for volume in spec["volumes"] for kind in volume if kind != "name"}
+    assert kinds <= {"configMap", "emptyDir", "secret"}
+    assert not [m for m in manifests if m["kind"].startswith(("Role", "ClusterRole"))]
+
+
 def test_images_are_pinned(manifests: list[Manifest]) -> None:
     for deployment in of_kind(manifests, "Deployment"):
         (container,) = pod(deployment)["containers"]

@@ -113,7 +113,7 @@ def test_the_card_of_a_model_stands_beside_floors_and_ranks_policies_in_the_trut
     model = model.replace("self.jobs = {}", "self.jobs, self.random = {}, random")
     (folder / "model.py").write_text(model, encoding="utf-8")
     page = tmp_path / "card.html"
-    card = quintain("fidelity", str(folder), "--references", "0", "--html", str(page), "--json")
+    card = quintain("fidelity", str(folder), "--references", "0", "--attack", "0", "--html", str(page), "--json")
     found = json.loads(card.out)
     assert {row["name"] for row in found["parts"]} == {"train", "later", "other_policy", "busiest"}
     assert all(row["floors"].keys() == {"queueing", "replay"} for row in found["parts"])
@@ -136,7 +136,7 @@ def test_what_is_found_in_a_model_says_to_the_end_how_far_the_model_is_trusted(
 
     assert verdict(truth)["fidelity"] == "FIDELITY_UNSPECIFIED"
     assert verdict(folder)["fidelity"] == "FIDELITY_UNVERIFIED"
-    carded = quintain("fidelity", str(folder), "--references", "0", "--json")
+    carded = quintain("fidelity", str(folder), "--references", "0", "--attack", "0", "--json")
     card = json.loads(carded.out)
     assert card["fidelity"] == "failed", "every job takes as long as another: no model of this system"
     assert json.loads((folder / "fidelity.json").read_text(encoding="utf-8")) == card
@@ -159,6 +159,32 @@ def test_what_is_found_in_a_model_says_to_the_end_how_far_the_model_is_trusted(
     assert "Found in a model of the system, fidelity failed: " in page.read_text(encoding="utf-8")
     (folder / "model.py").write_text(MODEL.replace("job.seconds", "0.7"), encoding="utf-8")
     assert verdict(folder)["fidelity_reason"].startswith("the card is of another model.py")
+
+
+def test_an_attack_finds_what_no_recording_shows_and_the_next_fit_must_not_allow_it(
+    quintain: Quintain, tmp_path: Path
+) -> None:
+    truth, folder = counter(tmp_path / "counter"), tmp_path / "log"
+    assert quintain("record", "--suite", str(truth), "--policy", "fifo", "--out", str(folder)).code == 0
+    instant = MODEL.replace("job.seconds", "0.01")
+    (folder / "model.py").write_text(instant, encoding="utf-8")
+    ran = quintain("fidelity", str(folder), "--references", "0", "--attack", "2", "--json")
+    card = json.loads(ran.out)
+    attack = card["attack"]
+    assert (card["fidelity"], attack["tried"], attack["checked"]) == ("failed", 2, True)
+    (hole,) = attack["holes"]
+    assert hole["exceeded"][0]["what"] == "mean seconds from started to done"
+    assert f"attack: {hole['words']}" in card["refused"]
+    (example,) = (folder / "counterexamples").glob("*.json")
+    stated = json.loads(example.read_text(encoding="utf-8"))
+    assert (stated["scenario"], stated["exceeded"]) == (hole["scenario"], ["mean seconds from started to done"])
+    assert "def decide" in stated["policy"]
+    again = quintain("verify", str(folder / "model.py"), "--simulator", "fit", "--suite", str(folder))
+    assert again.code == 1
+    assert f"counterexample {example.stem}: mean seconds from started to done is 0.01" in again.out
+    right = tmp_path / "right.py"
+    right.write_text(MODEL.replace("job.seconds", "0.8"), encoding="utf-8")
+    assert quintain("verify", str(right), "--simulator", "fit", "--suite", str(folder)).code == 0
 
 
 def test_several_models_are_kept_and_the_worst_of_them_counts(quintain: Quintain, tmp_path: Path) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import tomllib
-import uuid
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated
@@ -15,14 +14,16 @@ from rich.markup import escape
 
 from quintain.clients.suite_files import read_suite, suite_message, without_recordings
 from quintain.controller.v1 import controller_pb2 as controller
-from quintain.errors import FailedPrecondition, InvalidArgument
+from quintain.errors import Internal, InvalidArgument
 from quintain.plugins.simulator import narrowed
 from quintain.statistics import Interval
 from quintain.type.v1 import type_pb2
 from quintain.verifier.v1 import verifier_pb2 as pb
 from quintain_cli import render
-from quintain_cli.commands.lookup import get_search, list_candidates
+from quintain_cli.commands.attack import MODEL_FAILED, Counterexample, attack, write_counterexamples
+from quintain_cli.commands.lookup import list_candidates
 from quintain_cli.commands.record import TRUTH_FILE, load_recorder
+from quintain_cli.commands.searching import run_search
 from quintain_cli.commands.simulate import load_simulator
 from quintain_cli.commands.system import (
     MODEL_FILE,
@@ -32,17 +33,18 @@ from quintain_cli.commands.system import (
     read_package,
     recording_reader,
 )
-from quintain_cli.commands.verify import read_policy, run_verify
-from quintain_cli.connect import FOREVER_SECONDS, Connection, Embedded
+from quintain_cli.commands.verify import LARGEST_SEED, read_policy, run_verify
+from quintain_cli.connect import Connection, Embedded
+from quintain_cli.fidelity.attack import Attack
 from quintain_cli.fidelity.card import Card, Row, card_of
 from quintain_cli.fidelity.decision import FEWEST, DecisionFidelity, Reference, decision_fidelity
 from quintain_cli.fidelity.runs import System, score_of
 from quintain_cli.files import refuse_existing, write_file
 from quintain_cli.render import errors, out, say
 from quintain_cli.target import TargetCommand
-from quintain_cli.waiting import WaitingLine
 
 FIT = "fit"  # the simulator whose candidates are models
+ATTACK = 30  # policies
 TOO_MANY = 6  # candidates for each reference that is wanted: many are alike
 NOT_TRUSTED = 1
 CARD_FILE = "fidelity.json"  # in the package: whatever is verified in its model says what the card says
@@ -67,6 +69,16 @@ def fidelity(
     references: Annotated[
         int, typer.Option(min=0, max=100, help="Rank at least so many: what lacks is made by the offline backend.")
     ] = FEWEST,
+    attack_with: Annotated[
+        int,
+        typer.Option(
+            "--attack",
+            min=0,
+            max=10_000,
+            help="Attack the model with so many policies of the offline backend; 0: do not.",
+        ),
+    ] = ATTACK,
+    seed: Annotated[int, typer.Option(min=0, max=LARGEST_SEED, help="Of the attack.")] = 0,
     html: Annotated[Path | None, typer.Option(help="Write the card with plots to this file.")] = None,
     force: Annotated[bool, typer.Option("--force", help="Overwrite the file of --html.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON document.")] = False,
@@ -89,11 +101,17 @@ def fidelity(
             model_at = model_system(name, files, source)
             truth = truth_of(files, truth_simulator, truth_suite, model_at)
             verdict = over_recordings(connection, name, files, source)
+            attacked: Attack | None = None
+            counterexamples: list[Counterexample] = []
             decision = None
+            if attack_with:
+                attacked, counterexamples = attack(connection, model_at, truth, files, attack_with, seed)
             if truth is not None:
                 chosen = {path.stem: read_policy(path) for path in policy or []}
-                decision = rank(connection, model_at, truth, chosen, references)
-            card = make_card(name, files, source, verdict, decision)
+                broke = verdict.status != pb.VERDICT_STATUS_OK or (attacked is not None and attacked.broke)
+                decision = rank(connection, model_at, truth, chosen, 0 if broke else references)
+            card = make_card(name, files, source, verdict, decision, attacked)
+            write_counterexamples(package_folder(folder), card.model, counterexamples)
             failed |= card.fidelity == "failed"
             keep_card(folder, files, source, card)
             if as_json:
@@ -164,14 +182,19 @@ def over_recordings(connection: Connection, name: str, files: dict[str, bytes], 
 
 
 def make_card(
-    name: str, files: dict[str, bytes], source: str, verdict: pb.Verdict, decision: DecisionFidelity | None
+    name: str,
+    files: dict[str, bytes],
+    source: str,
+    verdict: pb.Verdict,
+    decision: DecisionFidelity | None,
+    attacked: Attack | None,
 ) -> Card:
     report = recording_reader().check(files)
     unverified = list(report.unverified)
     if report.contradictions:
         unverified.append(f"the recordings contradict themselves: {report.contradictions[0]}")
     model, system = (hashlib.sha256(of).hexdigest() for of in (source.encode(), files[SYSTEM_FILE]))
-    return card_of(name, model, system, verdict, unverified, decision)
+    return card_of(name, model, system, verdict, unverified, decision, attacked)
 
 
 def rank(
@@ -183,12 +206,19 @@ def rank(
         chosen |= made_policies(connection, model, references - len(chosen))
     found = []
     for name, source in chosen.items():
-        scores = [
-            score_of(run_verify(connection, where.request(source), f"{name} in the {where.name}").verdict)
-            for where in (model, truth)
-        ]
+        scores = [_score(connection, where, name, source) for where in (model, truth)]
         found.append(Reference(name, *scores))
     return decision_fidelity(f"{truth.simulator} / {truth.suite}", found)
+
+
+def _score(connection: Connection, where: System, name: str, source: str) -> float | None:
+    """None if the policy failed there, or the model did."""
+    try:
+        return score_of(run_verify(connection, where.request(source), f"{name} in the {where.name}").verdict)
+    except Internal as error:
+        if error.reason != MODEL_FAILED:
+            raise
+        return None
 
 
 def baselines_of(model: System) -> dict[str, str]:
@@ -224,20 +254,6 @@ def made_policies(connection: Connection, model: System, count: int) -> dict[str
     }
 
 
-def run_search(connection: Connection, spec: controller.SearchSpec, label: str) -> str:
-    """Run a search to its end. Returns its id. Raises FailedPrecondition if it did not finish."""
-    request = controller.CreateSearchRequest(request_id=uuid.uuid4().hex, spec=spec)
-    search = connection.controller.create_search(request).search
-    with WaitingLine(label):
-        for _ in connection.follow(connection.controller.watch_search(search.search_id, 0, FOREVER_SECONDS)):
-            pass
-    search = get_search(connection, search.search_id)
-    if search.state != controller.SEARCH_STATE_FINISHED:
-        state = render.enum_name(controller.SearchState, search.state)
-        raise FailedPrecondition(f"search {search.search_id} ({label}) {state}: {search.error or search.pause_reason}")
-    return search.search_id
-
-
 # ------------------------------------------------------------------------------------------------------------- terminal
 
 
@@ -260,6 +276,9 @@ def print_card(card: Card) -> None:
         out.print(table)
     if card.decision is not None:
         print_decision(card.decision)
+    if card.attack is not None:
+        checked = "checked in the truth" if card.attack.checked else "not checked in the truth"
+        say(f"attack: {card.attack.tried} policies tried, {len(card.attack.holes)} holes ({checked})")
     for words in card.words[:WORDS_SHOWN]:
         say(f"  {escape(words)}")
     for words in card.refused:

@@ -18,9 +18,10 @@ from quintain.plugins.recorder import RecordedRun
 from quintain.plugins.simulator import Part
 from quintain.verifier.v1 import verifier_pb2 as pb
 from quintain_cli import completion, render
-from quintain_cli.commands.fidelity import FIT, baselines_of, model_system, run_search, truth_of
+from quintain_cli.commands.fidelity import FIT, baselines_of, model_system, truth_of
 from quintain_cli.commands.lookup import get_candidate
 from quintain_cli.commands.record import TRUTH_FILE
+from quintain_cli.commands.searching import run_search
 from quintain_cli.commands.system import MODEL_FILE, read_package
 from quintain_cli.commands.verify import run_verify
 from quintain_cli.connect import Connection, Embedded

@@ -13,6 +13,7 @@ from typing import Any
 
 from quintain.statistics import Interval, paired_bootstrap
 from quintain.verifier.v1 import verifier_pb2 as pb
+from quintain_cli.fidelity.attack import Attack
 from quintain_cli.fidelity.decision import DecisionFidelity
 
 SEED = 0
@@ -90,6 +91,7 @@ class Card:
     unverified: tuple[str, ...]
     decision: DecisionFidelity | None
     failures: tuple[str, ...]
+    attack: Attack | None
 
     @property
     def refused(self) -> tuple[str, ...]:
@@ -107,6 +109,8 @@ class Card:
                 )
             if regret is not None and regret > REGRET_ALLOWED:
                 found.append(f"its best policy loses {regret:.0%} in the truth, at most {REGRET_ALLOWED:.0%} may be")
+        if self.attack is not None:
+            found += [f"attack: {hole.words}" for hole in self.attack.holes if hole.confirmed]
         return tuple(found)
 
     @property
@@ -118,6 +122,10 @@ class Card:
             found.append("decision fidelity: name where the truth can be run (--truth-suite)")
         elif not self.decision.enough:
             found.append("decision fidelity: too few policies, or they are all alike")
+        if self.attack is None:
+            found.append("attack: nobody looked for policies that get too much out of it (--attack)")
+        elif unsure := [hole.words for hole in self.attack.holes if not hole.confirmed]:
+            found += [f"attack, and no truth to ask: {words}" for words in unsure]
         return (*found, *self.unverified)
 
     @property
@@ -129,6 +137,7 @@ class Card:
         return {
             **asdict(self),
             "decision": None if self.decision is None else self.decision.document(),
+            "attack": None if self.attack is None else self.attack.document(),
             "fidelity": self.fidelity,
             "refused": list(self.refused),
             "untested": list(self.untested),
@@ -142,6 +151,7 @@ def card_of(
     verdict: pb.Verdict,
     unverified: Sequence[str],
     decision: DecisionFidelity | None,
+    attack: Attack | None = None,
 ) -> Card:
     """`verdict`: of the model's source in the simulator of recordings, with details."""
     failures = []
@@ -168,6 +178,7 @@ def card_of(
         tuple(unverified),
         decision,
         tuple(failures),
+        attack,
     )
 
 

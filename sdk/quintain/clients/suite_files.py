@@ -11,6 +11,7 @@ from quintain.plugins.simulator import files_digest
 from quintain.verifier.v1 import verifier_pb2 as pb
 
 RECORDINGS = "recordings"  # a folder of what a real system logged
+COUNTEREXAMPLES = "counterexamples/"  # runs in earlier models that a new one must not allow: for a fit only
 LEFT_OUT = f"{RECORDINGS}/left_out"  # an empty file in its place: there are some, so a model stands for something else
 FIT = "fit"  # the simulator that needs it: its candidates are models
 MOST_BYTES = 24 << 20  # one message carries them all
@@ -51,8 +52,10 @@ def read_suite(text: str, *, recordings: bool = False) -> tuple[str, dict[str, b
 
 
 def without_recordings(files: Mapping[str, T]) -> dict[str, T | bytes]:
-    """A suite's files without its recordings, and with LEFT_OUT if there were some."""
-    kept: dict[str, T | bytes] = {name: of for name, of in files.items() if not name.startswith(f"{RECORDINGS}/")}
+    """A suite's files without what only a fit reads, and with LEFT_OUT in its place."""
+    kept: dict[str, T | bytes] = {
+        name: of for name, of in files.items() if not name.startswith((f"{RECORDINGS}/", COUNTEREXAMPLES))
+    }
     return kept if len(kept) == len(files) else {**kept, LEFT_OUT: b""}
 
 

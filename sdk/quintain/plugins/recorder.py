@@ -57,6 +57,27 @@ class RecordingsReport:
     unverified: Sequence[str] = ()
 
 
+@dataclass(frozen=True, slots=True)
+class Exceeded:
+    """What a run in a model got that recordings are nowhere near: `what` was `reached`, and `limit` is as far as it may
+    be by what was `recorded`. `invariant`: a line for the package that would forbid it; empty if none can."""
+
+    what: str
+    reached: float
+    recorded: float
+    limit: float
+    invariant: str = ""
+
+
+@runtime_checkable
+class ReachJudge(Protocol):
+    """A recorder that knows how far a real system was ever seen to go."""
+
+    def exceeded(self, package: Files, runs: Mapping[str, bytes]) -> Mapping[str, Sequence[Exceeded]]:
+        """Of recordings of runs (name -> content, as `recording` gives them) what each gets beyond the recordings of
+        `package`, the farthest first."""
+
+
 @runtime_checkable
 class RecordingReader(Protocol):
     """A recorder that also reads recordings of a system package, and makes them of logs."""

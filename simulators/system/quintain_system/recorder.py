@@ -9,21 +9,32 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import IO, Any
 
-from quintain.plugins.recorder import Files, RecordedRun, RecordingsReport
+from quintain.plugins.recorder import Exceeded, Files, RecordedRun, RecordingsReport
 from quintain.plugins.simulator import InvalidInput, narrowed
+from quintain_system.fit.counterexamples import recorded_limits
+from quintain_system.fit.episode import episode_of, kinds_by_number
+from quintain_system.fit.reach import beyond, reach_of
 from quintain_system.form.package import SYSTEM_FILE, Package, read_toml
 from quintain_system.form.spec import SystemSpec
 from quintain_system.package_simulator import PackageSimulator
 from quintain_system.plugin import simulator
 from quintain_system.recordings.consistency import consistency, never_occurred, placed
-from quintain_system.recordings.form import Recording, file_of, is_recording, packed, read_recording, unchecked
+from quintain_system.recordings.form import (
+    Recording,
+    file_of,
+    is_recording,
+    packed,
+    read_recording,
+    read_recordings,
+    unchecked,
+)
 from quintain_system.recordings.importer import import_log, read_map
 from quintain_system.recordings.split import split_of
 from quintain_system.recordings.view import reduced, suite_files, visible_package
 
 
 class SystemRecorder:
-    """Satisfies `Recorder` and `RecordingReader`."""
+    """Satisfies `Recorder`, `RecordingReader` and `ReachJudge`."""
 
     def package(self, runs: Sequence[RecordedRun], hide: Sequence[str] = ()) -> tuple[Files, Sequence[str]]:
         package, objective = _package(runs[0].suite, runs[0].files)
@@ -65,6 +76,18 @@ class SystemRecorder:
             said += [f"{part}: {_parts_text(chosen)}" for part, chosen in split.parts.items()]
             unverified += [*split.unverified, *never_occurred(spec, occurred)]
         return RecordingsReport(said, wrong, notes, unverified)
+
+    def exceeded(self, package: Files, runs: Mapping[str, bytes]) -> Mapping[str, Sequence[Exceeded]]:
+        spec = _spec(package)
+        kinds = kinds_by_number(spec)
+        limits = recorded_limits(spec, kinds, read_recordings(package, spec))
+        found = {}
+        for name, content in runs.items():
+            run = read_recording(file_of(name), content, spec)
+            reach = reach_of(spec, kinds, episode_of(run, kinds).history, run.duration)
+            far = beyond(kinds, limits, reach)
+            found[name] = [Exceeded(b.what, b.reached, b.recorded, b.limit, b.invariant) for b in far]
+        return found
 
     def import_log(
         self,

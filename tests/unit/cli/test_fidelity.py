@@ -7,8 +7,10 @@ from dataclasses import replace
 
 import pytest
 
+from quintain.plugins.recorder import Exceeded
 from quintain.verifier.v1 import verifier_pb2 as pb
 from quintain_cli.commands.fidelity import print_card
+from quintain_cli.fidelity.attack import Attack, Hole, worst_of_each
 from quintain_cli.fidelity.card import Card, card_of
 from quintain_cli.fidelity.decision import DecisionFidelity, Reference, decision_fidelity, gain_kept
 from quintain_cli.fidelity.runs import prediction_error
@@ -16,6 +18,7 @@ from quintain_cli.report.fidelity_page import render_card
 
 PARTS = ("train", "later", "other_policy", "busiest")
 GOOD = decision_fidelity("truth", [Reference(f"p{n}", n / 10, n / 9) for n in range(8)])
+UNHARMED = Attack(tried=30, seed=0, checked=True, holes=())
 
 
 def detail(distance: float, floors: dict[str, float], windows: int = 3) -> str:
@@ -42,7 +45,7 @@ def verdict(distances: dict[str, float], **floors: float) -> pb.Verdict:
 
 
 def card(distances: dict[str, float], decision: DecisionFidelity | None = GOOD) -> Card:
-    return card_of("mine", "ab" * 32, "cd" * 32, verdict(distances), (), decision)
+    return card_of("mine", "ab" * 32, "cd" * 32, verdict(distances), (), decision, UNHARMED)
 
 
 def test_a_model_that_beats_both_floors_everywhere_and_ranks_like_the_truth_is_verified() -> None:
@@ -74,6 +77,37 @@ def test_a_model_that_ranks_policies_the_other_way_round_is_refused() -> None:
     words = " | ".join(card(dict.fromkeys(PARTS, 0.1), turned).refused)
     assert "tau -1.00, at least 0.6 is needed" in words
     assert "its best policy loses 100% in the truth" in words
+
+
+def hole(what: str, reached: float, *, confirmed: bool = True) -> Hole:
+    return Hole("seconds #3", "few", (Exceeded(what, reached, 2.0, 1.0),), confirmed)
+
+
+def attacked(*holes: Hole) -> Card:
+    return replace(card(dict.fromkeys(PARTS, 0.1)), attack=Attack(30, 0, checked=True, holes=holes))
+
+
+def test_a_hole_that_the_truth_does_not_have_refuses_the_model() -> None:
+    found = attacked(hole("mean seconds from started to done", 0.1))
+    words = "attack: seconds #3 in few: mean seconds from started to done is 0.1, recordings go to 2"
+    assert (found.fidelity, found.refused) == ("failed", (words,))
+    assert found.document()["attack"]["holes"][0]["words"] == words.removeprefix("attack: ")
+
+
+def test_a_hole_that_no_truth_was_asked_about_leaves_the_model_unverified() -> None:
+    found = attacked(hole("mean seconds from started to done", 0.1, confirmed=False))
+    assert (found.fidelity, found.refused) == ("unverified", ())
+    assert "no truth to ask: seconds #3 in few" in found.untested[0]
+
+
+def test_a_model_that_nobody_attacked_is_unverified() -> None:
+    found = replace(card(dict.fromkeys(PARTS, 0.1)), attack=None)
+    assert found.untested == ("attack: nobody looked for policies that get too much out of it (--attack)",)
+
+
+def test_of_many_holes_the_farthest_for_each_thing_is_kept() -> None:
+    near, far, other = hole("a", 0.5), hole("a", 0.1), hole("b", 0.9)
+    assert worst_of_each([near, other, far]) == [far, other]
 
 
 def test_few_policies_prove_nothing() -> None:
@@ -114,7 +148,7 @@ def test_how_far_a_prediction_was_off() -> None:
 
 def test_the_card_is_printed_written_as_json_and_drawn(capsys: pytest.CaptureFixture[str]) -> None:
     made = verdict(dict.fromkeys(PARTS, 0.1))
-    found = card_of("mine", "ab" * 32, "cd" * 32, made, ("one policy in the log",), GOOD)
+    found = card_of("mine", "ab" * 32, "cd" * 32, made, ("one policy in the log",), GOOD, UNHARMED)
     print_card(found)
     out = capsys.readouterr().out
     for words in ("fidelity unverified", "other policy", "high load", "speed", "Kendall's tau 1.00", "one policy in"):

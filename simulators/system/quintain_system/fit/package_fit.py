@@ -38,6 +38,7 @@ from quintain.plugins.simulator import (
 )
 from quintain_system.fit.calibration import RUNS, Calibration, calibrate
 from quintain_system.fit.components import WORST, Distance, together
+from quintain_system.fit.counterexamples import hold, is_counterexample, read_counterexamples, recorded_limits
 from quintain_system.fit.distance import Comparison
 from quintain_system.fit.episode import Episode, beginning, digest_of, episode_of, kinds_by_number
 from quintain_system.fit.floors import queueing_floor, replay_floor
@@ -80,7 +81,10 @@ class PackageFit:
         check_system(spec, Placed(SYSTEM_FILE, decoded(SYSTEM_FILE, files[SYSTEM_FILE])))
         self._spec, self._prefix = spec, prefix
         self._numbers = kinds_by_number(spec)
-        split = split_of(read_recordings(files, spec), files)
+        recordings = read_recordings(files, spec)
+        split = split_of(recordings, files)
+        self._counterexamples = read_counterexamples(files, spec, self._numbers)
+        self._limits = recorded_limits(spec, self._numbers, recordings) if self._counterexamples else {}
         self.unverified = split.unverified
         train = [episode_of(recording, self._numbers) for recording in split.train]
         # One scenario for all of train: whoever runs it calibrates, and a calibration is dear.
@@ -91,7 +95,9 @@ class PackageFit:
         if not any(e.events for e in train):
             raise InvalidInput("recordings/", "no event is in what a model may be fitted to")
         self._calibrated_on = self._shortened(train)
-        matter = {n: c for n, c in files.items() if n in (SYSTEM_FILE, SPLIT_FILE) or is_recording(n)}
+        matter = {
+            n: c for n, c in files.items() if n in (SYSTEM_FILE, SPLIT_FILE) or is_recording(n) or is_counterexample(n)
+        }
         sha = hashlib.sha256(engine_build.encode())
         for name in sorted(matter):
             sha.update(f"\n{name} {hashlib.sha256(matter[name]).hexdigest()}".encode())
@@ -154,6 +160,8 @@ class PackageFit:
         try:
             found.calibration = self._calibration(open_policy, options.policy_digest)
             fresh = Rollouts(self._spec, self._numbers, open_policy(setup_of(self._spec)))  # knows no other run
+            values = found.calibration.values
+            hold(self._spec, self._numbers, self._limits, self._counterexamples, fresh, values)
             for episode in self._scenarios[scenario.name]:
                 found.rollouts.append(fresh.runs(episode, found.calibration.values, ROLLOUTS))
             found.distance = self._distance(scenario.name, found.rollouts)

@@ -1,0 +1,140 @@
+"""How far policies reach in a model, beside what was ever recorded: what no policy should get out of the real system.
+
+A *step* is one record of a thing directly followed by an event of the same thing, with no decision in between: how long
+it takes is the system's doing (a cold start, a service time). Three things can be too good to be true:
+
+* a step is on average twice as fast as in any recording, by class;
+* half again as many things are in a step at one time as ever were;
+* more work is done than capacity x time: by Little's law, things finished x their recorded seconds cannot exceed the
+  most that were ever in the step x the duration.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from quintain_system.fit.episode import Kinds, Step
+from quintain_system.form.spec import SystemSpec
+
+FEWEST = 5  # samples of a step, below which nothing is said of it
+FASTER, MORE, WORK = 0.5, 1.5, 1.05  # how far beyond what was recorded is too far
+
+Pair = tuple[str, str]  # a kind, and the kind of the event that follows it
+
+
+@dataclass
+class Reach:
+    """What one run shows: seconds of each step by class (None: all), the most things in it at once, the duration."""
+
+    duration: float
+    seconds: Mapping[tuple[Pair, Any], Sequence[float]]
+    most: Mapping[Pair, int]
+
+
+@dataclass(frozen=True)
+class Limit:
+    """What recordings say of a step: the shortest mean by class, the longest for work, the most at once."""
+
+    fastest: dict[Any, float] = field(default_factory=dict)
+    most: int = 0
+
+
+@dataclass(frozen=True)
+class Beyond:
+    """`what` was `reached`, and `limit` is as far as it may go by what was `recorded`."""
+
+    what: str
+    reached: float
+    recorded: float
+    limit: float
+    invariant: str = ""  # TOML: what would forbid it, where invariants can say it
+
+
+def reach_of(spec: SystemSpec, kinds: Kinds, history: Iterable[Step], duration: float) -> Reach:
+    seconds: dict[tuple[Pair, Any], list[float]] = defaultdict(list)
+    changes: dict[Pair, list[tuple[float, int]]] = defaultdict(list)
+    last: dict[tuple[str, Any], tuple[float, str]] = {}
+    classes: dict[tuple[str, Any], Any] = {}
+    of_class = spec.classes
+    for time, record in history:
+        number = record[0]
+        place, thing_kind = kinds.key[number], kinds.thing[number]
+        if place is None or thing_kind is None:
+            continue
+        name, thing = kinds.names[number], (thing_kind, record[place])
+        if of_class is not None and name == of_class.of:
+            classes[thing] = record[kinds.place(number, of_class.field)]
+        before = last.get(thing)
+        if before is not None and kinds.is_event(number):
+            pair = (before[1], name)
+            seconds[pair, None].append(time - before[0])
+            if thing in classes:
+                seconds[pair, classes[thing]].append(time - before[0])
+            changes[pair] += [(before[0], 1), (time, -1)]
+        last[thing] = (time, name)
+    return Reach(duration, seconds, {pair: _most(each) for pair, each in changes.items()})
+
+
+def _most(changes: Sequence[tuple[float, int]]) -> int:
+    """At one time; what ends where another begins is not together with it."""
+    now = most = 0
+    for _, change in sorted(changes):
+        now += change
+        most = max(most, now)
+    return most
+
+
+def limits_of(recorded: Sequence[Reach]) -> dict[Pair, Limit]:
+    """Of all recordings together; a step that was hardly ever seen has none."""
+    found: dict[Pair, Limit] = {}
+    for reach in recorded:
+        for (pair, of_class), seconds in reach.seconds.items():
+            if len(seconds) < FEWEST:
+                continue
+            limit = found.setdefault(pair, Limit())
+            mean = sum(seconds) / len(seconds)
+            limit.fastest[of_class] = min(mean, limit.fastest.get(of_class, mean))
+    most = {pair: max(reach.most.get(pair, 0) for reach in recorded) for pair in found}
+    return {pair: Limit(limit.fastest, most[pair]) for pair, limit in found.items()}
+
+
+def beyond(kinds: Kinds, limits: Mapping[Pair, Limit], run: Reach) -> list[Beyond]:
+    """What the run reaches that no recording is near, the farthest first."""
+    found: list[Beyond] = []
+    for pair, limit in limits.items():
+        step = f"from {pair[0]} to {pair[1]}"
+        # Where there are classes, only these: a mean over all depends on which of them a policy prefers.
+        classes = [c for c in limit.fastest if c is not None] or [None]
+        work = 0.0
+        for of_class in classes:
+            fastest, seconds = limit.fastest[of_class], run.seconds.get((pair, of_class), ())
+            work += len(seconds) * fastest / run.duration
+            if len(seconds) >= FEWEST and (mean := sum(seconds) / len(seconds)) < FASTER * fastest:
+                named = "" if of_class is None else f", {of_class}"
+                found.append(Beyond(f"mean seconds {step}{named}", mean, fastest, FASTER * fastest))
+        most = run.most.get(pair, 0)
+        if most > MORE * limit.most:
+            invariant = _capacity(kinds, pair, limit)
+            found.append(Beyond(f"most at once {step}", most, limit.most, MORE * limit.most, invariant))
+        if work > WORK * limit.most:
+            found.append(Beyond(f"work done {step}, in servers", work, limit.most, WORK * limit.most))
+    return sorted(found, key=lambda b: -_ratio(b))
+
+
+def _ratio(of: Beyond) -> float:
+    small, large = sorted((of.reached, of.limit))
+    return large / small if small > 0 else float("inf")
+
+
+def _capacity(kinds: Kinds, pair: Pair, limit: Limit) -> str:
+    first, then = pair
+    if not kinds.is_event(kinds.number(first)):
+        return ""
+    item = kinds.thing[kinds.number(first)]
+    return (
+        f'{first}_to_{then} = {{ type = "capacity", acquire = "{first}", release = ["{then}"], item = "{item}", '
+        f"limit = {limit.most} }}"
+    )

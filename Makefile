@@ -11,7 +11,7 @@ SEED ?= 1
 BASE_PORT ?= 7070
 DISTURBANCES ?= 40
 
-.PHONY: help setup demo test test-sandbox test-crash test-chaos check up down bench soak load fuzz proto lock fmt images release clean
+.PHONY: help setup demo test test-sandbox test-crash test-chaos test-install check up down bench soak load fuzz proto lock fmt images release clean
 
 help:  ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-13s %s\n", $$1, $$2}'
@@ -88,6 +88,9 @@ images: setup  ## Build and run the container images with podman or docker
 
 release: setup  ## Build, push and list the images of a tagged version (REGISTRY=registry.example/quintain TAG=v0.1.0)
 	$(BIN)/python -m deploy.images.release "$(REGISTRY)" "$(TAG)"
+
+test-install: setup  ## Install the wheel in a new environment and search with it (a minute, a package index)
+	QUINTAIN_TEST_INSTALL=1 $(BIN)/python -m pytest -n 0 -s tests/install
 
 proto: setup  ## Regenerate the contracts' Python code
 	@bash scripts/generate_proto.sh

@@ -200,7 +200,8 @@ def event_line(event: pb.Event, direction: int) -> str | None:
         case "backend_trouble":
             t = event.backend_trouble
             paused = "; the search waits" if t.search_paused else ""
-            return f"[yellow]{escape(t.backend)}: {escape(t.reason)}[/]{paused}"
+            backend = f"{escape(t.backend)}: " if t.backend else ""  # where the search left the choice to the generator
+            return f"[yellow]{backend}{escape(t.reason)}[/]{paused}"
         case "budget_extended":
             return f"budget is now {render.budget_text(event.budget_extended.budget)}"
     return None

@@ -37,6 +37,7 @@ from quintain_cli.commands.search import (
 from quintain_cli.connect import FOREVER_SECONDS, Connection, Embedded
 from quintain_cli.files import refuse_existing, write_file
 from quintain_cli.render import errors, out, say
+from quintain_cli.report import check_plotly
 from quintain_cli.report.data import ReportData
 from quintain_cli.target import TargetCommand
 from quintain_cli.waiting import WaitingLine
@@ -116,6 +117,7 @@ def ablate(
     arms = make_arms(strategy or [], backend or [])
     if out_file is not None:
         refuse_existing(out_file, force)
+        check_plotly()
     ablation = resume or uuid.uuid4().hex[:12]
     outcomes = []
     suite_name, suite_files = read_suite(suite, recordings=simulator == FIT)

@@ -18,6 +18,7 @@ from quintain_cli.commands.lookup import get_search, list_candidates
 from quintain_cli.connect import Connection
 from quintain_cli.files import refuse_existing, write_file
 from quintain_cli.render import errors, out, say
+from quintain_cli.report import check_plotly
 from quintain_cli.report.data import ReportData
 from quintain_cli.target import TargetCommand
 
@@ -66,6 +67,7 @@ def compare_searches(
         raise InvalidArgument.of("search", "name two searches or more to compare (see `quintain searches`)")
     if out_file is not None:
         refuse_existing(out_file, force)
+        check_plotly()
     with Connection(ctx.obj, "controller") as connection:
         found = [get_search(connection, search_id) for search_id in ids]
         each = [read_curve_data(connection, search) for search in found] if out_file is not None else []

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from quintain.errors import FailedPrecondition
+from quintain.extras import install_hint
 from quintain_cli.connect import Connection, Embedded
 from quintain_cli.target import TargetCommand, token
 
@@ -29,9 +30,10 @@ def mcp(
     try:
         from quintain_cli.agents.server import make_server
     except ModuleNotFoundError as error:
-        if not (error.name or "").startswith("mcp"):
+        hint = install_hint(error.name)
+        if not hint:
             raise
-        raise FailedPrecondition("quintain mcp needs the MCP SDK: pip install 'quintain[mcp]'") from None
+        raise FailedPrecondition(f"nothing can be served to an agent: {hint}") from None
     from quintain.service.logs import register_secret
     from quintain.session import Session
     from quintain_cli.agents.tools import Tools

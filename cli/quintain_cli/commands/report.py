@@ -28,6 +28,7 @@ from quintain_cli.commands.verify import run_verify
 from quintain_cli.connect import Connection
 from quintain_cli.files import refuse_existing, write_file
 from quintain_cli.render import errors, say
+from quintain_cli.report import check_plotly
 from quintain_cli.report.data import Conversation, ReportData, Timeline, conversation_of
 from quintain_cli.target import TargetCommand
 
@@ -48,10 +49,11 @@ def report(
     ] = True,
 ) -> None:
     """Write a search's report: one HTML file that opens anywhere, also offline."""
-    from quintain_cli.report.page import render_report  # plotly takes a second to import
-
     if out_file is not None:
         refuse_existing(out_file, force)
+    check_plotly()
+    from quintain_cli.report.page import render_report  # plotly takes a second to import
+
     needs = ("controller", "verifier") if timelines else ("controller",)
     with Connection(ctx.obj, *needs) as connection:
         data = gather(connection, search_id, timelines)

@@ -20,6 +20,7 @@ from quintain_cli import completion, render
 from quintain_cli.commands.verify import POLICY_FAILED, read_policy
 from quintain_cli.files import refuse_existing, write_file
 from quintain_cli.render import errors, out, say
+from quintain_cli.report import check_plotly
 from quintain_cli.waiting import WaitingLine
 
 
@@ -50,6 +51,7 @@ def simulate(
     """Run a policy that you trust on one scenario, in this process, without any service or sandbox."""
     if picture is not None:
         refuse_existing(picture, force)
+        check_plotly()
     source = read_policy(policy)
     suite_name, suite_files = read_suite(suite, recordings=simulator == FIT)
     by_name = [] if scenario.endswith(".toml") else [scenario]

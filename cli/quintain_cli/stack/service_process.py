@@ -111,7 +111,7 @@ class ServiceProcess:
     def _last_lines(self) -> str:
         lines = self._log_lines()[-LOG_LINES_SHOWN:]
         if any("ModuleNotFoundError" in line for line in lines):
-            return f": it is not installed whole (pip install 'quintain[local]'). {lines[-1]}"
+            return f": it is not installed whole (pip install --force-reinstall quintain). {lines[-1]}"
         return ". Its last log lines:\n" + "\n".join(f"  {line}" for line in lines) if lines else " and logged nothing"
 
 

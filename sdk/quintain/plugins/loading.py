@@ -17,6 +17,8 @@ from collections.abc import Callable, Iterable, Mapping
 from importlib.metadata import EntryPoint, entry_points
 from typing import Generic, TypeVar
 
+from quintain.extras import install_hint
+
 T = TypeVar("T")
 
 
@@ -101,6 +103,9 @@ class Door(Generic[T]):
             loaded = entry.load()
             problem = self._check(loaded)
         except (Exception, SystemExit) as error:  # noqa: BLE001 - the boundary to a guest's code
+            hint = install_hint(error.name) if isinstance(error, ModuleNotFoundError) else ""
+            if hint:
+                return PluginError(f"the {self.noun} {name!r} cannot be used: {hint}")
             return PluginError(f"{origin} cannot be loaded: {type(error).__name__}: {error}")
         if problem:
             return PluginError(f"{origin} cannot be used: it {problem}")

@@ -57,6 +57,7 @@ def run(
     add_options(parser, name)
     options = parser.parse_args(arguments)
 
+    from quintain.extras import install_hint
     from quintain.service.settings import ConfigError, StartError
 
     try:
@@ -71,7 +72,11 @@ def run(
     except (StartError, OSError) as error:
         print(f"{program}: {error}", file=sys.stderr)
         _exit(FAILED)  # a thread may still be waiting for what could not be reached
-    except Exception:  # noqa: BLE001 - the end of the process
+    except Exception as error:  # noqa: BLE001 - the end of the process
+        hint = install_hint(error.name) if isinstance(error, ModuleNotFoundError) else ""
+        if hint:
+            print(f"{program}: {hint}", file=sys.stderr)
+            _exit(WRONG_CONFIGURATION)  # it asks for what is not installed
         traceback.print_exc()
         _exit(FAILED)
     _exit(STOPPED)

@@ -20,6 +20,7 @@ from sqlalchemy import URL, Connection, Engine, create_engine, event, inspect, m
 from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError
 
 from quintain.errors import FailedPrecondition, Unavailable
+from quintain.extras import install_hint
 
 _READS = "quintain_reads"
 _SQLITE_WAITS_SECONDS = 30  # for a database that another process has locked
@@ -92,7 +93,8 @@ def make_engine(url: URL, sqlite_waits_seconds: float = _SQLITE_WAITS_SECONDS) -
     try:
         return _make_engine(url, sqlite_waits_seconds)
     except (ArgumentError, NoSuchModuleError, ImportError) as error:
-        raise _wrong_url(error) from None
+        hint = install_hint(error.name) if isinstance(error, ImportError) else ""
+        raise (FailedPrecondition(f"store_url: {hint}") if hint else _wrong_url(error)) from None
     except OSError as error:
         raise FailedPrecondition(f"store_url: the folder of {url.database} cannot be made: {error.strerror}") from None
 

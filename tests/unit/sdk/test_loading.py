@@ -41,6 +41,16 @@ def test_a_broken_guest_hurts_only_itself_and_is_listed_with_its_reason() -> Non
         things.load("word")
 
 
+def test_a_plugin_that_lacks_a_library_of_an_extra_says_how_to_install_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "needs_a_library.py").write_text("import openai\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setitem(sys.modules, "openai", None)  # as if it were not installed
+    (reason,) = door(("gpt", "needs_a_library:x")).listing().values()
+    assert reason == "the thing 'gpt' cannot be used: openai is not installed: pip install 'quintain[llm]'"
+
+
 def test_a_guest_that_ends_the_process_at_import_does_not(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "quits_at_import.py").write_text("import sys\nsys.exit('bye')\n")
     monkeypatch.syspath_prepend(tmp_path)

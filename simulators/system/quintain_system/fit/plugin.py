@@ -7,6 +7,7 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from importlib import resources
+from typing import TYPE_CHECKING
 
 from quintain.plugins.package_files import package_files
 from quintain.plugins.simulator import (
@@ -20,9 +21,11 @@ from quintain.plugins.simulator import (
     Simulator,
     Suite,
 )
-from quintain_system.fit.package_fit import PackageFit
 from quintain_system.kept_packages import KeptPackages, one_owner, owner_of
 from quintain_system.plugin import engine_build
+
+if TYPE_CHECKING:
+    from quintain_system.fit.package_fit import PackageFit
 
 PACKAGES_KEPT = 8  # that came as files
 GUIDE = """\
@@ -38,9 +41,7 @@ class FitSimulator:
     guest_source = ""
 
     def __init__(self) -> None:
-        self._from_files: KeptPackages[PackageFit] = KeptPackages(
-            lambda files, prefix: PackageFit(files, engine_build(), prefix), PACKAGES_KEPT
-        )
+        self._from_files: KeptPackages[PackageFit] = KeptPackages(_open, PACKAGES_KEPT)
 
     def describe(self) -> Description:
         packages = recorded_packages()
@@ -90,7 +91,14 @@ def recorded_packages() -> Mapping[str, PackageFit]:
     """Systems that are shipped as recordings, by name: `quintain record` made them, their models are not among them."""
     folders = (resources.files("quintain_system") / "recorded").iterdir()
     named = {folder.name: folder for folder in folders if folder.is_dir()}
-    return {n: PackageFit(package_files(f), engine_build(), n) for n, f in sorted(named.items()) if n[0] not in "._"}
+    return {n: _open(package_files(f), n) for n, f in sorted(named.items()) if n[0] not in "._"}
+
+
+def _open(files: Mapping[str, bytes], prefix: str) -> PackageFit:
+    # Here, since each process of a verifier loads every simulator, and few of them ever fit a model.
+    from quintain_system.fit.package_fit import PackageFit
+
+    return PackageFit(files, engine_build(), prefix)
 
 
 def _package(name: str, field: str) -> PackageFit:

@@ -15,7 +15,7 @@ EXTRAS = ["", "[viz]", "[llm]", "[mcp]", "[postgres]", "[tracing]", "[all]", "[d
 
 
 def main() -> None:
-    uv = Path(sys.executable).with_name("uv")
+    uv = str(Path(sys.executable).with_name("uv"))
     for extra in EXTRAS:
         with tempfile.TemporaryDirectory() as folder:
             subprocess.run([uv, "venv", "--quiet", "--python", sys.executable, folder], check=True)

@@ -42,8 +42,8 @@ def engine() -> Engine:
         found = find_engine()
     except NoEngine as error:
         pytest.skip(f"no container engine works here: {error}")
-    for service in PORTS:
-        found.build(service, tag(service))
+    for target in (*PORTS, "cli"):
+        found.build(target, tag(target))
     return found
 
 
@@ -94,9 +94,10 @@ def test_hostile_policies_fail_in_a_production_container_and_an_honest_one_is_ri
 
 
 def test_a_search_runs_over_three_production_containers(pods: Engine) -> None:
-    command = ["/opt/quintain/bin/quintain", "search", "--address", f"127.0.0.1:{PORTS['controller']}"]
+    command = ["search", "--address", f"127.0.0.1:{PORTS['controller']}"]
     command += ["--suite", "smoke", "--backend", "offline", "--candidates", "4", "--seed", "1", "--json"]
-    output = pods.run("exec", container("controller"), *command, seconds=600)
+    beside = ["run", "--rm", *pods.limits, "--network", f"container:{container('verifier')}"]
+    output = pods.run(*beside, tag("cli"), *command, seconds=600)
     assert '"SEARCH_STATE_FINISHED"' in output
 
 

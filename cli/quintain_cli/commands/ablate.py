@@ -15,6 +15,7 @@ from rich.markup import escape
 
 from quintain.clients.budget import make_budget
 from quintain.clients.pages import entries
+from quintain.clients.stop_rules import make_stop_rules
 from quintain.clients.suite_files import FIT, read_suite, suite_message
 from quintain.controller.v1 import controller_pb2 as pb
 from quintain.errors import FailedPrecondition, InvalidArgument, NotFound
@@ -28,6 +29,8 @@ from quintain_cli.commands.search import (
     Candidates,
     Hints,
     Minutes,
+    Plateau,
+    StopAt,
     Tokens,
     Usd,
     Verifications,
@@ -99,6 +102,8 @@ def ablate(
     usd: Usd = None,
     tokens: Tokens = None,
     minutes: Minutes = None,
+    stop_at: StopAt = "",
+    plateau: Plateau = None,
     resume: Annotated[
         str, typer.Option(metavar="ABLATION", help="Go on with an interrupted one; the other options as they were.")
     ] = "",
@@ -114,6 +119,7 @@ def ablate(
     budget = make_budget(candidates, verifications, usd, tokens, minutes)
     if not budget.ListFields():
         raise InvalidArgument.of("budget", "give each search the same --verifications, --candidates or --usd")
+    stop = make_stop_rules(stop_at, plateau)
     arms = make_arms(strategy or [], backend or [])
     if out_file is not None:
         refuse_existing(out_file, force)
@@ -134,6 +140,7 @@ def ablate(
                 strategy=arm.strategy,
                 backends=[arm.backend] if arm.backend else [],
                 budget=budget,
+                stop=stop,
                 seed=seed,
                 title=f"{title(ablation)}{arm.name}, seed {seed}",
                 hints=hints,

@@ -36,6 +36,14 @@ def test_every_seed_is_searched_with_every_strategy(services: str, quintain: Run
     assert {r.spec.budget.verifications for r in created(finished)} == {9}
 
 
+def test_every_search_has_the_same_stop_rules(services: str, quintain: Run, finished: FakeController) -> None:
+    assert quintain(*COMMAND, "--stop-at", "99%", "--plateau", "20").code == 0
+    rules = [r.spec.stop for r in created(finished)]
+    assert rules == [pb.StopRules(near_bound=0.99, candidates_without_improvement=20)] * 4
+    ran = quintain(*COMMAND, "--stop-at", "nearly")
+    assert (ran.code, "'nearly' is neither a score (2.35) nor a share of the bound (99%)" in ran.err) == (2, True)
+
+
 def test_an_interrupted_ablation_asks_for_the_same_searches_again(
     services: str, quintain: Run, controller: FakeController, finished: FakeController
 ) -> None:

@@ -313,6 +313,17 @@ def test_a_new_budget_wakes_a_finished_search_and_takes_its_winner_back(store: S
     assert owned(store).search_id == "one"
 
 
+def test_a_new_budget_is_refused_to_a_search_that_did_not_end_for_want_of_it(store: Store) -> None:
+    budget = new_search(store).budget
+    lease = owned(store)
+    done = Transition(SearchState.FINISHED, "stopped: score 2.4 is reached, 2.3 was asked for", winner_number=0)
+    store.commit(lease, Batch(Spend(), transition=done, idle_in=SearchState.FINISHED))
+    store.release(lease)
+    with pytest.raises(FailedPrecondition, match=r"score 2.4 is reached.*fork it"):
+        store.extend_budget("one", lambda _record: Budget(candidates=99))
+    assert (store.search("one").budget, store.search("one").winner_number) == (budget, 0)
+
+
 def test_a_search_whose_budget_was_raised_meanwhile_does_not_end(store: Store) -> None:
     budget = new_search(store).budget
     lease = owned(store)

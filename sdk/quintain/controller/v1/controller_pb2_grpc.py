@@ -200,8 +200,8 @@ class ControllerServicer(object):
 
     def ExtendBudget(self, request, context):
         """ExtendBudget raises bounds of the budget; a search that ended because its budget was used up goes on.
-        INVALID_ARGUMENT: a bound that would shrink, or that the search does not have. FAILED_PRECONDITION: it was cancelled
-        or has failed.
+        INVALID_ARGUMENT: a bound that would shrink, or that the search does not have. FAILED_PRECONDITION: it was cancelled,
+        has failed, or met one of its stop rules.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

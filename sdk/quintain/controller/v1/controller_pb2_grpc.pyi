@@ -66,8 +66,8 @@ class ControllerStub:
     """ResumeSearch goes on after a pause; a search that runs stays as it is. FAILED_PRECONDITION: it has ended."""
     ExtendBudget: _grpc.UnaryUnaryMultiCallable[_controller_pb2.ExtendBudgetRequest, _controller_pb2.ExtendBudgetResponse]
     """ExtendBudget raises bounds of the budget; a search that ended because its budget was used up goes on.
-    INVALID_ARGUMENT: a bound that would shrink, or that the search does not have. FAILED_PRECONDITION: it was cancelled
-    or has failed.
+    INVALID_ARGUMENT: a bound that would shrink, or that the search does not have. FAILED_PRECONDITION: it was cancelled,
+    has failed, or met one of its stop rules.
     """
     UpdateSearch: _grpc.UnaryUnaryMultiCallable[_controller_pb2.UpdateSearchRequest, _controller_pb2.UpdateSearchResponse]
     """UpdateSearch changes what a search is called: its title, notes and tags. It changes nothing about the search itself,
@@ -151,8 +151,8 @@ class ControllerAsyncStub(ControllerStub):
     """ResumeSearch goes on after a pause; a search that runs stays as it is. FAILED_PRECONDITION: it has ended."""
     ExtendBudget: _aio.UnaryUnaryMultiCallable[_controller_pb2.ExtendBudgetRequest, _controller_pb2.ExtendBudgetResponse]  # type: ignore[assignment]
     """ExtendBudget raises bounds of the budget; a search that ended because its budget was used up goes on.
-    INVALID_ARGUMENT: a bound that would shrink, or that the search does not have. FAILED_PRECONDITION: it was cancelled
-    or has failed.
+    INVALID_ARGUMENT: a bound that would shrink, or that the search does not have. FAILED_PRECONDITION: it was cancelled,
+    has failed, or met one of its stop rules.
     """
     UpdateSearch: _aio.UnaryUnaryMultiCallable[_controller_pb2.UpdateSearchRequest, _controller_pb2.UpdateSearchResponse]  # type: ignore[assignment]
     """UpdateSearch changes what a search is called: its title, notes and tags. It changes nothing about the search itself,
@@ -275,8 +275,8 @@ class ControllerServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_controller_pb2.ExtendBudgetResponse, _abc.Awaitable[_controller_pb2.ExtendBudgetResponse]]:
         """ExtendBudget raises bounds of the budget; a search that ended because its budget was used up goes on.
-        INVALID_ARGUMENT: a bound that would shrink, or that the search does not have. FAILED_PRECONDITION: it was cancelled
-        or has failed.
+        INVALID_ARGUMENT: a bound that would shrink, or that the search does not have. FAILED_PRECONDITION: it was cancelled,
+        has failed, or met one of its stop rules.
         """
 
     @_abc_1.abstractmethod

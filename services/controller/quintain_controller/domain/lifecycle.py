@@ -90,8 +90,8 @@ def changes(record: SearchRecord, state: SearchState) -> bool:
 
 
 def goes_on(record: SearchRecord) -> bool:
-    """Whether a search that has ended runs again when its budget is raised. Raises FailedPrecondition for one that was
-    cancelled or has failed, or was restored from an archive."""
+    """Whether a search runs again when its budget is raised, since it ended for want of it. Raises FailedPrecondition
+    for one that ended otherwise, or was restored from an archive."""
     if record.restored_at is not None:
         raise FailedPrecondition(
             f"search {record.search_id} was restored from an archive and never goes on; fork it instead",
@@ -101,7 +101,13 @@ def goes_on(record: SearchRecord) -> bool:
         return False
     if (record.state, SearchState.RUNNING, Actor.USER) not in SEARCH:
         raise FailedPrecondition(f"search {record.search_id} has ended ({record.state.name})", reason="SEARCH_ENDED")
-    return record.reason.startswith(BUDGET_USED_UP)
+    if not record.reason.startswith(BUDGET_USED_UP):
+        raise FailedPrecondition(
+            f"search {record.search_id} did not end for want of budget ({record.reason}), so more changes nothing;"
+            " fork it to go on from its best",
+            reason="SEARCH_ENDED",
+        )
+    return True
 
 
 def check_deletable(record: SearchRecord) -> None:

@@ -15,12 +15,13 @@ GIB = 1 << 30
 class Limits:
     """What one run of one policy may use (`scenarios`: how many runs one request may ask for).
 
-    The defaults are what a request gets that says nothing. Keep `cpu_seconds` well below `wall_seconds`: then a policy
-    that computes for ever ends as CPU_LIMIT, which is a fact about it, and not as WALL_LIMIT, which is retryable.
+    The defaults are what a request gets that says nothing. Keep `cpu_seconds` well below `step_seconds` and
+    `wall_seconds`: then a policy that computes for ever ends as CPU_LIMIT, which is a fact about it, and not as
+    WALL_LIMIT, which is retryable.
     """
 
     wall_seconds: float = 300.0  # time spent waiting for the policy, summed over the run; the engine's own time is free
-    step_seconds: float = 60.0  # the longest wait for one answer
+    step_seconds: float = 240.0  # the longest wait for one answer
     cpu_seconds: int = 120  # CPU time of the policy process, user + system; the kernel counts whole seconds
     memory_bytes: int = 512 * MIB  # address space of the policy process, its interpreter (about 40 MiB) included
     decision_bytes: int = 256 * KIB  # one message from the policy, encoded

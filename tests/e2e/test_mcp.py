@@ -5,13 +5,16 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import os
+import signal
+import sqlite3
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from mcp import Client, StdioServerParameters
-from tests.e2e.conftest import clean_environment, command
+from mcp import Client, MCPError, StdioServerParameters
+from tests.e2e.conftest import clean_environment, command, processes_of
 
 from quintain_cli.stack.stack import Stack
 
@@ -129,3 +132,69 @@ async def test_the_budget_outlives_the_server_and_a_search_can_be_stopped(
         assert "is none of: source" in await agent.refused(
             "read_candidate", search_id=made["search_id"], number=0, part="secrets"
         )
+
+
+@contextlib.asynccontextmanager
+async def killed(stack: Stack, folder: Path, config: Path) -> AsyncIterator[Agent]:
+    """A server that is killed with everything that it started when the block ends."""
+    with contextlib.suppress(MCPError, OSError):  # what the client makes of a server that is gone
+        async with served(stack, folder, config) as agent:
+            yield agent
+            server = processes_of(folder)
+            assert server, "there is nobody to kill"
+            for process in server:
+                os.kill(process, signal.SIGKILL)
+
+
+async def test_a_server_killed_in_the_middle_of_a_search_leaves_its_books_and_its_search_behind(
+    stack: Stack, tmp_path: Path, config: Path
+) -> None:
+    config.write_text(config.read_text().replace("verifications = 9", "verifications = 2000"))
+    async with killed(stack, tmp_path, config) as agent:
+        made = await agent.call("start_search", **SMOKE, verifications=1990, minutes=20)
+        watched = await agent.call("watch_search", search_id=made["search_id"], seconds=60)
+        assert "new_best" in {event["kind"] for event in watched["events"]}
+    async with served(stack, tmp_path, config) as agent:
+        assert [s["search_id"] for s in (await agent.call("list_searches"))["searches"]] == [made["search_id"]]
+        assert (await agent.call("budget"))["left"]["verifications"] == 10
+        assert "10 are left" in await agent.refused("start_search", **SMOKE, verifications=11, minutes=1)
+        later = await agent.call(
+            "watch_search", search_id=made["search_id"], after_sequence=watched["last_sequence"], seconds=60
+        )
+        assert later["search"]["state"] == "running"
+        assert later["last_sequence"] > watched["last_sequence"]
+        assert (await agent.call("read_candidate", search_id=made["search_id"], number=0))["source"]
+        stopped = await agent.call("stop_search", search_id=made["search_id"])
+        assert (await agent.call("budget"))["left"]["verifications"] == 2000 - stopped["verifications"]
+
+
+async def test_a_server_killed_while_it_starts_a_search_starts_it_once(
+    stack: Stack, tmp_path: Path, config: Path
+) -> None:
+    ledger = tmp_path / "agent.ledger"
+    async with killed(stack, tmp_path, config) as agent:
+        starting = asyncio.create_task(
+            agent.client.call_tool("start_search", {**SMOKE, "verifications": 5, "minutes": 9})
+        )
+        async with asyncio.timeout(60):
+            while not starting.done() and not reserved(ledger):
+                await asyncio.sleep(0.001)
+        starting.cancel()
+    assert reserved(ledger) == 1
+    async with served(stack, tmp_path, config) as agent:
+        (search,) = (await agent.call("list_searches"))["searches"]
+        assert search["search_id"]
+        assert reserved(ledger) == 1
+        stopped = await agent.call("stop_search", search_id=search["search_id"])
+        assert (await agent.call("budget"))["left"]["verifications"] == 9 - stopped["verifications"]
+
+
+def reserved(ledger: Path) -> int:
+    """Searches in the ledger."""
+    if not ledger.exists():
+        return 0
+    with contextlib.closing(sqlite3.connect(f"file:{ledger}?mode=ro", uri=True)) as database:
+        try:
+            return int(database.execute("SELECT COUNT(*) FROM uses WHERE request IS NOT NULL").fetchone()[0])
+        except sqlite3.OperationalError:  # it is being made
+            return 0

@@ -7,7 +7,6 @@ simulator never computes with a number that a double cannot hold, nor meets one 
 
 from __future__ import annotations
 
-import json
 import select
 import socket
 import struct
@@ -15,6 +14,8 @@ from time import monotonic
 from typing import Any
 
 import msgspec
+
+from quintain_verifier.sandbox.inside.session import strict_encoder
 
 MAX_DEPTH = 64  # of one message, its own array included
 TICK_SECONDS = 0.05  # how often a wait looks at its deadline
@@ -60,6 +61,7 @@ class Channel:
         self._outgoing = bytearray(_BUFFER_BYTES)
         self._encode_into = msgspec.json.Encoder().encode_into
         self._decode = msgspec.json.Decoder().decode
+        self._check_strictly = strict_encoder()
         self.bytes_received = 0
         self.messages_received = 0
 
@@ -71,7 +73,7 @@ class Channel:
         self._encode_into(frame, data, 4)
         size = len(data)
         if b"null" in data:  # the encoder writes null for a NaN: look closely
-            json.dumps(frame, allow_nan=False)
+            self._check_strictly(frame)
         _LENGTH.pack_into(data, 0, size - 4)
         try:
             sent = self._end.send(data)

@@ -65,7 +65,7 @@ def main() -> None:
         connection.sendall(frame(_ready(jails)))
         gc.collect()
         gc.freeze()  # what is loaded stays
-        gc.set_threshold(20_000, 20, 20)  # by default a tenth of a run's time goes into looking for cycles
+        gc.set_threshold(100_000, 20, 20)  # by default a tenth of a run's time goes into looking for cycles
         _serve(connection, simulators, jails, settings.program_seconds)
     except ConnectionError:  # the service is gone: nobody wants what this was about to say
         return

@@ -198,5 +198,5 @@ def main(config: dict[str, Any]) -> None:
     make_deterministic()
     gc.collect()
     gc.freeze()  # children share these pages for ever
-    gc.set_threshold(20_000, 20, 20)  # by default a fifth of a run's time goes into looking for cycles
+    gc.set_threshold(100_000, 20, 20)  # by default a fifth of a run's time goes into looking for cycles
     ForkServer(control, confine=config["confine"], preferred_in_oom=preferred_in_oom).serve()

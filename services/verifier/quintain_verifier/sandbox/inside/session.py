@@ -41,7 +41,7 @@ class Channel:
         # own references, so that a policy that patches os or json breaks its own toys only
         self._read, self._write = os.read, os.write
         self._decode = json.JSONDecoder().raw_decode  # what the other side sends has no space around it
-        self._encode = _encoder()
+        self._encode = strict_encoder()
 
     def receive(self) -> Any:
         data = self._read(CHANNEL_FD, _READ_BYTES)
@@ -70,8 +70,8 @@ class Channel:
             sent += self._write(CHANNEL_FD, data[sent:])
 
 
-def _encoder() -> Callable[[Any], str]:
-    """As `JSONEncoder.encode`, without what that makes anew for each message."""
+def strict_encoder() -> Callable[[Any], str]:
+    """As `JSONEncoder.encode`, without what that makes anew for each message. No NaN passes."""
     plain = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"))
     make = json.encoder.c_make_encoder  # type: ignore[attr-defined]  # None in other Pythons
     if make is None:

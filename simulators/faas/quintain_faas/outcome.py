@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
-from dataclasses import asdict
+from collections.abc import Mapping, Sequence
 
 from quintain.plugins.simulator import Group, OpenPolicy, Outcome, RunOptions, Scenario, TimelineEvent
 from quintain_faas.objective import penalised_latency
 from quintain_faas.params import Params
-from quintain_faas.run import RunResult, Timeline, run
+from quintain_faas.run import ContainerInterval, RunResult, Sample, Timeline, run
 from quintain_faas.scenario import FaasScenario, spec_of, workload_of
 from quintain_faas.statistics import ClassStatistics, Statistics
 from quintain_faas.worst_moment import worst_moment
@@ -121,8 +120,6 @@ def _finite(metrics: Mapping[str, float]) -> dict[str, float]:
 
 def timeline_json(name: str, result: RunResult, timeline: Timeline, params: Params) -> str:
     """The document of `Outcome.detail`: the cluster, and the timeline by columns (see `quintain_faas.picture`)."""
-    containers = [asdict(c) for c in timeline.containers]
-    samples = [asdict(s) for s in timeline.samples]
     document = {
         "format": 1,
         "scenario": name,
@@ -132,11 +129,11 @@ def timeline_json(name: str, result: RunResult, timeline: Timeline, params: Para
         "num_pools": params.num_pools,
         "cpus_per_pool": params.cpus_per_pool,
         "ram_gb_per_pool": params.ram_gb_per_pool,
-        "containers": _columns(containers),
-        "samples": _columns(samples),
+        "containers": _columns(timeline.containers),
+        "samples": _columns(timeline.samples),
     }
     return json.dumps(document, separators=(",", ":"))
 
 
-def _columns(rows: list[dict[str, object]]) -> dict[str, list[object]]:
-    return {key: [row[key] for row in rows] for key in rows[0]} if rows else {}
+def _columns(rows: Sequence[ContainerInterval] | Sequence[Sample]) -> dict[str, Sequence[object]]:
+    return dict(zip(rows[0]._fields, zip(*rows, strict=True), strict=True)) if rows else {}

@@ -92,7 +92,7 @@ class Collector:
                 PRIORITIES[container.priority - 1],
                 pipelines.pop() if len(pipelines) == 1 else "multiple_pipelines",
                 reason,
-                tuple(position for _, position in container.operators),
+                tuple([position for _, position in container.operators]),
             )
         )
 
@@ -105,9 +105,9 @@ class Collector:
         self._allocated.append(self._percents[0])
         self._consumed.append(self._percents[1])
         if self._intervals is not None:
-            query, interactive, batch = PRIORITIES
-            outstanding = (self._outstanding(query), self._outstanding(interactive), self._outstanding(batch))
-            self._samples.append(Sample(tick, *self._by_pool, outstanding))
+            arrived, latencies, timeouts = self.arrivals, self.latencies, self.timeouts
+            query, interactive, batch = [arrived[p] - len(latencies[p]) - timeouts[p] for p in PRIORITIES]
+            self._samples.append(Sample(tick, *self._by_pool, (query, interactive, batch)))
 
     def _look(self, tick: int, pools: Sequence[ObservedPool]) -> None:
         consumed, allocated = self._consumed_by_pool, self._allocated_by_pool
@@ -121,9 +121,6 @@ class Collector:
         if self._intervals is not None:
             cpu = tuple([pool.capacity_cpu - pool.available_cpu for pool in pools])
             self._by_pool = tuple(allocated.values), tuple(consumed.values), cpu
-
-    def _outstanding(self, priority: str) -> int:
-        return self.arrivals[priority] - len(self.latencies[priority]) - self.timeouts[priority]
 
     # ---------------------------------------------------------------------------------------------------- result
 

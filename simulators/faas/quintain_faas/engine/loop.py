@@ -36,6 +36,7 @@ from quintain_faas.workload.workload import Batch
 
 MOST_TICKS_AHEAD = 1000  # in one grant: a slow policy shall not run into the time limit of one answer
 NEVER = 1 << 62
+_NOTHING: tuple[dict[int, Any], dict[int, Any]] = ({}, {})  # neither suspensions nor assignments
 
 _PRIORITY_CODE = {name: code for code, name in enumerate(PRIORITIES, start=1)}
 
@@ -47,6 +48,7 @@ class Simulation:
         self._params = params
         self._batches = batches
         self._next_batch = 0
+        self._arrival_tick = batches[0][0] if batches else NEVER  # of the next batch
         self._tps = params.ticks_per_second
         self._max_ticks = params.max_ticks
         self._max_job_ticks = params.max_job_ticks
@@ -129,31 +131,34 @@ class Simulation:
             raise protocol_violation("the first answer says that the policy has started")
 
     def _run(self, policy: Policy) -> None:
+        heap, mode = self._heap, self.calling_mode
         tick = -1  # the last tick that is done
         awake = self.calling_mode != GUARD  # whether the next tick is a call, event or not
         while True:
-            event_tick = self._heap[0][0] if self._heap else NEVER
-            arrival_tick = self._batches[self._next_batch][0] if self._next_batch < len(self._batches) else NEVER
+            event_tick = heap[0][0] if heap else NEVER
+            arrival_tick = self._arrival_tick
             call_tick = tick + 1 if awake else min(arrival_tick, self._next_alarm(tick))
             now = min(call_tick, event_tick)
-            self._house_keeping(min(now, self._max_ticks))
             if now >= self._max_ticks:
+                self._house_keeping(self._max_ticks)
+                self._sweep(self._max_ticks - 1)
                 return
+            self._house_keeping(now)
             decision = None
             if now == call_tick:
                 arrivals = self._arrive() if now == arrival_tick else ()
                 decision = self._ask(policy, now, arrivals, event_tick)
                 now = decision.tick
+                self._house_keeping(now)
             self._asked_tick = now
-            self._house_keeping(now)
             observable, exits = self._execute(now, decision)
             if exits and self._states.newly_complete:
                 self._finish(now)
             self._house_keeping(now + 1)
             tick = now
-            if self.calling_mode == GUARD:
+            if mode == GUARD:
                 awake = exits
-            elif self.calling_mode == FIXED_POINT:
+            elif mode == FIXED_POINT:
                 if decision is not None:
                     awake = not decision.sleep
                 awake = awake or observable
@@ -162,10 +167,12 @@ class Simulation:
 
     def _next_alarm(self, tick: int) -> int:
         """The next deadline of a pipeline: the policy can see it pass (fixed_point only)."""
+        if self.calling_mode != FIXED_POINT:
+            return NEVER
         alarms = self._alarms
         while alarms and alarms[0] <= tick:
             alarms.popleft()
-        return alarms[0] if alarms and self.calling_mode == FIXED_POINT else NEVER
+        return alarms[0] if alarms else NEVER
 
     # -------------------------------------------------------------------------------------------------- arrivals
 
@@ -173,6 +180,7 @@ class Simulation:
         """Deliver the next batch; returns how the guest is told."""
         tick, specs = self._batches[self._next_batch]
         self._next_batch += 1
+        self._arrival_tick = self._batches[self._next_batch][0] if self._next_batch < len(self._batches) else NEVER
         told: list[JsonValue] = []
         for spec in specs:
             pipeline = PipelineRun(spec, self.collector.created, len(self._owners), tick, self._max_job_ticks)
@@ -201,11 +209,7 @@ class Simulation:
             until = self._quiet_until(tick, event_tick)
             if until > tick + 1:
                 message["until"] = until
-        pools = self.pools
-        changed: list[list[JsonValue]] = [
-            [i, pools[i].available_cpu, pools[i].available_ram] for i in sorted(self._outbox.changed_pools)
-        ]
-        self._outbox.take(message, changed)
+        self._outbox.take(message, self.pools)
         if arrivals:
             message["arrivals"] = arrivals
         self._asked_tick = tick
@@ -222,8 +226,7 @@ class Simulation:
     def _quiet_until(self, tick: int, event_tick: int) -> int:
         """The first tick after `tick` on which something new may be seen: what happens in the executor on a tick is
         seen on the next."""
-        arrival = self._batches[self._next_batch][0] if self._next_batch < len(self._batches) else NEVER
-        return min(event_tick + 1, arrival, self._max_ticks, tick + MOST_TICKS_AHEAD)
+        return min(event_tick + 1, self._arrival_tick, self._max_ticks, tick + MOST_TICKS_AHEAD)
 
     def _answer(self, question: JsonValue, until: int) -> JsonValue:
         """A question of the guest in the middle of a step. Raises PolicyError for a question out of turn."""
@@ -258,15 +261,14 @@ class Simulation:
         while heap and heap[0][0] == tick:
             entry = heapq.heappop(heap)
             due.setdefault(entry[1], []).append(entry)
-        suspensions = decision.suspensions if decision is not None else {}
-        assignments = decision.assignments if decision is not None else {}
+        suspensions, assignments = (decision.suspensions, decision.assignments) if decision else _NOTHING
         observable = False
         exits_before = len(self._outbox.exits)
         for number in sorted({*due, *suspensions, *assignments}):
-            pool = self.pools[number]
             self.collector.stale_pools.add(number)
-            step = pool.step(tick, suspensions.get(number, ()), assignments.get(number, ()), due.get(number, ()))
-            observable = observable or step
+            observable |= self.pools[number].step(
+                tick, suspensions.get(number, ()), assignments.get(number, ()), due.get(number, ())
+            )
         return observable, len(self._outbox.exits) > exits_before
 
     def _finish(self, tick: int) -> None:
@@ -281,15 +283,13 @@ class Simulation:
         complete.clear()
 
     def _house_keeping(self, until: int) -> None:
-        """Samples and the sweep of timed-out pipelines for the ticks before `until` that open a second (and the sweep
-        on the last tick). Not observable, so it may be done late, but not later than the next event."""
+        """Samples and the sweep of timed-out pipelines for the ticks before `until` that open a second. Not observable,
+        so it may be done late, but not later than the next event."""
         while self._next_sample < until:
             tick = self._next_sample
             self._sweep(tick)
             self.collector.sample(tick, self.pools)
             self._next_sample += self._tps
-        if until == self._max_ticks:
-            self._sweep(until - 1)
 
     def _sweep(self, tick: int) -> None:
         while self._deadlines and self._deadlines[0].arrival_tick + self._max_job_ticks <= tick:

@@ -31,12 +31,13 @@ def compensated_sum(values: Iterable[int | float]) -> int | float:
     """The rule in plain words: ints exactly until the first float, Neumaier's compensation for floats from then on."""
     total: int | float = 0
     compensation = 0.0
-    floating = False
-    for value in values:
-        if not floating:
-            total += value
-            floating = isinstance(total, float)
-        elif isinstance(value, float):
+    rest = iter(values)
+    for value in rest:
+        total += value
+        if isinstance(total, float):
+            break
+    for value in rest:
+        if isinstance(value, float):
             new = total + value
             if abs(total) >= abs(value):
                 compensation += (total - new) + value
@@ -45,7 +46,7 @@ def compensated_sum(values: Iterable[int | float]) -> int | float:
             total = new
         else:
             total += value
-    if floating and compensation and isfinite(compensation):
+    if compensation and isfinite(compensation):
         return total + compensation
     return total
 
@@ -81,6 +82,8 @@ class PoolValues:
         self.values[pool] = value
 
     def total(self) -> int | float:
+        if len(self.values) == 1:
+            return self.values[0]
         if self._in_list:
             return exact_sum(self.values)
         return self._array_total() if self._floats else self._ints_total

@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, Protocol
 
 from quintain.plugins.simulator import JsonValue
+
+
+class FreePool(Protocol):
+    available_cpu: int | float
+    available_ram: int | float
 
 
 class Outbox:
@@ -18,14 +24,23 @@ class Outbox:
         self.exits: list[list[JsonValue]] = []
         self.finished: list[list[int]] = []
         self.changed_pools: set[int] = set()
+        self._lists: dict[str, list[Any]] = {
+            "states": self.states,
+            "boundaries": self.boundaries,
+            "released": self.released,
+            "exits": self.exits,
+            "finished": self.finished,
+        }
 
-    def take(self, message: dict[str, Any], available: list[list[JsonValue]]) -> None:
-        """Move everything into `message`; `available` describes the changed pools."""
-        if available:
-            message["pools"] = available
+    def take(self, message: dict[str, Any], pools: Sequence[FreePool]) -> None:
+        """Move everything into `message`, with what is free in the changed `pools`."""
+        if self.changed_pools:
+            message["pools"] = [
+                [number, pools[number].available_cpu, pools[number].available_ram]
+                for number in sorted(self.changed_pools)
+            ]
             self.changed_pools.clear()
-        for name in ("states", "boundaries", "released", "exits", "finished"):
-            items: list[Any] = getattr(self, name)
+        for name, items in self._lists.items():
             if items:
                 message[name] = items.copy()
                 items.clear()

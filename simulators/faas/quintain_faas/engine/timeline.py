@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 
-@dataclass(frozen=True, slots=True)
-class ContainerInterval:
+class ContainerInterval(NamedTuple):
     """Life of a container: ticks `start_tick` to `end_tick`, both included. `priority` is the class's name as in a
     trace (``QUERY``, ...); `end_reason` is one of ``completed``, ``OOM``, ``timeout``, ``suspended``, ``running``;
     `operators` are positions among the pipeline's operators."""
@@ -23,8 +23,7 @@ class ContainerInterval:
     operators: tuple[int, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Sample:
+class Sample(NamedTuple):
     """The cluster after the tick that opens a simulated second. Tuples are by pool; `outstanding` counts the pipelines
     that arrived and neither finished nor timed out, by class (query, interactive, batch)."""
 

@@ -65,9 +65,6 @@ class Container:
     def __hash__(self) -> int:
         return self.number
 
-    def __eq__(self, other: object) -> bool:
-        return self is other
-
     def __repr__(self) -> str:
         return f"<Container {self.container_id} in pool {self.pool_id}>"
 

@@ -104,9 +104,6 @@ class Operator:
     def __hash__(self) -> int:
         return self.id
 
-    def __eq__(self, other: object) -> bool:
-        return self is other
-
     def __repr__(self) -> str:
         return f"<Operator {self.id} of {self.pipeline.pipeline_id}>"
 
@@ -235,9 +232,6 @@ class Pipeline:
 
     def __hash__(self) -> int:
         return self.id
-
-    def __eq__(self, other: object) -> bool:
-        return self is other
 
     def __repr__(self) -> str:
         return f"<Pipeline {self.pipeline_id} {self.priority.name}>"

@@ -1,14 +1,16 @@
 """System package `tenants`: how fast it is, and what its baselines reach.
 
     python -m benchmarks.tenants speed --suite tenants/large
+    python -m benchmarks.tenants memory
     python -m benchmarks.tenants baselines --suite tenants/standard
     python -m benchmarks.tenants search --suite tenants/standard --verifications 200 --seeds 5 --json searches.json
 
 ``speed`` runs the default baseline on the first scenario of a suite with its model and its policy in two jailed
-processes (strict isolation), and in one process without any. ``baselines`` and ``search`` run them in this process
-(results do not depend on where a policy runs). ``baselines`` prints what each objective counts; ``search`` lets the
-offline backend search (strategy evolve) and compares what it found with each baseline. Searches that are in the JSON
-file already are not run again.
+processes (strict isolation), and in one process without any. ``memory`` does the first at several lengths of
+``tenants/large``, each in a fresh process, and prints what every process held at most, in MiB. ``baselines`` and
+``search`` run them in this process (results do not depend on where a policy runs). ``baselines`` prints what each
+objective counts; ``search`` lets the offline backend search (strategy evolve) and compares what it found with each
+baseline. Searches that are in the JSON file already are not run again.
 """
 
 from __future__ import annotations
@@ -17,7 +19,10 @@ import argparse
 import json
 import resource
 import statistics
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict
+from importlib import resources
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -26,9 +31,11 @@ from benchmarks.system import here, jailed
 
 from quintain.plugins.doors import SIMULATORS
 from quintain.plugins.inprocess import in_process, simulate
+from quintain.plugins.package_files import package_files
 from quintain.plugins.simulator import Outcome, Part, RunOptions, Simulator, narrowed
 from quintain.statistics import paired_bootstrap
 from quintain_system.package_simulator import PackageSimulator
+from quintain_system.plugin import simulator as system
 
 
 def speed(simulator: Simulator, suite: str) -> None:
@@ -45,6 +52,28 @@ def speed(simulator: Simulator, suite: str) -> None:
     apart = jailed(simulator, scenario, source)
     assert together == apart.outcome
     print(f"two jailed processes: {apart}", flush=True)
+
+
+def memory() -> None:
+    print("| requests | engine before the run | engine | model | policy |\n| --- | --- | --- | --- | --- |")
+    for duration in (200.0, 1000.0, 2000.0):
+        with ProcessPoolExecutor(1, get_context("spawn")) as fresh:
+            print(fresh.submit(memory_of, duration).result(), flush=True)
+
+
+def memory_of(duration: float) -> str:
+    """A row of the table, in MiB, for the first scenario of ``tenants/large`` over so many seconds."""
+    files = package_files(resources.files("quintain_system") / "packages" / "tenants")
+    large = files["suites/large.toml"]
+    files["suites/large.toml"] = large.replace(b"duration = 2000.0", f"duration = {duration}".encode())
+    tenants = system.from_files("tenants", files)
+    assert isinstance(tenants, PackageSimulator)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10
+    scenario, source = tenants.scenario("tenants/large/fifty_nodes"), tenants.describe().baselines[0].source
+    apart = jailed(tenants, scenario, source)
+    engine = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10
+    model, policy = (apart.usage[who].max_rss_bytes >> 20 for who in ("model", "policy"))
+    return f"| {apart.outcome.metrics['requests']:.0f} | {before} | {engine} | {model} | {policy} |"
 
 
 def baselines(simulator: Simulator, suite: str) -> None:
@@ -124,12 +153,15 @@ def against_baselines(simulator: Simulator, suite: str, part: Part, winners: lis
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=["speed", "baselines", "search"])
-    parser.add_argument("--suite", required=True)
+    parser.add_argument("what", choices=["speed", "memory", "baselines", "search"])
+    parser.add_argument("--suite", default="tenants/large")
     parser.add_argument("--verifications", type=int, default=200)
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--json", type=Path, default=Path("searches.json"))
     args = parser.parse_args()
+    if args.what == "memory":
+        memory()
+        return
     simulator = narrowed(SIMULATORS.load("system"), args.suite)
     if args.what == "search":
         search(simulator, args.suite, args.verifications, args.seeds, args.json)

@@ -109,6 +109,28 @@ def test_a_fault_in_system_toml(name: str) -> None:
     assert words in found.value.message
 
 
+@pytest.mark.parametrize(
+    ("field", "value", "words"),
+    [
+        (
+            '{ type = "string", values = ["small", "large"] }',
+            '"smal"',
+            "'smal' never comes; must be small or large",
+        ),
+        ('{ type = "string", values = ["small", "large"] }', '["small", "huge"]', "'huge' never comes"),
+        ('"bool"', '"yes"', "'yes' never comes; must be true or false"),
+    ],
+)
+def test_a_metric_of_a_value_that_never_comes(field: str, value: str, words: str) -> None:
+    changed = SYSTEM.replace('id = "id"', f'id = "id", size = {field}').replace(
+        'of = ["done"] }', f'of = ["job"], where = {{ size = {value} }} }}'
+    )
+    with pytest.raises(InvalidInput) as found:
+        opened(package(system=changed))
+    assert found.value.field == f"system.toml:{line_of(changed, 'where')}:metrics.done.where.size"
+    assert words in found.value.message
+
+
 def test_the_line_is_the_one_where_the_key_stands() -> None:
     with pytest.raises(InvalidInput) as found:
         opened(package(system=SYSTEM.replace('of = ["done"]', 'of = ["gone"]')))
@@ -170,6 +192,7 @@ TRACE_FAULTS = {
     "below the range": ("1.0,3,1.0", "1.0,3,-1.0", "few.csv:4", "job.seconds is -1.0; must be between 0 and inf"),
     "an unknown column": ("time,id,seconds", "time,id,secs", "few.csv:1:secs", "known are: id, kind, seconds, time"),
     "no column of time": ("time,id,seconds", "id,id,seconds", "few.csv:1", "needs a column 'time'"),
+    "nothing": (TRACE, "", "few.csv:1", "is empty; the first row must name the columns"),
     "an unknown kind": (TRACE, "time,kind,id,seconds\n1.0,task,1,1.0\n", "few.csv:2:kind", "'task' is none of job"),
     "not UTF-8": ("0.5,1,", "0.5,\udcff,", "few.csv", "is not UTF-8 text"),
 }

@@ -121,7 +121,9 @@ def read_trace(
         raise _too_many(file, MAX_INPUTS + 2)
     rows = csv.reader(io.StringIO(text, newline=""))
     header = next(rows, None)
-    if not header or "time" not in header:
+    if not header:
+        raise InvalidInput(f"{file}:1", "is empty; the first row must name the columns: time and the fields")
+    if "time" not in header:
         raise InvalidInput(f"{file}:1", f"needs a column 'time'; the first row is {header}")
     known = {"time", "kind", *(field for spec in specs.values() for field in spec.fields)}
     if unknown := [name for name in header if name not in known]:

@@ -265,9 +265,15 @@ def _metric(spec: SystemSpec, name: str, metric: Metric, known: set[str], place:
 
 
 def _where(kind: KindSpec, where: Mapping[str, object], path: tuple[str, ...], place: Place) -> None:
-    for field in where:
+    for field, wanted in where.items():
         if field not in kind.fields:
             raise place.error((*path, "where", field), _unknown(field, kind.fields))
+        of = kind.fields[field]
+        for value in wanted if isinstance(wanted, tuple) else (wanted,):
+            if of.type == "bool" and not isinstance(value, bool):
+                raise place.error((*path, "where", field), f"{value!r} never comes; must be true or false")
+            if of.type == "string" and of.values is not None and value not in of.values:
+                raise place.error((*path, "where", field), f"{value!r} never comes; must be {' or '.join(of.values)}")
 
 
 def _need_number(kind: KindSpec, field: str, path: tuple[str, ...], place: Place) -> None:

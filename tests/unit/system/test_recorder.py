@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tests.support.systems import MODEL, POLICY, SYSTEM, package, run
 
@@ -97,6 +97,7 @@ values = st.recursive(
 )
 
 
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])  # the machine may be busy
 @given(st.dictionaries(names, values, max_size=4))
 def test_toml_that_is_written_is_read_again(table: dict[str, Any]) -> None:
     assert tomllib.loads(toml_text(table)) == table

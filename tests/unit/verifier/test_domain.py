@@ -393,6 +393,18 @@ def test_the_text_says_what_an_author_needs() -> None:
         assert expected in text
 
 
+@pytest.mark.parametrize("aggregation", Aggregation)
+def test_an_objective_without_a_unit_is_named_alone(aggregation: Aggregation) -> None:
+    """A share, say."""
+    share = replace(THROUGHPUT, unit="")
+    with_unit, without = (
+        render(assemble(planned(1, objective=objective, aggregation=aggregation), {"s0": result(3.0)}, {}), ())
+        for objective in (THROUGHPUT, share)
+    )
+    assert "Scenarios (throughput, jobs/s; " in with_unit
+    assert without == with_unit.replace("throughput, jobs/s", "throughput")
+
+
 def test_details_repeat_nothing_of_a_table_and_no_metric_of_another_objective() -> None:
     broken = ScenarioScore(3.0, 8.0, 0.3, 4.0, BOUND, (Floor("query jobs completed", 12.0, 5.0),))
     slow = Outcome(

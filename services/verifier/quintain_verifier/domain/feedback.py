@@ -100,9 +100,13 @@ def _score_line(verdict: Verdict, part: PartScore) -> str:
     if verdict.aggregation is Aggregation.MEAN_NORMALIZED:
         what = f"mean of normalised {objective.name}, 0 the worst, 1 the provable bound"
     else:
-        what = f"median {objective.name}, {objective.unit}"
+        what = f"median {_with_unit(objective.name, objective.unit)}"
     line = f"Score ({what}; {better} is better): {_number(part.score)}; baseline {_number(part.baseline_score)}"
     return line + (f"; bound {_number(part.bound_score)}." if part.bound_score is not None else ".")
+
+
+def _with_unit(name: str, unit: str) -> str:
+    return f"{name}, {unit}" if unit else name  # shares have none
 
 
 def _models(verdict: Verdict, train: Sequence[ScenarioVerdict]) -> str:
@@ -161,8 +165,8 @@ _KINDS: Mapping[FailureKind, str] = {
 
 
 def _table(verdict: Verdict, train: Sequence[ScenarioVerdict], parents: Mapping[str, float]) -> str:
-    unit = verdict.objective.unit
-    lines = [f"Scenarios ({verdict.objective.metric}, {unit}; normalised 0 the worst, 1 the bound):"]
+    counted = _with_unit(verdict.objective.metric, verdict.objective.unit)
+    lines = [f"Scenarios ({counted}; normalised 0 the worst, 1 the bound):"]
     lines += [_row(s, parents.get(s.scenario.name)) for s in train]
     return "\n".join(lines)
 

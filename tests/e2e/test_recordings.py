@@ -187,6 +187,20 @@ def test_an_attack_finds_what_no_recording_shows_and_the_next_fit_must_not_allow
     assert quintain("verify", str(right), "--simulator", "fit", "--suite", str(folder)).code == 0
 
 
+def test_a_model_that_breaks_is_refused_by_its_recordings_and_by_the_attack(quintain: Quintain, tmp_path: Path) -> None:
+    truth, folder = counter(tmp_path / "counter"), tmp_path / "log"
+    assert quintain("record", "--suite", str(truth), "--policy", "fifo", "--out", str(folder)).code == 0
+    endless = MODEL.replace("config.slots", "1000").replace("job.seconds", "2.0")
+    (folder / "model.py").write_text(endless, encoding="utf-8")
+    ran = quintain("fidelity", str(folder), "--references", "4", "--attack", "2", "--json")
+    card = json.loads(ran.out)
+    assert (ran.code, card["fidelity"]) == (1, "failed")
+    assert any("train: started: 3 held, and the limit is 2" in words for words in card["refused"])
+    (hole,) = card["attack"]["holes"]
+    assert "rejected invariant slots: started: 3 held, and the limit is 2" in hole["broke"]
+    assert {r["model"] for r in card["decision"]["references"]} == {None}
+
+
 def test_several_models_are_kept_and_the_worst_of_them_counts(quintain: Quintain, tmp_path: Path) -> None:
     truth, folder = counter(tmp_path / "counter"), tmp_path / "log"
     assert quintain("record", "--suite", str(truth), "--policy", "fifo", "--out", str(folder)).code == 0

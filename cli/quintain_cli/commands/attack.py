@@ -16,7 +16,7 @@ from quintain.verifier.v1 import verifier_pb2 as pb
 from quintain_cli import render
 from quintain_cli.commands.lookup import list_candidates
 from quintain_cli.commands.record import load_recorder
-from quintain_cli.commands.searching import searched
+from quintain_cli.commands.searching import searched, unfinished
 from quintain_cli.commands.simulate import load_simulator
 from quintain_cli.commands.system import SIMULATOR
 from quintain_cli.commands.verify import run_verify
@@ -28,8 +28,7 @@ from quintain_cli.files import write_file
 FOLDER = "counterexamples"
 MOST_OBJECTIVES = 3
 MOST_RUNS = 12  # of the best policies of one search
-MODEL_FAILED = "MODEL_FAILED"
-BROKE = "not verified: "  # how a search says that the model broke on a candidate
+MODEL_FAILED = "MODEL_FAILED"  # the reason of the error; a search says it of the candidate, or of why it paused
 
 
 _Run: TypeAlias = tuple[str, str]  # a policy and a scenario
@@ -92,14 +91,16 @@ def _policies(connection: Connection, model: System, budget: int, seed: int) -> 
         )
         search = searched(connection, spec, f"attacking the model by {objective.name}")
         search_id = search.search_id
-        if search.pause_reason:
-            holes.append(_broke(f"{objective.name}, two policies in a row", search.pause_reason))
+        if MODEL_FAILED in search.pause_reason:
+            holes.append(_broke(f"the search by {objective.name}", search.pause_reason))
+        elif search.state != controller.SEARCH_STATE_FINISHED:
+            raise unfinished(search, "the attack")
         listed = list(list_candidates(connection, search_id))
         tried += sum(bool(c.operator) for c in listed)
         scored = sorted(
             (c for c in listed if c.verdict_status == pb.VERDICT_STATUS_OK), key=lambda c: (-c.normalized, c.number)
         )
-        holes += [_broke(f"{objective.name} #{c.number}", c.summary) for c in listed if c.summary.startswith(BROKE)]
+        holes += [_broke(f"{objective.name} #{c.number}", c.summary) for c in listed if MODEL_FAILED in c.summary]
         for c in scored[:MOST_RUNS]:
             request = controller.GetCandidateRequest(candidate_id=c.candidate_id)
             source = connection.controller.get_candidate(request).candidate.source

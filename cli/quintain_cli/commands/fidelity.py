@@ -278,7 +278,7 @@ def print_card(card: Card) -> None:
         print_decision(card.decision)
     if card.attack is not None:
         checked = "checked in the truth" if card.attack.checked else "not checked in the truth"
-        say(f"attack: {card.attack.tried} policies tried, {len(card.attack.holes)} holes ({checked})")
+        say(f"attack: {card.attack.tried} policies tried, holes: {len(card.attack.holes)} ({checked})")
     for words in card.words[:WORDS_SHOWN]:
         say(f"  {escape(words)}")
     for words in card.refused:

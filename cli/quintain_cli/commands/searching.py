@@ -31,6 +31,10 @@ def run_search(connection: Connection, spec: controller.SearchSpec, label: str) 
     """Run a search to its end. Returns its id. Raises FailedPrecondition if it did not finish."""
     search = searched(connection, spec, label)
     if search.state != controller.SEARCH_STATE_FINISHED:
-        state = render.enum_name(controller.SearchState, search.state)
-        raise FailedPrecondition(f"search {search.search_id} ({label}) {state}: {search.error or search.pause_reason}")
+        raise unfinished(search, label)
     return search.search_id
+
+
+def unfinished(search: controller.Search, label: str) -> FailedPrecondition:
+    state = render.enum_name(controller.SearchState, search.state)
+    return FailedPrecondition(f"search {search.search_id} ({label}) {state}: {search.error or search.pause_reason}")

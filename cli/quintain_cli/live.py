@@ -234,7 +234,8 @@ def gate_text(progress: pb.GateProgress) -> str:
 
 def gate_line(gate: pb.Gate) -> str:
     passed = "[green]passed[/]" if gate.passed else "[red]not passed[/]"
-    return f"gate {gate.name.replace('_', '-')} {passed}: {escape(gate.detail)}"
+    of = f" of #{escape(gate.candidate_id.rpartition('.')[2])}" if gate.candidate_id else ""  # several may be tried
+    return f"gate {gate.name.replace('_', '-')}{of} {passed}: {escape(gate.detail)}"
 
 
 class Display(Protocol):

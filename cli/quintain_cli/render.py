@@ -175,7 +175,7 @@ def print_error(error: QuintainError) -> None:
     """One clear red line; further lines only for several wrong fields or a service's log."""
     errors.print(f"[bold red]error:[/] {escape(error.message)}", soft_wrap=True)
     for violation in error.violations:
-        if violation.field not in error.message:
+        if violation.field not in error.message and violation.message not in error.message:
             errors.print(f"  [red]{escape(violation.field)}[/]: {escape(violation.message)}", soft_wrap=True)
     if error.retry_after_seconds:
         errors.print(f"  try again in {error.retry_after_seconds:.0f} s")

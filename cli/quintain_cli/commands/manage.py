@@ -234,9 +234,17 @@ def _candidate_row(c: pb.CandidateSummary, numbers: dict[str, str]) -> tuple[str
         ", ".join(numbers.get(parent, parent) for parent in c.parent_ids),
         render.number(c.score if c.HasField("score") else None),
         render.number(c.held_out_score if c.HasField("held_out_score") else None),
-        "unpriced" if c.cost.unpriced else render.usd(c.cost.usd),
-        escape(outcome_of(c)),
+        "unpriced" if c.cost.unpriced else render.usd(c.cost.usd) if c.cost.usd else render.NOTHING,
+        escape(_beside_its_score(c)),
     )
+
+
+def _beside_its_score(c: pb.CandidateSummary) -> str:
+    """The outcome without the sentence that says the score again, where the table has a column for it."""
+    whole = outcome_of(c)
+    name, score, rest = whole.partition(" score ")
+    _, bound, told = rest.partition(" of the bound. ")
+    return f"{name}: {told}" if score and bound and name == render.outcome_name(c) else whole
 
 
 def outcome_of(c: pb.CandidateSummary) -> str:

@@ -56,6 +56,10 @@ def test_the_used_share_of_a_budget_stays_between_0_and_1(usd: float, candidates
         ({"stagnation": {"candidates_without_improvement": 9, "action": "restart"}},
          "no improvement for 9 candidates: restart"),
         ({"gate_decided": {"gate": {"name": "held_out", "detail": "worse"}}}, "gate held-out not passed: worse"),
+        (
+            {"gate_decided": {"gate": {"name": "held_out", "detail": "d", "candidate_id": "s1.12", "passed": True}}},
+            "gate held-out of #12 passed: d",
+        ),
         ({"promoted": {"candidate": {"number": 4}}}, "promoted #4"),
         ({"backend_trouble": {"backend": "llm", "reason": "down", "search_paused": True}},
          "llm: down; the search waits"),

@@ -1,16 +1,19 @@
 """Models that are wrong in one mechanism on purpose: the card says in which, the gate refuses, policies find the hole.
 
-The truth is a small run of `tenants`; the models are what its grammar writes, with one mechanism taken out.
+The truths are small runs of `tenants` and of the exact FaaS engine; the models are what the grammar of their recordings
+writes, with one mechanism taken out.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from importlib import resources
 
 import pytest
 from tests.support.systems import in_process, simulate
 
+from quintain.plugins.doors import RECORDERS, SIMULATORS
 from quintain.plugins.package_files import package_files
 from quintain.plugins.recorder import Exceeded, RecordedRun
 from quintain.plugins.simulator import ModelFault, Part, RunOptions, narrowed
@@ -54,7 +57,7 @@ def system(files: dict[str, bytes]) -> PackageSimulator:
 
 
 def recorded(found: PackageSimulator, files: dict[str, bytes], policy: str, source: str) -> RecordedRun:
-    scenario = found.scenario("log/small")
+    scenario = found.scenario(found.suite("log").entries[0].scenario)
     outcome = simulate(found, scenario, in_process(found, source), RunOptions(timeline=True))
     assert outcome.failure is None
     return RecordedRun("log", files, scenario.name, Part.TRAIN, policy, outcome.detail)
@@ -83,6 +86,20 @@ def fit(log: dict[str, bytes]) -> Iterator[PackageFit]:
         yield PackageFit(log, "build", "log")
 
 
+# Gives each operator the least, so that as many as there are run at once.
+SMALL = """\
+from quintain_system import Decision
+
+waiting = []
+
+def decide(observation, happened):
+    waiting.extend(r.operator for r in happened if r.kind == "operator" and not r.parents)
+    free = int(observation["free_cpu"][0])
+    started, waiting[:] = waiting[:free], waiting[free:]
+    return [Decision("assign", operator=o, pool=0, cpu=1.0, ram=1.0) for o in started]
+"""
+
+
 def card(fit: PackageFit, model: str) -> Card:
     verdict = pb.Verdict(status=pb.VERDICT_STATUS_OK)
     for entry in fit.suite("log").entries:
@@ -96,7 +113,8 @@ def card(fit: PackageFit, model: str) -> Card:
 def found_by(log: dict[str, bytes], model: str, policy: str) -> list[str]:
     """What a policy gets out of the model beyond the recordings."""
     files = log | {"model.py": model.encode()}
-    run = recorder.recording(log, recorded(system(files), files, "attack", policy))[1]
+    found = system(files)
+    run = recorder.recording(log, recorded(found, files, "attack", policy))[1]
     exceeded: list[Exceeded] = list(recorder.exceeded(log, {"attack": run})["attack"])
     return [one.what for one in exceeded]
 
@@ -107,6 +125,25 @@ def fixed(model: str, starts: str, factor: float) -> str:
         f"{model}\nPARAMETERS |= {{n: Parameter(p.value * {factor}, p.value * {factor}, p.unit, p.value * {factor})\n"
         f"    for n, p in PARAMETERS.items() if n.startswith({starts!r}) and not n.endswith('_spread')}}\n"
     )
+
+
+@pytest.fixture(scope="module")
+def pools() -> dict[str, bytes]:
+    """The FaaS engine, recorded under its own policy and under one that tries sizes by chance."""
+    engine, faas = narrowed(SIMULATORS.load("faas"), "smoke"), RECORDERS.load("faas")
+    scenario = engine.scenario("smoke_steady")
+
+    def run(policy: str, source: str) -> RecordedRun:
+        outcome = simulate(engine, scenario, in_process(engine, faas.policy(source)), RunOptions(timeline=True))
+        return RecordedRun("smoke", None, scenario.name, Part.TRAIN, policy, outcome.detail)
+
+    runs = [run("fifo", engine.describe().baselines[0].source)]
+    files = dict(faas.package(runs)[0])
+    runs.append(run("random_sizes", files["baselines/random_sizes.py"].decode()))
+    for recording in runs:
+        name, content = faas.recording(files, recording)
+        files[name] = content
+    return files
 
 
 def test_no_cold_starts(log: dict[str, bytes], fit: PackageFit) -> None:
@@ -142,3 +179,20 @@ def test_infinite_memory(log: dict[str, bytes], fit: PackageFit) -> None:
         ModelFault, match=r"^model\.py:\d+: rejected invariant memory: .* held of node 0, and the limit is"
     ):
         found_by(log, wrong, GREEDY)
+
+
+def test_operators_that_never_run_out_of_memory(pools: dict[str, bytes]) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in (("CALIBRATED_ON", 800), ("RUNS", 10), ("ROLLOUTS", 2)):
+            patch.setattr(package_fit, name, value)
+        fit = PackageFit(pools, "build", "log")
+        right = render(fit.grammar, {}, "As recorded.")
+        wrong, replaced = re.subn(r"it\.need_out_of_memory = .*", "it.need_out_of_memory = 0.0", right)
+        assert replaced == 1
+        said = card(fit, wrong)
+    assert any(
+        "`out_of_memory` never comes" in words or "`out_of_memory` happens 0 times" in words for words in said.words
+    )
+    assert any(words.startswith("later: it is no nearer") for words in said.refused)
+    assert "most at once from started to finished" in found_by(pools, wrong, SMALL)
+    assert "most at once from started to finished" not in found_by(pools, right, SMALL)

@@ -1,6 +1,7 @@
-"""What the baselines of the shipped systems decided and got before the engine was made faster, bit for bit.
+"""What the baselines of the shipped systems decided and got, bit for bit.
 
-``python -m tests.golden.test_systems`` prints the file anew: for when a package changes, not for when the engine does.
+``python -m tests.golden.test_systems`` prints the file anew: for when a package changes, or the words of a timeline,
+not for when the engine is made faster.
 """
 
 from __future__ import annotations

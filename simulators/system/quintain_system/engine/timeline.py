@@ -7,7 +7,7 @@ event to another (the objective's own, if it is one), and not yet at its end.
 from __future__ import annotations
 
 import json
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
@@ -18,8 +18,11 @@ from quintain_system.form.spec import Late, Level, ObjectiveSpec, SystemSpec, Ti
 
 BEFORE, AFTER = 9, 5  # records of the slice
 MOST_CHARACTERS = 180  # of one line
+MOST_GROUPS = 6  # classes whose waiting is shown, the largest
 MOST_POINTS = 2_000  # of one curve of a picture
 MAX_RECORDED = 1_000_000  # entries of a run's recording; a longer run has none
+
+_compact = json.JSONEncoder(separators=(",", ":")).encode
 
 Paired = Time | Late | Level
 Role = Literal["input", "decision", "event"]
@@ -33,13 +36,14 @@ class Timeline:
         self._spec = spec
         self._metric = _followed(spec)
         self._starts, self._ends = _keys(spec, self._metric)
-        self._waiting: dict[Any, float] = {}
+        self._waiting: dict[Any, Any] = {}  # its class
+        self._by_class: Counter[Any] = Counter()
         self._most = 0
         self._recent: deque[tuple[float, str, Kind, Sequence[Any]]] = deque(maxlen=BEFORE)
         self._slice: list[tuple[float, str, Kind, Sequence[Any]]] = []
         self._still_to_come = 0
         self._observation: Any = None
-        self._observed_at_worst: tuple[float, Any, int] | None = None
+        self._at_worst: tuple[float, Any, dict[Any, int]] | None = None  # time, what was seen, how many wait by class
         self._whole = _Whole(spec, config) if whole else None
 
     def hear(self, kind: Kind, time: float, record: Sequence[Any], of_class: Any) -> None:
@@ -47,15 +51,18 @@ class Timeline:
             self._whole.hear(kind, time, record, of_class)
         entry = (time, "", kind, record)
         place = self._ends.get(kind.name)
-        if place is not None:
-            self._waiting.pop(record[place], None)
+        if place is not None and record[place] in self._waiting:
+            self._by_class[self._waiting.pop(record[place])] -= 1
         place = self._starts.get(kind.name)
         if place is not None:
-            self._waiting[record[place]] = time
+            if record[place] in self._waiting:
+                self._by_class[self._waiting[record[place]]] -= 1
+            self._waiting[record[place]] = of_class
+            self._by_class[of_class] += 1
             if len(self._waiting) > self._most:
                 self._most = len(self._waiting)
                 self._slice = [*self._recent, entry]
-                self._observed_at_worst = (time, self._observation, self._most)
+                self._at_worst = (time, self._observation, dict(self._by_class))
                 self._still_to_come = AFTER
                 self._recent.append(entry)
                 return
@@ -86,13 +93,16 @@ class Timeline:
             for time, prefix, kind, record in chosen
             if not kind.hidden
         ]
-        if failed or self._observed_at_worst is None:
+        if failed or self._at_worst is None or self._metric is None:
             return tuple(lines)
-        time, observation, waiting = self._observed_at_worst
-        ends = " or ".join(self._metric.end) if self._metric else ""
-        state = f"{waiting} of {self._metric.by if self._metric else 'things'} without {ends}"
+        time, observation, waiting = self._at_worst
+        state = f"{self._most} of {self._metric.by} without {' or '.join(self._metric.end)}"
+        groups = sorted(((count, str(name)) for name, count in waiting.items() if count), key=lambda g: (-g[0], g[1]))
+        if len(groups) > 1 and self._spec.classes is not None:
+            shown = {name: count for count, name in groups[:MOST_GROUPS]}
+            state += f", by {self._spec.classes.field} {_compact(shown)}"
         if observation:
-            state += f"; last seen: {json.dumps(observation, separators=(',', ':'))}"
+            state += f"; last seen: {_compact(observation)}"
         at = next((n for n, line in enumerate(lines) if line.time_seconds > time), len(lines))
         return (*lines[:at], TimelineEvent(time, _cut(state)), *lines[at:])
 

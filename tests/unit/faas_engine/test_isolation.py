@@ -14,6 +14,7 @@ from benchmarks.engine import opener
 from quintain.plugins.inprocess import InProcessPolicy
 from quintain_faas import Params, Workload, guest
 from quintain_faas.guest.guard import parse
+from quintain_faas.guest.session import Session
 from quintain_faas.guest.sight import sees_only_the_mirror
 from quintain_faas.run import RunResult, run
 
@@ -140,6 +141,20 @@ def test_neither_needs_nor_future_are_told() -> None:
         assert secret not in text
     assert "p3" not in json.dumps([step for step in steps if step["tick"] < 237])
     assert sum("p3" in json.dumps(step) for step in steps) == 1
+
+
+def test_what_is_finished_is_forgotten() -> None:
+    sessions: list[Session] = []
+
+    def load(source: str, setup: Any, query: Any) -> Session:
+        sessions.append(guest.load(source, setup, query))
+        return sessions[-1]
+
+    source = policy(HONEST.format(cheat="pass"), init="s.known = []")
+    result = run(PARAMS, Workload.from_trace_text(TWO_STEPS), lambda setup: InProcessPolicy(load, source, setup))
+    assert result.stats.pipelines_all.completion_count == 2
+    assert not sessions[0]._pipelines
+    assert not sessions[0]._owners
 
 
 def grants_to(source: str) -> list[tuple[int, int]]:

@@ -6,7 +6,7 @@ import hashlib
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from quintain.plugins.simulator import JsonValue
 from quintain_faas.engine.rules import protocol_violation, rejected
@@ -18,10 +18,10 @@ MAX_TEXT = 200
 MAX_EXACT_INT = 2**53  # above it, integers and floats part
 MAX_LOG_ENTRIES = 2000
 MAX_LOG_ENTRY = 160
+_NO_ITEMS: list[Any] = []
 
 
-@dataclass(frozen=True, slots=True)
-class NewContainer:
+class NewContainer(NamedTuple):
     operators: list[OperatorRef]
     cpu: int | float
     ram: int | float
@@ -76,7 +76,7 @@ class DecisionReader:
         return decision
 
     def _read_suspension(self, item: Any, decision: Decision, record: DecisionRecord) -> None:
-        if not isinstance(item, Sequence) or len(item) != 2:
+        if not isinstance(item, list) or len(item) != 2:
             raise protocol_violation("a suspension is [container, pool]")
         container, pool = item
         if type(container) is not int and not (type(container) is str and len(container) <= MAX_TEXT):
@@ -87,7 +87,7 @@ class DecisionReader:
             decision.suspensions.setdefault(pool, []).append(container)
 
     def _read_assignment(self, item: Any, decision: Decision, record: DecisionRecord) -> None:
-        if not isinstance(item, Sequence) or len(item) != 5:
+        if not isinstance(item, list) or len(item) != 5:
             raise protocol_violation("an assignment is [operators, cpu, ram, priority, pool]")
         numbers, cpu, ram, priority, pool = item
         self._check_pool(pool)
@@ -95,7 +95,7 @@ class DecisionReader:
             raise rejected("unknown_priority", f"an assignment has priority {str(priority)[:MAX_TEXT]}")
         _check_amount("cpu", cpu)
         _check_amount("ram", ram)
-        if not isinstance(numbers, list | tuple):
+        if not isinstance(numbers, list):
             raise protocol_violation("an assignment's operators are a list")
         if not numbers:
             raise rejected("no_operators", "an assignment is empty")
@@ -120,9 +120,9 @@ class DecisionReader:
         return pipeline, number - pipeline.first_operator
 
 
-def _items(answer: dict[str, Any], name: str) -> Sequence[Any]:
-    items = answer.get(name, ())
-    if not isinstance(items, list | tuple):
+def _items(answer: dict[str, Any], name: str) -> list[Any]:
+    items = answer.get(name, _NO_ITEMS)
+    if not isinstance(items, list):
         raise protocol_violation(f"{name} are a list")
     if len(items) > MAX_ITEMS:
         raise rejected("too_many_items", f"{len(items)} {name} in one decision")

@@ -94,8 +94,10 @@ class Session:
         self._clock = Clock(params["ticks_per_second"])
         executor = Executor(self._clock, params, query)
         self._pools: list[Pool] = list(executor.pools)
-        self._pipelines: list[Pipeline] = []
-        self._owners: list[Pipeline] = []  # by operator number
+        # By number, until they are finished: nothing more is told of them then, and a day has a million operators.
+        self._pipelines: dict[int, Pipeline] = {}
+        self._owners: dict[int, Pipeline] = {}  # by operator number
+        self._arrived_pipelines = self._arrived_operators = 0
         self._containers: dict[int, Container] = {}  # active and suspending
         self._last_container = 0
         self.scheduler = Scheduler()
@@ -173,11 +175,12 @@ class Session:
 
     def _apply(self, message: Any, tick: int) -> list[ExecutionResult]:
         """Bring the mirror up to date; returns the results of the exits, as the policy gets them."""
+        owners = self._owners
         for code in message.get("states", ()):
             number, state = divmod(code, STATE_FACTOR)
-            pipeline = self._owners[number]
+            pipeline = owners[number]
             operator = pipeline.operator_at(number - pipeline._first_operator)
-            pipeline.runtime_status().set_state(operator, STATES[state])
+            (pipeline._status or pipeline.runtime_status()).set_state(operator, STATES[state])
         for number, completed, boundary_tick in message.get("boundaries", ()):
             container = self._containers[number]
             container._current_op_idx = completed
@@ -198,14 +201,20 @@ class Session:
             pool.avail_cpu_pool = cpu
             pool.avail_ram_pool = ram
         for number, finish_tick in message.get("finished", ()):
-            self._pipelines[number].runtime_status().finish_tick = finish_tick
+            pipeline = self._pipelines.pop(number)
+            pipeline.runtime_status().finish_tick = finish_tick
+            for operator_number in range(pipeline._first_operator, pipeline._first_operator + len(pipeline._made)):
+                owners.pop(operator_number, None)
         return results
 
     def _arrive(self, item: Any, tick: int) -> Pipeline:
         arrival = (self._clock, tick, self._max_job_ticks)
-        pipeline = Pipeline.arrived(len(self._pipelines), item, len(self._owners), arrival)
-        self._pipelines.append(pipeline)
-        self._owners.extend([pipeline] * len(item[2]))
+        first = self._arrived_operators
+        pipeline = Pipeline.arrived(self._arrived_pipelines, item, first, arrival)
+        self._pipelines[self._arrived_pipelines] = pipeline
+        self._arrived_pipelines += 1
+        self._arrived_operators += len(item[2])
+        self._owners.update(dict.fromkeys(range(first, self._arrived_operators), pipeline))
         return pipeline
 
     # -------------------------------------------------------------------------------------------- policy -> engine
@@ -265,7 +274,7 @@ class Session:
                 state = operator.current_state.value
                 raise _Malformed(f"operator {operator.id} of an assignment is {state}: was it returned before?")
             operators.append(operator.number)
-        priority = item.priority.value if isinstance(item.priority, Priority) else _short(item.priority)
+        priority = item.priority._value_ if isinstance(item.priority, Priority) else _short(item.priority)
         return [operators, _number(item.cpu), _number(item.ram), priority, pool]
 
     def _pool_number(self, pool_id: Any) -> int:

@@ -100,11 +100,11 @@ def say(markup: str) -> None:
 
 
 def say_fidelity(of: verifier_pb2.Verdict | controller_pb2.Search) -> None:
-    """How far the model may be trusted in which this was found, if it was in one."""
+    """How far the model may be trusted in which this was found or verified, if it was in one."""
     text = fidelity_text(of.fidelity, of.fidelity_reason)
     if text:
         color = _FIDELITY_COLORS.get(of.fidelity, "red")
-        say(f"found in a model, fidelity [{color}]{escape(text)}[/]")
+        say(f"in a model of the system, fidelity [{color}]{escape(text)}[/]")
 
 
 class _Table(Table):

@@ -111,6 +111,8 @@ def fit(
     write_file(target, with_header(model, provenance(search, found)), force)
     if out_file is None:
         _write_others(folder, search, further)
+    if len(further) < keep - 1:
+        say(f"[yellow]{1 + len(further)} of {keep} models[/]: no more structures than these were found")
     _print(verdict)
     say(f"wrote the model of candidate #{found.summary.number} to {escape(str(target))}")
     if not search.HasField("winner"):

@@ -45,9 +45,9 @@ def command(*arguments: str) -> list[str]:
     return [sys.executable, "-m", "quintain_cli.app", *arguments]
 
 
-def run(environment: dict[str, str], *arguments: str) -> Ran:
+def run(environment: dict[str, str], *arguments: str, seconds: int = COMMAND_SECONDS) -> Ran:
     done = subprocess.run(
-        command(*arguments), env=environment, capture_output=True, text=True, timeout=COMMAND_SECONDS, check=False
+        command(*arguments), env=environment, capture_output=True, text=True, timeout=seconds, check=False
     )
     return Ran(done.returncode, done.stdout, done.stderr)
 
@@ -83,4 +83,4 @@ def quintain(stack: Stack, stack_folder: Path) -> Quintain:
     environment = clean_environment(stack_folder)
     for service, address in stack.addresses.items():
         environment[f"QUINTAIN_{service.upper()}"] = address
-    return lambda *arguments: run(environment, *arguments)
+    return lambda *arguments, **options: run(environment, *arguments, **options)

@@ -132,7 +132,8 @@ def fitted(folder: Path, package: Path, recording: Path, inner: str = "") -> Ran
     (configuration / "generator.toml").write_text(text + inner, encoding="utf-8")
     draft = folder / "draft.py"
     draft.write_text(DRAFT, encoding="utf-8")
-    return run(environment, "fit", str(package), *FIT, "--start", str(draft), "--out", str(folder / "model.py"))
+    target = str(folder / "model.py")
+    return run(environment, "fit", str(package), *FIT, "--start", str(draft), "--out", target, seconds=600)
 
 
 def test_recorded_answers_fit_a_model_that_was_mended_by_a_change(tmp_path: Path, provider: str) -> None:

@@ -91,6 +91,36 @@ def test_a_model_without_parameters_is_run_as_it_is_and_told_so(quick: PackageFi
     assert "declares no PARAMETERS" in words(outcome)
 
 
+def test_a_model_that_is_right_on_train_only_falls_below_both_floors_elsewhere(quick: PackageFit) -> None:
+    came: dict[object, float] = {}
+    begun: dict[object, float] = {}
+    seen: dict[object, float] = {}
+    for episode in quick._scenarios[TRAIN]:
+        for time, (kind, request, *rest) in episode.history:
+            name = quick._numbers.names[kind]
+            if name in ("request", "started"):
+                (came if name == "request" else begun)[request] = time
+            elif name == "finished":
+                seen[came[request], request, rest[0]] = time - begun[request]
+    law = "self.seconds[self.size[request]] * math.exp(self.random.gauss(0.0, self.p.sigma))"
+    size = "self.size[request.id] = request.size"
+    assert law in BALANCER_MODEL
+    source = BALANCER_MODEL.replace(law, "SEEN.get((self.size[request], request, server), 3.0)")
+    source = f"SEEN = {seen!r}\n" + source.replace(size, "self.size[request.id] = time").replace("4 == 3", "4 == 9")
+    later = next(name for name in quick._scenarios if "/later/" in name)
+    found = {}
+    for scenario in (TRAIN, later):
+        outcome = run(quick, source, scenario, "memory")
+        assert outcome.failure is None
+        baseline = run(quick, quick.describe().baselines[0].source, scenario, "baseline")
+        found[scenario] = quick.score("distance", quick.scenario(scenario), outcome, baseline)
+    assert found[TRAIN].value < 0.05
+    assert not found[TRAIN].broken_floors
+    refused = [floor.name for floor in found[later].broken_floors]
+    assert refused == ["nearer than the floor queueing", "nearer than the floor replay"]
+    assert "parameter small_seconds does nothing" in words(run(quick, source, TRAIN, "memory"))
+
+
 def test_a_model_that_starts_work_without_a_free_server_breaks_the_invariant(quick: PackageFit) -> None:
     outcome = run(quick, BALANCER_MODEL.replace("if not self.busy[route.server]:", "if True:"))
     assert outcome.failure is not None

@@ -1,0 +1,50 @@
+"""The commands of the page on fitted models, from a log to a policy, with small budgets and without a key."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+from tests.e2e.conftest import Quintain
+
+PAGE = Path(__file__).parents[2] / "docs" / "systems.md"
+# What the test adds to a command: the last word counts.
+SMALLER = {
+    "record": ["--scenario", "tight"],
+    "loop": ["--rounds", "1", "--models", "1", "--policies", "3"],
+    "fidelity": ["--references", "0"],
+}
+PATIENCE = 1200  # seconds of one command, on a machine that does other things
+
+
+def commands() -> list[list[str]]:
+    """Of the section, without comments."""
+    section = PAGE.read_text(encoding="utf-8").partition("## From log to policy, and back")[2].partition("\n## ")[0]
+    return [shlex.split(line, comments=True)[1:] for line in re.findall(r"^    (quintain .*)$", section, re.MULTILINE)]
+
+
+@pytest.mark.timeout(2400)
+def test_the_pages_commands_lead_from_a_log_to_a_policy(quintain: Quintain, tmp_path: Path) -> None:
+    told = commands()
+    assert [words[0] for words in told] == ["record", "system", "loop", "fidelity"]
+    log, card = tmp_path / "log", tmp_path / "card.html"
+    places = {"log/": str(log), "card.html": str(card)}
+    ran = {}
+    for words in told:
+        arguments = [places.get(word, word) for word in words]
+        ran[words[0]] = quintain(*arguments, *SMALLER.get(words[0], ()), seconds=PATIENCE)
+    assert ran["record"].code == 0, ran["record"].err
+    assert ran["system"].code == 0, ran["system"].out
+    assert "other_policy: " in ran["system"].out
+    # 1: the prediction did not hold, or the model is not to be trusted. With these budgets either may be.
+    assert ran["loop"].code in (0, 1), ran["loop"].err
+    assert "the prediction of the winner" in ran["loop"].out
+    assert ran["fidelity"].code in (0, 1), ran["fidelity"].err
+    assert "fidelity" in ran["fidelity"].out
+    assert (log / "recordings" / "tight-loop_1.jsonl.gz").is_file()
+    assert "def decide" in (log / "winner.py").read_text(encoding="utf-8")
+    assert "<html" in card.read_text(encoding="utf-8")[:2000].lower()
+    ranked = quintain("verify", str(log / "winner.py"), "--suite", "tenants/smoke", "--scenario", "tight", "--json")
+    assert ranked.code == 0, ranked.err

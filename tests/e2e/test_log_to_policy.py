@@ -46,5 +46,6 @@ def test_the_pages_commands_lead_from_a_log_to_a_policy(quintain: Quintain, tmp_
     assert (log / "recordings" / "tight-loop_1.jsonl.gz").is_file()
     assert "def decide" in (log / "winner.py").read_text(encoding="utf-8")
     assert "<html" in card.read_text(encoding="utf-8")[:2000].lower()
-    ranked = quintain("verify", str(log / "winner.py"), "--suite", "tenants/smoke", "--scenario", "tight", "--json")
+    truth = ("--simulator", "system", "--suite", "tenants/smoke")
+    ranked = quintain("verify", str(log / "winner.py"), *truth, "--json")
     assert ranked.code == 0, ranked.err

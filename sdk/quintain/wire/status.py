@@ -64,10 +64,6 @@ def is_from_server(error: grpc.RpcError) -> bool:
     return any(key == DETAILS_KEY for key, _ in call.trailing_metadata() or ())
 
 
-UNKNOWN_METHOD = "UNKNOWN_METHOD"
-"""The reason of an error from a server that does not have the call."""
-
-
 def from_rpc_error(error: grpc.RpcError) -> QuintainError:
     """The typed error in a failed call (sync or asyncio). A status without details keeps its code and message."""
     call: grpc.Call = error  # type: ignore[assignment]  # every RpcError that a call raises is a Call too
@@ -85,5 +81,4 @@ def from_rpc_error(error: grpc.RpcError) -> QuintainError:
         message = (
             f"the server does not have this call: another service answers at that address, or an older one ({message})"
         )
-        return Internal(message, reason=UNKNOWN_METHOD)
     return kind(message)

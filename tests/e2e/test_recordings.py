@@ -168,8 +168,8 @@ def test_an_attack_finds_what_no_recording_shows_and_the_next_fit_must_not_allow
     assert quintain("record", "--suite", str(truth), "--policy", "fifo", "--out", str(folder)).code == 0
     instant = MODEL.replace("job.seconds", "0.01")
     (folder / "model.py").write_text(instant, encoding="utf-8")
-    ran = quintain("fidelity", str(folder), "--references", "0", "--attack", "2", "--json")
-    card = json.loads(ran.out)
+    fidelity = ("fidelity", str(folder), "--references", "0", "--attack", "2", "--json")
+    card = json.loads(quintain(*fidelity).out)
     attack = card["attack"]
     assert (card["fidelity"], attack["tried"], attack["checked"]) == ("failed", 2, True)
     (hole,) = attack["holes"]
@@ -179,6 +179,7 @@ def test_an_attack_finds_what_no_recording_shows_and_the_next_fit_must_not_allow
     stated = json.loads(example.read_text(encoding="utf-8"))
     assert (stated["scenario"], stated["exceeded"]) == (hole["scenario"], ["mean seconds from started to done"])
     assert "def decide" in stated["policy"]
+    assert json.loads(quintain(*fidelity).out) == card, "the same seed, the same attack and card"
     again = quintain("verify", str(folder / "model.py"), "--simulator", "fit", "--suite", str(folder))
     assert again.code == 1
     assert f"counterexample {example.stem}: mean seconds from started to done is 0.01" in again.out

@@ -154,10 +154,15 @@ def _not_in_truth(
     return found
 
 
+def counterexample_stem(model: str) -> str:
+    """What the names of files begin with that an attack on the model with this digest writes."""
+    return f"{FOLDER}/{model[:8]}_"
+
+
 def write_counterexamples(folder: Path, model: str, found: Sequence[Counterexample]) -> None:
     """Into the package, for the next fit. `model`: the digest of the attacked model."""
     for number, example in enumerate(found, 1):
-        stem = folder / FOLDER / f"{model[:8]}_{number}"
+        stem = folder / f"{counterexample_stem(model)}{number}"
         stem.parent.mkdir(exist_ok=True)
         document = {
             "model": model,

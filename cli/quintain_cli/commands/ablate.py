@@ -16,7 +16,7 @@ from rich.markup import escape
 from quintain.clients.budget import make_budget
 from quintain.clients.pages import entries
 from quintain.clients.stop_rules import make_stop_rules
-from quintain.clients.suite_files import FIT, read_suite, suite_message
+from quintain.clients.suite_files import read_suite, suite_message
 from quintain.controller.v1 import controller_pb2 as pb
 from quintain.errors import FailedPrecondition, InvalidArgument, NotFound
 from quintain.statistics import Interval, paired_bootstrap
@@ -126,7 +126,7 @@ def ablate(
         check_plotly()
     ablation = resume or uuid.uuid4().hex[:12]
     outcomes = []
-    suite_name, suite_files = read_suite(suite, recordings=simulator == FIT)
+    suite_name, suite_files = read_suite(suite, simulator=simulator)
     with Connection(ctx.obj, "controller", embedded=Embedded.RUNS) as connection:
         check_strategies(connection, strategy or [])
         if resume:

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 from rich.markup import escape
 
-from quintain.clients.suite_files import FIT, read_suite, suite_message
+from quintain.clients.suite_files import read_suite, suite_message
 from quintain.errors import InvalidArgument
 from quintain.statistics import FEWEST_PAIRS, Interval, paired_bootstrap
 from quintain.type.v1 import type_pb2
@@ -57,7 +57,7 @@ def compare(
     as_json: Annotated[bool, typer.Option("--json", help="One JSON document.")] = False,
 ) -> None:
     """Compare two policies on every scenario of a suite. Exit code 1 if one of them failed."""
-    suite_name, suite_files = read_suite(suite, recordings=simulator == FIT)
+    suite_name, suite_files = read_suite(suite, simulator=simulator)
     of_suite = pb.GetSuiteRequest(simulator=simulator, suite=suite_name, suite_files=suite_message(suite_files))
     with Connection(ctx.obj, "verifier") as connection:
         verdicts = []

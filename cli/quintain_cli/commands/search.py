@@ -17,7 +17,7 @@ from quintain.clients.notebooks import carried_lessons
 from quintain.clients.pages import entries
 from quintain.clients.search_words import ROLES, WINNER_RULES, make_roles, make_winner_rule
 from quintain.clients.stop_rules import make_stop_rules
-from quintain.clients.suite_files import FIT, read_suite, suite_message
+from quintain.clients.suite_files import read_suite, suite_message
 from quintain.controller.v1 import controller_pb2 as pb
 from quintain.errors import FailedPrecondition, InvalidArgument, QuintainError
 from quintain.generator.v1 import generator_pb2
@@ -162,7 +162,7 @@ def search(
     if resume and stop is not None:
         raise InvalidArgument.of("stop_at", "a search keeps the stop rules that it began with; fork it with others")
     conversations = make_agent(agent, agent_turns, agent_runs, agent_seconds)
-    suite_name, suite_files = read_suite(suite, recordings=simulator == FIT)
+    suite_name, suite_files = read_suite(suite, simulator=simulator)
     seen = 0  # a new search is shown from its first event
     with Connection(ctx.obj, "controller", embedded=Embedded.RUNS) as connection:
         if detach and connection.embedded:

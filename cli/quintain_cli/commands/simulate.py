@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 from rich.markup import escape
 
-from quintain.clients.suite_files import FIT, read_suite
+from quintain.clients.suite_files import read_suite
 from quintain.errors import FailedPrecondition, InvalidArgument
 from quintain.plugins.doors import PICTURES, SIMULATORS
 from quintain.plugins.inprocess import in_process
@@ -53,7 +53,7 @@ def simulate(
         refuse_existing(picture, force)
         check_plotly()
     source = read_policy(policy)
-    suite_name, suite_files = read_suite(suite, recordings=simulator == FIT)
+    suite_name, suite_files = read_suite(suite, simulator=simulator)
     by_name = [] if scenario.endswith(".toml") else [scenario]
     plugin = narrowed(load_simulator(simulator), suite_name, by_name, suite_files)
     chosen = find_scenario(plugin, scenario, trace or [])

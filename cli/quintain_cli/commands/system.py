@@ -11,7 +11,7 @@ from typing import IO, Annotated, cast
 import typer
 from rich.markup import escape
 
-from quintain.clients.suite_files import read_suite, suite_message
+from quintain.clients.suite_files import FIT, read_suite, suite_message
 from quintain.errors import FailedPrecondition, Internal, InvalidArgument
 from quintain.plugins.doors import PICTURES, RECORDERS
 from quintain.plugins.loading import PluginError
@@ -200,7 +200,7 @@ def read_package(folder: str, *, recordings: bool = False) -> tuple[str, dict[st
     if not path.exists():
         raise InvalidArgument.of("folder", f"{path} is not there; `quintain system new {path}` makes one")
     named = folder if path.suffix == ".toml" or folder.startswith((".", "/")) else f"./{folder}"
-    name, files = read_suite(named, recordings=recordings)
+    name, files = read_suite(named, simulator=FIT if recordings else "")
     assert files is not None
     return name, files
 

@@ -10,7 +10,7 @@ import typer
 from rich.markup import escape
 
 from quintain.clients import policy_files
-from quintain.clients.suite_files import FIT, read_suite, suite_message
+from quintain.clients.suite_files import read_suite, suite_message
 from quintain.errors import Internal, InvalidArgument
 from quintain.type.v1 import type_pb2
 from quintain.verifier.v1 import verifier_pb2 as pb
@@ -54,7 +54,7 @@ def verify(
     ] = False,
 ) -> None:
     """Verify a policy in the sandbox. Exit code 0: the policy is fine; 1: it failed; 2: the request is wrong."""
-    suite_name, suite_files = read_suite(suite, recordings=simulator == FIT)
+    suite_name, suite_files = read_suite(suite, simulator=simulator)
     request = pb.VerifyRequest(
         simulator=simulator,
         policy=type_pb2.Policy(source=read_policy(policy)),

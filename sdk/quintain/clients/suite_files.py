@@ -14,14 +14,16 @@ RECORDINGS = "recordings"  # a folder of what a real system logged
 COUNTEREXAMPLES = "counterexamples/"  # runs in earlier models that a new one must not allow: for a fit only
 LEFT_OUT = f"{RECORDINGS}/left_out"  # an empty file in its place: there are some, so a model stands for something else
 FIT = "fit"  # the simulator that needs it: its candidates are models
+_SYSTEM_FILE, _FAAS = "system.toml", "faas"
 MOST_BYTES = 24 << 20  # one message carries them all
 
 T = TypeVar("T")
 
 
-def read_suite(text: str, *, recordings: bool = False) -> tuple[str, dict[str, bytes] | None]:
-    """The suite's name, and its files if it is a path; recordings are large, and left out unless asked for (see
-    `without_recordings`). Raises InvalidArgument for a folder that cannot be read."""
+def read_suite(text: str, *, simulator: str = "") -> tuple[str, dict[str, bytes] | None]:
+    """The suite's name, and its files if it is a path; recordings are large, and left out (see
+    `without_recordings`) unless `simulator`, whose suite it shall be, needs them. Raises InvalidArgument for a folder
+    that cannot be read, and for a system package given to the FaaS simulator, the commands' default."""
     path = Path(text)
     if not text or not (path.suffix == ".toml" or text.startswith((".", "/")) or _holds_suites(path)):
         return text, None
@@ -39,10 +41,15 @@ def read_suite(text: str, *, recordings: bool = False) -> tuple[str, dict[str, b
             for file in sorted(folder.rglob("*"))
             if file.is_file() and not any(_left_out(part) for part in file.relative_to(folder).parts)
         }
-        sent = paths if recordings else without_recordings(paths)
+        sent = paths if simulator == FIT else without_recordings(paths)
         files = {name: paths[name].read_bytes() if name in paths else b"" for name in sent}
     except OSError as error:
         raise InvalidArgument.of("suite", f"{error.filename}: {error.strerror}") from None
+    if simulator == _FAAS and _SYSTEM_FILE in files:
+        raise InvalidArgument.of(
+            "simulator",
+            f"{folder} is a system package, since it has {_SYSTEM_FILE}: its simulator is system, not {_FAAS}",
+        )
     size = sum(map(len, files.values()))
     if size > MOST_BYTES:
         raise InvalidArgument.of(

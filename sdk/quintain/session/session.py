@@ -21,7 +21,7 @@ from quintain.clients.pages import entries
 from quintain.clients.policy_files import read_policy
 from quintain.clients.search_words import make_roles, make_winner_rule
 from quintain.clients.stop_rules import make_stop_rules
-from quintain.clients.suite_files import FIT, read_suite, suite_message
+from quintain.clients.suite_files import read_suite, suite_message
 from quintain.controller.v1 import controller_pb2 as pb
 from quintain.errors import DeadlineExceeded, FailedPrecondition, InvalidArgument, Unavailable
 from quintain.generator.v1 import generator_pb2
@@ -250,7 +250,7 @@ def _suite(suite: str | Path, simulator: str) -> tuple[str, verifier_pb2.SuiteFi
     """Name and files; a text is a name, a Path is the caller's own."""
     if isinstance(suite, str):
         return suite, None
-    name, files = read_suite(str(suite.absolute()), recordings=simulator == FIT)
+    name, files = read_suite(str(suite.absolute()), simulator=simulator)
     return name, suite_message(files)
 
 

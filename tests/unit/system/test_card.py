@@ -79,6 +79,6 @@ def test_recordings_stay_behind_and_that_there_are_some_is_sent(tmp_path: Path) 
     assert sent is not None
     assert {name: sent[name] for name in sent if name.startswith("recordings/")} == {"recordings/left_out": b""}
     assert read_package(sent).fidelity is Fidelity.UNVERIFIED
-    _, whole = read_suite(str(tmp_path), recordings=True)
+    _, whole = read_suite(str(tmp_path), simulator="fit")
     assert whole is not None
     assert [name for name in whole if name.startswith("recordings/")] == ["recordings/monday.jsonl"]

@@ -3,8 +3,8 @@
     python -m benchmarks.against CHECKOUT [--turns 3]
 
 CHECKOUT is a working tree of the same repository at another commit (``git worktree add CHECKOUT COMMIT``). CPU is that
-of the engine and the guest together, which other work on the machine disturbs less than the time on the wall. Of the
-turns the least counts. The decisions of both must be the same.
+of the engine and the guest together (for a verdict, of the service as well), which other work on the machine disturbs
+less than the time on the wall. Of the turns the least counts. The decisions of both must be the same.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ CASES = (  # policy, calling mode, traces
     ("fifo (guard)", "every_tick", 2),
     ("priority (guard)", "every_tick", 2),
     ("a jailed run", "", 200),
+    ("a verdict of standard", "", 2),
 )
 
 
@@ -36,6 +37,9 @@ def measure(policy: str, calling_mode: str, count: int) -> dict[str, Any]:
 
     if policy == "a jailed run":
         return {"cpu_seconds": jailed_cpu_seconds(count), "decisions": ""}
+    if policy == "a verdict of standard":
+        cost: Any = import_module("benchmarks.cost")
+        return {"cpu_seconds": cost.suite_cost("standard", count).cpu_seconds, "decisions": ""}
     params = [engine.reference_params(number % 5, 10 + number // 5) for number in range(count)]
     traces = [(p, engine.Workload.generated(p)) for p in params]
     for p, workload in traces:

@@ -62,6 +62,9 @@ def new(
 
 def _template(target: Target, simulator: str, name: str) -> Mapping[str, bytes]:
     if ":" not in simulator:
+        if simulator not in SIMULATORS.names():
+            known = ", ".join(SIMULATORS.names())
+            raise InvalidArgument.of("simulator", f"{simulator!r} is not among {known}; of a served one give HOST:PORT")
         return _reader(simulator).suite_template(name)
     from quintain.clients.simulator import RemoteSimulator  # gRPC takes a while to load
 

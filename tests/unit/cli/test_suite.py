@@ -80,3 +80,9 @@ def test_windows_that_leave_nothing_to_train_on_are_refused(quintain: Run, tmp_p
         "suite", "split", str(trace(tmp_path)), "--out", str(tmp_path / "o"), "--windows", "2", "--held-out", "2"
     )
     assert "2 of 2 windows: at least one must be left to train on" in ran.err
+
+
+def test_a_template_of_a_simulator_that_is_only_served_wants_its_address(quintain: Run, tmp_path: Path) -> None:
+    ran = quintain("suite", "new", str(tmp_path / "far"), "--simulator", "balancer")
+    assert (ran.code, "of a served one give HOST:PORT" in ran.err) == (2, True)
+    assert not (tmp_path / "far").exists()

@@ -258,6 +258,6 @@ async def test_a_call_that_never_got_a_connection_is_not_at_risk_however_short_i
         }
         async with stack(tmp_path, wire, backend={"options": options}) as s:
             with pytest.raises(QuintainError) as error:
-                await s.generate_once(request("r1", "llm"), timeout=1.0)
+                await s.generate_once(request("r1", "llm"), timeout=3.0)
     assert error.value.metadata["call_outcome"] == "connection"
     assert error.value.metadata["at_risk_usd"] == "0.000000"

@@ -136,6 +136,7 @@ def fitted(folder: Path, package: Path, recording: Path, inner: str = "") -> Ran
     return run(environment, "fit", str(package), *FIT, "--start", str(draft), "--out", target, seconds=600)
 
 
+@pytest.mark.timeout(900)
 def test_recorded_answers_fit_a_model_that_was_mended_by_a_change(tmp_path: Path, provider: str) -> None:
     truth, package = counter(tmp_path / "counter"), tmp_path / "log"
     policies = ("--policy", "fifo", "--policy", "last_first")

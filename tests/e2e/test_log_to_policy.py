@@ -14,7 +14,7 @@ PAGE = Path(__file__).parents[2] / "docs" / "systems.md"
 SMALLER = {
     "record": ["--scenario", "tight"],
     "loop": ["--rounds", "1", "--models", "1", "--policies", "3"],
-    "fidelity": ["--references", "0"],
+    "fidelity": ["--references", "0", "--attack", "3"],
 }
 PATIENCE = 1200  # seconds of one command, on a machine that does other things
 

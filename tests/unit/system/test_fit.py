@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from importlib import resources
 
 import pytest
@@ -28,13 +27,19 @@ def fit() -> PackageFit:
 
 
 @pytest.fixture(scope="module")
-def quick() -> Iterator[PackageFit]:
-    """Hardly calibrates: for tests that are about something else."""
+def short() -> PackageFit:
+    """Calibrates on the beginning of the recordings."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(package_fit, "CALIBRATED_ON", 400)
-        patch.setattr(package_fit, "RUNS", 10)
         folder = resources.files("quintain_system") / "recorded" / "load_balancer"
-        yield PackageFit(package_files(folder), "quick", "load_balancer")
+        return PackageFit(package_files(folder), "quick", "load_balancer")
+
+
+@pytest.fixture
+def quick(short: PackageFit, monkeypatch: pytest.MonkeyPatch) -> PackageFit:
+    """Hardly calibrates: for tests that are about something else."""
+    monkeypatch.setattr(package_fit, "RUNS", 10)
+    return short
 
 
 @pytest.fixture(scope="module")

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from importlib import resources
+
 import pytest
 
 from quintain.plugins.inprocess import in_process, simulate
+from quintain.plugins.package_files import package_files
 from quintain.plugins.recorder import RecordedRun
 from quintain.plugins.simulator import Part, RunOptions, narrowed
 from quintain_system.fit.grammar import render
@@ -13,6 +16,16 @@ from quintain_system.plugin import simulator
 from quintain_system.recorder import recorder
 
 TIGHT = "tenants/smoke/tight"
+QUIET = b"""
+objective = "on_time"
+[[scenarios]]
+name = "quiet"
+part = "train"
+duration = 300.0
+seed = 5
+workload = true
+config = { nodes = 2, functions = 8, tenants = 4, node_cores = 1, requests_per_second = 0.7 }
+"""
 
 
 @pytest.fixture(scope="module")
@@ -39,3 +52,20 @@ def test_floors_and_written_models_run_on_recordings_of_several_policies(
     assert outcome.failure is None
     assert outcome.metrics.keys() >= {"distance", "floor_queueing", "floor_replay"}
     assert 'self.things["request"]' not in source.partition("def seconds_to_ready")[2].partition("def ")[0]
+
+
+def test_the_law_of_a_made_thing_reads_what_its_own_event_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Few cold starts of one policy: their times seem to depend on the memory that the instance's event tells."""
+    monkeypatch.setattr("quintain_system.fit.package_fit.RUNS", 3)
+    files = package_files(resources.files("quintain_system") / "packages" / "tenants")
+    files = {n: c for n, c in files.items() if not n.startswith("suites/")} | {"suite.toml": QUIET}
+    plugin = narrowed(simulator, "log", files=files)
+    first = plugin.describe().baselines[0]
+    (scenario,) = (entry.scenario for entry in plugin.suite("log").entries)
+    outcome = simulate(plugin, plugin.scenario(scenario), in_process(plugin, first.source), RunOptions(timeline=True))
+    run = RecordedRun("log", files, scenario, Part.TRAIN, first.name, outcome.detail)
+    package, _ = recorder.package([run])
+    quiet = PackageFit({**package, **dict([recorder.recording(package, run)])}, "test", "log")
+    source = render(quiet.grammar, {}, "as recorded")
+    assert "it.memory_mb" in source.partition("def seconds_to_ready")[2].partition("def ")[0]
+    assert quiet.run(quiet.scenario("log/train"), in_process(quiet, source), RunOptions()).failure is None

@@ -9,6 +9,8 @@ from typing import Protocol
 from quintain_system.fit.lifecycle import Lifecycle, Next
 from quintain_system.fit.writing.words import id_attribute
 
+_ITS_OWN = ("users", "ready", "gone", "queue")  # what the model keeps of a thing, by these names
+
 
 class Target(Protocol):
     """What a pool writes to: a Writer."""
@@ -163,6 +165,8 @@ class Pool:
     def _write_make(self, w: Target, key: str, own: str) -> None:
         kind, life = self.kind, self.life
         fields = ", ".join([f"{own}=self.made", *[f"{f}={e}" for f, e in life.fields[kind].items()]])
+        # A law of its own steps may use all that its event says, not only what makes it alike.
+        told = "".join(f"{f}={e}, " for f, e in life.fields[kind].items() if f not in (*self._key, *_ITS_OWN))
         body: list[str] = []
         for room in self.rooms:
             w.init.append(f"self.held_{room.name} = {{}}  # place -> what is in use")
@@ -176,7 +180,7 @@ class Pool:
         names = ", ".join(f"{f}=it.{f}" for f in self._key)
         body += [
             "self.made += 1",
-            f"made = SimpleNamespace({own}=self.made, {names}, users=0, ready=False, gone=False, queue=deque())",
+            f"made = SimpleNamespace({own}=self.made, {names}, {told}users=0, ready=False, gone=False, queue=deque())",
             "made.idle_since, made.turn = None, 0",
         ]
         for room in self.rooms:

@@ -9,6 +9,7 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 from quintain_system.form.names import id_field
@@ -44,6 +45,37 @@ class Kinds:
 
     def number(self, name: str) -> int:
         return self.names.index(name)
+
+    @cached_property
+    def told_of_made(self) -> list[list[int] | None]:
+        """By kind of event that introduces a thing: the place of its id, then those of the fields that say what it is,
+        in a recording as in a model of it. None for the others."""
+        found: list[list[int] | None] = []
+        for spec in self.specs[self.inputs : self.decisions_from]:
+            own = id_field(spec)
+            if own is None:
+                found.append(None)
+                continue
+            says = [
+                place
+                for place, of in enumerate(spec.fields.values(), start=1)
+                if of.type in ("index", "string", "bool") or (of.type == "ref" and of.of not in self._events)
+            ]
+            found.append([list(spec.fields).index(own) + 1, *says])
+        return found
+
+    @cached_property
+    def refers_to_made(self) -> list[list[int]]:
+        """By kind of decision: the places of ids that only events introduce."""
+        made = {name for name in self._events if id_field(self.specs[self.number(name)])}
+        return [
+            [place for place, of in enumerate(spec.fields.values(), start=1) if of.type == "ref" and of.of in made]
+            for spec in self.specs[self.decisions_from :]
+        ]
+
+    @property
+    def _events(self) -> tuple[str, ...]:
+        return self.names[self.inputs : self.decisions_from]
 
 
 def kinds_by_number(spec: SystemSpec) -> Kinds:
@@ -118,8 +150,7 @@ def episode_of(recording: Recording, kinds: Kinds) -> Episode:
     meaning = [recording.config, recording.duration, recording.windows]
     sha.update(json.dumps(meaning, sort_keys=True).encode())
     numbers = {name: number for number, name in enumerate(kinds.names)}
-    alike = told_of_made(kinds)
-    made = MadeIds(alike)
+    made = MadeIds(kinds.told_of_made)
     same_call = False
     for entry in recording.entries:
         number = numbers[entry.kind]
@@ -136,41 +167,11 @@ def episode_of(recording: Recording, kinds: Kinds) -> Episode:
         same_call = entry.role == "decision"
         fields = record[1:]
         if role:
-            for place in refers_to_made(kinds, number):
+            number -= kinds.decisions_from
+            for place in kinds.refers_to_made[number]:
                 fields[place - 1] = made.described(fields[place - 1])
-        script.append([entry.time, role, number - (kinds.decisions_from if role else 0), *fields])
+        script.append([entry.time, role, number, *fields])
     return Episode(recording, tuple(script), tuple(history), sha.hexdigest())
-
-
-def told_of_made(kinds: Kinds) -> list[list[int] | None]:
-    """By kind of event that introduces a thing: the place of its id, then those of the fields that say what it is, in a
-    recording as in a model of it. None for the others."""
-    found: list[list[int] | None] = []
-    for spec in kinds.specs[kinds.inputs : kinds.decisions_from]:
-        own = id_field(spec)
-        if own is None:
-            found.append(None)
-            continue
-        names = list(spec.fields)
-        made = {kinds.names[n] for n in range(kinds.inputs, kinds.decisions_from)}
-        says = [
-            place
-            for place, of in enumerate(spec.fields.values(), start=1)
-            if of.type in ("index", "string", "bool") or (of.type == "ref" and of.of not in made)
-        ]
-        found.append([names.index(own) + 1, *says])
-    return found
-
-
-def refers_to_made(kinds: Kinds, number: int) -> list[int]:
-    """Of a kind: the places of ids that only events introduce."""
-    made = {
-        name
-        for name, spec in zip(kinds.names, kinds.specs, strict=True)
-        if id_field(spec) and kinds.is_event(kinds.number(name))
-    }
-    fields = enumerate(kinds.specs[number].fields.values(), start=1)
-    return [place for place, of in fields if of.type == "ref" and of.of in made]
 
 
 def beginning(recording: Recording, most: int) -> Recording:

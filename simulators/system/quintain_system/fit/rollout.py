@@ -10,7 +10,7 @@ from typing import Any, NoReturn
 from quintain.plugins.simulator import FailureKind, JsonValue, Policy, PolicyError, PolicyFailure
 from quintain_system.engine.invariants import Invariants
 from quintain_system.engine.records import Ids, kinds
-from quintain_system.fit.episode import Episode, Kinds, Step, kinds_by_number, refers_to_made, told_of_made
+from quintain_system.fit.episode import Episode, Kinds, Step, kinds_by_number
 from quintain_system.form.spec import SystemSpec
 from quintain_system.guest.rollout import MadeIds
 from quintain_system.interface import Parameter
@@ -98,13 +98,12 @@ class Rollouts:
 def setup_of(spec: SystemSpec) -> JsonValue:
     """What the guest of a fitted model is told at the beginning."""
     numbers = kinds_by_number(spec)
-    refers = [refers_to_made(numbers, numbers.number(name)) for name in spec.decisions]
     return {
         "inputs": [[name, list(kind.fields)] for name, kind in spec.inputs.items()],
         "decisions": [[name, list(kind.fields)] for name, kind in spec.decisions.items()],
         "events": [[name, list(kind.fields)] for name, kind in spec.events.items()],
-        "made": told_of_made(numbers),
-        "refers": refers,
+        "made": [list(places) if places else None for places in numbers.told_of_made],
+        "refers": [list(places) for places in numbers.refers_to_made],
     }
 
 
@@ -120,8 +119,8 @@ class _Reader:
         self._duration = episode.recording.duration
         self._next = 0
         self._time = 0.0
-        self._made = MadeIds(told_of_made(numbers))
-        self._refers = [refers_to_made(numbers, numbers.number(name)) for name in spec.decisions]
+        self._made = MadeIds(numbers.told_of_made)
+        self._refers = numbers.refers_to_made
         self._rollout = Rollout([])
 
     def take(self, entry: Any) -> None:

@@ -55,14 +55,9 @@ def worst_of_each(holes: Sequence[Hole]) -> list[Hole]:
     """The hole that goes farthest for each thing that is exceeded; at most MOST_HOLES."""
     kept: list[Hole] = []
     seen: set[str] = set()
-    for hole in sorted(holes, key=_far, reverse=True):
+    for hole in sorted(holes, key=lambda hole: hole.exceeded[0].factor, reverse=True):
         new = {one.what for one in hole.exceeded} - seen
         if new and len(kept) < MOST_HOLES:
             seen |= new
             kept.append(hole)
     return kept
-
-
-def _far(hole: Hole) -> float:
-    small, large = sorted((hole.exceeded[0].reached, hole.exceeded[0].limit))
-    return large / small if small > 0 else float("inf")

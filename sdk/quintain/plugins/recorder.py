@@ -68,6 +68,12 @@ class Exceeded:
     limit: float
     invariant: str = ""
 
+    @property
+    def factor(self) -> float:
+        """How many times beyond the limit, upwards or downwards."""
+        small, large = sorted((self.reached, self.limit))
+        return large / small if small > 0 else float("inf")
+
 
 @runtime_checkable
 class ReachJudge(Protocol):

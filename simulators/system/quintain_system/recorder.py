@@ -81,12 +81,11 @@ class SystemRecorder:
         spec = _spec(package)
         kinds = kinds_by_number(spec)
         limits = recorded_limits(spec, kinds, read_recordings(package, spec))
-        found = {}
+        found: dict[str, Sequence[Exceeded]] = {}
         for name, content in runs.items():
             run = read_recording(file_of(name), content, spec)
             reach = reach_of(spec, kinds, episode_of(run, kinds).history, run.duration)
-            far = beyond(kinds, limits, reach)
-            found[name] = [Exceeded(b.what, b.reached, b.recorded, b.limit, b.invariant) for b in far]
+            found[name] = beyond(kinds, limits, reach)
         return found
 
     def import_log(

@@ -5,10 +5,11 @@ from __future__ import annotations
 import pytest
 from tests.support.systems import SYSTEM
 
+from quintain.plugins.recorder import Exceeded
 from quintain.plugins.simulator import InvalidInput
 from quintain_system.fit.counterexamples import read_counterexamples
 from quintain_system.fit.episode import Step, kinds_by_number
-from quintain_system.fit.reach import Beyond, Reach, beyond, limits_of, reach_of
+from quintain_system.fit.reach import Reach, beyond, limits_of, reach_of
 from quintain_system.form.package import read_toml
 from quintain_system.form.spec import SystemSpec
 
@@ -41,7 +42,7 @@ def in_a_row(seconds: float, size: str = "small", count: int = 6) -> list[tuple[
 RECORDED = limits_of([reach(*in_a_row(2.0), *[(at + 5, 4.0, "large") for at, *_ in in_a_row(0.0)])])
 
 
-def found(*jobs: tuple[float, float, str], duration: float = 100.0) -> list[Beyond]:
+def found(*jobs: tuple[float, float, str], duration: float = 100.0) -> list[Exceeded]:
     return beyond(KINDS, RECORDED, reach(*jobs, duration=duration))
 
 

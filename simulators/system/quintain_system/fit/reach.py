@@ -16,6 +16,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from quintain.plugins.recorder import Exceeded
 from quintain_system.fit.episode import Kinds, Step
 from quintain_system.form.spec import SystemSpec
 
@@ -40,17 +41,6 @@ class Limit:
 
     fastest: dict[Any, float] = field(default_factory=dict)
     most: int = 0
-
-
-@dataclass(frozen=True)
-class Beyond:
-    """`what` was `reached`, and `limit` is as far as it may go by what was `recorded`."""
-
-    what: str
-    reached: float
-    recorded: float
-    limit: float
-    invariant: str = ""  # TOML: what would forbid it, where invariants can say it
 
 
 def reach_of(spec: SystemSpec, kinds: Kinds, history: Iterable[Step], duration: float) -> Reach:
@@ -101,9 +91,9 @@ def limits_of(recorded: Sequence[Reach]) -> dict[Pair, Limit]:
     return {pair: Limit(limit.fastest, most[pair]) for pair, limit in found.items()}
 
 
-def beyond(kinds: Kinds, limits: Mapping[Pair, Limit], run: Reach) -> list[Beyond]:
+def beyond(kinds: Kinds, limits: Mapping[Pair, Limit], run: Reach) -> list[Exceeded]:
     """What the run reaches that no recording is near, the farthest first."""
-    found: list[Beyond] = []
+    found: list[Exceeded] = []
     for pair, limit in limits.items():
         step = f"from {pair[0]} to {pair[1]}"
         # Where there are classes, only these: a mean over all depends on which of them a policy prefers.
@@ -114,19 +104,14 @@ def beyond(kinds: Kinds, limits: Mapping[Pair, Limit], run: Reach) -> list[Beyon
             work += len(seconds) * fastest / run.duration
             if len(seconds) >= FEWEST and (mean := sum(seconds) / len(seconds)) < FASTER * fastest:
                 named = "" if of_class is None else f", {of_class}"
-                found.append(Beyond(f"mean seconds {step}{named}", mean, fastest, FASTER * fastest))
+                found.append(Exceeded(f"mean seconds {step}{named}", mean, fastest, FASTER * fastest))
         most = run.most.get(pair, 0)
         if most > MORE * limit.most:
             invariant = _capacity(kinds, pair, limit)
-            found.append(Beyond(f"most at once {step}", most, limit.most, MORE * limit.most, invariant))
+            found.append(Exceeded(f"most at once {step}", most, limit.most, MORE * limit.most, invariant))
         if work > WORK * limit.most:
-            found.append(Beyond(f"work done {step}, in servers", work, limit.most, WORK * limit.most))
-    return sorted(found, key=lambda b: -_ratio(b))
-
-
-def _ratio(of: Beyond) -> float:
-    small, large = sorted((of.reached, of.limit))
-    return large / small if small > 0 else float("inf")
+            found.append(Exceeded(f"work done {step}, in servers", work, limit.most, WORK * limit.most))
+    return sorted(found, key=lambda one: -one.factor)
 
 
 def _capacity(kinds: Kinds, pair: Pair, limit: Limit) -> str:

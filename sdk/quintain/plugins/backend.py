@@ -297,6 +297,10 @@ class Unreached:
     reply: BackendReply
 
 
+CLOCK_SKEW_SECONDS = 600.0
+"""Between a provider's clock and ours, at most: by so much earlier than `BatchCall.sent_at` a batch may seem made."""
+
+
 class Batches(abc.ABC):
     """A provider's batch interface. Each method asks the provider once, as `Backend.generate` does: what can happen is
     a value, and cancelling frees what the question holds."""

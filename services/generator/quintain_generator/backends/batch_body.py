@@ -9,8 +9,6 @@ from typing import Any
 from quintain.plugins.backend import BackendReply, CallOutcome, Unreached
 from quintain_generator.backends.failures import malformed
 
-CLOCK_SKEW_SECONDS = 600.0
-"""Between the provider's clock and ours, at most."""
 MAX_PAGES = 100
 """Of a list of batches that is looked through."""
 

@@ -12,6 +12,7 @@ import httpx2
 from openai import AsyncOpenAI, omit
 
 from quintain.plugins.backend import (
+    CLOCK_SKEW_SECONDS,
     BackendCall,
     BackendReply,
     BatchCall,
@@ -21,7 +22,7 @@ from quintain.plugins.backend import (
     Unreached,
 )
 from quintain_generator.backends.answer import Answer, field_of, whole_reply, word_of
-from quintain_generator.backends.batch_body import CLOCK_SKEW_SECONDS, MAX_PAGES, Asker, cancelled, expired, line_of
+from quintain_generator.backends.batch_body import MAX_PAGES, Asker, cancelled, expired, line_of
 from quintain_generator.backends.failures import complained, malformed, refused
 from quintain_generator.backends.openai_client import FAILURES, failed
 from quintain_generator.backends.provider_words import complaint_in

@@ -16,6 +16,7 @@ from typing import TypeVar
 
 from quintain.errors import FailedPrecondition
 from quintain.plugins.backend import (
+    CLOCK_SKEW_SECONDS,
     BackendCall,
     BackendReply,
     BatchCall,
@@ -27,7 +28,7 @@ from quintain.plugins.backend import (
 from quintain.service.logs import get_logger
 from quintain_generator import metrics
 from quintain_generator.domain.conversation import Question
-from quintain_generator.domain.generation import Batched, CallRecord, Spend, call_name, spend_of
+from quintain_generator.domain.generation import Batched, CallRecord, Spend, call_name
 from quintain_generator.ports import GenerationStore
 from quintain_generator.usecases.call_loop import DOWN, CallLoop, call_error
 from quintain_generator.usecases.endpoint import BackendEndpoint
@@ -37,7 +38,6 @@ log = get_logger("batches")
 
 T = TypeVar("T")
 
-_CLOCK_SKEW_SECONDS = 600.0  # between the store's clock and the provider's, at most
 # After these the provider may have made the batch all the same.
 _LEFT_OPEN = DOWN | {CallOutcome.UNKNOWN}
 
@@ -136,7 +136,7 @@ class HandedIn:
     async def _find(self) -> BackendReply | None:
         """Look for its batch. The reply of a call that never came to be in one."""
         sent_at, soon = self._batched.sent_at, self._batches.poll_seconds
-        others = await self._store.batches_since(self._endpoint.name, sent_at - _CLOCK_SKEW_SECONDS)
+        others = await self._store.batches_since(self._endpoint.name, sent_at - CLOCK_SKEW_SECONDS)
         found = await self._asked(self._batches.find(self._named, others))
         if isinstance(found, Unreached):
             raise self._error(found.reply)
@@ -230,7 +230,3 @@ def batches_of(endpoint: BackendEndpoint, call: CallRecord) -> Batches:
             reason="BACKEND_NOT_CONFIGURED",
         )
     return endpoint.backend.batches
-
-
-def waiting(later: AnswerLater, calls: list[CallRecord]) -> Waiting:
-    return Waiting(later.seconds, later.batch_id, spend_of(calls))

@@ -36,7 +36,7 @@ from quintain_generator.domain.judge import Judgement, judge
 from quintain_generator.ports import GenerationStore
 from quintain_generator.prompt.builder import PromptTooLarge, ask_again, build_prompt
 from quintain_generator.usecases.answer_keeper import AnswerKeeper
-from quintain_generator.usecases.batches import AnswerLater, BatchLoop, Waiting, batches_of, waiting
+from quintain_generator.usecases.batches import AnswerLater, BatchLoop, Waiting, batches_of
 from quintain_generator.usecases.call_loop import CallLoop, CallsUsedUp, spend_metadata
 from quintain_generator.usecases.cancel import end_unanswered
 from quintain_generator.usecases.conversation import Conversing, ToolsWanted
@@ -383,7 +383,7 @@ class Generations:
             else:
                 judgement, reply, prompt = await self._ask_once_or_twice(loop, recorded, prompt, request.task)
         except AnswerLater as later:
-            return waiting(later, loop.calls)
+            return Waiting(later.seconds, later.batch_id, spend_of(loop.calls))
         except CallsUsedUp as end:
             unknown = Judgement(GenerationOutcome.UNKNOWN, detail=str(end))
             return await self._recorder.record(endpoint, key, tuple(loop.calls), prompt, unknown)

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import os
 import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from tests.support.processes import until
+from tests.support.served import served
 
 EXAMPLE = Path(__file__).parents[2] / "examples/simulators/cache_eviction"
 
@@ -24,15 +22,6 @@ def served_cache(folder: Path, listen: str = "127.0.0.1:0") -> Iterator[tuple[st
     (installed / "entry_points.txt").write_text(
         "[quintain.simulators]\ncache_eviction = cache_eviction.plugin:simulator\n"
     )
-    file = folder / "cache.json"
-    file.unlink(missing_ok=True)
-    command = [sys.executable, "-m", "quintain.service.simulator_main", "--name", "cache_eviction", "--listen", listen]
-    process = subprocess.Popen(
-        [*command, "--address-file", str(file)], env={**os.environ, "PYTHONPATH": f"{folder}:{EXAMPLE}"}
-    )
-    try:
-        until(lambda: file.exists() or process.poll() is not None)
-        yield json.loads(file.read_text())["address"], process
-    finally:
-        process.terminate()
-        process.wait(30)
+    environment = {**os.environ, "PYTHONPATH": f"{folder}:{EXAMPLE}"}
+    with served("cache_eviction", folder, listen=listen, environment=environment) as found:
+        yield found

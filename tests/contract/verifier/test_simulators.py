@@ -21,6 +21,7 @@ import grpc
 import pytest
 from tests.support.certificates import certificates
 from tests.support.processes import until
+from tests.support.served import served as served_anywhere
 from tests.support.verifier import BY_HASH, PERFECT, PLUGINS, RAISING, running_verifier, verify
 from tiny_simulator.plugin import TinySimulator
 
@@ -52,20 +53,12 @@ from quintain_verifier.adapters.registry import RegistryError, load_simulators
 from quintain_verifier.config import VerifierSettings
 from quintain_verifier.sandbox.jail import Jail
 
-SERVE = [sys.executable, "-m", "quintain.service.simulator_main", "--listen", "127.0.0.1:0"]
-
 
 @contextmanager
 def served(name: str, folder: Path, *options: str) -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
-    file = folder / "simulator.json"
-    command = [*SERVE, "--name", name, "--address-file", str(file), *options]
-    process = subprocess.Popen(command, env={"PYTHONPATH": str(PLUGINS)})
-    try:
-        until(lambda: file.exists() or process.poll() is not None)
-        yield json.loads(file.read_text())["address"], process
-    finally:
-        process.terminate()
-        process.wait(30)
+    """With the tests' plug-ins."""
+    with served_anywhere(name, folder, *options, environment={"PYTHONPATH": str(PLUGINS)}) as found:
+        yield found
 
 
 @pytest.fixture(scope="module")

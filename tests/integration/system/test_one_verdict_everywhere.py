@@ -6,7 +6,6 @@ every version of Python is in `test_one_verdict` and `tests.golden.test_systems`
 
 from __future__ import annotations
 
-import json
 import math
 import os
 import shutil
@@ -19,7 +18,7 @@ from pathlib import Path
 
 import pytest
 from google.protobuf import json_format
-from tests.support.processes import until
+from tests.support.served import served
 from tests.support.services import Services
 from tests.support.verifier import RunningVerifier, running_verifier
 
@@ -87,12 +86,8 @@ class Stack:
 
 @pytest.fixture(scope="module")
 def far(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    file = tmp_path_factory.mktemp("far") / "simulator.json"
-    command = [sys.executable, "-m", "quintain.service.simulator_main", "--name", "system", "--listen", "127.0.0.1:0"]
-    with subprocess.Popen([*command, "--address-file", str(file)]) as process:
-        until(lambda: file.exists() or process.poll() is not None)
-        yield json.loads(file.read_text())["address"]
-        process.terminate()
+    with served("system", tmp_path_factory.mktemp("far")) as (address, _):
+        yield address
 
 
 @pytest.fixture(scope="module")

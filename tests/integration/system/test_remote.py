@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import json
-import subprocess
-import sys
 from collections.abc import Iterator
 
 import pytest
 from tests.integration.system.test_models_that_fail import in_method, line_in, lying
-from tests.support.processes import until
+from tests.support.served import served
 from tests.support.systems import MODEL, POLICY, package, suite_files
 from tests.support.verifier import running_verifier
 
@@ -25,12 +22,8 @@ from quintain.verifier.v1 import verifier_pb2 as pb
 
 @pytest.fixture(scope="module")
 def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    file = tmp_path_factory.mktemp("far") / "simulator.json"
-    command = [sys.executable, "-m", "quintain.service.simulator_main", "--name", "system", "--listen", "127.0.0.1:0"]
-    with subprocess.Popen([*command, "--address-file", str(file)]) as process:
-        until(lambda: file.exists() or process.poll() is not None)
-        yield json.loads(file.read_text())["address"]
-        process.terminate()
+    with served("system", tmp_path_factory.mktemp("far")) as (address, _):
+        yield address
 
 
 @pytest.fixture(scope="module")

@@ -11,13 +11,18 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from quintain.errors import Unavailable
 from quintain_cli.stack import launch, settings, state
 
+if TYPE_CHECKING:
+    import grpc
+
 LOG_LINES_SHOWN = 15
 LIVENESS = "liveness"  # health's name for "the process answers"; the empty name means "ready for work"
 _POLL_SECONDS = 0.02
+_HEALTH_SECONDS = 2.0
 _LEAST_TICKS = 5  # in clock ticks; a process that waits for something wakes up now and then
 
 
@@ -71,11 +76,14 @@ class ServiceProcess:
     def wait_serving(self, seconds: float, say: Callable[[str], None] = _unsaid, ready: bool = True) -> ServiceAddress:
         """Block until the service, which listens, is ready for work, or with `ready` false until it answers. Raises
         StackError if it exits or `seconds` pass."""
+        import grpc  # here, so that a service can be started before this process has loaded it
+
         deadline = time.monotonic() + seconds
         endpoint = read_endpoint(self._address_file)
-        while not is_serving(endpoint.address, service="" if ready else LIVENESS):
-            say(f"waiting for the {self.service} to get ready{self._last_word()}")
-            self._pause(deadline, "did not become healthy")
+        with grpc.insecure_channel(endpoint.address) as channel:
+            while not _health(channel, "" if ready else LIVENESS):
+                say(f"waiting for the {self.service} to get ready{self._last_word()}")
+                self._pause(deadline, "did not become healthy")
         return endpoint
 
     def check(self) -> None:
@@ -119,21 +127,28 @@ def read_endpoint(address_file: Path) -> ServiceAddress:
     return ServiceAddress(**json.loads(address_file.read_text()))
 
 
-def is_serving(address: str, timeout: float = 2.0, service: str = "") -> bool:
-    """Whether the health service at `address` says that work would succeed, or what its name `service` means."""
-    return bool(health(address, timeout, service))
+def is_serving(address: str) -> bool:
+    """Whether the health service at `address` says that work would succeed."""
+    return bool(health(address))
 
 
-def health(address: str, timeout: float = 2.0, service: str = "") -> bool | None:
+def health(address: str) -> bool | None:
     """What the health service at `address` says; None if it does not answer."""
-    import grpc  # here, so that a service can be started before this process has loaded it
-    from grpc_health.v1 import health_pb2, health_pb2_grpc
+    import grpc
 
     with grpc.insecure_channel(address) as channel:
-        try:
-            stub = health_pb2_grpc.HealthStub(channel)
-            request = health_pb2.HealthCheckRequest(service=service)
-            answer = stub.Check(request, timeout=timeout)  # type: ignore[attr-defined]
-        except grpc.RpcError:
-            return None
+        return _health(channel, "")
+
+
+def _health(channel: grpc.Channel, service: str) -> bool | None:
+    """For a name of its own health service: the empty one means "ready for work"."""
+    import grpc
+    from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+    try:
+        stub = health_pb2_grpc.HealthStub(channel)
+        request = health_pb2.HealthCheckRequest(service=service)
+        answer = stub.Check(request, timeout=_HEALTH_SECONDS)  # type: ignore[attr-defined]
+    except grpc.RpcError:
+        return None
     return bool(answer.status == health_pb2.HealthCheckResponse.SERVING)

@@ -21,9 +21,6 @@ from pydantic import BaseModel, ConfigDict
 
 from quintain.plugins.simulator import Description, Objective
 
-ENTRY_POINT_GROUP = "quintain.backends"
-
-
 # ---------------------------------------------------------------------------------------------------------- the task
 
 

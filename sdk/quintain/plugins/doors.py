@@ -4,17 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from quintain.plugins.backend import ENTRY_POINT_GROUP as BACKEND_GROUP
-from quintain.plugins.backend import Backend
 from quintain.plugins.loading import Door
 from quintain.plugins.recorder import Recorder
-from quintain.plugins.simulator import ENTRY_POINT_GROUP as SIMULATOR_GROUP
 from quintain.plugins.simulator import Simulator
-from quintain.plugins.strategy import ENTRY_POINT_GROUP as STRATEGY_GROUP
-from quintain.plugins.strategy import StrategyPlugin
 from quintain.plugins.trace import TraceFormat
+
+if TYPE_CHECKING:  # pydantic comes with them, and most who open one door want no other
+    from quintain.plugins.backend import Backend
+    from quintain.plugins.strategy import StrategyPlugin
 
 
 def _simulator_problem(loaded: object) -> str:
@@ -28,6 +27,8 @@ def _simulator_problem(loaded: object) -> str:
 
 
 def _backend_problem(loaded: object) -> str:
+    from quintain.plugins.backend import Backend
+
     if isinstance(loaded, Backend):
         return "is an instance; the entry point must name the class, which is made anew for each configured backend"
     if not (isinstance(loaded, type) and issubclass(loaded, Backend)):
@@ -43,6 +44,8 @@ def _function_problem(loaded: object) -> str:
 
 
 def _strategy_problem(loaded: object) -> str:
+    from quintain.plugins.strategy import StrategyPlugin
+
     if isinstance(loaded, type):
         return "is a class; the entry point must name an instance"
     if not isinstance(loaded, StrategyPlugin):
@@ -67,13 +70,13 @@ def _package_problem(loaded: object) -> str:
     return "" if isinstance(loaded, ModuleType) else "is no Python package with a system package's files"
 
 
-SIMULATORS: Door[Simulator] = Door(SIMULATOR_GROUP, "simulator", _simulator_problem)
+SIMULATORS: Door[Simulator] = Door("quintain.simulators", "simulator", _simulator_problem)
 """Instances: a simulator of a system."""
 
-BACKENDS: Door[type[Backend]] = Door(BACKEND_GROUP, "backend", _backend_problem)
+BACKENDS: Door[type[Backend]] = Door("quintain.backends", "backend", _backend_problem)
 """Classes, named as the `kind` of a configured backend: a source of candidates."""
 
-STRATEGIES: Door[StrategyPlugin[Any]] = Door(STRATEGY_GROUP, "strategy", _strategy_problem)
+STRATEGIES: Door[StrategyPlugin[Any]] = Door("quintain.strategies", "strategy", _strategy_problem)
 """Instances: a way to search."""
 
 PICTURES: Door[Callable[[str, str], Any]] = Door("quintain.pictures", "picture", _function_problem)

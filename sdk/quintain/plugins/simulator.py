@@ -26,8 +26,6 @@ from typing import Protocol, TypeAlias, runtime_checkable
 
 JsonValue: TypeAlias = "bool | int | float | str | Sequence[JsonValue] | Mapping[str, JsonValue] | None"
 
-ENTRY_POINT_GROUP = "quintain.simulators"
-
 
 # --------------------------------------------------------------------------------------------------------- failures
 

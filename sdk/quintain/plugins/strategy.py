@@ -37,7 +37,6 @@ __all__ = [
     "StrategyPlugin",
 ]
 
-ENTRY_POINT_GROUP = "quintain.strategies"
 RULES = 2
 """The version of the rules by which searches go that begin now: see `Problem.rules`."""
 

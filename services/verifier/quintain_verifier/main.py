@@ -22,10 +22,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _wire(options: Namespace) -> tuple[Service, ServerSettings]:
     from quintain.service.settings import load_settings
     from quintain_verifier.config import ENV_PREFIX, VerifierSettings
-    from quintain_verifier.workers.pool import spawn_workers
+    from quintain_verifier.workers.pool import WorkerPool
 
     settings = load_settings(VerifierSettings, options.config, ENV_PREFIX)
-    pool = spawn_workers(settings)  # before gRPC is imported: its threads do not survive a fork
+    pool = WorkerPool(settings.worker_count)
+    pool.spawn()  # before gRPC is imported: its threads do not survive a fork
 
     from quintain.service.logs import configure_logging
     from quintain_verifier.service import VerifierService

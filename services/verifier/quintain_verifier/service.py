@@ -22,7 +22,7 @@ from quintain_verifier.usecases.planning import RunPlanner
 from quintain_verifier.usecases.run_plan import JobRunner
 from quintain_verifier.usecases.simulator_threads import SimulatorThreads
 from quintain_verifier.usecases.verify import VerifyPolicy
-from quintain_verifier.workers.pool import START_SECONDS, WorkerPool
+from quintain_verifier.workers.pool import START_SECONDS, WorkerPool, worker_settings
 
 log: structlog.typing.FilteringBoundLogger = structlog.get_logger("service")
 
@@ -47,6 +47,7 @@ class VerifierService:
             log.warning("simulator cannot be used", simulator=name, reason=reason)
         for name in simulators:
             metrics.announce(name)
+        self._worker_settings = worker_settings(settings, simulators.values())
         runner = JobRunner(pool, settings.engine_seconds)
         self._queue: FairQueue[Worker] = FairQueue(settings.most_waiting, runner.retry_after)
         self._threads = SimulatorThreads(simulators)
@@ -69,7 +70,7 @@ class VerifierService:
         )
 
     async def start(self) -> None:
-        self._pool.open(self._queue.add_idle, self._queue.drop_idle)
+        self._pool.open(self._worker_settings, self._queue.add_idle, self._queue.drop_idle)
 
     def register(self, server: grpc.aio.Server) -> Sequence[str]:
         verifier_pb2_grpc.add_VerifierServicer_to_server(self._servicer, server)

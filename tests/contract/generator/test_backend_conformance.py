@@ -9,7 +9,6 @@ import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
-from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +18,6 @@ from tests.support import generator as support
 
 from quintain.conformance.backend import check_backend
 from quintain.plugins.backend import (
-    ENTRY_POINT_GROUP,
     Backend,
     BackendCall,
     BackendReply,
@@ -82,7 +80,7 @@ async def _options(kind: str, folder: Path) -> AsyncIterator[tuple[dict[str, Any
         yield {}, None
 
 
-@pytest.mark.parametrize("kind", sorted(e.name for e in entry_points(group=ENTRY_POINT_GROUP)))
+@pytest.mark.parametrize("kind", BACKENDS.names())
 async def test_every_built_in_backend_conforms(tmp_path: Path, kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SCRIPTED_AGENT_LOG", str(tmp_path / "heard.json"))
     plugin = BACKENDS.load(kind)

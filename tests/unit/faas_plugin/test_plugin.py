@@ -1,18 +1,18 @@
 """The simulator object that the entry point loads."""
 
 import re
-from importlib.metadata import entry_points
 from importlib.resources.abc import Traversable
 from pathlib import Path
 
+from quintain.plugins.doors import SIMULATORS
 from quintain.plugins.package_files import build_digest, package_files
-from quintain.plugins.simulator import ENTRY_POINT_GROUP, Simulator
+from quintain.plugins.simulator import Simulator
 from quintain_faas.outcome import _finite
 from quintain_faas.plugin import simulator
 
 
 def test_the_entry_point_gives_a_simulator() -> None:
-    (found,) = (e.load() for e in entry_points(group=ENTRY_POINT_GROUP) if e.name == "faas")
+    found = SIMULATORS.load("faas")
     assert found is simulator
     assert isinstance(found, Simulator)
 

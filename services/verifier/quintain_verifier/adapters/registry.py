@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 from quintain.plugins.doors import SIMULATORS
 from quintain.plugins.loading import PluginError
 from quintain.plugins.simulator import Simulator
-from quintain.wire.endpoints import Endpoint
 from quintain_verifier.ports import SimulatorRegistry
+
+if TYPE_CHECKING:  # pydantic, which a worker needs for a remote simulator only
+    from quintain.wire.endpoints import Endpoint
 
 
 class RegistryError(Exception):
@@ -33,8 +36,20 @@ def load_simulators(names: Sequence[str], remote: Mapping[str, Endpoint]) -> Sim
         except PluginError as error:
             unusable[name] = str(error)
     for name, endpoint in remote.items():
-        # gRPC is wanted only where a remote simulator is.
-        from quintain.clients.simulator import RemoteSimulator
-
-        usable[name] = RemoteSimulator(endpoint)
+        usable[name] = _remote(endpoint)
     return SimulatorRegistry(dict(sorted(usable.items())), dict(sorted(unusable.items())))
+
+
+def load_simulator(name: str, endpoint: Mapping[str, Any] | None) -> Simulator:
+    """One of them: served at `endpoint` (plain values), else installed. Raises PluginError."""
+    if endpoint is None:
+        return SIMULATORS.load(name)
+    from quintain.wire.endpoints import Endpoint
+
+    return _remote(Endpoint.model_validate(endpoint))
+
+
+def _remote(endpoint: Endpoint) -> Simulator:
+    from quintain.clients.simulator import RemoteSimulator  # gRPC is wanted only where a remote simulator is
+
+    return RemoteSimulator(endpoint)

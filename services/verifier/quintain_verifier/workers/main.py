@@ -1,10 +1,12 @@
 """A worker process: `python -m quintain_verifier.workers.main FD`, a socket to the service at descriptor FD.
 
-It ends when the socket does. gRPC is never imported here unless a remote simulator is configured.
+It ends when the socket does. A simulator is loaded when the first job names it, and gRPC only for a remote one: most
+workers ever run one simulator, and a service is ready as soon as its workers are.
 """
 
 from __future__ import annotations
 
+import functools
 import gc
 import logging
 import os
@@ -13,18 +15,11 @@ import signal
 import socket
 import sys
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from typing import Any
 
-from quintain.plugins.simulator import (
-    InvalidInput,
-    ModelFault,
-    ProgramSimulator,
-    Simulator,
-    SimulatorFault,
-    SimulatorUnavailable,
-)
-from quintain.wire.endpoints import Endpoint
-from quintain_verifier.adapters.registry import load_simulators
+from quintain.plugins.simulator import InvalidInput, ModelFault, Simulator, SimulatorFault, SimulatorUnavailable
+from quintain_verifier.adapters.registry import load_simulator
 from quintain_verifier.domain.jobs import Failed, ReferenceJob, Referred, RunJob
 from quintain_verifier.sandbox.faults import RunCancelled, SandboxFault
 from quintain_verifier.workers.messages import (
@@ -57,25 +52,28 @@ def main() -> None:
         return
     if not isinstance(settings, WorkerSettings):
         raise SystemExit("the first message to a worker must be its settings")
-    remote = {name: Endpoint.model_validate(plain) for name, plain in settings.remote_simulators.items()}
-    simulators = load_simulators(settings.simulators, remote).usable
-    guests = tuple(sorted({guest for s in simulators.values() for guest in _guests(s)}))
-    jails = Jails(guests, insecure_dev=settings.insecure_dev)
+    jails = Jails(settings.guest_modules, insecure_dev=settings.insecure_dev)
     try:
         connection.sendall(frame(_ready(jails)))
-        gc.collect()
-        gc.freeze()  # what is loaded stays
         gc.set_threshold(100_000, 20, 20)  # by default a tenth of a run's time goes into looking for cycles
-        _serve(connection, simulators, jails, settings.program_seconds)
+        _serve(connection, _loader(settings.remote_simulators), jails, settings.program_seconds)
     except ConnectionError:  # the service is gone: nobody wants what this was about to say
         return
     finally:
         jails.close()
 
 
-def _guests(simulator: Simulator) -> tuple[str, ...]:
-    programs = simulator.program_guests if isinstance(simulator, ProgramSimulator) else ()
-    return (simulator.guest_module, *programs) if simulator.guest_module else programs
+def _loader(remote: Mapping[str, Mapping[str, Any]]) -> Callable[[str], Simulator]:
+    """Loads a simulator once."""
+
+    @functools.cache
+    def load(name: str) -> Simulator:
+        simulator = load_simulator(name, remote.get(name))
+        gc.collect()
+        gc.freeze()  # what is loaded stays
+        return simulator
+
+    return load
 
 
 def _ready(jails: Jails) -> Ready:
@@ -85,11 +83,9 @@ def _ready(jails: Jails) -> Ready:
         return Ready(None, str(fault))
 
 
-def _serve(
-    connection: socket.socket, simulators: Mapping[str, Simulator], jails: Jails, program_seconds: float
-) -> None:
+def _serve(connection: socket.socket, load: Callable[[str], Simulator], jails: Jails, program_seconds: float) -> None:
     jobs: queue.SimpleQueue[ReferenceJob | RunJob | None] = queue.SimpleQueue()
-    runner = EngineRunner(simulators, jails, program_seconds)
+    runner = EngineRunner(load, jails, program_seconds)
     running = _Running(runner)
     threading.Thread(target=_listen, args=(connection, jobs, running), name="listen", daemon=True).start()
     while (job := jobs.get()) is not None:

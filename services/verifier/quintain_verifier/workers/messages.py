@@ -16,11 +16,11 @@ HEADER = struct.Struct("<I")
 
 
 class WorkerSettings(msgspec.Struct, frozen=True, tag=True):
-    """The first message to a worker. `simulators` empty: all that are installed. `remote_simulators`: their endpoints
-    as plain values, tokens included. `program_seconds`: how long one job may wait for a simulator's own jailed
-    programs."""
+    """The first message to a worker. `guest_modules`: those of the simulators that jobs may name; the simulators
+    themselves are loaded when the first job names them. `remote_simulators`: their endpoints as plain values, tokens
+    included. `program_seconds`: how long one job may wait for a simulator's own jailed programs."""
 
-    simulators: tuple[str, ...]
+    guest_modules: tuple[str, ...]
     remote_simulators: dict[str, dict[str, Any]]
     insecure_dev: bool
     program_seconds: float = 240.0

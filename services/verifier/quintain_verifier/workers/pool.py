@@ -8,13 +8,14 @@ import os
 import socket
 import subprocess
 import sys
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterable
 from typing import Any
 
 import msgspec
 import structlog
 
 from quintain.backoff import Backoff
+from quintain.plugins.simulator import ProgramSimulator, Simulator
 from quintain.wire.endpoints import Endpoint
 from quintain_verifier import metrics
 from quintain_verifier.config import VerifierSettings
@@ -48,7 +49,7 @@ class NoJail(Exception):
 class WorkerProcess:
     """One process. Made without an event loop, so that it can be started before gRPC is imported."""
 
-    def __init__(self, settings: WorkerSettings) -> None:
+    def __init__(self) -> None:
         ours, theirs = socket.socketpair()
         environment = {k: v for k, v in os.environ.items() if not k.startswith("QUINTAIN_")}  # tokens stay here
         with theirs:
@@ -59,7 +60,6 @@ class WorkerProcess:
                 env=environment,
             )
         self._socket = ours
-        self._settings = settings
         self._reply: asyncio.Future[Ready | Ran | Referred | Failed] | None = None
         self._reading: asyncio.Task[None] | None = None
         self._writer: asyncio.StreamWriter | None = None
@@ -71,13 +71,13 @@ class WorkerProcess:
     def pid(self) -> int:
         return self._process.pid
 
-    async def open(self, died: Callable[[], None]) -> None:
+    async def open(self, settings: WorkerSettings, died: Callable[[], None]) -> None:
         """Wait until the worker is ready. `died` is called when it hangs up. Raises NoJail and WorkerDied."""
         self._socket.setblocking(False)
         reader, self._writer = await asyncio.open_unix_connection(sock=self._socket, limit=1 << 20)
         self._reply = asyncio.get_running_loop().create_future()
         self._reading = asyncio.create_task(self._read(reader))
-        await self._send(frame(self._settings))
+        await self._send(frame(settings))
         try:
             ready = await asyncio.wait_for(self._reply, START_SECONDS)
         except TimeoutError:
@@ -163,10 +163,9 @@ class WorkerPool:
     A worker that dies, hangs or will not let go is replaced.
     """
 
-    def __init__(self, size: int, settings: WorkerSettings) -> None:
+    def __init__(self, size: int) -> None:
         self.size = size
         self.no_jail = ""  # why workers have no jail; empty if they have
-        self._settings = settings
         self._workers: set[WorkerProcess] = set()
         self._in_use: set[WorkerProcess] = set()
         self._idle: Callable[[WorkerProcess], None] = lambda worker: None
@@ -177,11 +176,16 @@ class WorkerPool:
 
     def spawn(self) -> None:
         """Start the processes. Needs no event loop."""
-        self._workers = {WorkerProcess(self._settings) for _ in range(self.size)}
+        self._workers = {WorkerProcess() for _ in range(self.size)}
 
-    def open(self, idle: Callable[[WorkerProcess], None], lost: Callable[[WorkerProcess], None]) -> None:
+    def open(
+        self,
+        settings: WorkerSettings,
+        idle: Callable[[WorkerProcess], None],
+        lost: Callable[[WorkerProcess], None],
+    ) -> None:
         """`idle` is called with each worker that becomes free, `lost` with one that died while it was free."""
-        self._idle, self._lost = idle, lost
+        self._settings, self._idle, self._lost = settings, idle, lost
         for worker in tuple(self._workers):
             self._background(self._begin(worker))
 
@@ -238,7 +242,7 @@ class WorkerPool:
 
     async def _opened(self, worker: WorkerProcess) -> bool:
         try:
-            await worker.open(lambda: self._died(worker))
+            await worker.open(self._settings, lambda: self._died(worker))
         except NoJail as error:
             self.no_jail = str(error)
             log.error("a worker has no jail", pid=worker.pid, problem=self.no_jail)
@@ -272,7 +276,7 @@ class WorkerPool:
             await worker.kill()
             metrics.WORKER_RESTARTS.inc()
             log.warning("worker replaced", pid=worker.pid)
-            worker = WorkerProcess(self._settings)
+            worker = WorkerProcess()
             self._workers.add(worker)
             if await self._opened(worker):
                 self._set_free(worker)
@@ -287,15 +291,18 @@ class WorkerPool:
         task.add_done_callback(self._tasks.discard)
 
 
-def spawn_workers(settings: VerifierSettings) -> WorkerPool:
-    """The worker processes, started."""
+def worker_settings(settings: VerifierSettings, simulators: Iterable[Simulator]) -> WorkerSettings:
+    """What each worker is told: `simulators` are those that jobs may name."""
+    guests = {guest for simulator in simulators for guest in _guests(simulator)}
     remote = {name: _plain(endpoint) for name, endpoint in settings.remote_simulators.items()}
     # Below what a whole job may take: a model that never ends must not look like the policy's doing.
     program_seconds = PROGRAM_SHARE * settings.engine_seconds
-    worker = WorkerSettings(settings.simulators, remote, settings.insecure_dev, program_seconds)
-    pool = WorkerPool(settings.worker_count, worker)
-    pool.spawn()
-    return pool
+    return WorkerSettings(tuple(sorted(guests)), remote, settings.insecure_dev, program_seconds)
+
+
+def _guests(simulator: Simulator) -> tuple[str, ...]:
+    programs = simulator.program_guests if isinstance(simulator, ProgramSimulator) else ()
+    return (simulator.guest_module, *programs) if simulator.guest_module else programs
 
 
 def _plain(endpoint: Endpoint) -> dict[str, Any]:

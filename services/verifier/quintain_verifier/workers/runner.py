@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from time import monotonic
@@ -87,9 +87,10 @@ class Jails:
 class EngineRunner:
     """One job at a time, from one thread; `cancel` from any thread."""
 
-    def __init__(self, simulators: Mapping[str, Simulator], jails: Jails, program_seconds: float) -> None:
-        """`program_seconds`: how long one job may wait for the simulator's own jailed programs, all in all."""
-        self._simulators = simulators
+    def __init__(self, load: Callable[[str], Simulator], jails: Jails, program_seconds: float) -> None:
+        """`load` gives a simulator by its name. `program_seconds`: how long one job may wait for the simulator's own
+        jailed programs, all in all."""
+        self._load = load
         self._program_seconds = program_seconds
         self._program_seconds_left = program_seconds
         self._jails = jails
@@ -262,7 +263,7 @@ class EngineRunner:
 
     def _simulator(self, job: ScenarioJob) -> Simulator:
         """As the job means it: with a suite of the caller's own, or one system of many."""
-        simulator = self._simulators[job.simulator]
+        simulator = self._load(job.simulator)
         if job.suite_files is None:
             return narrowed(simulator, job.suite, () if job.suite or job.files is not None else (job.scenario,))
         return narrowed(simulator, job.suite, files=job.suite_files)

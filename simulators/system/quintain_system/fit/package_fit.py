@@ -221,7 +221,8 @@ class PackageFit:
     def _shortened(self, train: Sequence[Episode]) -> list[Episode]:
         """What of the train recordings fits into a calibration: an equal share of each."""
         each = max(1, CALIBRATED_ON // len(train))
-        return [episode_of(beginning(episode.recording, each), self._numbers) for episode in train]
+        shortened = [(episode, beginning(episode.recording, each)) for episode in train]
+        return [e if short is e.recording else episode_of(short, self._numbers) for e, short in shortened]
 
     def _distance(self, scenario: str, rollouts: Sequence[Sequence[Rollout]]) -> Distance:
         with self._lock:

@@ -190,7 +190,7 @@ def _json(place: str, line: str) -> dict[str, Any]:
     if not line.strip():
         raise InvalidInput(place, "is an empty line")
     try:
-        found = json.loads(line, parse_constant=_no_constant)
+        found = _DECODER.decode(line)
     except (ValueError, RecursionError) as error:
         raise InvalidInput(place, f"is no JSON: {error}") from None
     if not isinstance(found, dict):
@@ -200,6 +200,9 @@ def _json(place: str, line: str) -> dict[str, Any]:
 
 def _no_constant(text: str) -> float:
     raise ValueError(f"{text} is no number of JSON")
+
+
+_DECODER = json.JSONDecoder(parse_constant=_no_constant)  # `json.loads` would make one for each line
 
 
 def _header(file: str, found: dict[str, Any], spec: SystemSpec) -> Recording:

@@ -66,6 +66,11 @@ class BatchDesk:
         for batch in self._batches:
             batch.looks_left = _NEVER
 
+    def finish(self) -> None:
+        """Batches that are at work end at the next look."""
+        for batch in self._batches:
+            batch.looks_left = 1
+
     def answer(self, method: str, path: str, headers: dict[str, str], raw: bytes) -> tuple[int, bytes]:
         """(HTTP status, body); status 0: reset the connection."""
         path, _, query = path.partition("?")

@@ -91,8 +91,8 @@ def observe(search_id: str, batch: Batch, budget: Budget) -> None:
     show_budget(search_id, batch.spend, budget)
     for write in batch.candidates:
         if write.generation is not None:
-            SPEND_USD.inc(write.candidate.charge.usd_nano / NANO)
-            SPEND_TOKENS.inc(write.candidate.charge.tokens)
+            SPEND_USD.inc(write.candidate.booked.usd_nano / NANO)
+            SPEND_TOKENS.inc(write.candidate.booked.tokens)
     for event in batch.events:
         match event:
             case CandidateChanged(candidate) if candidate.state.settled:

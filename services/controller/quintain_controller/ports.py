@@ -193,8 +193,8 @@ class Store(Protocol):
     # For owners.
 
     def acquire(self, owner: str, limit: int, seconds: float, ended: bool = False) -> list[Lease]:
-        """Take over at most `limit` searches that need an owner and have none; with `ended`, only those that have ended
-        and are to be settled."""
+        """Take over at most `limit` searches that need an owner, or are to be looked at again by now, and have none;
+        with `ended`, only those that have ended and are to be settled."""
 
     def renew(self, lease: Lease, seconds: float, wall_seconds: float) -> Control:
         """The heartbeat, with the time that the search has run, which no kill may give back."""

@@ -164,7 +164,7 @@ async def test_an_answer_that_was_faster_than_the_cancellation_is_paid_for(wire:
         assert ended.response_text
 
 
-async def test_a_batch_that_does_not_end_in_time_stays_at_risk(tmp_path: Path) -> None:
+async def test_a_batch_that_does_not_end_in_time_is_at_risk_until_somebody_asks_again(tmp_path: Path) -> None:
     async with stack(tmp_path, "anthropic-batch", faults=FaultServer(["batch_unanswered"], batch_looks=1000)) as s:
         assert isinstance(await once(s, request("s1/1")), pb.Waiting)
         with pytest.raises(FailedPrecondition) as waits:  # whose it is cannot be known before it ends
@@ -173,6 +173,12 @@ async def test_a_batch_that_does_not_end_in_time_stays_at_risk(tmp_path: Path) -
         assert float(waits.value.metadata["at_risk_usd"]) > 0
         with pytest.raises(NotFound):
             await s.client.cancel_generation(pb.CancelGenerationRequest(request_id="s1/2"))
+        s.server.batches.finish()
+        wanted = pb.CancelGenerationRequest(request_id="s1/1")
+        ended = (await s.client.cancel_generation(wanted, timeout=10.0)).generation
+        assert (ended.outcome, ended.cost.at_risk_usd) == (pb.OUTCOME_CANCELLED, 0)
+        assert ended.cost.usd == pytest.approx(bill(s.server))
+        assert ended.cost.usd > 0
 
 
 async def test_a_request_without_a_batch_is_left_alone(tmp_path: Path) -> None:

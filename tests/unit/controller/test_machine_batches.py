@@ -75,3 +75,97 @@ def test_the_end_of_the_time_gives_it_up_and_the_end_of_the_money_does_not() -> 
     assert world.waits == {call: 60.0}
     world.later(3600.0)
     assert (world.waits, world.looked_up) == ({}, [1])
+
+
+# ------------------------------------------------------------------------------- what it cost is known only later
+
+AT_RISK = Charge(at_risk_usd_nano=9_000_000)
+UNKNOWN_YET = m.LookedUp(1, None, known=False, spent=AT_RISK)
+
+
+def given_up() -> World:
+    """A cancelled search whose provider has not stopped the batch in time."""
+    world, _ = waiting()
+    world.user(SearchState.CANCELLED)
+    world.tell(UNKNOWN_YET)
+    assert world.finished
+    assert world.record.spend.at_risk_usd_nano == AT_RISK.at_risk_usd_nano
+    return world
+
+
+def is_looked_at_again(world: World, seconds: float) -> bool:
+    """Whether somebody takes the search after so many seconds."""
+    world.now = m.Instant(world.now.monotonic + seconds, world.now.epoch + seconds)
+    if not (leases := world.store.acquire("me", 1, 60.0)):
+        return False
+    world.store.release(leases[0])
+    world.own()
+    return True
+
+
+def test_what_a_batch_cost_that_took_long_to_stop_is_booked_later() -> None:
+    world = given_up()
+    assert not is_looked_at_again(world, 59.0)
+    assert is_looked_at_again(world, 2.0)
+    assert world.looked_up == [1]
+    world.tell(m.LookedUp(1, generation(1, outcome=GenerationOutcome.CANCELLED, usd=0.005), known=True))
+    assert world.finished
+    spend = world.record.spend
+    assert (spend.usd_nano, spend.at_risk_usd_nano, spend.tokens) == (5_000_000, 0, 100)
+    stored = world.store.candidate("s", 1)
+    assert (stored.candidate.state, stored.generation) == (CandidateState.REJECTED, b"generation")
+    assert not is_looked_at_again(world, 1e6)
+
+
+def test_a_batch_that_never_ends_is_looked_up_ever_more_rarely_and_after_a_day_no_more() -> None:
+    world, minutes = given_up(), []
+    for minute in range(1, 3 * 24 * 60):
+        if is_looked_at_again(world, 60.0):
+            minutes.append(minute)
+            world.tell(UNKNOWN_YET)
+            assert world.finished
+    assert minutes == [1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 2048]
+    assert world.record.spend.at_risk_usd_nano == AT_RISK.at_risk_usd_nano
+
+
+def test_whoever_is_killed_while_it_is_looked_up_leaves_it_to_the_next() -> None:
+    world = given_up()
+    assert is_looked_at_again(world, 60.0)
+    world.crash()
+    assert world.looked_up == [1]
+    world.writes_at_once = False
+    cancelled = m.LookedUp(1, generation(1, outcome=GenerationOutcome.CANCELLED, usd=0.005), known=True)
+    world.tell(cancelled)
+    world.crash()  # before it was written
+    assert world.looked_up == [1]
+    world.writes_at_once = False
+    world.tell(cancelled)
+    world.tell(m.Written(world.store.commit(world.lease, world.unwritten.pop(0).batch)))
+    world.crash()  # after that, and before it was written that nothing is left to do
+    assert (world.looked_up, world.finished) == ([], True)
+    assert world.record.spend.usd_nano == 5_000_000
+
+
+def test_a_request_that_the_generator_never_saw_has_cost_nothing() -> None:
+    world = given_up()
+    assert is_looked_at_again(world, 60.0)
+    world.tell(m.LookedUp(1, None, known=True))
+    assert (world.record.spend.usd_nano, world.record.spend.at_risk_usd_nano) == (0, 0)
+    assert not is_looked_at_again(world, 1e6)
+
+
+def test_a_search_that_goes_on_keeps_to_what_was_decided_with_the_money_at_risk() -> None:
+    world, _ = waiting(budget=Budget(candidates=4, usd_nano=NANO, wall_seconds=3600.0))
+    world.later(3600.0)
+    world.tell(UNKNOWN_YET)
+    world.answer_all()
+    assert world.record.control.state is SearchState.FINISHED
+    assert is_looked_at_again(world, 60.0)
+    world.tell(m.LookedUp(1, generation(1, outcome=GenerationOutcome.CANCELLED, usd=0.005), known=True))
+    assert world.record.spend.usd_nano == 5_000_000
+    world.store.extend_budget("s", lambda _record: Budget(candidates=4, usd_nano=NANO, wall_seconds=7200.0))
+    world.own()
+    world.run_to_the_end()
+    assert len(world.candidates()) == 5
+    assert world.record.spend.usd_nano == 5_000_000 + 3 * 10_000_000
+    assert world.record.spend.at_risk_usd_nano == 0

@@ -76,7 +76,8 @@ def test_a_database_of_an_older_controller_is_brought_up_to_date_with_all_that_i
     made = new_search(store, "kept")
     with store._engine.begin() as connection:  # as 0001 left it
         connection.execute(text("DROP TABLE suites"))
-        for column in ("notes", "tags", "restored_at", "notified"):
+        connection.execute(text("DROP INDEX searches_to_look_at"))
+        for column in ("notes", "tags", "restored_at", "notified", "look_again_at"):
             connection.execute(text(f"ALTER TABLE searches DROP COLUMN {column}"))
         connection.execute(text("ALTER TABLE candidates DROP COLUMN tools"))
         connection.execute(text("DROP INDEX searches_states"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -288,6 +289,25 @@ def test_who_only_settles_takes_nothing_that_runs(store: Store) -> None:
         new_search(store, name)
     store.change_state("two", SearchState.CANCELLED, "enough")
     assert [lease.search_id for lease in store.acquire("me", 5, 60.0, ended=True)] == ["two"]
+
+
+@pytest.mark.parametrize("ended", [False, True])
+def test_an_ended_search_is_taken_once_more_when_it_is_to_be_looked_at_again(store: Store, ended: bool) -> None:
+    new_search(store)
+    store.change_state("one", SearchState.CANCELLED, "enough")
+
+    def idle_until(again: float | None) -> list[Lease]:
+        (lease,) = store.acquire("me", 5, 60.0)
+        store.commit(lease, Batch(Spend(), idle_in=SearchState.CANCELLED, look_again_at=again))
+        store.release(lease)
+        assert not store.search("one").needs_owner
+        return store.acquire("other", 5, 60.0, ended=ended)
+
+    now = time.time()
+    (lease,) = idle_until(now - 3600.0)
+    assert store.acquire("third", 5, 60.0) == []  # it has an owner now
+    store.release(lease)
+    assert idle_until(now + 3600.0) == []
 
 
 def test_a_request_id_makes_one_search(store: Store) -> None:

@@ -28,6 +28,7 @@ class Ledger:
         self._told = Spend()
         self._requested = 0  # generations: seeds do not count
         self._known = 0  # candidates come in order of number
+        self._late: dict[int, Candidate] = {}  # whose cost was known only after they were settled
         self.wall_seconds = 0.0
 
     def record(self, candidate: Candidate) -> None:
@@ -38,6 +39,13 @@ class Ledger:
             self._known = candidate.number + 1
             self._requested += candidate.plan is not None
         self._open[candidate.number] = candidate
+        if candidate.late_charge is not None:
+            self.correct(candidate)
+
+    def correct(self, candidate: Candidate) -> None:
+        """What a settled candidate cost is known now. `fits` goes on with the most that it may have been: what was
+        decided by that stays decided."""
+        self._late[candidate.number] = candidate
 
     def tell(self, number: int) -> None:
         """The candidate's result is final and told."""
@@ -95,6 +103,14 @@ class Ledger:
                 reserved_tokens += candidate.reserved.tokens
                 reserved_runs += max(0, candidate.reserved.tool_runs - candidate.charge.tool_runs)
                 reserved_seconds += max(0.0, candidate.reserved.tool_seconds - candidate.charge.tool_seconds)
+        for candidate in self._late.values():
+            was, late = candidate.charge, candidate.booked
+            total = replace(
+                total,
+                usd_nano=total.usd_nano + late.usd_nano - was.usd_nano,
+                at_risk_usd_nano=total.at_risk_usd_nano + late.at_risk_usd_nano - was.at_risk_usd_nano,
+                tokens=total.tokens + late.tokens - was.tokens,
+            )
         return replace(
             total,
             reserved_usd_nano=reserved_usd,

@@ -478,6 +478,19 @@ class Candidate:
     change: float | None = None
     moves: Mapping[str, float] = field(default_factory=dict)
     references: Mapping[str, ScenarioReference] = field(default_factory=dict)  # of candidate 0 only
+    # What a request that was given up did cost, if that was not known yet when its candidate was settled.
+    late_charge: Charge | None = None
+
+    @property
+    def booked(self) -> Charge:
+        """What it cost as far as anybody knows. Plans go by `charge`, as it was known when they were made."""
+        return self.charge if self.late_charge is None else self.late_charge
+
+    @property
+    def waits_for_charge(self) -> bool:
+        """Whether it was given up before anybody could say what it cost."""
+        given_up = self.state is CandidateState.REJECTED and self.outcome is GenerationOutcome.NONE
+        return given_up and self.late_charge is None and self.charge.at_risk_usd_nano > 0
 
 
 @dataclass(frozen=True, slots=True)

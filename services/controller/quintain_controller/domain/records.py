@@ -160,8 +160,10 @@ class Batch:
     transition: Transition | None = None
     best_number: int | None = None
     told: int | None = None
-    # Nothing is left to do while the search is in this state.
+    # Nothing is left to do while the search is in this state, but to look again at a time (seconds since 1970) for what
+    # requests cost that were given up.
     idle_in: SearchState | None = None
+    look_again_at: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

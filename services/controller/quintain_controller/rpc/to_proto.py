@@ -112,7 +112,7 @@ def _encode_stop(rules: StopRules) -> pb.StopRules | None:
 
 
 def encode_summary(search_id: str, candidate: Candidate) -> pb.CandidateSummary:
-    plan, train, held_out, charge = candidate.plan, candidate.train, candidate.held_out, candidate.charge
+    plan, train, held_out, charge = candidate.plan, candidate.train, candidate.held_out, candidate.booked
     return pb.CandidateSummary(
         candidate_id=candidate_id(search_id, candidate.number),
         search_id=search_id,

@@ -36,6 +36,7 @@ class _Search:
     events: list[RecordedEvent] = field(default_factory=list)
     lease_token: int = 0
     lease_until: float = 0.0
+    look_again_at: float | None = None
     notified: int = 0
 
 
@@ -229,7 +230,7 @@ class MemoryStore:
             free = [
                 search
                 for search in sorted(self._searches.values(), key=lambda s: s.record.created_at)
-                if search.record.needs_owner
+                if (search.record.needs_owner or (search.look_again_at is not None and search.look_again_at <= now))
                 and lifecycle.lapsed(search.lease_until, now, seconds)
                 and (search.record.state.ended or not ended)
             ][:limit]
@@ -278,6 +279,7 @@ class MemoryStore:
                     gates=wanted.gates,
                 )
             search.record = replace(record, needs_owner=record.state is not batch.idle_in)
+            search.look_again_at = batch.look_again_at
             search.candidates = candidates
             self._append(search, batch.spend, happened)
             return search.record.control
@@ -286,7 +288,7 @@ class MemoryStore:
         with self._lock:
             search = self._owned(lease)
             search.record = replace(search.record, needs_owner=False)
-            search.lease_until = 0.0
+            search.look_again_at, search.lease_until = None, 0.0
             if search.record.state is SearchState.RUNNING:
                 search.record = replace(
                     search.record, state=SearchState.PAUSED, reason=without_nul(reason), paused_by_user=True

@@ -45,6 +45,9 @@ searches = Table(
     Column("lease_owner", Text, nullable=False),
     Column("lease_token", BigInteger, nullable=False),
     Column("lease_until", Float, nullable=False),
+    # When an owner is to look again for what requests cost that were given up (seconds since 1970); none if there are
+    # none.
+    Column("look_again_at", Float),
     # The user's own words; the title is in the spec.
     Column("notes", Text, nullable=False, server_default=""),
     Column("tags", Text, nullable=False, server_default="[]"),
@@ -55,6 +58,7 @@ searches = Table(
 )
 Index("searches_newest", searches.c.created_at.desc(), searches.c.search_id)
 Index("searches_to_do", searches.c.needs_owner, searches.c.lease_until)
+Index("searches_to_look_at", searches.c.look_again_at)
 Index("searches_states", searches.c.state)
 
 # The caller's own suite of a search, as it came.

@@ -302,16 +302,17 @@ class SqlStore:
     # ----------------------------------------------------------------------------------------------------- for owners
 
     def acquire(self, owner: str, limit: int, seconds: float, ended: bool = False) -> list[Lease]:
-        """Take over at most `limit` searches that need an owner and have none; with `ended`, only those that have ended
-        and are to be settled."""
+        """Take over at most `limit` searches that need an owner, or are to be looked at again by now, and have none;
+        with `ended`, only those that have ended and are to be settled."""
         with self._transaction() as connection:
             now = self._now(connection)
             # As `lifecycle.lapsed` says.
             until = searches.c.lease_until
             lapsed = or_(until <= now, until > lifecycle.latest_lease(now, seconds))
+            wanted = or_(searches.c.needs_owner.is_(True), searches.c.look_again_at <= now)
             free = (
                 select(searches.c.search_id, searches.c.lease_token)
-                .where(searches.c.needs_owner.is_(True), lapsed, searches.c.state.in_(_ENDED) if ended else true())
+                .where(wanted, lapsed, searches.c.state.in_(_ENDED) if ended else true())
                 .order_by(searches.c.created_at)
                 .limit(limit)
                 .with_for_update(skip_locked=True)
@@ -370,6 +371,7 @@ class SqlStore:
                 happened += [*wanted.events, StateChanged(wanted.state, wanted.reason)]
                 control = replace(control, state=wanted.state, paused_by_user=wanted.paused_by_user)
             values["needs_owner"] = control.state is not batch.idle_in
+            values["look_again_at"] = batch.look_again_at
             self._write_candidates(connection, lease.search_id, batch.candidates)
             last = self._append(connection, lease.search_id, control.sequence, batch.spend, happened)
             values["last_sequence"] = last
@@ -381,7 +383,9 @@ class SqlStore:
         it may be the record that is broken. Raises Aborted if the lease was lost."""
         with self._transaction() as connection:
             row = self._owned_row(connection, lease)
-            values: dict[str, object] = {"needs_owner": False, "lease_owner": "", "lease_until": 0.0}
+            values: dict[str, object] = {
+                "needs_owner": False, "look_again_at": None, "lease_owner": "", "lease_until": 0.0
+            }  # fmt: skip
             if row["state"] == SearchState.RUNNING:
                 values |= {"state": SearchState.PAUSED, "reason": without_nul(reason), "paused_by_user": True}
                 paused = StateChanged(SearchState.PAUSED, reason)

@@ -22,6 +22,7 @@ class Draft:
     transition: Transition | None = None
     best_number: int | None = None
     idle_in: SearchState | None = None
+    look_again_at: float | None = None
     to_score: list[Candidate] = field(default_factory=list)
 
     @property
@@ -65,6 +66,7 @@ class WriteBatcher:
             best_number=next((d.best_number for d in reversed(drafts) if d.best_number is not None), None),
             told=next((d.told for d in reversed(drafts) if d.told is not None), None),
             idle_in=last.idle_in,
+            look_again_at=last.look_again_at,
         )
 
     def written(self) -> list[Draft]:

@@ -42,6 +42,9 @@ from quintain_controller.domain.promotion import (
 from quintain_controller.domain.records import CandidateWrite, Control, SearchRecord, Transition
 
 _GATE_WORD_SECONDS = 10.0
+# What a request cost that was given up is looked up again after as long as the search has ended, and after this at the
+# least; no more after this long: no provider works on a batch for more than a day.
+_LOOK_AGAIN_SECONDS, _LOOKS_FOR_SECONDS = 60.0, 25 * 3600.0
 
 
 @dataclass(slots=True)
@@ -69,6 +72,9 @@ class SearchMachine:
         self._calls = CallTable(backoff)
         self._batcher = WriteBatcher()
         self._under_way: dict[int, _UnderWay] = {}
+        self._without_charge: dict[int, Candidate] = {}  # given up; the generator may say later what they cost
+        self._to_look_up: set[int] = set()  # of them, not yet by this owner
+        self._looked_up_again: set[int] = set()  # under way
         self._making: Candidate | None = None  # its request is being made: planning goes on when it is there
         self._draft = Draft()  # of the plan in the making
         self._to_score: deque[Candidate] = deque()  # told and written, without a held-out score; candidate 0 first
@@ -231,6 +237,9 @@ class SearchMachine:
             if not candidate.state.settled:
                 request = stored.requests.get(candidate.number)
                 self._under_way[candidate.number] = _UnderWay(candidate, request, durable=True)
+            elif candidate.waits_for_charge:
+                self._without_charge[candidate.number] = candidate
+                self._to_look_up.add(candidate.number)
         bests = [stored.candidates[n] for n in {0, *self._planner.new_bests}]
         self._bests = {c.number: c for c in bests if c.held_out is not None}
         told = [stored.candidates[n] for n in sorted({0, *self._planner.new_bests}) if n < self._planner.told]
@@ -311,10 +320,12 @@ class SearchMachine:
             return
         if self.control.state.ended:
             self._look_up_unanswered()
+            self._look_up_again()
         if self._looking_up:
             return
         self._idle = True
-        self._batcher.add(Draft(idle_in=self.control.state))
+        again = self._look_again_at() if self.control.state.ended else None
+        self._batcher.add(Draft(idle_in=self.control.state, look_again_at=again))
 
     # ------------------------------------------------------------------------------------------------------- planning
 
@@ -639,7 +650,7 @@ class SearchMachine:
 
     @property
     def _looking_up(self) -> bool:
-        return any(item.asked_for for item in self._under_way.values())
+        return bool(self._looked_up_again) or any(item.asked_for for item in self._under_way.values())
 
     def _look_up_unanswered(self) -> None:
         """After the end: requests that were recorded but perhaps never sent. What was paid is booked, nobody is called,
@@ -648,11 +659,42 @@ class SearchMachine:
             if item.candidate.state is CandidateState.REQUESTED and not item.asked_for:
                 self._look_up(number)
 
+    def _look_up_again(self) -> None:
+        """Once by each owner of an ended search: requests that were given up before anybody could say what they cost,
+        since a provider takes its time to stop a batch."""
+        self._looked_up_again |= self._to_look_up
+        self._out.extend(m.LookUp(number) for number in sorted(self._to_look_up))
+        self._to_look_up.clear()
+
+    def _look_again_at(self) -> float | None:
+        """In seconds since 1970; None if nothing is to be known any more, or it has been too long."""
+        if not self._without_charge:
+            return None
+        age = max(0.0, self._epoch - self._record.ended_at) if self._record.ended_at is not None else 0.0
+        return self._epoch + max(_LOOK_AGAIN_SECONDS, age) if age < _LOOKS_FOR_SECONDS else None
+
+    def _charged_late(self, found: m.LookedUp) -> None:
+        candidate = self._without_charge[found.number]
+        if found.generation is not None:
+            charge = answered(candidate, found.generation, self._spec.assume_usd_nano).charge
+        elif found.known:  # the generator never saw it
+            charge = Charge()
+        else:
+            return
+        del self._without_charge[found.number]
+        candidate = replace(candidate, late_charge=charge.with_tools_of(candidate.charge))
+        self._ledger.correct(candidate)
+        self._write(CandidateWrite(candidate, generation=found.generation.record if found.generation else None))
+
     def _look_up(self, number: int) -> None:
         self._under_way[number].asked_for = True
         self._out.append(m.LookUp(number))
 
     def _looked_up(self, found: m.LookedUp) -> None:
+        if found.number in self._looked_up_again:
+            self._looked_up_again.remove(found.number)
+            self._charged_late(found)
+            return
         item = self._under_way.get(found.number)
         if item is None or not item.asked_for:
             return
@@ -671,6 +713,8 @@ class SearchMachine:
             charge=replace(spent, at_risk_usd_nano=risk).with_tools_of(item.candidate.charge),
             summary=f"the {what} before it was answered",
         )
+        if candidate.waits_for_charge:
+            self._without_charge[found.number] = candidate
         self._settle(CandidateWrite(candidate))
 
     # ---------------------------------------------------------------------------------------------------------- gates
@@ -716,7 +760,10 @@ class SearchMachine:
     def _decided(self, promotion: Promotion) -> None:
         self._gates, self._ending = None, True
         transition = promotion.transition(self._gates_for, self.control.budget, list(self._bests.values()))
-        self._batcher.add(Draft(promotion.writes, transition=transition, idle_in=SearchState.FINISHED))
+        again = self._look_again_at()
+        self._batcher.add(
+            Draft(promotion.writes, transition=transition, idle_in=SearchState.FINISHED, look_again_at=again)
+        )
 
     def _stop_gates(self) -> None:
         """They begin anew when all is told again."""

@@ -226,7 +226,7 @@ class Tools:
         }
 
     def stop_search(self, search_id: str) -> JsonObject:
-        """Stop a search for good; what it has not spent of its budget comes back."""
+        """Stop a search for good; what it has not spent of its budget comes back once nothing of it is at work."""
         search = self._own(search_id)
         if not search.ended:
             try:
@@ -282,7 +282,7 @@ class Tools:
             return  # not to be known now: what was reserved stays reserved
 
     def _settled(self, search: Search) -> Search:
-        if search.ended:
+        if search.ended and not search.message.settling:  # until then its spend may grow
             for use in self._ledger.searches():
                 if use.search_id == search.id and not use.settled:
                     spend = search.message.spend
@@ -307,6 +307,7 @@ def _search(search: Search) -> JsonObject:
         "search_id": search.id,
         "title": fenced("title", search.title),
         "state": search.state,
+        "settling": message.settling,
         "reason": fenced("reason", search.reason),
         "simulator": message.spec.simulator,
         "suite": message.spec.suite,

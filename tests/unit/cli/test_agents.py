@@ -192,6 +192,20 @@ def test_a_search_is_bounded_by_what_was_reserved_and_settled_by_what_it_spent(
     assert tools.budget()["left"] == {"usd": 0.8125, "verifications": 6, "hours": round(3540 / 3600, 4)}
 
 
+def test_what_is_still_at_work_after_the_end_keeps_the_books_open(
+    tools: Tools, controller: FakeController, ledger: Ledger
+) -> None:
+    tools.start_search("faas", "smoke", verifications=6, minutes=30)
+    (search,) = controller.searches.values()
+    search.state, search.settling = pb.SEARCH_STATE_CANCELLED, True
+    search.spend.verifications = 2
+    assert tools.stop_search("s0")["settling"]
+    assert ledger.used().verifications == 6  # a verification may still come in
+    search.settling, search.spend.verifications = False, 3
+    assert not tools.stop_search("s0")["settling"]
+    assert ledger.used().verifications == 3
+
+
 def test_without_dollars_a_search_is_bounded_all_the_same(tools: Tools, controller: FakeController) -> None:
     tools.start_search("faas", "smoke", verifications=1, minutes=1)
     (search,) = controller.searches.values()

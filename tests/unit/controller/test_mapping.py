@@ -10,6 +10,26 @@ from quintain_controller.domain.model import Aggregation, Budget, Direction, Sea
 from quintain_controller.domain.records import SearchRecord
 from quintain_controller.rpc.to_proto import encode_search
 
+RECORD = SearchRecord(
+    search_id="s1",
+    spec=make_spec("evolve"),
+    context=CONTEXT,
+    budget=Budget(candidates=1),
+    spend=Spend(),
+    state=SearchState.RUNNING,
+    reason="",
+    paused_by_user=False,
+    best_number=None,
+    winner_number=None,
+    gates=(),
+    created_at=0.0,
+    ended_at=None,
+    last_sequence=0,
+    forked_from="",
+    needs_owner=False,
+    told=0,
+)
+
 
 @pytest.mark.parametrize(
     ("aggregation", "metric", "score"),
@@ -23,23 +43,21 @@ from quintain_controller.rpc.to_proto import encode_search
 def test_a_normalized_score_runs_up_even_where_its_metric_is_a_latency(
     aggregation: Aggregation, metric: Direction, score: int
 ) -> None:
-    record = SearchRecord(
-        search_id="s1",
-        spec=make_spec("evolve"),
-        context=replace(CONTEXT, aggregation=aggregation, direction=metric),
-        budget=Budget(candidates=1),
-        spend=Spend(),
-        state=SearchState.RUNNING,
-        reason="",
-        paused_by_user=False,
-        best_number=None,
-        winner_number=None,
-        gates=(),
-        created_at=0.0,
-        ended_at=None,
-        last_sequence=0,
-        forked_from="",
-        needs_owner=False,
-        told=0,
-    )
-    assert encode_search(record, None, None).direction == score
+    context = replace(CONTEXT, aggregation=aggregation, direction=metric)
+    assert encode_search(replace(RECORD, context=context), None, None).direction == score
+
+
+@pytest.mark.parametrize(
+    ("state", "needs_owner", "settling"),
+    [
+        (SearchState.RUNNING, True, False),
+        (SearchState.PAUSED, False, False),
+        (SearchState.CANCELLED, True, True),
+        (SearchState.CANCELLED, False, False),
+        (SearchState.FINISHED, False, False),
+    ],
+)
+def test_a_search_is_settling_while_somebody_works_on_it_after_its_end(
+    state: SearchState, needs_owner: bool, settling: bool
+) -> None:
+    assert encode_search(replace(RECORD, state=state, needs_owner=needs_owner), None, None).settling is settling

@@ -541,6 +541,7 @@ class Search(_message.Message):
     FURTHER_OBJECTIVES_FIELD_NUMBER: _builtins.int
     FIDELITY_FIELD_NUMBER: _builtins.int
     FIDELITY_REASON_FIELD_NUMBER: _builtins.int
+    SETTLING_FIELD_NUMBER: _builtins.int
     search_id: _builtins.str
     state: Global___SearchState.ValueType
     pause_reason: _builtins.str
@@ -556,6 +557,8 @@ class Search(_message.Message):
     fidelity: _type_pb2.Fidelity.ValueType
     """How far the model that is searched in is to be trusted, as it was when the search began."""
     fidelity_reason: _builtins.str
+    settling: _builtins.bool
+    """Whether it has ended while what was sent before is still being settled, so that `spend` may grow."""
     @_builtins.property
     def spec(self) -> Global___SearchSpec: ...
     @_builtins.property
@@ -616,10 +619,11 @@ class Search(_message.Message):
         further_objectives: _abc.Iterable[_type_pb2.Objective] | None = ...,
         fidelity: _type_pb2.Fidelity.ValueType = ...,
         fidelity_reason: _builtins.str = ...,
+        settling: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["best", b"best", "created_at", b"created_at", "ended_at", b"ended_at", "objective", b"objective", "restored_at", b"restored_at", "spec", b"spec", "spend", b"spend", "winner", b"winner"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["aggregation", b"aggregation", "best", b"best", "created_at", b"created_at", "direction", b"direction", "ended_at", b"ended_at", "error", b"error", "fidelity", b"fidelity", "fidelity_reason", b"fidelity_reason", "forked_from_candidate_id", b"forked_from_candidate_id", "further_objectives", b"further_objectives", "gates", b"gates", "last_sequence", b"last_sequence", "notes", b"notes", "objective", b"objective", "pause_reason", b"pause_reason", "restored_at", b"restored_at", "search_id", b"search_id", "spec", b"spec", "spend", b"spend", "state", b"state", "stop_reason", b"stop_reason", "tags", b"tags", "winner", b"winner"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["aggregation", b"aggregation", "best", b"best", "created_at", b"created_at", "direction", b"direction", "ended_at", b"ended_at", "error", b"error", "fidelity", b"fidelity", "fidelity_reason", b"fidelity_reason", "forked_from_candidate_id", b"forked_from_candidate_id", "further_objectives", b"further_objectives", "gates", b"gates", "last_sequence", b"last_sequence", "notes", b"notes", "objective", b"objective", "pause_reason", b"pause_reason", "restored_at", b"restored_at", "search_id", b"search_id", "settling", b"settling", "spec", b"spec", "spend", b"spend", "state", b"state", "stop_reason", b"stop_reason", "tags", b"tags", "winner", b"winner"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -207,6 +207,7 @@ def encode_search(record: SearchRecord, best: Candidate | None, winner: Candidat
         restored_at=_timestamp(record.restored_at) if record.restored_at is not None else None,
         fidelity=simulator.fidelity,
         fidelity_reason=simulator.fidelity_reason,
+        settling=record.state.ended and record.needs_owner,
     )
 
 

@@ -258,12 +258,14 @@ class Scenario:
 @dataclass(frozen=True, slots=True)
 class SuiteEntry:
     """Entries of one `group` are one situation in several models of a system, each called by its `model`: the worst of
-    them counts. An empty group: by itself."""
+    them counts. An empty group: by itself. Held-out entries of one `section` are also scored by themselves: a policy is
+    promoted if it holds in each of them."""
 
     scenario: str
     part: Part
     group: str = ""
     model: str = ""
+    section: str = ""
 
 
 @dataclass(frozen=True, slots=True)

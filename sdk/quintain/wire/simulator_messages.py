@@ -232,6 +232,7 @@ def suite_message(
                 notes=notes(scenario(e.scenario)) if notes is not None and e.scenario in noted else "",
                 group=e.group,
                 model=e.model,
+                section=e.section,
             )
             for e in suite.entries
         ],
@@ -245,5 +246,7 @@ def suite_from(message: type_pb2.Suite) -> Suite:
         description=message.description,
         objective=message.objective,
         aggregation=_AGGREGATIONS_BACK[message.aggregation],
-        entries=tuple(SuiteEntry(e.scenario, _PARTS_BACK[e.part], e.group, e.model) for e in message.entries),
+        entries=tuple(
+            SuiteEntry(e.scenario, _PARTS_BACK[e.part], e.group, e.model, e.section) for e in message.entries
+        ),
     )

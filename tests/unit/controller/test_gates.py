@@ -18,7 +18,16 @@ from quintain_controller.domain.gates import (
     held_out_gate,
     paired_bootstrap,
 )
-from quintain_controller.domain.model import Candidate, CandidateState, PartScore, Plan, VerdictStatus, Verification
+from quintain_controller.domain.model import (
+    Candidate,
+    CandidateState,
+    Gate,
+    PartScore,
+    Plan,
+    SectionScore,
+    VerdictStatus,
+    Verification,
+)
 
 
 def part(*values: float, baseline: float = 0.5) -> PartScore:
@@ -79,6 +88,21 @@ def test_held_out_worse_than_the_baseline_is_refused_even_if_better_than_the_see
     assert not held_out_gate(candidate(part(0.9, 0.9), part(0.4, 0.4)), seed, context).passed
     assert held_out_gate(candidate(part(0.9, 0.9), part(0.6, 0.6)), seed, context).passed
     assert not held_out_gate(candidate(part(0.9, 0.9), None), seed, context).passed
+
+
+def test_each_section_of_the_held_out_part_must_hold_by_itself() -> None:
+    context = replace(CONTEXT, held_out=("s0", "s1"))
+
+    def gate(later: float, busiest: float) -> Gate:
+        sections = {"later": SectionScore(later, 0.5), "busiest": SectionScore(busiest, 0.5)}
+        held_out = replace(part(later, busiest), sections=sections)
+        return held_out_gate(candidate(part(0.9), held_out), candidate(part(0.2), part(0.2, 0.2)), context)
+
+    assert gate(0.5, 0.6).passed
+    refused = gate(0.49, 0.9)
+    assert not refused.passed
+    assert "later by itself 0.4900, baseline 0.5000" in refused.detail
+    assert "busiest" not in refused.detail
 
 
 def test_an_improvement_on_one_scenario_alone_is_not_significant() -> None:

@@ -517,3 +517,20 @@ def test_feedback_names_the_model_that_was_worst() -> None:
         assert "- s0: worst in b, 0.2 (a 0.8)" in text
         assert "- s1: worst in a, 0.4 (b 0.6)" in text
     assert "worst in" not in render(assemble(planned(2), results(1.0, 2.0), {}), ())
+
+
+# ---------------------------------------------------------------------------------------------------------- sections
+
+
+def test_scenarios_of_one_section_are_also_scored_by_themselves() -> None:
+    made = tuple(
+        PlannedScenario(f"s{n}", f"d{n}", Part.HELD_OUT, 1.0, section=name)
+        for n, name in enumerate(("later", "later", "busiest"))
+    )
+    plan = planned(0, scenarios=made)
+    part = assemble(plan, {s.name: result(value) for s, value in zip(made, (8.0, 2.0, 1.0), strict=True)}, {}).held_out
+    assert part is not None
+    assert {name: of.normalized for name, of in part.sections.items()} == pytest.approx({"later": 0.5, "busiest": 0.1})
+    assert {of.baseline_normalized for of in part.sections.values()} == {0.4}
+    apart = tuple(replace(s, section="") for s in made)
+    assert plan.digest != replace(plan, scenarios=apart).digest

@@ -421,6 +421,7 @@ class SuiteEntry(_message.Message):
     NOTES_FIELD_NUMBER: _builtins.int
     GROUP_FIELD_NUMBER: _builtins.int
     MODEL_FIELD_NUMBER: _builtins.int
+    SECTION_FIELD_NUMBER: _builtins.int
     scenario: _builtins.str
     part: Global___Part.ValueType
     digest: _builtins.str
@@ -434,6 +435,8 @@ class SuiteEntry(_message.Message):
     """Entries of one group are one situation in several models of a system: the worst of them counts. Empty: by itself."""
     model: _builtins.str
     """Which of the models it is."""
+    section: _builtins.str
+    """Held-out entries of one section are also scored by themselves: a policy is promoted if it holds in each of them."""
     def __init__(
         self,
         *,
@@ -444,10 +447,11 @@ class SuiteEntry(_message.Message):
         notes: _builtins.str = ...,
         group: _builtins.str = ...,
         model: _builtins.str = ...,
+        section: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["description", b"description", "digest", b"digest", "group", b"group", "model", b"model", "notes", b"notes", "part", b"part", "scenario", b"scenario"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["description", b"description", "digest", b"digest", "group", b"group", "model", b"model", "notes", b"notes", "part", b"part", "scenario", b"scenario", "section", b"section"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

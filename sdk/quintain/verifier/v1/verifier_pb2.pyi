@@ -555,6 +555,7 @@ class PartScore(_message.Message):
     SCENARIOS_FAILED_FIELD_NUMBER: _builtins.int
     NORMALIZED_FIELD_NUMBER: _builtins.int
     MODELS_FIELD_NUMBER: _builtins.int
+    SECTIONS_FIELD_NUMBER: _builtins.int
     score: _builtins.float
     """By the suite's aggregation. A median is at most as good as the worst scenario with a broken floor."""
     baseline_score: _builtins.float
@@ -570,6 +571,10 @@ class PartScore(_message.Message):
         so it is at most as good as any of these.
         """
 
+    @_builtins.property
+    def sections(self) -> _containers.RepeatedCompositeFieldContainer[Global___SectionScore]:
+        """Of each section of the part (see SuiteEntry), if the suite has some."""
+
     def __init__(
         self,
         *,
@@ -580,16 +585,47 @@ class PartScore(_message.Message):
         scenarios_failed: _builtins.int = ...,
         normalized: _builtins.float = ...,
         models: _abc.Iterable[_type_pb2.Metric] | None = ...,
+        sections: _abc.Iterable[Global___SectionScore] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_bound_score", b"_bound_score", "bound_score", b"bound_score"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_bound_score", b"_bound_score", "baseline_score", b"baseline_score", "bound_score", b"bound_score", "models", b"models", "normalized", b"normalized", "scenarios", b"scenarios", "scenarios_failed", b"scenarios_failed", "score", b"score"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_bound_score", b"_bound_score", "baseline_score", b"baseline_score", "bound_score", b"bound_score", "models", b"models", "normalized", b"normalized", "scenarios", b"scenarios", "scenarios_failed", b"scenarios_failed", "score", b"score", "sections", b"sections"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__bound_score: _TypeAlias = _typing.Literal["bound_score"]  # noqa: Y015
     _WhichOneofArgType__bound_score: _TypeAlias = _typing.Literal["_bound_score", b"_bound_score"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType__bound_score) -> _WhichOneofReturnType__bound_score | None: ...
 
 Global___PartScore: _TypeAlias = PartScore  # noqa: Y015
+
+@_typing.final
+class SectionScore(_message.Message):
+    """SectionScore is what the scenarios of one section are worth by themselves, by the suite's aggregation: 0 the worst, 1 the
+    provable bound.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    NORMALIZED_FIELD_NUMBER: _builtins.int
+    BASELINE_NORMALIZED_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    normalized: _builtins.float
+    baseline_normalized: _builtins.float
+    """The default baseline's."""
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        normalized: _builtins.float = ...,
+        baseline_normalized: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["baseline_normalized", b"baseline_normalized", "name", b"name", "normalized", b"normalized"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SectionScore: _TypeAlias = SectionScore  # noqa: Y015
 
 @_typing.final
 class ScenarioVerdict(_message.Message):

@@ -22,6 +22,7 @@ from quintain_controller.domain.model import (
     ScenarioReference,
     SearchContext,
     SearchSpec,
+    SectionScore,
     VerdictStatus,
     Verification,
     without_nul,
@@ -242,7 +243,9 @@ def _reference(scenario: pb.ScenarioVerdict) -> ScenarioReference:
 
 def _part(score: pb.PartScore, scenarios: Sequence[pb.ScenarioVerdict]) -> PartScore:
     normalized = [scenario.normalized for scenario in scenarios]
-    numbers = (score.score, score.baseline_score, score.bound_score, score.normalized, *normalized)
+    sections = {of.name: SectionScore(of.normalized, of.baseline_normalized) for of in score.sections}
+    by_section = [number for of in sections.values() for number in (of.normalized, of.baseline_normalized)]
+    numbers = (score.score, score.baseline_score, score.bound_score, score.normalized, *normalized, *by_section)
     if not all(map(math.isfinite, numbers)):
         raise Internal("the verifier answered with a score that is not finite", reason="STRANGE_ANSWER")
     return PartScore(
@@ -251,6 +254,7 @@ def _part(score: pb.PartScore, scenarios: Sequence[pb.ScenarioVerdict]) -> PartS
         bound_score=score.bound_score if score.HasField("bound_score") else None,
         normalized=score.normalized,
         values={s.scenario: s.normalized for s in scenarios},
+        sections=sections,
     )
 
 

@@ -76,11 +76,14 @@ def held_out_gate(candidate: Candidate, reference: Candidate, context: SearchCon
         return Gate("held_out", False, "there is no held-out score", candidate.number)
     own, other = candidate.held_out, reference.held_out
     baseline = context.greater_is_better(own.baseline_score)
-    passed = own.normalized >= other.normalized and context.greater_is_better(own.score) >= baseline
+    lost = {name: of for name, of in own.sections.items() if of.normalized < of.baseline_normalized}
+    passed = own.normalized >= other.normalized and context.greater_is_better(own.score) >= baseline and not lost
     detail = (
         f"held-out score {own.score:.6g}, baseline {own.baseline_score:.6g}; "
         f"normalised {own.normalized:.4f}, seed {other.normalized:.4f}"
     )
+    for name, of in lost.items():
+        detail += f"; {name} by itself {of.normalized:.4f}, baseline {of.baseline_normalized:.4f}"
     return Gate("held_out", passed, detail, candidate.number)
 
 

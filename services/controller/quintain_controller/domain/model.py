@@ -394,6 +394,14 @@ class Generation:
 
 
 @dataclass(frozen=True, slots=True)
+class SectionScore:
+    """Of some scenarios of a part by themselves; in [0, 1], 0 the worst, 1 the bound."""
+
+    normalized: float
+    baseline_normalized: float
+
+
+@dataclass(frozen=True, slots=True)
 class PartScore:
     """`normalized` and `values` in [0, 1], 0 the worst, 1 the bound; values by scenario in the order of the suite."""
 
@@ -402,6 +410,7 @@ class PartScore:
     bound_score: float | None
     normalized: float
     values: Mapping[str, float]
+    sections: Mapping[str, SectionScore] = field(default_factory=dict)  # by name, if the suite has some
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,6 +21,7 @@ class PlannedScenario:
     cost: float
     group: str = ""  # of a group the worst counts; empty: by itself
     model: str = ""
+    section: str = ""  # scored by itself as well; empty: of no section
 
     @property
     def situation(self) -> str:
@@ -70,7 +71,10 @@ class RunPlan:
             "policy": self.policy_digest,
             "simulator": self.simulator,
             "build": self.build,
-            "scenarios": [[s.name, s.digest, s.part.value, *([s.group] if s.group else [])] for s in self.scenarios],
+            "scenarios": [
+                [s.name, s.digest, s.part.value, *([s.group] if s.group else []), *([[s.section]] if s.section else [])]
+                for s in self.scenarios
+            ],
             "objective": self.objective.name,
             "aggregation": self.aggregation.value,
             "limits": limits,

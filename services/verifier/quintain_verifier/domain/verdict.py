@@ -67,6 +67,14 @@ class ScenarioVerdict:
 
 
 @dataclass(frozen=True, slots=True)
+class SectionScore:
+    """Of the scenarios of one section, by the suite's aggregation; 0 the worst, 1 the bound."""
+
+    normalized: float
+    baseline_normalized: float
+
+
+@dataclass(frozen=True, slots=True)
 class PartScore:
     score: float
     baseline_score: float
@@ -75,6 +83,7 @@ class PartScore:
     scenarios_failed: int
     normalized: float
     models: Mapping[str, float] = field(default_factory=dict)  # the score in each model alone, if there are several
+    sections: Mapping[str, SectionScore] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -305,6 +314,7 @@ def _part_score(plan: RunPlan, scenarios: Sequence[ScenarioVerdict], part: Part)
         scenarios_failed=sum(s.failure is not None or s.outcome is None for s in members),
         normalized=normalized,
         models=_by_model(plan, members),
+        sections=_by_section(plan, members),
     )
 
 
@@ -315,6 +325,17 @@ def _by_model(plan: RunPlan, members: Sequence[ScenarioVerdict]) -> dict[str, fl
     for name in names if len(names) > 1 else ():
         own = [s.score for s in members if s.scenario.model == name]
         found[name] = aggregate_scores(plan.aggregation, plan.direction, own)[0]
+    return found
+
+
+def _by_section(plan: RunPlan, members: Sequence[ScenarioVerdict]) -> dict[str, SectionScore]:
+    found = {}
+    for name in dict.fromkeys(s.scenario.section for s in members if s.scenario.section):
+        own = [s for s in members if s.scenario.section == name]
+        situations = [s.scenario.situation for s in own]
+        normalized = aggregate_scores(plan.aggregation, plan.direction, [s.score for s in own], situations)[1]
+        baseline = aggregate(plan.aggregation, worst_of(situations, [s.baseline_normalized for s in own]))
+        found[name] = SectionScore(normalized, baseline)
     return found
 
 

@@ -87,6 +87,10 @@ def _part(part: PartScore | None) -> pb.PartScore | None:
         scenarios_failed=part.scenarios_failed,
         normalized=part.normalized,
         models=metrics_message(part.models),
+        sections=[
+            pb.SectionScore(name=name, normalized=of.normalized, baseline_normalized=of.baseline_normalized)
+            for name, of in part.sections.items()
+        ],
     )
 
 

@@ -91,7 +91,9 @@ class RunPlanner:
             source=request.source,
             simulator=request.simulator,
             build=description.build,
-            scenarios=tuple(PlannedScenario(s.name, s.digest, e.part, s.cost, e.group, e.model) for s, e in entries),
+            scenarios=tuple(
+                PlannedScenario(s.name, s.digest, e.part, s.cost, e.group, e.model, e.section) for s, e in entries
+            ),
             objective=objective,
             aggregation=request.aggregation or (suite.aggregation if suite else Aggregation.MEAN_NORMALIZED),
             limits=limits,

@@ -45,6 +45,7 @@ from quintain_system.fit.floors import queueing_floor, replay_floor
 from quintain_system.fit.grammar import grammar_of
 from quintain_system.fit.guide import guide
 from quintain_system.fit.lifecycle import lifecycle_of
+from quintain_system.fit.reach import NO_LIMITS
 from quintain_system.fit.rollout import Rollout, Rollouts, WrongModel, setup_of
 from quintain_system.fit.windows import curves, judged_windows
 from quintain_system.form.checks import check_system
@@ -84,7 +85,7 @@ class PackageFit:
         recordings = read_recordings(files, spec)
         split = split_of(recordings, files)
         self._counterexamples = read_counterexamples(files, spec, self._numbers)
-        self._limits = recorded_limits(spec, self._numbers, recordings) if self._counterexamples else {}
+        self._limits = recorded_limits(spec, self._numbers, recordings) if self._counterexamples else NO_LIMITS
         self.unverified = split.unverified
         train = [episode_of(recording, self._numbers) for recording in split.train]
         # One scenario for all of train: whoever runs it calibrates, and a calibration is dear.
@@ -131,7 +132,9 @@ class PackageFit:
         if name != self._prefix:
             raise InvalidInput("suite", f"{name!r} is unknown; the recordings are one suite: {self._prefix}")
         entries = tuple(
-            SuiteEntry(scenario, Part.TRAIN if scenario == f"{self._prefix}/{TRAIN}" else Part.HELD_OUT)
+            SuiteEntry(scenario, Part.TRAIN)
+            if scenario == f"{self._prefix}/{TRAIN}"
+            else SuiteEntry(scenario, Part.HELD_OUT, section=scenario.split("/")[1])
             for scenario in self._scenarios
         )
         about = (

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeAlias
 
@@ -65,7 +65,11 @@ def attack(
         exceeded = _not_in_truth(exceeded, _exceeded(package, real))
     found = [Hole(*run, tuple(far), confirmed=truth is not None) for run, far in exceeded.items()]
     kept = worst_of_each(found)
-    examples = [Counterexample(h, policies[h.policy], runs[h.policy, h.scenario]) for h in kept]
+    examples = [
+        Counterexample(replace(hole, exceeded=of), policies[hole.policy], runs[hole.policy, hole.scenario])
+        for hole in kept
+        if (of := tuple(one for one in hole.exceeded if hole.confirmed or one.sure))
+    ]
     return Attack(tried, seed, truth is not None, (*holes, *kept)), examples
 
 
@@ -172,6 +176,6 @@ def write_counterexamples(folder: Path, model: str, found: Sequence[Counterexamp
             "said": example.hole.words,
             "proposed_invariants": [one.invariant for one in example.hole.exceeded if one.invariant],
         }
+        write_file(stem.with_suffix(".jsonl.gz"), example.recording)  # alone it says nothing; the other needs it
         write_file(stem.with_suffix(".json"), json.dumps(document, indent=1) + "\n")
-        write_file(stem.with_suffix(".jsonl.gz"), example.recording)
         render.errors.print(f"wrote {stem.with_suffix('.json')}", markup=False)

@@ -60,13 +60,15 @@ class RecordingsReport:
 @dataclass(frozen=True, slots=True)
 class Exceeded:
     """What a run in a model got that recordings are nowhere near: `what` was `reached`, and `limit` is as far as it may
-    be by what was `recorded`. `invariant`: a line for the package that would forbid it; empty if none can."""
+    be by what was `recorded`. `invariant`: a line for the package that would forbid it; empty if none can. `sure`: it
+    is the system's doing; a metric may be the policy's merit, so long as nobody has asked the truth."""
 
     what: str
     reached: float
     recorded: float
     limit: float
     invariant: str = ""
+    sure: bool = True
 
     @property
     def factor(self) -> float:

@@ -84,7 +84,7 @@ class SystemRecorder:
         found: dict[str, Sequence[Exceeded]] = {}
         for name, content in runs.items():
             run = read_recording(file_of(name), content, spec)
-            reach = reach_of(spec, kinds, episode_of(run, kinds).history, run.duration)
+            reach = reach_of(spec, kinds, episode_of(run, kinds).history, run.config, run.duration)
             found[name] = beyond(kinds, limits, reach)
         return found
 

@@ -9,7 +9,7 @@ from quintain.plugins.recorder import Exceeded
 from quintain.plugins.simulator import InvalidInput
 from quintain_system.fit.counterexamples import read_counterexamples
 from quintain_system.fit.episode import Step, kinds_by_number
-from quintain_system.fit.reach import Reach, beyond, limits_of, reach_of
+from quintain_system.fit.reach import METRIC, Reach, beyond, limits_of, reach_of
 from quintain_system.form.package import read_toml
 from quintain_system.form.spec import SystemSpec
 
@@ -32,17 +32,22 @@ def history(*jobs: tuple[float, float, str]) -> list[Step]:
 
 
 def reach(*jobs: tuple[float, float, str], duration: float = 100.0) -> Reach:
-    return reach_of(SPEC, KINDS, history(*jobs), duration)
+    return reach_of(SPEC, KINDS, history(*jobs), {"slots": 2}, duration)
 
 
 def in_a_row(seconds: float, size: str = "small", count: int = 6) -> list[tuple[float, float, str]]:
     return [(10.0 * n, seconds, size) for n in range(count)]
 
 
-RECORDED = limits_of([reach(*in_a_row(2.0), *[(at + 5, 4.0, "large") for at, *_ in in_a_row(0.0)])])
+RECORDED = limits_of(SPEC, [reach(*in_a_row(2.0), *[(at + 5, 4.0, "large") for at, *_ in in_a_row(0.0)])])
 
 
 def found(*jobs: tuple[float, float, str], duration: float = 100.0) -> list[Exceeded]:
+    """Of steps; metrics are apart."""
+    return [one for one in all_found(*jobs, duration=duration) if not one.what.startswith(METRIC)]
+
+
+def all_found(*jobs: tuple[float, float, str], duration: float = 100.0) -> list[Exceeded]:
     return beyond(KINDS, RECORDED, reach(*jobs, duration=duration))
 
 
@@ -80,9 +85,39 @@ def test_more_work_than_capacity_times_time_is_found_where_no_step_is_too_fast()
 
 
 def test_a_decision_between_two_events_makes_their_time_the_policys() -> None:
-    seen = limits_of([reach(*in_a_row(2.0))])
-    assert ("job", "started") not in seen
-    assert ("start", "started") in seen
+    seen = limits_of(SPEC, [reach(*in_a_row(2.0))])
+    assert ("job", "started") not in seen.steps
+    assert ("start", "started") in seen.steps
+
+
+def test_a_metric_that_is_better_than_any_recording_is_named_with_the_recorded_range() -> None:
+    """Recorded are 3 s on average."""
+    assert all_found(*in_a_row(1.6)) == []
+    (one,) = all_found(*in_a_row(1.4))
+    assert (one.what, one.reached, one.recorded, one.limit) == (
+        "metric seconds",
+        pytest.approx(1.4),
+        pytest.approx(3.0),
+        pytest.approx(1.5),
+    )
+    assert all_found(*in_a_row(9.0)) == [], "what is worse is no hole"
+    assert all_found(*in_a_row(1.4, count=4)) == [], "few are no evidence"
+
+
+def test_a_metric_without_an_objective_is_looked_at_both_ways_but_not_the_load() -> None:
+    busy = CLASSED.replace(
+        "[metrics]\n",
+        '[metrics]\nbusy = { type = "level", from = "started", to = ["done"], by = "job", statistic = "mean" }\n',
+    )
+    spec = read_toml("system.toml", busy.encode(), SystemSpec)
+
+    def of(*jobs: tuple[float, float, str]) -> Reach:
+        return reach_of(spec, KINDS, history(*jobs), {"slots": 2}, 100.0)
+
+    limits = limits_of(spec, [of(*in_a_row(2.0)), of(*in_a_row(4.0))])
+    assert [one.what for one in beyond(KINDS, limits, of(*in_a_row(3.0, count=10)))] == []
+    (one,) = [one for one in beyond(KINDS, limits, of(*in_a_row(9.0))) if one.what.startswith(METRIC)]
+    assert (one.what, one.reached, one.recorded, one.limit) == ("metric busy", *map(pytest.approx, (0.54, 0.24, 0.48)))
 
 
 def test_a_counterexample_without_its_run_or_form_is_refused_with_its_file() -> None:

@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from quintain.plugins.simulator import FailureKind, InvalidInput, PolicyFailure
 from quintain_system.fit.episode import Episode, Kinds, episode_of
-from quintain_system.fit.reach import Limit, Pair, beyond, limits_of, reach_of
+from quintain_system.fit.reach import Limits, beyond, limits_of, reach_of
 from quintain_system.fit.rollout import Rollouts, WrongModel
 from quintain_system.form.spec import SystemSpec
 from quintain_system.recordings.form import Recording, read_recording
@@ -55,15 +55,16 @@ def read_counterexamples(files: Mapping[str, bytes], spec: SystemSpec, kinds: Ki
     return found
 
 
-def recorded_limits(spec: SystemSpec, kinds: Kinds, recordings: Sequence[Recording]) -> dict[Pair, Limit]:
-    episodes = [episode_of(recording, kinds) for recording in recordings]
-    return limits_of([reach_of(spec, kinds, e.history, e.recording.duration) for e in episodes])
+def recorded_limits(spec: SystemSpec, kinds: Kinds, recordings: Sequence[Recording]) -> Limits:
+    return limits_of(
+        spec, [reach_of(spec, kinds, episode_of(r, kinds).history, r.config, r.duration) for r in recordings]
+    )
 
 
 def hold(
     spec: SystemSpec,
     kinds: Kinds,
-    limits: Mapping[Pair, Limit],
+    limits: Limits,
     counterexamples: Sequence[Counterexample],
     rollouts: Rollouts,
     values: Mapping[str, float],
@@ -71,7 +72,8 @@ def hold(
     """Raises WrongModel if the model lets a counterexample's policy get as far again."""
     for example in counterexamples:
         run = rollouts.run(example.episode, values, 0)
-        found = beyond(kinds, limits, reach_of(spec, kinds, run.history, example.episode.recording.duration))
+        of = example.episode.recording
+        found = beyond(kinds, limits, reach_of(spec, kinds, run.history, of.config, of.duration))
         for one in found:
             if one.what in example.exceeded:
                 text = (

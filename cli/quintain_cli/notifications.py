@@ -15,6 +15,7 @@ from rich.text import Text
 
 from quintain.controller.v1 import controller_pb2 as pb
 from quintain.errors import InvalidArgument
+from quintain.type.v1 import type_pb2
 from quintain.wire.notifications import NotDelivered, Way, command, webhook
 from quintain_cli import render
 from quintain_cli.render import errors
@@ -63,8 +64,13 @@ class Notifications:
         title = self._search.spec.title
         what = f"search {self._search.search_id}{f' ({title})' if title else ''}"
         candidate = event.new_best.candidate
+        words, fidelity = Text.from_markup(line or kind).plain, ""
+        if self._search.fidelity != type_pb2.FIDELITY_UNSPECIFIED:
+            fidelity = render.enum_name(type_pb2.Fidelity, self._search.fidelity)
+            said = render.fidelity_text(self._search.fidelity, self._search.fidelity_reason)
+            words += f"; in a model of the system, fidelity {said}"
         document = {
-            "text": f"{what}: {Text.from_markup(line or kind).plain}",
+            "text": f"{what}: {words}",
             "kind": kind,
             "search_id": self._search.search_id,
             "title": title,
@@ -73,6 +79,8 @@ class Notifications:
             "usd": event.spend.usd,
             "number": candidate.number if kind == "new best" else None,
             "score": candidate.score if kind == "new best" else None,
+            "fidelity": fidelity or None,
+            "fidelity_reason": self._search.fidelity_reason or None,
         }
         encoded = json.dumps(document, sort_keys=True).encode()
         self._pending += [self._thread.submit(_deliver, way, encoded) for way in self._ways]

@@ -22,6 +22,7 @@ from quintain_controller.adapters.store.sql import SqlStore
 from quintain_controller.adapters.verifier import GrpcVerifier
 from quintain_controller.config import ControllerSettings
 from quintain_controller.domain.records import SearchRecord
+from quintain_controller.rpc import to_proto
 from quintain_controller.rpc.servicer import ControllerServicer
 from quintain_controller.usecases.archives import Archives
 from quintain_controller.usecases.async_store import AsyncStore
@@ -78,7 +79,9 @@ class ControllerService:
         archives = Archives(self._store, XzArchive(), time.time)
         self._servicer = ControllerServicer(self._store, manager, self._generator, notifier, replays, archives)
         told = settings.notifications
-        self._notifications = Notifications(self._store, told.ways(), told.poll_seconds, time.time)
+        self._notifications = Notifications(
+            self._store, told.ways(), told.poll_seconds, time.time, to_proto.fidelity_words
+        )
         self._notifications.start()
         self._runner.start()
         self._following = asyncio.create_task(notifier.follow(self._store, settings.watch_poll_seconds))

@@ -176,6 +176,8 @@ class FakeVerifier(verifier_pb2_grpc.VerifierServicer):
         self.train, self.held_out = dict(TRAIN), dict(HELD_OUT)
         self.tells_decisions = False  # the recorded searches of older versions have none
         self.looked_at: list[verifier_pb2.VerifyRequest] = []  # requests that named scenarios
+        self.fidelity = type_pb2.FIDELITY_UNSPECIFIED  # of the model that the toy is
+        self.fidelity_reason = ""
         self.ignored_caches: list[bool] = []  # what each request said
         self.refused_parts: set[type_pb2.Part.ValueType] = set()  # nobody may verify these
         self.gates = asyncio.Event()  # the determinism check and the confirmation wait for it
@@ -229,6 +231,8 @@ class FakeVerifier(verifier_pb2_grpc.VerifierServicer):
                 suites=["toy"],
                 baselines=[type_pb2.Baseline(name="zero", source=BASELINE)],
                 descriptors=[type_pb2.Descriptor(metric="x", edges=[0.25, 0.5, 0.75])],
+                fidelity=self.fidelity,
+                fidelity_reason=self.fidelity_reason,
             )
         )
 

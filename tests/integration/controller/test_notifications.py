@@ -18,6 +18,7 @@ from tests.unit.cli.fakes import scored
 from quintain.backoff import Backoff
 from quintain.controller.v1 import controller_pb2 as pb
 from quintain.service.settings import explain
+from quintain.type.v1 import type_pb2
 from quintain.wire import notifications
 from quintain_cli.notifications import Notifications as CliNotifications
 from quintain_controller.config import NotificationSettings
@@ -71,6 +72,17 @@ async def test_the_document_is_the_command_lines(new_stack: NewStack, webhook: W
     await create(client, budget=pb.Budget(candidates=1))
     await until(lambda: len(webhook.documents) > 1)
     assert {k: type(v) for k, v in webhook.documents[1].items()} == {k: type(v) for k, v in of_cli.items()}
+
+
+async def test_what_is_found_in_a_model_is_told_with_its_fidelity(new_stack: NewStack, webhook: Webhook) -> None:
+    stack = new_stack(notifications={"url": webhook.url})
+    stack.verifier.fidelity, stack.verifier.fidelity_reason = type_pb2.FIDELITY_UNVERIFIED, "it has no fidelity card"
+    client = await stack.start()
+    await create(client, budget=pb.Budget(candidates=1))
+    await until(lambda: any(document["kind"] == "finished" for document in webhook.documents))
+    for told in webhook.documents:
+        assert (told["fidelity"], told["fidelity_reason"]) == ("unverified", "it has no fidelity card")
+        assert told["text"].endswith("; in a model of the system, fidelity unverified: it has no fidelity card")
 
 
 async def test_a_pause_and_its_reason_are_told(new_stack: NewStack, webhook: Webhook) -> None:

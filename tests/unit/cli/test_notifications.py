@@ -15,6 +15,7 @@ from tests.unit.cli.fakes import FakeController, scored
 
 from quintain.backoff import Backoff
 from quintain.controller.v1 import controller_pb2 as pb
+from quintain.type.v1 import type_pb2
 from quintain.wire import notifications
 
 
@@ -50,10 +51,21 @@ def test_a_webhook_hears_of_the_new_best_and_of_the_end_in_order(quintain: Run, 
     assert ran.code == 0
     first, last = webhook.documents
     assert (first["kind"], first["number"], first["score"], first["sequence"]) == ("new best", 4, 0.5, 3)
+    assert (first["fidelity"], first["fidelity_reason"]) == (None, None)
     assert first["text"] == "search s1 ([b]nightly): #4 new best 0.5 (+100.0 %)"
     assert (last["kind"], last["usd"], last["number"]) == ("finished", 1.5, None)
     assert last["text"].endswith("search finished: [r]budget")
     assert SECRET not in ran.out + ran.err
+
+
+def test_what_is_found_in_a_model_is_told_with_its_fidelity(quintain: Run, webhook: Webhook, search: pb.Search) -> None:
+    search.fidelity, search.fidelity_reason = type_pb2.FIDELITY_FAILED, "busiest: no nearer than the floors"
+    quintain("watch", "s1")
+    first, last = webhook.documents
+    said = "; in a model of the system, fidelity failed: busiest: no nearer than the floors"
+    assert (first["fidelity"], first["fidelity_reason"]) == ("failed", "busiest: no nearer than the floors")
+    assert first["text"] == f"search s1 ([b]nightly): #4 new best 0.5 (+100.0 %){said}"
+    assert last["text"].endswith(said)
 
 
 def test_a_pause_is_told(quintain: Run, webhook: Webhook, controller: FakeController, search: pb.Search) -> None:

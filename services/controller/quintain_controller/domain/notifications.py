@@ -10,8 +10,11 @@ from quintain_controller.domain.model import NANO, SearchState
 from quintain_controller.domain.records import SearchRecord
 
 
-def document(search: SearchRecord, recorded: RecordedEvent) -> bytes | None:
-    """A JSON document, the same as the command line's; None: the event is not worth it."""
+def document(
+    search: SearchRecord, recorded: RecordedEvent, fidelity: str = "", fidelity_reason: str = ""
+) -> bytes | None:
+    """A JSON document, the same as the command line's; None: the event is not worth it. `fidelity`: of the model that
+    the search searches in, and why it is no better; empty if it is no model of something else."""
     number: int | None = None
     score: float | None = None
     match recorded.event:
@@ -24,6 +27,8 @@ def document(search: SearchRecord, recorded: RecordedEvent) -> bytes | None:
         case _:
             return None
     title = search.spec.title
+    if fidelity:
+        words += f"; in a model of the system, fidelity {fidelity}{f': {fidelity_reason}' if fidelity_reason else ''}"
     content = {
         "text": f"search {search.search_id}{f' ({title})' if title else ''}: {words}",
         "kind": kind,
@@ -34,5 +39,7 @@ def document(search: SearchRecord, recorded: RecordedEvent) -> bytes | None:
         "usd": recorded.spend.usd_nano / NANO,
         "number": number,
         "score": score,
+        "fidelity": fidelity or None,
+        "fidelity_reason": fidelity_reason or None,
     }
     return json.dumps(content, sort_keys=True).encode()

@@ -10,6 +10,7 @@ from quintain.controller.v1 import controller_pb2 as pb
 from quintain.generator.v1 import generator_pb2
 from quintain.type.v1 import type_pb2
 from quintain.verifier.v1 import verifier_pb2
+from quintain.wording import enum_name
 from quintain_controller.domain import events
 from quintain_controller.domain.estimate import Estimate
 from quintain_controller.domain.model import (
@@ -209,6 +210,14 @@ def encode_search(record: SearchRecord, best: Candidate | None, winner: Candidat
         fidelity_reason=simulator.fidelity_reason,
         settling=record.state.ended and record.needs_owner,
     )
+
+
+def fidelity_words(record: SearchRecord) -> tuple[str, str]:
+    """Of the model that the search searches in, ``failed``, and why it is no better; both empty if it is none."""
+    simulator = type_pb2.SimulatorDescription.FromString(record.context.simulator)
+    if simulator.fidelity == type_pb2.FIDELITY_UNSPECIFIED:
+        return "", ""
+    return enum_name(type_pb2.Fidelity, simulator.fidelity), simulator.fidelity_reason
 
 
 def encode_unreadable(record: UnreadableSearch) -> pb.Search:

@@ -11,6 +11,7 @@ from quintain.service.logs import get_logger
 from quintain.wire.notifications import NotDelivered, Way
 from quintain_controller import metrics
 from quintain_controller.domain.notifications import document
+from quintain_controller.domain.records import SearchRecord
 from quintain_controller.usecases.async_store import AsyncStore
 
 _SEARCHES_AT_ONCE = 20
@@ -24,10 +25,18 @@ log = get_logger("notifications")
 class Notifications:
     """One for a process; belongs to one event loop. An event is given to one controller, which delivers it on each of
     `ways`, in the order of a search's events. What cannot be delivered is logged and counted, and lost: a search never
-    waits for it. `clock` in seconds since the epoch."""
+    waits for it. `clock` in seconds since the epoch; `fidelity`: of the model that a search searches in, and why."""
 
-    def __init__(self, store: AsyncStore, ways: Sequence[Way], poll_seconds: float, clock: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        store: AsyncStore,
+        ways: Sequence[Way],
+        poll_seconds: float,
+        clock: Callable[[], float],
+        fidelity: Callable[[SearchRecord], tuple[str, str]],
+    ) -> None:
         self._store, self._ways, self._poll_seconds, self._clock = store, ways, poll_seconds, clock
+        self._fidelity = fidelity
         self._running: asyncio.Task[None] | None = None
         self._stop = asyncio.Event()
 
@@ -64,8 +73,9 @@ class Notifications:
         since = self._clock() - _OLDEST_SECONDS
         while found := await self._store(self._store.blocking.take_news, _SEARCHES_AT_ONCE, since):
             for search, events in found:
+                fidelity, reason = self._fidelity(search)
                 for event in events:
-                    if (content := document(search, event)) is not None:
+                    if (content := document(search, event, fidelity, reason)) is not None:
                         await self._deliver(search.search_id, event.sequence, content)
 
     async def _deliver(self, search_id: str, sequence: int, content: bytes) -> None:

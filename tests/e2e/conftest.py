@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -78,9 +79,26 @@ def stack(stack_folder: Path) -> Iterator[Stack]:
 
 
 @pytest.fixture
-def quintain(stack: Stack, stack_folder: Path) -> Quintain:
+def environment(stack: Stack, stack_folder: Path) -> dict[str, str]:
+    """Of a command that uses the running services."""
+    addresses = {f"QUINTAIN_{service.upper()}": address for service, address in stack.addresses.items()}
+    return clean_environment(stack_folder) | addresses
+
+
+@pytest.fixture
+def quintain(environment: dict[str, str]) -> Quintain:
     """Run the command line, a process of its own, against the running services."""
-    environment = clean_environment(stack_folder)
-    for service, address in stack.addresses.items():
-        environment[f"QUINTAIN_{service.upper()}"] = address
     return lambda *arguments, **options: run(environment, *arguments, **options)
+
+
+@pytest.fixture
+def killed(environment: dict[str, str]) -> Callable[..., bool]:
+    """Run a command that is killed after so many moments (see `tests.support.killed_command`): whether it was."""
+
+    def killed(moments: int, *arguments: str) -> bool:
+        command = [sys.executable, "-m", "tests.support.killed_command", str(moments), *arguments]
+        done = subprocess.run(command, env=environment, capture_output=True, timeout=COMMAND_SECONDS, check=False)
+        assert done.returncode in (-signal.SIGKILL, 0, 1), done.stderr.decode()
+        return done.returncode == -signal.SIGKILL
+
+    return killed

@@ -106,23 +106,12 @@ def fidelity(
         for source in sources.values():
             model_at = model_system(name, files, source)
             truth = truth_of(files, truth_simulator, truth_suite, model_at)
-            # What an earlier attack found in this very model, this one finds again; the card is to show its distances.
-            mine = counterexample_stem(hashlib.sha256(source.encode()).hexdigest())
-            judged = {file: content for file, content in files.items() if not file.startswith(mine)}
-            verdict = over_recordings(connection, name, judged, source)
-            attacked: Attack | None = None
-            counterexamples: list[Counterexample] = []
-            decision = None
-            if attack_with:
-                attacked, counterexamples = attack(connection, model_at, truth, files, attack_with, seed)
-            if truth is not None:
-                chosen = {path.stem: read_policy(path) for path in policy or []}
-                broke = verdict.status != pb.VERDICT_STATUS_OK or (attacked is not None and attacked.broke)
-                decision = rank(connection, model_at, truth, chosen, 0 if broke else references)
-            card = make_card(name, files, source, verdict, decision, attacked)
-            write_counterexamples(package_folder(folder), card.model, counterexamples)
+            chosen = {path.stem: read_policy(path) for path in policy or []}
+            card, verdict = judge(
+                connection, folder, files, model_at, source, truth,
+                policies=chosen, references=references, attack_with=attack_with, seed=seed,
+            )  # fmt: skip
             failed |= card.fidelity == "failed"
-            keep_card(folder, files, source, card)
             if as_json:
                 render.print_json(card.document())
             else:
@@ -134,6 +123,39 @@ def fidelity(
                 errors.print(f"wrote {html}")
     if failed:
         raise typer.Exit(NOT_TRUSTED)
+
+
+def judge(
+    connection: Connection,
+    folder: str,
+    files: dict[str, bytes],
+    model: System,
+    source: str,
+    truth: System | None,
+    *,
+    policies: Mapping[str, str],
+    references: int,
+    attack_with: int,
+    seed: int,
+) -> tuple[Card, pb.Verdict]:
+    """The card of a package's model, with the verdict over its recordings. It is kept in the package, and what an
+    attack with so many policies (0: none) got out of the model, for the next fit."""
+    # What an earlier attack found in this very model, this one finds again; the card is to show its distances.
+    mine = counterexample_stem(hashlib.sha256(source.encode()).hexdigest())
+    judged = {file: content for file, content in files.items() if not file.startswith(mine)}
+    verdict = over_recordings(connection, model.suite, judged, source)
+    attacked: Attack | None = None
+    counterexamples: list[Counterexample] = []
+    decision = None
+    if attack_with:
+        attacked, counterexamples = attack(connection, model, truth, files, attack_with, seed)
+    if truth is not None:
+        broke = verdict.status != pb.VERDICT_STATUS_OK or (attacked is not None and attacked.broke)
+        decision = rank(connection, model, truth, policies, 0 if broke else references)
+    card = make_card(model.suite, files, source, verdict, decision, attacked)
+    write_counterexamples(package_folder(folder), card.model, counterexamples)
+    keep_card(folder, files, source, card)
+    return card, verdict
 
 
 def models_of(files: Mapping[str, bytes]) -> dict[str, str]:

@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
-import uuid
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
 import typer
+from google.protobuf.json_format import MessageToDict
 from rich.markup import escape
 
 from quintain.clients.budget import make_budget
 from quintain.clients.suite_files import FIT, suite_message
 from quintain.controller.v1 import controller_pb2 as pb
 from quintain.errors import InvalidArgument
+from quintain.plugins.simulator import files_digest
 from quintain.type.v1 import type_pb2
 from quintain.verifier.v1 import verifier_pb2
 from quintain_cli import completion, render
 from quintain_cli.commands.best import provenance, with_header
-from quintain_cli.commands.fidelity import MODELS
+from quintain_cli.commands.checkpoint import Checkpoint
+from quintain_cli.commands.fidelity import CARD_FILE, MODELS
 from quintain_cli.commands.lookup import get_candidate, get_search, list_candidates
 from quintain_cli.commands.search import describe_spec, follow_to_end, parse_options, say_estimate
 from quintain_cli.commands.system import MODEL_FILE, read_package
@@ -71,32 +73,36 @@ def fit(
 
     Models are calibrated on the train recordings and judged on those held out, beside two floors: a plain queueing
     model of the same capacity, and the recorded distributions replayed. One that does not beat both is not promoted: it
-    is written, and that is said."""
+    is written, and that is said.
+
+    Interrupted, or killed, the same command goes on with the search that it had begun."""
     target = out_file or _folder(folder) / MODEL_FILE
-    refuse_existing(target, force)
     name, files = read_package(folder, recordings=True)
     if keep > 1 and out_file is not None:
         raise InvalidArgument.of("keep", "several models are written into the package: leave --out out")
-    others = [_folder(folder) / model_name(number) for number in range(2, MOST_MODELS + 1)]
-    for other in others if out_file is None else ():
-        refuse_existing(other, force)
+    spec = pb.SearchSpec(
+        simulator=FIT,
+        suite=name,
+        suite_files=suite_message(files),
+        strategy=strategy,
+        strategy_options=parse_options(option or []),
+        backends=backend or ["offline"],
+        budget=make_budget(candidates, None, usd, None, minutes),
+        seed=seed,
+        seed_policies=[type_pb2.Policy(source=read_policy(path)) for path in start or []],
+        title=f"a model of {name}",
+    )
+    checkpoint = Checkpoint(_folder(folder), "fit", _asked(spec, files, target, keep))
+    further_paths = [_folder(folder) / model_name(number) for number in range(2, MOST_MODELS + 1)]
+    for path in (target, *(further_paths if out_file is None else ())):
+        refuse_existing(path, force or checkpoint.resumed)  # what is there may be half of what this command wrote
     with Connection(ctx.obj, "controller", "verifier", embedded=Embedded.RUNS) as connection:
-        spec = pb.SearchSpec(
-            simulator=FIT,
-            suite=name,
-            suite_files=suite_message(files),
-            strategy=strategy,
-            strategy_options=parse_options(option or []),
-            backends=backend or ["offline"],
-            budget=make_budget(candidates, None, usd, None, minutes),
-            seed=seed,
-            seed_policies=[type_pb2.Policy(source=read_policy(path)) for path in start or []],
-            title=f"a model of {name}",
-        )
-        created = connection.controller.create_search(pb.CreateSearchRequest(request_id=uuid.uuid4().hex, spec=spec))
-        say_estimate(created.estimate)
+        created = checkpoint.search(connection, "model", spec)
+        if not checkpoint.resumed:
+            say_estimate(created.estimate)
         say(f"search {created.search.search_id}: {describe_spec(spec)}")
-        follow_to_end(connection, created.search, as_json=False, after_sequence=0)
+        seen = created.search.last_sequence if checkpoint.resumed else 0
+        follow_to_end(connection, created.search, False, seen, f"quintain fit {folder}, with the same options")
         search = get_search(connection, created.search.search_id)
         found = get_candidate(connection, search.search_id, "best")
         request = verifier_pb2.VerifyRequest(
@@ -107,17 +113,32 @@ def fit(
         )
         verdict = run_verify(connection, request, "running the best model over all recordings").verdict
         further = _others(connection, search, found, keep - 1)
-    model = calibrated(found.source, calibrated_values(verdict))
-    write_file(target, with_header(model, provenance(search, found)), force)
+    model = with_header(calibrated(found.source, calibrated_values(verdict)), provenance(search, found))
     if out_file is None:
-        _write_others(folder, search, further)
+        write_models(_folder(folder), [model, *(_written(search, candidate) for candidate in further)])
+    else:
+        write_file(target, model)
+    checkpoint.remove()
     if len(further) < keep - 1:
         say(f"[yellow]{1 + len(further)} of {keep} models[/]: no more structures than these were found")
     _print(verdict)
+    for number, candidate in enumerate(further, 2):
+        what = f"candidate #{candidate.summary.number}, distance {1.0 - candidate.summary.normalized:.3f} on train"
+        say(f"wrote the model of {what}, to {escape(str(_folder(folder) / model_name(number)))}")
     say(f"wrote the model of candidate #{found.summary.number} to {escape(str(target))}")
     if not search.HasField("winner"):
         say("[yellow]it was not promoted[/]: it does not beat both floors on what it never saw, or failed another gate")
     say(f"next: quintain fidelity {escape(folder)}")
+
+
+def _asked(spec: pb.SearchSpec, files: dict[str, bytes], target: Path, keep: int) -> dict[str, object]:
+    """What the checkpoint's search must have been asked for: the options, and the files but those that a fit writes."""
+    written = (MODEL_FILE, CARD_FILE, MODELS)
+    given = {name: content for name, content in files.items() if not name.startswith(written)}
+    options = pb.SearchSpec()
+    options.CopyFrom(spec)
+    options.ClearField("suite_files")
+    return {"spec": MessageToDict(options), "files": files_digest(given), "out": str(target), "keep": keep}
 
 
 def _folder(folder: str) -> Path:
@@ -147,19 +168,24 @@ def _others(connection: Connection, search: pb.Search, best: pb.Candidate, count
     return found
 
 
-def _write_others(folder: str, search: pb.Search, found: Sequence[pb.Candidate]) -> None:
-    """Into the package, and none of an earlier fit stays beside them."""
+def _written(search: pb.Search, candidate: pb.Candidate) -> str:
+    return with_header(
+        calibrated(candidate.source, calibrated_values(candidate.verdict)), provenance(search, candidate)
+    )
+
+
+def write_models(folder: Path, models: Sequence[str]) -> None:
+    """As the package's models, the first as model.py. What an earlier fit kept beside it, with its cards, goes first:
+    wherever this is killed, models of two fits are never taken together."""
     for number in range(2, MOST_MODELS + 1):
-        path = _folder(folder) / model_name(number)
-        if number - 2 >= len(found):
-            path.unlink(missing_ok=True)
-            continue
-        candidate = found[number - 2]
+        path = folder / model_name(number)
+        path.unlink(missing_ok=True)
+        path.with_suffix(".json").unlink(missing_ok=True)
+    write_file(folder / MODEL_FILE, models[0])
+    for number, model in enumerate(models[1:], 2):
+        path = folder / model_name(number)
         path.parent.mkdir(exist_ok=True)
-        model = calibrated(candidate.source, calibrated_values(candidate.verdict))
-        write_file(path, with_header(model, provenance(search, candidate)))
-        distance = 1.0 - candidate.summary.normalized
-        say(f"wrote the model of candidate #{candidate.summary.number}, distance {distance:.3f} on train, to {path}")
+        write_file(path, model)
 
 
 def _print(verdict: verifier_pb2.Verdict) -> None:

@@ -285,13 +285,16 @@ def tell_detached(found: pb.Search, as_json: bool) -> None:
     out.print(f"search {found.search_id} runs. `quintain watch {found.search_id}` follows it.")
 
 
-def follow_to_end(connection: Connection, found: pb.Search, as_json: bool, after_sequence: int) -> None:
-    """Show the search from its event `after_sequence` on; Ctrl-C pauses it. The exit code fits the outcome."""
+def follow_to_end(
+    connection: Connection, found: pb.Search, as_json: bool, after_sequence: int, go_on: str = ""
+) -> None:
+    """Show the search from its event `after_sequence` on; Ctrl-C pauses it, and the command `go_on` (default: search
+    --resume) goes on. The exit code fits the outcome."""
     search_id = found.search_id
     try:
         live.watch(connection, found, as_json, after_sequence)
     except KeyboardInterrupt:
-        pause(connection, search_id, f"quintain search --resume {search_id}")
+        pause(connection, search_id, go_on or f"quintain search --resume {search_id}")
         raise typer.Exit(INTERRUPTED) from None
     found = get_search(connection, search_id)
     if as_json:

@@ -16,15 +16,22 @@ def searched(connection: Connection, spec: controller.SearchSpec, label: str) ->
     """The search at its end. One that paused by itself (a model that breaks, say) is cancelled, and the search that is
     returned says why it had paused."""
     request = controller.CreateSearchRequest(request_id=uuid.uuid4().hex, spec=spec)
-    search_id = connection.controller.create_search(request).search.search_id
+    search = followed(connection, connection.controller.create_search(request).search.search_id, label)
+    if search.state == controller.SEARCH_STATE_PAUSED:
+        connection.controller.cancel_search(controller.CancelSearchRequest(search_id=search.search_id))
+    return search
+
+
+def followed(connection: Connection, search_id: str, label: str) -> controller.Search:
+    """The search when it has ended or is paused."""
     with WaitingLine(label):
         for event in connection.follow(connection.controller.watch_search(search_id, 0, FOREVER_SECONDS)):
-            if event is not None and event.state_changed.state == controller.SEARCH_STATE_PAUSED:
-                break
-    search = get_search(connection, search_id)
-    if search.state == controller.SEARCH_STATE_PAUSED:
-        connection.controller.cancel_search(controller.CancelSearchRequest(search_id=search_id))
-    return search
+            if event is None or event.state_changed.state != controller.SEARCH_STATE_PAUSED:
+                continue
+            search = get_search(connection, search_id)  # the event may be of a pause that is long over
+            if search.state == controller.SEARCH_STATE_PAUSED:
+                return search
+    return get_search(connection, search_id)
 
 
 def run_search(connection: Connection, spec: controller.SearchSpec, label: str) -> str:

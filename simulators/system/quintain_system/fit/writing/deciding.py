@@ -77,7 +77,9 @@ class Deciding(Lines):
     def _consequence(self, kind: str, thing: str | None, pool: Pool | None) -> list[str]:
         makes = [event for event, by in self.life.made_by.items() if kind in by and event not in self.pools]
         if pool is not None and not pool.takes(kind):
-            return [f"self.make_{pool.kind}(decision)"]
+            if thing is None:
+                return [f"self.make_{pool.kind}(decision)"]
+            return [f"self.make_{pool.kind}(SimpleNamespace(**{{**vars(it), **vars(decision)}}))"]
         for found in self.pools.values():
             if thing == found.kind:
                 return found.on_decision_about(kind)

@@ -16,6 +16,7 @@ PARAMETERS = {
 IDS = @IDS@  # of what comes from outside: the field with its id
 WORKED_ON = @WORKED_ON@
 EVENTS = @EVENTS@
+OURS = ("kind", "_line", "users", "ready", "gone", "queue")  # what the model, not an event, says of a thing
 FINAL = @FINAL@  # events after which nothing comes by itself
 
 
@@ -56,6 +57,9 @@ class Model:
 
     def say(self, kind, it, event):
         it.stage = kind
+        for name, value in vars(event).items():
+            if name not in OURS:
+                setattr(it, name, value)  # what the event says of it is known of it from now on
         self.said.append(event)
         if kind in FINAL and getattr(it, "kind", None) in WORKED_ON:
             self.open.pop((it.kind, getattr(it, IDS[it.kind])), None)

@@ -37,7 +37,12 @@ _REACH_SECONDS = 5.0
 _CHECK_SECONDS = 0.5
 _HEALTH_SECONDS = 5.0
 _RETRY_SECONDS = 0.1
-NOT_READY = "the controller is not ready: its database cannot be used (is the disk full?), or it is stopping"
+_GONE_SECONDS = 120.0  # a service that is restarted is back by then
+NOT_READY = {
+    "controller": "the controller is not ready: its database cannot be used (is the disk full?), or it is stopping",
+    "verifier": "the verifier is not ready: it has no worker, its disk is full, or it is stopping",
+    "generator": "the generator is not ready: its database cannot be used (is the disk full?), or it is stopping",
+}
 
 
 class Embedded(Enum):
@@ -64,7 +69,7 @@ class Connection:
         self._stack: Stack | None = None
         self._shared: state.StackRecord | None = None
         self.addresses: dict[str, str] = {}
-        self.trouble = ""  # why the controller cannot work now, if it cannot
+        self.trouble = ""  # why the service that is followed cannot work now, if it cannot
 
     def __enter__(self) -> Connection:
         show_retries()
@@ -113,9 +118,10 @@ class Connection:
 
         return self._exit.enter_context(Generator(self.settings("generator")))
 
-    def follow(self, stream: Iterator[T]) -> Iterator[T | None]:
-        """The items of a stream as they come, and None twice a second in between. Raises what the stream raises, and
-        StackError when an embedded service dies, so that nobody waits for a dead one."""
+    def follow(self, stream: Iterator[T], service: str = "controller") -> Iterator[T | None]:
+        """The items of a service's stream as they come, and None twice a second in between. So that nobody waits for a
+        dead one, StackError is raised when an embedded service dies, and Unavailable when the service has not answered
+        for two minutes."""
         items: queue.Queue[tuple[T | None, BaseException | None]] = queue.Queue()
 
         def read() -> None:
@@ -127,15 +133,18 @@ class Connection:
                 items.put((None, error))
 
         threading.Thread(target=read, daemon=True).start()
-        looked = time.monotonic()
+        looked = answered = time.monotonic()
         while True:
             try:
                 item, error = items.get(timeout=_CHECK_SECONDS)
             except queue.Empty:
                 self._check()
                 if time.monotonic() - looked > _HEALTH_SECONDS:
-                    self._look_at_controller()
+                    answers = self._look_at(service)
                     looked = time.monotonic()
+                    answered = looked if answers else answered
+                    if looked - answered > _GONE_SECONDS:
+                        raise Unavailable(self.trouble) from None
                 yield None
                 continue
             if isinstance(error, StopIteration):
@@ -150,11 +159,16 @@ class Connection:
         if self._shared is not None and not self._shared.alive():
             raise StackError("the command whose services were used here has ended")
 
-    def _look_at_controller(self) -> None:
-        address = self.addresses.get("controller", "")
-        if self._target.ca_file or self._target.certificate_file or not address:
-            return  # health is asked without TLS
-        self.trouble = NOT_READY if health(address) is False else ""
+    def _look_at(self, service: str) -> bool:
+        """Whether it answers, ready or not; what is wrong goes into `trouble`."""
+        try:
+            self._reach(service)
+        except Unavailable as gone:
+            self.trouble = gone.message
+            return False
+        plain = not (self._target.ca_file or self._target.certificate_file)  # health is asked without TLS
+        self.trouble = NOT_READY[service] if plain and health(self.addresses[service]) is False else ""
+        return True
 
     def _known(self) -> dict[str, str]:
         local = state.running_addresses(self._target.data_dir)

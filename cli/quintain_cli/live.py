@@ -299,6 +299,8 @@ class PlainDisplay:
         shown = kind != "gate_decided"  # the end shows the gates
         if kind == "candidate_changed":
             shown = _failed_seed(event.candidate_changed.candidate)
+        if kind == "state_changed":  # what ends the watching is said by the outcome
+            shown = not (self._progress.needs_person or event.state_changed.state in ENDED)
         if line and shown:
             say(line)
 

@@ -47,6 +47,7 @@ if not out.is_terminal and "COLUMNS" not in os.environ:
     out.width = PIPE_WIDTH
 
 _FIDELITY_COLORS = {type_pb2.FIDELITY_VERIFIED: "green", type_pb2.FIDELITY_UNVERIFIED: "yellow"}
+_UNKNOWN_SUITE = re.compile(r"suite: '([^']*/[^']*)' is unknown")
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
 
@@ -172,8 +173,10 @@ def show_retries() -> None:
 
 
 def print_error(error: QuintainError) -> None:
-    """One clear red line; further lines only for several wrong fields or a service's log."""
+    """One clear red line; further lines only for several wrong fields, a service's log, or what may have been meant."""
     errors.print(f"[bold red]error:[/] {escape(error.message)}", soft_wrap=True)
+    if path := _UNKNOWN_SUITE.search(error.message):
+        errors.print(f"  nor is there a folder {escape(path[1])}, if a suite of your own was meant", soft_wrap=True)
     for violation in error.violations:
         if violation.field not in error.message and violation.message not in error.message:
             errors.print(f"  [red]{escape(violation.field)}[/]: {escape(violation.message)}", soft_wrap=True)

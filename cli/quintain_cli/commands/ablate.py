@@ -19,6 +19,7 @@ from quintain.clients.stop_rules import make_stop_rules
 from quintain.clients.suite_files import read_suite, suite_message
 from quintain.controller.v1 import controller_pb2 as pb
 from quintain.errors import FailedPrecondition, InvalidArgument, NotFound
+from quintain.plugins.naming import unknown
 from quintain.statistics import Interval, paired_bootstrap
 from quintain_cli import completion, live, render
 from quintain_cli.commands.compare import conclusion
@@ -178,9 +179,9 @@ def check_strategies(connection: Connection, names: Sequence[str]) -> None:
     """Before the first search is paid for, and not when the second begins."""
     listed = list(entries(connection.controller.list_strategies, pb.ListStrategiesRequest()))
     known = [strategy.name for strategy in listed]
-    unknown = [name for name in names if name not in known]
-    if unknown:
-        raise InvalidArgument.of("strategy", f"{unknown[0]!r} is unknown; there are {', '.join(known)}")
+    for name in names:
+        if name not in known:
+            raise InvalidArgument.of("strategy", unknown(name, known))
 
 
 def title(ablation: str) -> str:

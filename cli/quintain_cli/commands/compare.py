@@ -11,6 +11,7 @@ from rich.markup import escape
 
 from quintain.clients.suite_files import read_suite, suite_message
 from quintain.errors import InvalidArgument
+from quintain.plugins.naming import near
 from quintain.statistics import FEWEST_PAIRS, Interval, paired_bootstrap
 from quintain.type.v1 import type_pb2
 from quintain.verifier.v1 import verifier_pb2 as pb
@@ -99,7 +100,10 @@ def policy_or_baseline(connection: Connection, suite: pb.GetSuiteRequest, name: 
     described = connection.verifier.get_suite(suite).simulator
     sources = {baseline.name: baseline.source for baseline in described.baselines}
     if name not in sources:
-        raise InvalidArgument.of("policy", f"{name!r} is neither a file nor a baseline ({', '.join(sources)})")
+        raise InvalidArgument.of(
+            "policy",
+            f"{name!r} is neither a file nor a baseline{near(name, sources)}; baselines are: {', '.join(sources)}",
+        )
     return sources[name]
 
 

@@ -137,16 +137,20 @@ def _read(path: Path, field: str) -> bytes:
 def run_verify(connection: Connection, request: pb.VerifyRequest, label: str = "verifying") -> pb.VerifyResult:
     """Verify with progress on standard error. Reads the stream to its end, so that the verifier sees it completed."""
     result: pb.VerifyResult | None = None
+    doing = label
+    stream = connection.verifier.verify_stream(request, VERIFY_SECONDS)
     with WaitingLine(label) as waiting:
-        for response in connection.follow(connection.verifier.verify_stream(request, VERIFY_SECONDS)):
+        for response in connection.follow(stream, "verifier"):
             if response is None:
+                waiting.update(connection.trouble or doing)
                 continue
             if response.WhichOneof("event") == "result":
                 result = response.result
                 continue
             progress = response.progress
             queued = f", {progress.queue_position} before it in the queue" if progress.queue_position else ""
-            waiting.update(f"{label}: {progress.scenarios_done} of {progress.scenarios_total} scenarios{queued}")
+            doing = f"{label}: {progress.scenarios_done} of {progress.scenarios_total} scenarios{queued}"
+            waiting.update(doing)
     if result is None:
         raise Internal("the verifier ended the stream without a result")
     return result

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import itertools
 import json
 import logging
 import random
@@ -40,6 +39,8 @@ log = logging.getLogger(__name__)
 
 _BACKOFF = Backoff(first_seconds=0.1, most_seconds=5.0)
 CONNECT_SECONDS = 10.0  # a server that was never reached is given up after so long, however long a call may take
+SIMULATOR_SECONDS = 20.0  # and so is a simulator that the server does not reach: enough for one that is restarted
+_SIMULATOR_BACK_SECONDS = 60.0  # not missed for so long, it has been back
 
 
 class ClientSettings(Endpoint):
@@ -81,35 +82,76 @@ def call_metadata(settings: ClientSettings) -> tuple[tuple[str, str], ...]:
 
 
 class _Retries:
-    """Whether and when the calls of one channel are tried again, and what is said about it. Thread safe: what several
-    threads may change is one reference each."""
+    """What is known of one channel's server, and said about it. Thread safe: what several threads may change is one
+    reference each."""
 
     def __init__(self, settings: ClientSettings) -> None:
-        self._settings = settings
-        self._reached = False  # whether the server has ever answered
+        self.settings = settings
+        self.reached = False  # whether the server has ever answered
         self._said = ""
 
     def answered(self) -> None:
-        self._reached = True
+        self.reached = True
         self._said = ""
 
-    def delay(self, error: grpc.RpcError, failures: int, began: float, deadline: float) -> float:
+    def say(self, text: str) -> None:
+        if text != self._said:
+            log.warning("%s", text)
+            self._said = text
+
+
+class _Call:
+    """Whether and when one call is tried again."""
+
+    def __init__(self, retries: _Retries, timeout: float | None) -> None:
+        self._retries = retries
+        self._began = time.monotonic()
+        self._deadline = self._began + (timeout or retries.settings.timeout_seconds)
+        self._failures = 0  # since the last answer
+        self._simulator_gone: tuple[float, float] | None = None  # since when, and when that was said last
+
+    def left(self) -> float:
+        left = self._deadline - time.monotonic()
+        if left <= 0:
+            raise DeadlineExceeded("the call's deadline passed before it could be tried again")
+        return left
+
+    def answered(self) -> None:
+        self._retries.answered()
+        self._failures = 0
+
+    def delay(self, error: grpc.RpcError) -> float:
         """Seconds to wait before the next try. Raises the typed error if the call must not or cannot be tried again
-        before `deadline`."""
+        in time."""
+        settings = self._retries.settings
+        self._failures += 1
         typed = from_rpc_error(error)
         if not isinstance(typed, Unavailable) or is_from_server(error):
-            self._reached = True
-        if isinstance(typed, Unavailable) and not self._reached:
-            typed = Unavailable(f"cannot reach {self._settings.address}: {typed.message}", reason="CANNOT_CONNECT")
-            deadline = min(deadline, began + CONNECT_SECONDS)
+            self._retries.reached = True
+        deadline = self._deadline
+        if isinstance(typed, Unavailable) and not self._retries.reached:
+            typed = Unavailable(f"cannot reach {settings.address}: {typed.message}", reason="CANNOT_CONNECT")
+            deadline = min(deadline, self._began + CONNECT_SECONDS)
         busy = typed.reason == BUSY  # no failure: it is another replica's turn
-        if not self._settings.retries and not busy:
+        if not settings.retries and not busy:
             raise typed from error
-        delay = retry_delay(typed, failures, deadline)
-        if typed.message != self._said and not busy:
-            log.warning("%s; trying again", typed.message)
-            self._said = typed.message
+        until = ""
+        if typed.reason == "SIMULATOR_FAULT":
+            gone = self._gone_since()
+            deadline = min(deadline, gone + SIMULATOR_SECONDS)
+            until = f" for {SIMULATOR_SECONDS:.0f} s"
+        delay = retry_delay(typed, self._failures, deadline)
+        if not busy:
+            self._retries.say(f"{typed.message}; trying again{until}")
         return delay
+
+    def _gone_since(self) -> float:
+        """When the simulator was first missed. What came before it must have been back: it was not missed for long."""
+        now = time.monotonic()
+        since, last = self._simulator_gone or (now, now)
+        since = now if now - last > _SIMULATOR_BACK_SECONDS else since
+        self._simulator_gone = since, now
+        return since
 
 
 def retry_delay(error: QuintainError, failures: int, deadline: float) -> float:
@@ -135,40 +177,33 @@ class SyncCaller:
         self.channel = (
             grpc.secure_channel(target, credentials, options) if credentials else grpc.insecure_channel(target, options)
         )
-        self._settings = settings
         self._metadata = call_metadata(settings)
         self._retries = _Retries(settings)
 
     def unary(self, method: Callable[..., T], request: Any, timeout: float | None = None) -> T:
-        began = time.monotonic()
-        deadline = began + (timeout or self._settings.timeout_seconds)
-        for failures in itertools.count(1):
+        attempts = _Call(self._retries, timeout)
+        while True:
             try:
-                answer = method(request, timeout=_left(deadline), metadata=(*self._metadata, *outgoing_metadata()))
-                self._retries.answered()
+                answer = method(request, timeout=attempts.left(), metadata=(*self._metadata, *outgoing_metadata()))
+                attempts.answered()
                 return answer
             except grpc.RpcError as error:
-                time.sleep(self._retries.delay(error, failures, began, deadline))
-        raise AssertionError("count() has no end")
+                time.sleep(attempts.delay(error))
 
     def stream(
         self, method: Callable[..., Any], request: Callable[[], Any], timeout: float | None = None
     ) -> Iterator[Any]:
         """A stream that begins again, with a new `request()`, when it breaks: only for calls that may be repeated."""
-        began = time.monotonic()
-        deadline = began + (timeout or self._settings.timeout_seconds)
-        failures = 0  # since the last response
+        attempts = _Call(self._retries, timeout)
         while True:
-            call = method(request(), timeout=_left(deadline), metadata=(*self._metadata, *outgoing_metadata()))
+            call = method(request(), timeout=attempts.left(), metadata=(*self._metadata, *outgoing_metadata()))
             try:
                 for response in call:
-                    self._retries.answered()
-                    failures = 0
+                    attempts.answered()
                     yield response
                 return
             except grpc.RpcError as error:
-                failures += 1
-                delay = self._retries.delay(error, failures, began, deadline)
+                delay = attempts.delay(error)
             finally:
                 call.cancel()
             time.sleep(delay)
@@ -187,41 +222,34 @@ class AsyncCaller:
             if credentials
             else grpc.aio.insecure_channel(target, options)
         )
-        self._settings = settings
         self._metadata = call_metadata(settings)
         self._retries = _Retries(settings)
 
     async def unary(self, method: Callable[..., Any], request: Any, timeout: float | None = None) -> Any:
-        began = time.monotonic()
-        deadline = began + (timeout or self._settings.timeout_seconds)
-        for failures in itertools.count(1):
+        attempts = _Call(self._retries, timeout)
+        while True:
             try:
                 answer = await method(
-                    request, timeout=_left(deadline), metadata=(*self._metadata, *outgoing_metadata())
+                    request, timeout=attempts.left(), metadata=(*self._metadata, *outgoing_metadata())
                 )
-                self._retries.answered()
+                attempts.answered()
                 return answer
             except grpc.RpcError as error:
-                await asyncio.sleep(self._retries.delay(error, failures, began, deadline))
-        raise AssertionError("count() has no end")
+                await asyncio.sleep(attempts.delay(error))
 
     async def stream(
         self, method: Callable[..., Any], request: Callable[[], Any], timeout: float | None = None
     ) -> AsyncIterator[Any]:
-        began = time.monotonic()
-        deadline = began + (timeout or self._settings.timeout_seconds)
-        failures = 0  # since the last response
+        attempts = _Call(self._retries, timeout)
         while True:
-            call = method(request(), timeout=_left(deadline), metadata=(*self._metadata, *outgoing_metadata()))
+            call = method(request(), timeout=attempts.left(), metadata=(*self._metadata, *outgoing_metadata()))
             try:
                 async for response in call:
-                    self._retries.answered()
-                    failures = 0
+                    attempts.answered()
                     yield response
                 return
             except grpc.RpcError as error:
-                failures += 1
-                delay = self._retries.delay(error, failures, began, deadline)
+                delay = attempts.delay(error)
             finally:
                 with suppress(Exception):
                     call.cancel()
@@ -233,10 +261,3 @@ class AsyncCaller:
 
 def _read(path: Path | None) -> bytes | None:
     return path.read_bytes() if path else None
-
-
-def _left(deadline: float) -> float:
-    left = deadline - time.monotonic()
-    if left <= 0:
-        raise DeadlineExceeded("the call's deadline passed before it could be tried again")
-    return left

@@ -13,6 +13,7 @@ import grpc
 from quintain.clients.channel import channel_arguments, token_metadata
 from quintain.clients.simulator_run import SimulatorRun
 from quintain.errors import DeadlineExceeded, FailedPrecondition, InvalidArgument, NotFound, QuintainError, Unavailable
+from quintain.plugins.naming import unknown
 from quintain.plugins.simulator import (
     Description,
     InvalidInput,
@@ -99,7 +100,7 @@ class RemoteSimulator:
             if missing.name == name:
                 raise InvalidInput("suite", f"{name!r} is not available here: {missing.reason}")
         if name not in suites:
-            raise InvalidInput("suite", f"{name!r} is unknown; known are: {', '.join(suites)}")
+            raise InvalidInput("suite", unknown(name, suites))
         try:
             return suite_from(suites[name])
         except KeyError as error:

@@ -25,7 +25,8 @@ def read_suite(text: str, *, simulator: str = "") -> tuple[str, dict[str, bytes]
     `without_recordings`) unless `simulator`, whose suite it shall be, needs them. Raises InvalidArgument for a folder
     that cannot be read, and for a system package given to the FaaS simulator, the commands' default."""
     path = Path(text)
-    if not text or not (path.suffix == ".toml" or text.startswith((".", "/")) or _holds_suites(path)):
+    is_path = path.suffix == ".toml" or text.startswith((".", "/")) or text.endswith("/") or _holds_suites(path)
+    if not text or not is_path:
         return text, None
     folder, name = path, path.resolve().name
     if path.suffix == ".toml":

@@ -18,6 +18,7 @@ from importlib.metadata import EntryPoint, entry_points
 from typing import Generic, TypeVar
 
 from quintain.extras import install_hint
+from quintain.plugins.naming import near
 
 T = TypeVar("T")
 
@@ -114,7 +115,8 @@ class Door(Generic[T]):
     def _unknown(self, name: str) -> str:
         if name in self._scan():
             return f"the {self.noun} {name!r} was installed after this process had started: restart it to use it"
-        return f"no {self.noun} {name!r} is installed; installed are: {', '.join(self.names()) or 'none'}"
+        alike = near(name, self.names())
+        return f"no {self.noun} {name!r} is installed{alike}; installed are: {', '.join(self.names()) or 'none'}"
 
 
 def _distribution(entry: EntryPoint) -> str:

@@ -23,6 +23,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from quintain.plugins.naming import unknown
 from quintain.plugins.simulator import (
     Direction,
     Floor,
@@ -84,7 +85,7 @@ def score(
 ) -> ScenarioScore:
     """`bounds` by objective: containers/s that cannot be exceeded, seconds that cannot be undercut."""
     if objective not in OBJECTIVES:
-        raise InvalidInput("objective", f"{objective!r} is unknown; known are: {', '.join(OBJECTIVES)}")
+        raise InvalidInput("objective", unknown(objective, OBJECTIVES))
     if baseline.failure is not None:
         raise SimulatorFault(f"the baseline failed on {baseline.scenario}: {baseline.failure.message}")
     metric = OBJECTIVES[objective].metric

@@ -9,6 +9,7 @@ from dataclasses import replace
 from importlib import resources
 from importlib.resources.abc import Traversable
 
+from quintain.plugins.naming import unknown
 from quintain.plugins.package_files import build_digest, package_files
 from quintain.plugins.simulator import (
     Baseline,
@@ -70,13 +71,13 @@ class FaasSimulator:
     def suite(self, name: str) -> Suite:
         suites = built_in_suites()
         if name not in suites:
-            raise InvalidInput("suite", f"{name!r} is unknown; known are: {', '.join(suites)}")
+            raise InvalidInput("suite", unknown(name, suites))
         return suites[name].suite
 
     def scenario(self, name: str) -> Scenario:
         scenarios = built_in_scenarios()
         if name not in scenarios:
-            raise InvalidInput("scenario", f"{name!r} is unknown; known are: {', '.join(scenarios)}")
+            raise InvalidInput("scenario", unknown(name, scenarios))
         return scenarios[name]
 
     def inline_scenario(self, name: str, files: Mapping[str, bytes]) -> Scenario:
@@ -138,7 +139,7 @@ class OwnSuite(FaasSimulator):
 
     def scenario(self, name: str) -> Scenario:
         if name not in self._loaded.scenarios:
-            raise InvalidInput("scenario", f"{name!r} is unknown; known are: {', '.join(self._loaded.scenarios)}")
+            raise InvalidInput("scenario", unknown(name, self._loaded.scenarios))
         return self._loaded.scenarios[name]
 
 

@@ -16,6 +16,7 @@ cheapest run that is in time. `normalized` is 0 for a score of 0 or below, and 1
 
 from __future__ import annotations
 
+from quintain.plugins.naming import unknown
 from quintain.plugins.simulator import (
     Direction,
     Floor,
@@ -61,7 +62,7 @@ def saved(job: Job, cost: float) -> float:
 def score(objective: str, outcome: Outcome, baseline: Outcome, bound: float) -> ScenarioScore:
     """`bound`: the optimum's score under the objective, in its unit. Raises InvalidInput for an unknown objective."""
     if objective not in OBJECTIVES:
-        raise InvalidInput("objective", f"{objective!r} is unknown; known are: {', '.join(OBJECTIVES)}")
+        raise InvalidInput("objective", unknown(objective, OBJECTIVES))
     if baseline.failure is not None:
         raise SimulatorFault(f"the baseline failed on {baseline.scenario}: {baseline.failure.message}")
     metric = OBJECTIVES[objective].metric

@@ -8,6 +8,7 @@ from importlib import resources
 from importlib.resources.abc import Traversable
 from statistics import fmean
 
+from quintain.plugins.naming import unknown
 from quintain.plugins.package_files import build_digest, package_files
 from quintain.plugins.simulator import (
     Baseline,
@@ -52,13 +53,13 @@ class SpotDeadline:
         if name in unavailable():
             raise InvalidInput("suite", f"{name!r} is not available here: {unavailable()[name]}")
         if name not in suites():
-            raise InvalidInput("suite", f"{name!r} is unknown; known are: {', '.join(suites())}")
+            raise InvalidInput("suite", unknown(name, suites()))
         return suites()[name]
 
     def scenario(self, name: str) -> Scenario:
         if name not in scenarios():
             reasons = "".join(f"; {suite}: {reason}" for suite, reason in unavailable().items())
-            raise InvalidInput("scenario", f"{name!r} is unknown; known are: {', '.join(scenarios())}{reasons}")
+            raise InvalidInput("scenario", f"{unknown(name, scenarios())}{reasons}")
         return scenarios()[name]
 
     def inline_scenario(self, name: str, files: Mapping[str, bytes]) -> Scenario:

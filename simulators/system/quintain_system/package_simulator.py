@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from quintain.plugins.naming import unknown
 from quintain.plugins.simulator import (
     Aggregation,
     Description,
@@ -144,7 +145,7 @@ class PackageSimulator(JailedSystems):
     def suite(self, name: str) -> Suite:
         suites = {self._full(short): (short, suite) for short, suite in self._package.suites.items()}
         if name not in suites:
-            raise InvalidInput("suite", f"{name!r} is unknown; known are: {', '.join(suites)}")
+            raise InvalidInput("suite", unknown(name, suites))
         short, suite = suites[name]
         entries = tuple(
             entry for s in suite.scenarios for entry in self._entries(self._scenario_name(short, s.name), Part(s.part))
@@ -206,7 +207,7 @@ class PackageSimulator(JailedSystems):
     def score(self, objective: str, scenario: Scenario, outcome: Outcome, baseline: Outcome) -> ScenarioScore:
         spec = self._package.spec
         if objective not in spec.objectives:
-            raise InvalidInput("objective", f"{objective!r} is unknown; known are: {', '.join(spec.objectives)}")
+            raise InvalidInput("objective", unknown(objective, spec.objectives))
         of = _spec_of(scenario)
         names = config_numbers(of.config) | {"duration": of.spec.duration}
         if of.inputs is not None:
@@ -229,7 +230,7 @@ class PackageSimulator(JailedSystems):
             for model in self._package.models
         }
         if name not in known:
-            raise InvalidInput("scenario", f"{name!r} is unknown; known are: {', '.join(known)}")
+            raise InvalidInput("scenario", unknown(name, known))
         short, spec, model = known[name]
         declared = self._package.spec.config
         config = {key: of.default for key, of in declared.items()}

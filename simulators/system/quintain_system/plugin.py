@@ -11,6 +11,7 @@ from importlib import resources
 
 from quintain.plugins.doors import SYSTEMS
 from quintain.plugins.loading import PluginError
+from quintain.plugins.naming import near
 from quintain.plugins.package_files import build_digest, package_files
 from quintain.plugins.simulator import (
     Description,
@@ -125,7 +126,8 @@ def _package(name: str, field: str) -> PackageSimulator:
     if name in broken:
         raise InvalidInput(field, f"package {name} cannot be used: {broken[name]}")
     if name not in packages:
-        raise InvalidInput(field, f"{name!r} is unknown; installed packages are: {', '.join(packages)}")
+        installed_are = f"installed packages are: {', '.join(packages)}"
+        raise InvalidInput(field, f"{name!r} is unknown{near(name, packages)}; {installed_are}")
     return packages[name]
 
 

@@ -204,7 +204,7 @@ def test_what_a_search_waits_for_is_said_with_how_long_it_has_taken() -> None:
     )
     progress.take(pb.Event(gate_progress=gate, spend=pb.Spend(candidates=1)))
     assert progress.waits_for() == "gate held-out of #7, candidate 2 of at most 5: 3 of 24 scenarios"
-    progress.controller_trouble = connect.NOT_READY
+    progress.controller_trouble = connect.NOT_READY["controller"]
     assert "disk full" in progress.waits_for()
 
 

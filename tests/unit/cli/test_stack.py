@@ -295,4 +295,4 @@ def test_a_controller_that_cannot_work_is_said_to_who_follows_a_search(
         os.kill(connection._stack._processes[0].process.pid, signal.SIGUSR1)
         while not connection.trouble:
             next(following)
-        assert connection.trouble == connect.NOT_READY
+        assert connection.trouble == connect.NOT_READY["controller"]

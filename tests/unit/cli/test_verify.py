@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import json
 import socket
+import threading
 from pathlib import Path
 
 import pytest
 from tests.unit.cli.conftest import Run
 from tests.unit.cli.fakes import FakeVerifier
 
+from quintain.clients import channel
 from quintain.errors import InvalidArgument, Unavailable
 from quintain.type.v1 import type_pb2
 from quintain.verifier.v1 import verifier_pb2 as pb
+from quintain_cli import connect
+from quintain_cli.target import Target
 
 
 def good_verdict() -> pb.Verdict:
@@ -64,6 +68,33 @@ def test_a_verifier_that_cannot_be_used_for_a_while_is_waited_for_aloud(
     ran = quintain("verify", policy, "--suite", "smoke")
     assert ran.code == 0
     assert ran.err.count("the simulator is being changed; trying again") == 1
+
+
+def test_a_simulator_that_is_gone_is_waited_for_a_while_and_no_longer(
+    services: str, quintain: Run, verifier: FakeVerifier, policy: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(channel, "SIMULATOR_SECONDS", 1.0)
+    gone = "simulator far failed: the simulator at far:7400: UNAVAILABLE: connection refused"
+    verifier.error = Unavailable(gone, reason="SIMULATOR_FAULT", retry_after_seconds=0.3)
+    ran = quintain("verify", policy, "--suite", "smoke")
+    assert ran.code == 2
+    assert ran.err.splitlines()[:2] == [f"{gone}; trying again for 1 s", f"error: {gone}"]
+    assert len(verifier.requests) > 1
+
+
+def test_a_verifier_that_is_gone_is_said_to_be_and_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("_CHECK_SECONDS", "_HEALTH_SECONDS", "_REACH_SECONDS"):
+        monkeypatch.setattr(connect, name, 0.05)
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        address = f"127.0.0.1:{taken.getsockname()[1]}"
+    connection = connect.Connection(Target(address=address), "verifier")
+    connection.addresses = {"verifier": address}
+    following = connection.follow(iter(threading.Event().wait, True), "verifier")  # a stream in which nothing comes
+    while not connection.trouble:
+        next(following)
+    monkeypatch.setattr(connect, "_GONE_SECONDS", 0.0)
+    with pytest.raises(Unavailable, match=f"no verifier answers at {address}"):
+        list(following)
 
 
 def test_a_policy_that_fails_is_exit_code_1_and_names_rule_step_and_line(

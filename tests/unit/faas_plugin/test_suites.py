@@ -70,7 +70,7 @@ def test_every_built_in_scenario_is_found_under_a_name_of_its_own() -> None:
 def test_unknown_names_are_refused_with_the_known_ones() -> None:
     with pytest.raises(InvalidInput, match=r"suite: 'papers' is unknown; known are: paper-reference, standard, smoke"):
         simulator.suite("papers")
-    with pytest.raises(InvalidInput, match=r"scenario: 'T9' is unknown; known are: .*T1_ref_steady_101"):
+    with pytest.raises(InvalidInput, match=r"scenario: 'T9' is unknown; known are: .*burst160_seed13 and 25 more"):
         simulator.scenario("T9")
 
 

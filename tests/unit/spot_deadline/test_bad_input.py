@@ -138,6 +138,7 @@ def test_a_folder_without_recordings_costs_only_their_suites(tmp_path: Path) -> 
 
 
 def test_a_suite_that_needs_recordings_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    suites.suites()  # made once in a process: other tests must not get what this one makes up
     monkeypatch.setattr(suites, "_from_recordings", lambda: ([], {"adrs-single": suites.NO_DATA}))
     with pytest.raises(InvalidInput, match="'adrs-single' is not available here: needs recorded series"):
         simulator.suite("adrs-single")

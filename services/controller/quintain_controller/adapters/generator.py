@@ -11,6 +11,7 @@ from quintain.clients.generator import AsyncGenerator
 from quintain.clients.pages import entries_async
 from quintain.errors import Internal, NotFound
 from quintain.generator.v1 import generator_pb2 as pb
+from quintain.plugins.naming import near
 from quintain.type.v1 import type_pb2
 from quintain_controller.domain.model import (
     NANO,
@@ -55,8 +56,10 @@ class GrpcGenerator:
         wanted = list(names) or [b.name for b in known.values() if b.is_default] or list(known)[:1]
         unknown = [name for name in wanted if name not in known]
         if unknown or not wanted:
+            alike = near(unknown[0], known) if unknown else ""
             raise NotFound(
-                f"no backend {', '.join(map(repr, unknown))}; the generator has {', '.join(sorted(known)) or 'none'}",
+                f"no backend {', '.join(map(repr, unknown))}{alike}; the generator has "
+                f"{', '.join(sorted(known)) or 'none'}",
                 reason="UNKNOWN_BACKEND",
             )
         return tuple(_profile(known[name]) for name in wanted)

@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from quintain.clients.channel import ClientSettings
 from quintain.clients.verifier import AsyncVerifier
 from quintain.errors import FailedPrecondition, FieldViolation, Internal, InvalidArgument
+from quintain.plugins.naming import near
 from quintain.type.v1 import type_pb2
 from quintain.verifier.v1 import verifier_pb2 as pb
 from quintain_controller.domain.model import (
@@ -79,7 +80,8 @@ class GrpcVerifier:
         objective = objective or chosen.objective or (described.objectives[0].name if described.objectives else "")
         known = {o.name: o for o in described.objectives}
         if objective not in known:
-            raise InvalidArgument.of("spec.objective", f"{objective!r} is unknown; {simulator} has {', '.join(known)}")
+            message = f"{objective!r} is unknown{near(objective, known)}; {simulator} has {', '.join(known)}"
+            raise InvalidArgument.of("spec.objective", message)
         if not described.baselines:
             raise InvalidArgument.of("spec.simulator", f"{simulator} offers no baseline policy to begin with")
         train = [e for e in chosen.entries if e.part == type_pb2.PART_TRAIN]

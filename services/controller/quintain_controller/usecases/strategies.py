@@ -10,6 +10,7 @@ from pydantic import ValidationError
 from quintain.errors import FieldViolation, InvalidArgument
 from quintain.plugins.doors import STRATEGIES
 from quintain.plugins.loading import PluginError
+from quintain.plugins.naming import near
 from quintain.plugins.simulator import Descriptor
 from quintain.plugins.strategy import BackendInfo, Operator, Options, Problem, Role, StrategyPlugin
 from quintain_controller.domain.model import AGENT, NANO, BackendProfile, Budget, SearchContext, SearchSpec
@@ -32,11 +33,13 @@ def parse_options(name: str, raw: Mapping[str, object]) -> Options:
     try:
         options: Options = plugin(name).options.model_validate(raw)
     except ValidationError as error:
-        known = f"is no option of {name}; it has {', '.join(plugin(name).options.model_fields)}"
+        known = plugin(name).options.model_fields
         violations = [
             FieldViolation(
                 ".".join(["spec.strategy_options", *map(str, e["loc"])]),
-                known if e["type"] == "extra_forbidden" else e["msg"],
+                f"is no option of {name}{near(str(e['loc'][0]), known)}; it has {', '.join(known)}"
+                if e["type"] == "extra_forbidden"
+                else e["msg"],
             )
             for e in error.errors()
         ]

@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 import grpc
 
 from quintain.errors import FailedPrecondition, InvalidArgument, NotFound, QuintainError
+from quintain.plugins.naming import unknown
 from quintain.plugins.simulator import InvalidInput, Simulator, narrowed, scenario_notes
 from quintain.service.interceptors import caller_of
 from quintain.service.paging import page_of
@@ -136,5 +137,5 @@ class VerifierServicer(verifier_pb2_grpc.VerifierServicer):
         if name in self._unusable:
             raise FailedPrecondition(self._unusable[name], reason="SIMULATOR_UNUSABLE")
         if name not in self._simulators:
-            raise NotFound(f"simulator {name!r} is unknown; known are: {', '.join(self._simulators)}")
+            raise NotFound(f"simulator {unknown(name, self._simulators)}")
         return self._simulators[name]

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from quintain.errors import FailedPrecondition
+from quintain.plugins.naming import near, unknown
 from quintain.plugins.simulator import (
     Aggregation,
     Description,
@@ -82,8 +83,7 @@ class RunPlanner:
         limits = request.limits.validate(self._max_limits)
         suite, entries = self._entries(simulator, request)
         if request.calling_mode and request.calling_mode not in description.calling_modes:
-            known = ", ".join(description.calling_modes) or "none: leave it empty"
-            raise InvalidInput("calling_mode", f"{request.calling_mode!r} is unknown; known are: {known}")
+            raise InvalidInput("calling_mode", unknown(request.calling_mode, description.calling_modes))
         if request.stop_below_score is not None and not math.isfinite(request.stop_below_score):
             raise InvalidInput("stop_below_score", f"found {request.stop_below_score}; must be a finite number")
         objective = _objective(description, request.objective or (suite.objective if suite else ""))
@@ -122,7 +122,7 @@ class RunPlanner:
         if name in self._unusable:
             raise FailedPrecondition(self._unusable[name], reason="SIMULATOR_UNUSABLE")
         if name not in self._simulators:
-            raise InvalidInput("simulator", f"{name!r} is unknown; known are: {', '.join(self._simulators)}")
+            raise InvalidInput("simulator", unknown(name, self._simulators))
         return self._simulators[name]
 
     def _check_source(self, request: VerifyRequest) -> None:
@@ -171,8 +171,9 @@ class RunPlanner:
 def _chosen(suite: Suite, entries: Sequence[SuiteEntry], names: Sequence[str]) -> list[SuiteEntry]:
     for name in names:
         if name not in [e.scenario for e in entries]:
-            known = ", ".join(e.scenario for e in entries)
-            raise InvalidInput("scenarios", f"suite {suite.name} has no {name!r}; it has, in these parts: {known}")
+            known = [e.scenario for e in entries]
+            there = f"it has, in these parts: {', '.join(known)}"
+            raise InvalidInput("scenarios", f"suite {suite.name} has no {name!r}{near(name, known)}; {there}")
     return [e for e in entries if e.scenario in names]
 
 
@@ -189,5 +190,4 @@ def _objective(description: Description, name: str) -> Objective:
     for objective in description.objectives:
         if objective.name == name or not name:
             return objective
-    known = ", ".join(o.name for o in description.objectives)
-    raise InvalidInput("objective", f"{name!r} is unknown; known are: {known}")
+    raise InvalidInput("objective", unknown(name, [o.name for o in description.objectives]))

@@ -18,7 +18,7 @@ from quintain.clients.pages import entries
 from quintain.clients.stop_rules import make_stop_rules
 from quintain.clients.suite_files import read_suite, suite_message
 from quintain.controller.v1 import controller_pb2 as pb
-from quintain.errors import FailedPrecondition, InvalidArgument, NotFound
+from quintain.errors import AlreadyExists, FailedPrecondition, InvalidArgument, NotFound
 from quintain.plugins.naming import unknown
 from quintain.statistics import Interval, paired_bootstrap
 from quintain_cli import completion, live, render
@@ -201,7 +201,14 @@ def run_one(connection: Connection, ablation: str, arm: Arm, spec: pb.SearchSpec
     controller = connection.controller
     # The same ablation asks for the same search: what it did, and paid, is there.
     request = pb.CreateSearchRequest(request_id=f"{ablation}/{arm.name}/{spec.seed}", spec=spec)
-    search = controller.create_search(request).search
+    try:
+        search = controller.create_search(request).search
+    except AlreadyExists:
+        raise InvalidArgument.of(
+            "resume",
+            f"{spec.title!r} was searched with other settings or files of the suite: an ablation goes on with the very "
+            "command that began it",
+        ) from None
     seen = search.last_sequence
     search = resume_search(connection, search.search_id, pb.Budget())
     progress = live.SearchProgress(search)

@@ -128,6 +128,12 @@ def test_the_verifier_verifies_on_it_and_names_what_takes_none(address: str, tmp
         assert [(s.scenario, s.value > 0) for s in verdict.scenarios] == [("monday", True), ("tuesday", True)]
         with pytest.raises(InvalidArgument, match="takes no suites of one's own"):
             verify(client, FIRST, simulator="tiny", suite="mine", suite_files=suite_message(FILES))
+        one = [
+            verifier_pb2.File(name=n, content=c) for n, c in (("scenario.toml", b"capacity = 2"), ("trace.csv", TRACE))
+        ]
+        inline = verifier_pb2.InlineScenario(name="monday", files=one)
+        alone = verify(client, FIRST, simulator="cache", suite="", inline_scenarios=[inline]).verdict
+        assert alone.scenarios[0].value == verdict.scenarios[0].value
         broken = suite_message({**FILES, "monday.csv": b"keys\na\n"})
         with pytest.raises(InvalidArgument, match=r"monday\.csv:1: needs a column 'key'"):
             verify(client, FIRST, simulator="cache", suite="mine", suite_files=broken)

@@ -94,7 +94,7 @@ class EngineRunner:
         self._program_seconds = program_seconds
         self._program_seconds_left = program_seconds
         self._jails = jails
-        self._scenarios: OrderedDict[tuple[str, str, str], Scenario] = OrderedDict()
+        self._scenarios: OrderedDict[tuple[str, str, str, bool, bool], Scenario] = OrderedDict()
         self._baselines: OrderedDict[tuple[str, str, str], Outcome] = OrderedDict()
         self._core = SameCore()
         self._lock = threading.Lock()
@@ -269,7 +269,8 @@ class EngineRunner:
         return narrowed(simulator, job.suite, files=job.suite_files)
 
     def _scenario(self, simulator: Simulator, job: ScenarioJob) -> Scenario:
-        key = (job.simulator, job.build, job.digest)
+        # A remote simulator's own scenario is a name, which means nothing where the same content came as files.
+        key = (job.simulator, job.build, job.digest, job.files is not None, job.suite_files is not None)
         if key not in self._scenarios:
             if job.files is not None:
                 scenario = simulator.inline_scenario(job.scenario, job.files)

@@ -89,14 +89,17 @@ class SearchProgress:
         if self._trouble:
             return f"waiting for a backend: {self._trouble}"
         parts = []
-        for state, one, many in (
-            (pb.CANDIDATE_STATE_REQUESTED, "answer", "answers"),
-            (pb.CANDIDATE_STATE_GENERATED, "verdict", "verdicts"),
-        ):
-            began = [at for candidate, at in self._in_flight.values() if candidate.state == state]
-            if began:
-                longest = duration(max(0.0, time.time() - min(began)))
-                parts.append(f"{len(began)} {one if len(began) == 1 else many} (for {longest})")
+        for state, awaited in ((pb.CANDIDATE_STATE_REQUESTED, "answer"), (pb.CANDIDATE_STATE_GENERATED, "verdict")):
+            began: dict[str, list[float]] = {}  # by where an answer is made, if its candidate says
+            for candidate, at in self._in_flight.values():
+                if candidate.state == state:
+                    where = (
+                        f" {candidate.summary}" if state == pb.CANDIDATE_STATE_REQUESTED and candidate.summary else ""
+                    )
+                    began.setdefault(where, []).append(at)
+            for where, since in sorted(began.items()):
+                longest = duration(max(0.0, time.time() - min(since)))
+                parts.append(f"{len(since)} {awaited}{'s' if len(since) > 1 else ''}{where} (for {longest})")
         if parts:
             return f"waiting for {' and '.join(parts)}"
         if self.state != pb.SEARCH_STATE_RUNNING:

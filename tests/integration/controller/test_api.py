@@ -30,7 +30,7 @@ def options(**values: Any) -> struct_pb2.Struct:
         (
             {"strategy_options": options(islnds=2)},
             InvalidArgument,
-            "spec.strategy_options.islnds: is no option of evolve; it has ",
+            "spec.strategy_options.islnds: is no option of evolve (did you mean 'islands'?); it has ",
         ),
         ({"strategy_options": options(population=0)}, InvalidArgument, "spec.strategy_options.population"),
         ({"backends": ["gpt"]}, NotFound, "the generator has toy"),

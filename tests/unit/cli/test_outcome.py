@@ -191,10 +191,15 @@ def test_what_a_search_waits_for_is_said_with_how_long_it_has_taken() -> None:
         progress.take(at(pb.Event(candidate_changed=changed), 90))
     assert progress.waits_for().startswith("waiting for 1 answer (for 1 min 3")
     assert " and 1 verdict (for 1 min 3" in progress.waits_for()
+    in_batch = generated(3, pb.CANDIDATE_STATE_REQUESTED).summary
+    in_batch.summary = "in its provider's batch"
+    progress.take(at(pb.Event(candidate_changed=pb.CandidateChanged(candidate=in_batch)), 7200))
+    assert "1 answer (for 1 min 3" in progress.waits_for()
+    assert "1 answer in its provider's batch (for 2 h 00 min)" in progress.waits_for()
     trouble = pb.BackendTrouble(backend="llm", reason="429, again in 86400 s", search_paused=True)
     progress.take(pb.Event(backend_trouble=trouble))
     assert progress.waits_for() == "waiting for a backend: llm: 429, again in 86400 s"
-    for number in (1, 2):
+    for number in (1, 2, 3):
         done = pb.CandidateChanged(candidate=generated(number, pb.CANDIDATE_STATE_VERIFIED).summary)
         progress.take(pb.Event(candidate_changed=done, spend=pb.Spend(candidates=1)))
     assert progress.waits_for() == "the best candidates go through the gates"

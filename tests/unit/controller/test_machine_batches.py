@@ -5,6 +5,7 @@ from __future__ import annotations
 from tests.unit.controller.machine import World, generation
 
 from quintain.errors import Unavailable
+from quintain_controller.domain.events import CandidateChanged
 from quintain_controller.domain.machine import messages as m
 from quintain_controller.domain.machine.messages import CallKind
 from quintain_controller.domain.model import NANO, Budget, CandidateState, Charge, GenerationOutcome, SearchState
@@ -27,6 +28,11 @@ def test_it_is_asked_for_again_and_nothing_is_said_to_be_wrong() -> None:
     assert world.waits == {call: 60.0}
     assert world.record.control.state is SearchState.RUNNING
     assert world.record.spend.usd_nano == SPENT.usd_nano
+    assert world.store.candidate("s", 1).candidate.summary == "in its provider's batch"
+    world.due(call)
+    world.tell(m.Postponed(call, 60.0, SPENT))
+    said = [event.candidate for event in world.happened(CandidateChanged) if event.candidate.number == 1]
+    assert [candidate.summary for candidate in said] == ["", "in its provider's batch"], "once"
     world.due(call)
     world.answer(call)
     world.answer_all()

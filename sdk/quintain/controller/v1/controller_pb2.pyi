@@ -706,7 +706,7 @@ class CandidateSummary(_message.Message):
     held_out_baseline_score: _builtins.float
     verdict_digest: _builtins.str
     summary: _builtins.str
-    """One line for people: why it failed, or what it is."""
+    """One line for people: why it failed, what it is, or while it is requested, that its answer is made in a batch."""
     island: _builtins.int
     hypothesis: _builtins.str
     """What its backend claimed of it, and what came of that."""

@@ -42,6 +42,7 @@ from quintain_controller.domain.promotion import (
 from quintain_controller.domain.records import CandidateWrite, Control, SearchRecord, Transition
 
 _GATE_WORD_SECONDS = 10.0
+_IN_BATCH = "in its provider's batch"
 # What a request cost that was given up is looked up again after as long as the search has ended, and after this at the
 # least; no more after this long: no provider works on a batch for more than a day.
 _LOOK_AGAIN_SECONDS, _LOOKS_FOR_SECONDS = 60.0, 25 * 3600.0
@@ -176,6 +177,7 @@ class SearchMachine:
                 else:
                     self._calls.postpone(call)
                     self._out.append(m.Wait(call, seconds))
+                    self._say_in_batch(call.number)
             case m.Verified(call, verification):
                 if verification.simulator_build != self._context.simulator_build:
                     self._troubled(call, self._other_build(verification.simulator_build))
@@ -572,6 +574,14 @@ class SearchMachine:
         item.candidate = replace(item.candidate, charge=charge)
         self._planner.record(item.candidate)
         self._write(CandidateWrite(item.candidate))
+
+    def _say_in_batch(self, number: int) -> None:
+        """Once: it is asked for again and again."""
+        item = self._under_way[number]
+        if item.candidate.summary != _IN_BATCH:
+            item.candidate = replace(item.candidate, summary=_IN_BATCH)
+            self._planner.record(item.candidate)
+            self._write(CandidateWrite(item.candidate), events=[CandidateChanged(item.candidate)])
 
     def _tools_used(self, number: int, spent: Charge | None, uses: tuple[ToolUse, ...]) -> None:
         """What tools said and what it cost is written in one piece; then the request is sent again with it."""

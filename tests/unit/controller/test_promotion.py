@@ -90,3 +90,29 @@ def test_where_determinism_and_confirmation_fail_together_each_is_asked_alone(
     assert found == asked
     assert (promotion.gates[-1].name, promotion.gates[-1].passed) == (refused_by, False)
     assert promotion.winner is None
+
+
+@pytest.mark.parametrize(("better", "asked"), [(False, ["held_out"]), (True, ["held_out", "both"])])
+def test_a_missing_held_out_score_is_made_alone_before_anything_is_run_twice(better: bool, asked: list[str]) -> None:
+    """Most candidates that reach the gates without one fail by it."""
+    context = replace(CONTEXT, held_out=("h1", "h2"))
+    reference = replace(REFERENCE, held_out=verification(0, x=0.5).held_out)
+    steps = promote(make_spec("evolve"), context, [1], reference, [])
+    next(steps)
+    needed = steps.send({1: CANDIDATES[1]})
+    found, parts = [], []
+    try:
+        while True:
+            assert isinstance(needed, GateCheck)
+            found.append("both" if needed.check_determinism and needed.confirm else needed.gate)
+            parts.append(needed.parts)
+            answer = replace(verification(1, x=0.9 if better else 0.3), train=CANDIDATES[1].train)
+            needed = steps.send(answer)
+    except StopIteration as end:
+        promotion = end.value
+    assert found == asked
+    assert parts == [("held_out",), ("train", "held_out")][: len(asked)]
+    assert (promotion.winner is not None) is better
+    assert [write.candidate.held_out for write in promotion.writes] == [
+        verification(1, x=0.9 if better else 0.3).held_out
+    ]

@@ -22,6 +22,8 @@ from quintain_controller.domain.gates import (
     paired_differences,
 )
 from quintain_controller.domain.model import (
+    HELD_OUT,
+    TRAIN,
     Budget,
     Candidate,
     Gate,
@@ -49,11 +51,12 @@ class LoadCandidates:
 
 @dataclass(frozen=True, slots=True)
 class GateCheck:
-    """Needs a verification of a candidate on all parts: is sent it. It is the `tried`-th that the gates look at."""
+    """Needs a verification of a candidate on `parts`: is sent it. It is the `tried`-th that the gates look at."""
 
     gate: str
     number: int
     tried: int
+    parts: tuple[str, ...]
     check_determinism: bool = False
     confirm: bool = False
 
@@ -166,31 +169,34 @@ def _passes(
 ) -> Steps[bool]:
     """Ask the gates one after the other; the first that says no ends it."""
 
+    every_part = (TRAIN, HELD_OUT) if context.held_out else (TRAIN,)
+
     def decided(gate: Gate) -> bool:
         promotion.gates += (gate,)
         return gate.passed
 
-    def verify(gate: str, *, check_determinism: bool = False, confirm: bool = False) -> Steps[Verification]:
-        found = yield GateCheck(gate, candidate.number, tried, check_determinism, confirm)
+    def verify(
+        gate: str, *, parts: tuple[str, ...] = every_part, check_determinism: bool = False, confirm: bool = False
+    ) -> Steps[Verification]:
+        found = yield GateCheck(gate, candidate.number, tried, parts, check_determinism, confirm)
         assert isinstance(found, Verification), "GateCheck is answered with a verification"
         return found
 
-    again: Verification | None = None
     if candidate.held_out is None and context.held_out:
-        again = yield from verify("held_out", check_determinism=True)
-        candidate = replace(candidate, held_out=again.held_out)
-        promotion.writes.append(CandidateWrite(candidate, held_out=again.record))
+        scored = yield from verify("held_out", parts=(HELD_OUT,))
+        candidate = replace(candidate, held_out=scored.held_out)
+        promotion.writes.append(CandidateWrite(candidate, held_out=scored.record))
     if not decided(held_out_gate(candidate, reference, context)):
         return False
     if not decided(bootstrap_gate(candidate, reference, spec.seed)):
         return False
     if context.rules >= _COMPARES_BESTS and not decided(earlier_bests_gate(candidate, bests, spec.seed)):
         return False
-    confirmed: Verification | None = None
-    if again is None:  # both in one verification; only where it fails is it asked which of them says no
-        again = confirmed = yield from verify("determinism", check_determinism=True, confirm=True)
-        if again.status is not VerdictStatus.OK:
-            again, confirmed = (yield from verify("determinism", check_determinism=True)), None
+    # Both in one verification; only where it fails is it asked which of them says no.
+    again = yield from verify("determinism", check_determinism=True, confirm=True)
+    confirmed: Verification | None = again
+    if again.status is not VerdictStatus.OK:
+        again, confirmed = (yield from verify("determinism", check_determinism=True)), None
     if not decided(determinism_gate(candidate, again)):
         return False
     confirmed = confirmed or (yield from verify("confirmation", confirm=True))

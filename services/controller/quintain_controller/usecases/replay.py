@@ -293,7 +293,6 @@ async def _promote(
     """The gates once more, on the candidates as they were verified again."""
     scored = [candidates[n] for n in sorted({0, *bests}) if candidates[n].held_out is not None]
     steps = promote(record.spec, record.context, ranking, candidates[0], scored)
-    parts = [TRAIN, *([HELD_OUT] if record.context.held_out else [])]
     answer: GateAnswer = None
     while True:
         try:
@@ -308,7 +307,7 @@ async def _promote(
             answer = await verifier.verify(
                 record,
                 source,
-                parts,
+                needed.parts,
                 check_determinism=needed.check_determinism,
                 confirm=needed.confirm,
             )

@@ -757,8 +757,7 @@ class SearchMachine:
         self._gate_said = self._clock or 0.0
         self._write(events=[GateProgress(needed.gate, needed.number, needed.tried, MOST_TRIES)])
         call = self._calls.new(CallKind.GATE, needed.number)
-        parts = (TRAIN, HELD_OUT) if self._context.held_out else (TRAIN,)
-        self._call(m.Verify(call, parts, needed.check_determinism, needed.confirm))
+        self._call(m.Verify(call, needed.parts, needed.check_determinism, needed.confirm))
 
     def _gate_progressed(self, done: int, total: int) -> None:
         """Said now and then: gates may take minutes."""

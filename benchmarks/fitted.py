@@ -96,8 +96,11 @@ def tenants_policies(plugin: Simulator, package: Files) -> Mapping[str, str]:
 
 
 def pools_policies(plugin: Simulator, package: Files) -> Mapping[str, str]:
-    names = ("fifo_tenths", "priority_tenths", "random_sizes")
-    return {name: package[f"baselines/{name}.py"].decode() for name in names}
+    named = {n: package[f"baselines/{n}.py"].decode() for n in ("fifo_tenths", "priority_tenths", "random_sizes")}
+    chance = "random.Random(1)"
+    assert chance in named["random_sizes"]
+    again = {f"random_sizes_{n}": named["random_sizes"].replace(chance, f"random.Random({n})") for n in (2, 3)}
+    return {**named, **again}
 
 
 TRUTHS = {

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from jinja2 import StrictUndefined
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
-from quintain.plugins.grammar import Gene, GeneValue, Grammar, Seed
+from quintain.plugins.grammar import GeneValue, Grammar, Seed
 from quintain_system.fit.lifecycle import Lifecycle
 from quintain_system.fit.writing.writer import Writer
 
@@ -15,19 +15,7 @@ from quintain_system.fit.writing.writer import Writer
 def grammar_of(life: Lifecycle) -> Grammar:
     writer = Writer(life)
     template = writer.template()
-    genes = tuple(writer.genes)
-    return Grammar(genes, template, seeds_of(genes))
-
-
-def seeds_of(genes: tuple[Gene, ...]) -> tuple[Seed, ...]:
-    """What the recordings suggest; and that with one mechanism each that they cannot rule out."""
-    names = {gene.name: gene for gene in genes}
-    seeds = [Seed("as_recorded", {})]
-    for prefix, value in (("share_", "crowd"), ("share_", "cores"), ("line_", "by_place"), ("law_", "recorded")):
-        chosen = {n: value for n, g in names.items() if n.startswith(prefix) and value in g.choices}
-        if chosen:
-            seeds.append(Seed(f"{prefix}{value}", chosen))
-    return tuple(seeds)
+    return Grammar(tuple(writer.genes), template, (Seed("as_recorded", {}),))
 
 
 def render(grammar: Grammar, values: Mapping[str, GeneValue], doc: str) -> str:

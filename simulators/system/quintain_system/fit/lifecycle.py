@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from quintain_system.fit.episode import Episode, Kinds
-from quintain_system.fit.laws import INSTANT, Law, Sample, law_of
+from quintain_system.fit.laws import INSTANT, Fields, Law, Sample, law_of
 from quintain_system.fit.needs import Attempt, Need, need_of
 from quintain_system.form.names import id_field
 from quintain_system.form.spec import Capacity, SystemSpec
@@ -104,13 +104,10 @@ class _Seen:
         self._records: dict[str, list[Sample]] = defaultdict(list)
         self._classes: Counter[Any] = Counter()
         fields = {f: of.type for kind in kinds.specs for f, of in kind.fields.items()}
-        self._groups = frozenset(
-            f
-            for kind in kinds.specs
-            for f, of in kind.fields.items()
-            if of.type in ("index", "ref", "bool") or of.values
-        )
         self._names = frozenset(f for f, kind in fields.items() if kind in ("id", "ref", "index"))
+        self._given = frozenset(
+            f for kind in spec.decisions.values() for f, of in kind.fields.items() if of.type in ("int", "float")
+        )
         self._users: dict[tuple[str, Any], set[Any]] = defaultdict(set)
         self._most_users: Counter[tuple[str, Any]] = Counter()
         self._idle_since: dict[tuple[str, Any], float] = {}
@@ -118,8 +115,10 @@ class _Seen:
         # A decision about what no event tells of (how long a function's instances stay) is no state of that thing.
         self._told_of = {thing for n, thing in enumerate(kinds.thing) if kinds.is_event(n)}
         self._episodes = 0
+        self._came: Counter[tuple[str, bool]] = Counter()  # (input, whether before the first event)
         self._joins: dict[str, Counter[Join]] = defaultdict(Counter)
         self._happened: Counter[str] = Counter()
+        self._groups: frozenset[str] = frozenset()
 
     def add(self, episode: Episode) -> None:
         kinds = self._kinds
@@ -129,7 +128,7 @@ class _Seen:
         last: dict[tuple[str, Any], tuple[float, str]] = {}
         decided: list[tuple[str, dict[str, Any]]] = []  # now, and what came of it is not yet seen
         now: list[str] = []
-        moment = -1.0
+        moment, begun = -1.0, False
         self._episodes += 1
         parts = _Parts(self._spec)
         for time, record in episode.history:
@@ -137,6 +136,9 @@ class _Seen:
             name, place, thing_kind = kinds.names[number], kinds.key[number], kinds.thing[number]
             values = dict(zip(kinds.specs[number].fields, record[1:], strict=True))
             is_event = kinds.is_event(number)
+            begun = begun or is_event
+            if number < kinds.inputs:
+                self._came[name, not begun] += 1
             if time > moment:
                 moment, now, decided = time, [], []
             self._happened[name] += 1
@@ -231,6 +233,7 @@ class _Seen:
 
     def lifecycle(self) -> Lifecycle:
         spec, kinds = self._spec, self._kinds
+        self._groups = self._telling()
         joins = {name: join for name in spec.events if (join := self._join(name)) is not None}
         events = set(spec.events) - joins.keys()
         following = {name: found for name in kinds.names if (found := self._next(name, events))}
@@ -250,17 +253,28 @@ class _Seen:
             classes=[c for c, _ in self._classes.most_common(20)],
         )
 
+    def _telling(self) -> frozenset[str]:
+        """Fields by whose values things may differ: not what comes and goes, whose ids mean another thing each time."""
+        declared = {n for n in self._spec.inputs if self._came[n, False] <= RARE * self._came[n, True]}
+        return frozenset(
+            f
+            for kind in self._kinds.specs
+            for f, of in kind.fields.items()
+            if of.type in ("index", "bool") or of.values or (of.type == "ref" and of.of in declared)
+        )
+
     def _next(self, name: str, events: set[str]) -> list[Next]:
         after = self._after.get(name)
         if not after:
             return []
         total = sum(after.values())
         found = []
+        fields = Fields(self._names, self._groups, self._given)
         for event, count in after.most_common():
             samples = self._steps.get((name, event), [])
             if event in events and count > RARE * total and samples:
                 instant = sum(s.seconds <= INSTANT for s in samples) >= IMMEDIATE_SHARE * len(samples)
-                found.append(Next(event, count / total, instant, law_of(samples, self._names, self._groups), samples))
+                found.append(Next(event, count / total, instant, law_of(samples, fields), samples))
         automatic = sum(n.share for n in found)
         if automatic < 0.5:  # mostly a decision or an input comes next
             return []
@@ -276,12 +290,7 @@ class _Seen:
         """Of two events that may follow, the one that comes when what a decision gave was too little."""
         if len(following) != 2:
             return None
-        given = {
-            f"it.{name}"
-            for kind in self._spec.decisions.values()
-            for name, of in kind.fields.items()
-            if of.type in ("int", "float")
-        }
+        given = {f"it.{name}" for name in self._given}
         for failure in reversed(following):  # the rarer one first
             attempts = [
                 Attempt(

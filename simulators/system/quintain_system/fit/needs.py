@@ -6,15 +6,16 @@ from __future__ import annotations
 
 import math
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 FEWEST = 10  # attempts of either outcome; fewer say nothing
 FEWEST_THINGS = 5  # of a group
 MOST_GROUPS = 200
-SIGMAS = (0.02, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.7, 1.0, 1.4)
+SIGMAS = (0.0, 0.02, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.7, 1.0, 1.4)
 SCALES = 40  # medians that are tried, evenly on a logarithmic scale
+REFINED = 20  # more of them between two of these
 AS_LIKELY = 0.1  # logarithms of likelihoods that differ by less tell nothing apart
 SURE = 1e-9  # likelihood of what a law rules out
 
@@ -33,7 +34,8 @@ class Attempt:
 
 @dataclass(frozen=True)
 class Need:
-    """What things need of the amount `given` (an expression): lognormal around `median`; `groups` as in a Law."""
+    """What things need of the amount `given` (an expression): lognormal around `median`, or exactly that where `sigma`
+    is 0; `groups`: expression -> value -> the median of those that have it."""
 
     given: str
     median: float
@@ -72,9 +74,8 @@ def _fitted(
     amounts = [a.given[expression] for a in attempts]
     if min(amounts) <= 0:
         return None
-    medians = _scale(min(amounts) / 4, max(amounts) * 4)
-    whole = Counter(intervals.values())
-    likelihood, median, sigma = _careful(_likelihood(whole, m, s) for s in SIGMAS for m in medians)
+    span = min(amounts) / 4, max(amounts) * 4
+    likelihood, median, sigma = _law(Counter(intervals.values()), SIGMAS, span)
     best = (likelihood - 2 * price, Need(expression, median, sigma))
     for attribute in sorted(e for e in next(iter(known.values())) if e.rpartition(".")[2] in grouping):
         of: dict[Any, list[Interval]] = defaultdict(list)
@@ -85,13 +86,31 @@ def _fitted(
         if not 2 <= len(groups) <= MOST_GROUPS or sum(c.total() for c in groups.values()) < len(intervals):
             continue
         for spread in SIGMAS:
-            by_value = {v: _careful(_likelihood(own, m, spread) for m in medians) for v, own in groups.items()}
+            by_value = {v: _law(own, (spread,), span) for v, own in groups.items()}
             total = sum(found[0] for found in by_value.values()) - (1 + len(groups)) * price
             if total > best[0]:
-                middle = sorted(found[1] for found in by_value.values())[len(by_value) // 2]
-                factors = {value: found[1] / middle for value, found in by_value.items()}
-                best = (total, Need(expression, middle, spread, {attribute: factors}))
+                medians = {value: found[1] for value, found in by_value.items()}
+                middle = sorted(medians.values())[len(medians) // 2]
+                best = (total, Need(expression, middle, spread, {attribute: medians}))
     return best
+
+
+def _law(own: Mapping[Interval, int], sigmas: Sequence[float], span: Interval) -> tuple[float, float, float]:
+    """The likeliest law of things with these intervals, tried on a scale and then on a finer one around its best."""
+    constant = _constant(own) if 0.0 in sigmas else None
+    spread = [sigma for sigma in sigmas if sigma]
+    if constant is not None or not spread:
+        return (0.0, constant, 0.0) if constant is not None else (len(own) * math.log(SURE), span[1], 0.0)
+    coarse = _careful(_likelihood(own, m, s) for s in spread for m in _scale(*span, SCALES))
+    step = (span[1] / span[0]) ** (1 / (SCALES - 1))
+    around = _scale(coarse[1] / step, coarse[1] * step, 2 * REFINED + 1)
+    return _careful(_likelihood(own, m, s) for s in spread for m in around)
+
+
+def _constant(intervals: Collection[Interval]) -> float | None:
+    """An amount that is in all intervals, the largest: what was enough for each. None if there is none."""
+    low, high = max(i[0] for i in intervals), min(i[1] for i in intervals)
+    return high if low < high < math.inf else None
 
 
 def _careful(laws: Iterable[tuple[float, float, float]]) -> tuple[float, float, float]:
@@ -101,8 +120,8 @@ def _careful(laws: Iterable[tuple[float, float, float]]) -> tuple[float, float, 
     return max((law for law in found if law[0] >= most - AS_LIKELY), key=lambda law: (law[1], -law[2]))
 
 
-def _scale(low: float, high: float) -> list[float]:
-    return [low * (high / low) ** (number / (SCALES - 1)) for number in range(SCALES)]
+def _scale(low: float, high: float, places: int) -> list[float]:
+    return [low * (high / low) ** (number / (places - 1)) for number in range(places)]
 
 
 def _likelihood(intervals: Mapping[Interval, int], median: float, sigma: float) -> tuple[float, float, float]:

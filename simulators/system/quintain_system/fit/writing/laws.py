@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 
 from quintain_system.fit.laws import Law
 from quintain_system.fit.lifecycle import Next
@@ -18,7 +19,7 @@ class Laws(Lines):
 
     def write_law(self, name: str, following: Next) -> None:
         law = following.law
-        linear = bool(law.features) and law.explained > 0.1
+        linear = bool(law.features or law.cases) and law.explained > 0.1
         says = {
             "linear": f"{name} takes a time that its features explain",
             "spread": f"{name} takes a time that its features explain, more or less",
@@ -35,7 +36,7 @@ class Laws(Lines):
         plain = f"seconds = {law.plain_median:.4g} * math.exp(self.random.gauss(0.0, {law.plain_sigma:.3g}))"
         body += ['{% if genes.get("floor") %}', plain]
         if linear:
-            body += [f'{{% elif {gene} in ("linear", "spread") %}}', f"seconds = {self._linear(name, law, gene)}"]
+            body += [f'{{% elif {gene} in ("linear", "spread") %}}', *self._by_case(name, law, gene)]
             self.parameter(f"{name}_spread", 0.0, 2.0, "", min(1.5, max(0.02, law.sigma / 3)), f'{gene} == "spread"')
             body += [
                 f'{{% if {gene} == "spread" %}}',
@@ -65,13 +66,22 @@ class Laws(Lines):
         body.append("return seconds")
         self.method(f"seconds_to_{name}(self, it)", "", body)
 
-    def _linear(self, name: str, law: Law, gene: str) -> str:
+    def _by_case(self, name: str, law: Law, gene: str) -> list[str]:
+        usual = f"seconds = {self._linear(name, law.base, law.features, law, gene)}"
+        lines = []
+        for number, case in enumerate(law.cases):
+            own = name + re.sub(r"\W", "_", f"_{case.value}")
+            lines.append(f"{'elif' if number else 'if'} {case.attribute} == {case.value!r}:")
+            lines.append(f"    seconds = {self._linear(own, case.base, case.features, law, gene)}")
+        return [*lines, "else:", f"    {usual}"] if lines else [usual]
+
+    def _linear(self, name: str, base: float, features: Mapping[str, float], law: Law, gene: str) -> str:
         when = f'{gene} in ("linear", "spread")'
         terms = []
-        scale = max(law.base, 0.05 * float(law.quantiles[10]), 1e-6)
-        self.parameter(f"{name}_base", 0.0, 3 * scale, "s", law.base, when)
+        scale = max(base, 0.05 * float(law.quantiles[10]), 1e-6)
+        self.parameter(f"{name}_base", 0.0, 3 * scale, "s", base, when)
         terms.append(f"p.{name}_base")
-        for number, (expression, coefficient) in enumerate(law.features.items(), start=1):
+        for number, (expression, coefficient) in enumerate(features.items(), start=1):
             label = f"{name}_per_{attribute_of(expression)}"
             if any(f'"{label}"' in line for line in self.parameters):
                 label = f"{label}_{number}"

@@ -40,15 +40,20 @@ class Outcomes(Lines):
     def _write_need(self, event: str, need: Need, when: str) -> None:
         """Its numbers are no parameters: recordings bound them directly, and between the bounds no distance tells."""
         name = f"need_{event}"
-        body = [
-            f'if not hasattr(it, "{name}"):',
-            f"    it.{name} = {need.median:.4g} * math.exp(self.random.gauss(0.0, {need.sigma:.3g}))",
-        ]
-        for expression, factors in need.groups.items():
-            table = ", ".join(f"{v!r}: {f:.3g}" for v, f in sorted(factors.items(), key=lambda e: str(e[0])))
-            body.append(f"    it.{name} *= {{{table}}}.get({expression}, 1.0)")
+        median = f"{need.median:.12g}"
+        for expression, medians in need.groups.items():
+            table = ", ".join(f"{v!r}: {m:.12g}" for v, m in sorted(medians.items(), key=lambda e: str(e[0])))
+            median = f"{{{table}}}.get({expression}, {median})"
+        if not need.sigma:
+            body = [f"return {median}"]
+        else:
+            body = [
+                f'if not hasattr(it, "{name}"):',
+                f"    it.{name} = {median} * math.exp(self.random.gauss(0.0, {need.sigma:.3g}))",
+                f"return it.{name}",
+            ]
         self.methods.append(f"{{% if {when} %}}")
-        self.method(f"need_of_{event}(self, it)", "The same at each try.", [*body, f"return it.{name}"])
+        self.method(f"need_of_{event}(self, it)", "The same at each try.", body)
         self.methods.append("{% endif %}")
 
     def add_parts(self, kind: str) -> list[str]:

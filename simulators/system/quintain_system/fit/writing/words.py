@@ -11,8 +11,9 @@ def id_attribute(life: Lifecycle, kind: str) -> str:
 
 
 def attribute_of(expression: str) -> str:
-    """A name for a feature: ``it.work / it.cpus`` -> ``work_by_cpus``."""
-    return "_by_".join(part.rpartition(".")[2] for part in expression.split(" / "))
+    """A name for a feature: ``it.work / min(it.cpus, 4.0)`` -> ``work_by_cpus``."""
+    parts = (part.removeprefix("min(").partition(",")[0] for part in expression.split(" / "))
+    return "_by_".join(part.rpartition(".")[2] for part in parts)
 
 
 def division(expression: str) -> str:

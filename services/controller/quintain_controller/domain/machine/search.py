@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections import deque
 from dataclasses import dataclass, replace
 
 from quintain.backoff import Backoff
 from quintain.errors import FailedPrecondition, Internal, InvalidArgument, QuintainError
 from quintain_controller.domain import retry
-from quintain_controller.domain.events import BackendTrouble, CandidateChanged, DomainEvent, GateProgress
-from quintain_controller.domain.gates import held_out_events
+from quintain_controller.domain.events import BackendTrouble, CandidateChanged, DomainEvent
 from quintain_controller.domain.machine import messages as m
 from quintain_controller.domain.machine.calls import CallTable
+from quintain_controller.domain.machine.gating import Gating
+from quintain_controller.domain.machine.held_out import HeldOutScores
+from quintain_controller.domain.machine.late_charges import LateCharges
 from quintain_controller.domain.machine.messages import CallKind
 from quintain_controller.domain.machine.outbox import Draft, WriteBatcher
 from quintain_controller.domain.model import (
@@ -29,23 +30,10 @@ from quintain_controller.domain.model import (
     Verification,
 )
 from quintain_controller.domain.planner import Asked, Done, NotReproduced, Planner, Told, answered, stopped, verified
-from quintain_controller.domain.promotion import (
-    MOST_TRIES,
-    GateAnswer,
-    GateCheck,
-    LoadCandidates,
-    Needed,
-    Promotion,
-    Steps,
-    promote,
-)
+from quintain_controller.domain.promotion import GateAnswer, GateCheck, LoadCandidates, Promotion, promote
 from quintain_controller.domain.records import CandidateWrite, Control, SearchRecord, Transition
 
-_GATE_WORD_SECONDS = 10.0
 _IN_BATCH = "in its provider's batch"
-# What a request cost that was given up is looked up again after as long as the search has ended, and after this at the
-# least; no more after this long: no provider works on a batch for more than a day.
-_LOOK_AGAIN_SECONDS, _LOOKS_FOR_SECONDS = 60.0, 25 * 3600.0
 
 
 @dataclass(slots=True)
@@ -73,18 +61,11 @@ class SearchMachine:
         self._calls = CallTable(backoff)
         self._batcher = WriteBatcher()
         self._under_way: dict[int, _UnderWay] = {}
-        self._without_charge: dict[int, Candidate] = {}  # given up; the generator may say later what they cost
-        self._to_look_up: set[int] = set()  # of them, not yet by this owner
-        self._looked_up_again: set[int] = set()  # under way
+        self._late = LateCharges(record.ended_at)
         self._making: Candidate | None = None  # its request is being made: planning goes on when it is there
         self._draft = Draft()  # of the plan in the making
-        self._to_score: deque[Candidate] = deque()  # told and written, without a held-out score; candidate 0 first
-        self._bests: dict[int, Candidate] = {}  # candidate 0 and every new best, with their held-out scores
-        self._reference: Candidate | None = None  # candidate 0, with its held-out score once there is one
-        self._gates: Steps[Promotion] | None = None
-        self._gates_for = ""  # the reason of the end that the gates prepare
-        self._gates_need: Needed | None = None
-        self._gate_said = 0.0  # when their progress was said last
+        self._held_out = HeldOutScores()
+        self._gates = Gating()
         self._ending = False  # the gates have decided; that is being written
         self._broke_verifier = False  # the last policy that was sent to the verifier broke it
         self._lost = False  # the search cannot go on; its end is being written
@@ -129,8 +110,8 @@ class SearchMachine:
             case m.ControlChanged(control):
                 self._on_control(control)
             case m.Loaded(candidates):
-                if isinstance(self._gates_need, LoadCandidates) and set(self._gates_need.numbers) == set(candidates):
-                    self._answer_gates(candidates)  # else it was for gates that were stopped
+                if self._gates.waits_for(candidates):
+                    self._step_gates(candidates)
             case m.LookedUp():
                 self._looked_up(given)
             case m.Drain():
@@ -234,18 +215,16 @@ class SearchMachine:
         except NotReproduced as error:
             self._pause(f"the strategy does not repeat its recorded plans (fork the search): {error}")
             return
-        self._reference = stored.candidates[0]
+        self._held_out.reference = stored.candidates[0]
         for candidate in stored.candidates:
             if not candidate.state.settled:
                 request = stored.requests.get(candidate.number)
                 self._under_way[candidate.number] = _UnderWay(candidate, request, durable=True)
             elif candidate.waits_for_charge:
-                self._without_charge[candidate.number] = candidate
-                self._to_look_up.add(candidate.number)
-        bests = [stored.candidates[n] for n in {0, *self._planner.new_bests}]
-        self._bests = {c.number: c for c in bests if c.held_out is not None}
-        told = [stored.candidates[n] for n in sorted({0, *self._planner.new_bests}) if n < self._planner.told]
-        self._to_score.extend(candidate for candidate in told if self._lacks_held_out(candidate))
+                self._late.restored(candidate)
+        bests = [stored.candidates[n] for n in sorted({0, *self._planner.new_bests})]
+        self._held_out.restored(bests)
+        self._held_out.wanted(c for c in bests if c.number < self._planner.told and self._lacks_held_out(c))
 
     def _begin(self) -> None:
         draft = Draft()
@@ -283,7 +262,7 @@ class SearchMachine:
                 self._drop(call)
         if self._holding:
             self._hold()
-        if self._gates is not None and (control.state is not SearchState.RUNNING or control.budget != before.budget):
+        if self._gates.running and (control.state is not SearchState.RUNNING or control.budget != before.budget):
             self._stop_gates()
         if before.state is SearchState.PAUSED and control.state is SearchState.RUNNING:
             # Whoever resumed it says that everything may be tried again.
@@ -298,7 +277,7 @@ class SearchMachine:
             for write in draft.candidates:
                 if (item := self._under_way.get(write.candidate.number)) is not None:
                     item.durable = item.candidate == write.candidate
-            self._to_score.extend(draft.to_score)
+            self._held_out.wanted(draft.to_score)
             idle = idle or draft.idle_in is control.state
         self._ending = self._idle = False
         self._on_control(control)
@@ -318,22 +297,22 @@ class SearchMachine:
             if not self._calls.of(CallKind.GENERATE):
                 self._finish()
             return
-        if self._calls.any or self._gates is not None or self.control.state is SearchState.RUNNING or self._idle:
+        if self._calls.any or self._gates.running or self.control.state is SearchState.RUNNING or self._idle:
             return
         if self.control.state.ended:
             self._look_up_unanswered()
-            self._look_up_again()
+            self._out.extend(m.LookUp(number) for number in self._late.ask())
         if self._looking_up:
             return
         self._idle = True
-        again = self._look_again_at() if self.control.state.ended else None
+        again = self._late.look_again_at(self._epoch) if self.control.state.ended else None
         self._batcher.add(Draft(idle_in=self.control.state, look_again_at=again))
 
     # ------------------------------------------------------------------------------------------------------- planning
 
     def _advance(self) -> None:
         """Tell and ask as far as possible now; when all is told, let the gates decide."""
-        if self._gates is not None or self._batcher.pauses:
+        if self._gates.running or self._batcher.pauses:
             return
         while self._making is None and self.control.state is SearchState.RUNNING and not self._stopping:
             step = self._planner.next(self.control.budget)
@@ -380,7 +359,7 @@ class SearchMachine:
         self._draft.events.extend(step.events)
         self._draft.told = self._planner.told
         if candidate.number == 0:
-            self._reference = candidate
+            self._held_out.reference = candidate
         if step.new_best:
             self._draft.best_number = candidate.number
         if (step.new_best or candidate.number == 0) and self._lacks_held_out(candidate):
@@ -434,10 +413,11 @@ class SearchMachine:
     def _score_held_out(self) -> None:
         """One after the other; nothing is asked for by these scores."""
         running = self.control.state is SearchState.RUNNING and not self._stopping
-        if not running or not self._to_score or self._calls.count(CallKind.HELD_OUT):
+        number = self._held_out.next
+        if not running or number is None or self._calls.count(CallKind.HELD_OUT):
             return
         if self._verifications < self._spec.parallel_verifications:
-            call = self._calls.new(CallKind.HELD_OUT, self._to_score[0].number)
+            call = self._calls.new(CallKind.HELD_OUT, number)
             self._call(m.Verify(call, (HELD_OUT,)))
 
     def _again(self, call: m.Call) -> None:
@@ -597,7 +577,7 @@ class SearchMachine:
 
     def _verified(self, call: m.Call, verification: Verification, parent: Candidate | None) -> None:
         if call.kind is CallKind.GATE:
-            self._answer_gates(verification)
+            self._step_gates(verification)
         elif call.kind is CallKind.HELD_OUT:
             self._held_out_scored(verification)
         else:
@@ -616,12 +596,7 @@ class SearchMachine:
             self._settle(CandidateWrite(candidate, verdict=verification.record, feedback=verification.feedback))
 
     def _held_out_scored(self, verification: Verification) -> None:
-        candidate = replace(self._to_score.popleft(), held_out=verification.held_out)
-        if candidate.number == 0:
-            self._reference = candidate
-        if candidate.held_out is not None:
-            self._bests[candidate.number] = candidate
-        events = held_out_events(candidate, self._reference) if self._reference is not None else []
+        candidate, events = self._held_out.made(verification)
         self._write(CandidateWrite(candidate, held_out=verification.record), events=events)
 
     def _reject(self, candidate: Candidate, summary: str) -> None:
@@ -660,7 +635,7 @@ class SearchMachine:
 
     @property
     def _looking_up(self) -> bool:
-        return bool(self._looked_up_again) or any(item.asked_for for item in self._under_way.values())
+        return self._late.asking or any(item.asked_for for item in self._under_way.values())
 
     def _look_up_unanswered(self) -> None:
         """After the end: requests that were recorded but perhaps never sent. What was paid is booked, nobody is called,
@@ -669,40 +644,18 @@ class SearchMachine:
             if item.candidate.state is CandidateState.REQUESTED and not item.asked_for:
                 self._look_up(number)
 
-    def _look_up_again(self) -> None:
-        """Once by each owner of an ended search: requests that were given up before anybody could say what they cost,
-        since a provider takes its time to stop a batch."""
-        self._looked_up_again |= self._to_look_up
-        self._out.extend(m.LookUp(number) for number in sorted(self._to_look_up))
-        self._to_look_up.clear()
-
-    def _look_again_at(self) -> float | None:
-        """In seconds since 1970; None if nothing is to be known any more, or it has been too long."""
-        if not self._without_charge:
-            return None
-        age = max(0.0, self._epoch - self._record.ended_at) if self._record.ended_at is not None else 0.0
-        return self._epoch + max(_LOOK_AGAIN_SECONDS, age) if age < _LOOKS_FOR_SECONDS else None
-
     def _charged_late(self, found: m.LookedUp) -> None:
-        candidate = self._without_charge[found.number]
-        if found.generation is not None:
-            charge = answered(candidate, found.generation, self._spec.assume_usd_nano).charge
-        elif found.known:  # the generator never saw it
-            charge = Charge()
-        else:
-            return
-        del self._without_charge[found.number]
-        candidate = replace(candidate, late_charge=charge.with_tools_of(candidate.charge))
-        self._ledger.correct(candidate)
-        self._write(CandidateWrite(candidate, generation=found.generation.record if found.generation else None))
+        candidate = self._late.found(found, self._spec.assume_usd_nano)
+        if candidate is not None:
+            self._ledger.correct(candidate)
+            self._write(CandidateWrite(candidate, generation=found.generation.record if found.generation else None))
 
     def _look_up(self, number: int) -> None:
         self._under_way[number].asked_for = True
         self._out.append(m.LookUp(number))
 
     def _looked_up(self, found: m.LookedUp) -> None:
-        if found.number in self._looked_up_again:
-            self._looked_up_again.remove(found.number)
+        if self._late.asked(found.number):
             self._charged_late(found)
             return
         item = self._under_way.get(found.number)
@@ -724,59 +677,50 @@ class SearchMachine:
             summary=f"the {what} before it was answered",
         )
         if candidate.waits_for_charge:
-            self._without_charge[found.number] = candidate
+            self._late.given_up(candidate)
         self._settle(CandidateWrite(candidate))
 
     # ---------------------------------------------------------------------------------------------------------- gates
 
     def _end(self, reason: str) -> None:
         """All is told: score what is left on held-out, let the gates decide, and end."""
-        if self._ending or self._to_score or self._calls.any or not self._batcher.empty:
+        if self._ending or self._held_out.next is not None or self._calls.any or not self._batcher.empty:
             return
-        assert self._reference is not None, "a search is done after its seeds were told"
-        self._gates_for = reason
-        bests = [self._bests[number] for number in sorted(self._bests)]
-        self._gates = promote(self._spec, self._context, self._planner.rank(), self._reference, bests)
+        reference = self._held_out.reference
+        assert reference is not None, "a search is done after its seeds were told"
+        steps = promote(self._spec, self._context, self._planner.rank(), reference, self._held_out.scored)
+        self._gates.begin(steps, reason)
         self._step_gates(None)
 
-    def _answer_gates(self, answer: GateAnswer) -> None:
-        if self._gates is not None:
-            self._step_gates(answer)
-
     def _step_gates(self, answer: GateAnswer) -> None:
-        assert self._gates is not None
-        try:
-            needed = self._gates.send(answer)
-        except StopIteration as end:
-            self._decided(end.value)
+        if not self._gates.running:
             return
-        self._gates_need = needed
-        if isinstance(needed, LoadCandidates):
-            self._out.append(m.Load(needed.numbers))
-            return
-        self._gate_said = self._clock or 0.0
-        self._write(events=[GateProgress(needed.gate, needed.number, needed.tried, MOST_TRIES)])
-        call = self._calls.new(CallKind.GATE, needed.number)
-        self._call(m.Verify(call, needed.parts, needed.check_determinism, needed.confirm))
+        match self._gates.step(answer):
+            case LoadCandidates(numbers):
+                self._out.append(m.Load(numbers))
+            case GateCheck() as check:
+                self._write(events=[self._gates.checking(check, self._clock or 0.0)])
+                call = self._calls.new(CallKind.GATE, check.number)
+                self._call(m.Verify(call, check.parts, check.check_determinism, check.confirm))
+            case Promotion() as promotion:
+                self._decided(promotion)
 
     def _gate_progressed(self, done: int, total: int) -> None:
-        """Said now and then: gates may take minutes."""
-        needed, now = self._gates_need, self._clock or 0.0
-        if isinstance(needed, GateCheck) and now - self._gate_said >= _GATE_WORD_SECONDS:
-            self._gate_said = now
-            self._write(events=[GateProgress(needed.gate, needed.number, needed.tried, MOST_TRIES, done, total)])
+        progress = self._gates.progressed(done, total, self._clock or 0.0)
+        if progress is not None:
+            self._write(events=[progress])
 
     def _decided(self, promotion: Promotion) -> None:
-        self._gates, self._ending = None, True
-        transition = promotion.transition(self._gates_for, self.control.budget, list(self._bests.values()))
-        again = self._look_again_at()
+        self._ending = True
+        transition = promotion.transition(self._gates.reason, self.control.budget, self._held_out.scored)
+        again = self._late.look_again_at(self._epoch)
         self._batcher.add(
             Draft(promotion.writes, transition=transition, idle_in=SearchState.FINISHED, look_again_at=again)
         )
 
     def _stop_gates(self) -> None:
         """They begin anew when all is told again."""
-        self._gates = None
+        self._gates.stop()
         for call in self._calls.of(CallKind.GATE):
             self._drop(call)
 

@@ -6,7 +6,8 @@ The model is `benchmarks.scripted_model`: it costs the same for every answer, ha
 draws, and pays nobody. Everything else is a user's search: the controller's planner with its ledger, `evolve` with
 roles, the look at one scenario of each kind before a sweep is run on all, and the offline backend's proposals; only the
 services between them are left out. The mixed search goes first; the others get its dollars and as many verifications as
-it made. The offline backend alone comes twice, with the simulator's grammar and without, as in systems that have none.
+it made. What has the offline backend in it comes twice, with the simulator's grammar and without, as in systems that
+have none. At the end, how much better the mixed search is than the better of either alone, seed by seed.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from quintain.plugins.backend import Attempt, Example, Operator
 from quintain.plugins.grammar import Grammar
 from quintain.plugins.simulator import Direction, Part
 from quintain.plugins.strategy import RULES
+from quintain.statistics import paired_bootstrap
 from quintain_controller.domain import model
 from quintain_controller.domain.crossval import trusted_best
 from quintain_controller.domain.planner import Asked, Done, stopped, verified
@@ -36,6 +38,7 @@ from quintain_generator.domain.gate import ast_digest
 
 ANSWER_USD = 0.05
 MODEL, OFFLINE = "model", "offline"
+NO_GRAMMAR = ", no grammar"
 ALL_OPERATORS = tuple(operator.value for operator in Operator)
 PROFILES = {
     MODEL: model.BackendProfile(
@@ -171,8 +174,8 @@ def judge_of(simulator: str, suite: str, part: Part) -> Judge:
 def arm(name: str, simulator: str, suite: str, seed: int, budget: model.Budget) -> Outcome:
     judge = judge_of(simulator, suite, Part.TRAIN)
     grammar = judge.simulator.describe().grammar
-    backends = {"mixed": (MODEL, OFFLINE), "model": (MODEL,)}.get(name, (OFFLINE,))
-    search = Search(judge, backends, seed, budget, "" if name == "offline, no grammar" else grammar)
+    backends = {"mixed": (MODEL, OFFLINE), "model": (MODEL,), "offline": (OFFLINE,)}[name.removesuffix(NO_GRAMMAR)]
+    search = Search(judge, backends, seed, budget, "" if name.endswith(NO_GRAMMAR) else grammar)
     search.run()
     best = search.planner.best
     assert best is not None
@@ -201,13 +204,12 @@ def main() -> None:
     args = parser.parse_args()
     outcomes: list[Outcome] = []
     for seed in range(args.seeds):
-        usd = round(args.usd * model.NANO)
-        mixed = arm("mixed", args.simulator, args.suite, seed, model.Budget(usd_nano=usd))
-        outcomes.append(mixed)
-        outcomes.append(arm("model", args.simulator, args.suite, seed, model.Budget(usd_nano=usd)))
-        free = model.Budget(verifications=mixed.verifications)
-        for name in ("offline, no grammar", "offline"):
-            outcomes.append(arm(name, args.simulator, args.suite, seed, free))
+        paid = model.Budget(usd_nano=round(args.usd * model.NANO))
+        outcomes.append(arm("model", args.simulator, args.suite, seed, paid))
+        for grammar in ("", NO_GRAMMAR):
+            mixed = arm(f"mixed{grammar}", args.simulator, args.suite, seed, paid)
+            free = model.Budget(verifications=mixed.verifications)
+            outcomes += [mixed, arm(f"offline{grammar}", args.simulator, args.suite, seed, free)]
         if args.json:
             args.json.write_text(json.dumps([asdict(outcome) for outcome in outcomes], indent=1))
     print(f"{args.simulator} / {args.suite}, ${args.usd:g}, {args.seeds} seeds: medians, least to greatest in brackets")
@@ -224,6 +226,14 @@ def main() -> None:
         for field, digits in (("usd", 2), ("answers", 0), ("verifications", 0), ("work", 1)):
             cells.append(f"{statistics.median(getattr(outcome, field) for outcome in own):.{digits}f}")
         print(f"| {name} | {' | '.join(cells)} |")
+    for grammar in ("", NO_GRAMMAR):
+        for field in ("train", "held_out"):
+            found = {
+                name: [getattr(outcome, field) for outcome in outcomes if outcome.arm == name]
+                for name in (f"mixed{grammar}", f"offline{grammar}", "model")
+            }
+            gains = [mixed - max(alone) for mixed, *alone in zip(*found.values(), strict=True)]
+            print(f"mixed{grammar}, {field}, over the better of either alone: mean {paired_bootstrap(gains, 0)}")
 
 
 if __name__ == "__main__":

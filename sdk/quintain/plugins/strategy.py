@@ -37,7 +37,7 @@ __all__ = [
     "StrategyPlugin",
 ]
 
-RULES = 2
+RULES = 3
 """The version of the rules by which searches go that begin now: see `Problem.rules`."""
 
 

@@ -118,8 +118,41 @@ def follow(strategy: Evolve, scores: dict[int, float], count: int, default: floa
     return asks
 
 
-def test_a_new_best_of_a_model_is_swept_and_a_gain_is_swept_again() -> None:
-    strategy = Evolve(problem(), EvolveOptions(sweep=3, explore=0))
+def free_asks(scores: dict[int, float], count: int, own: float, default: float = 0.3) -> list[str]:
+    """Who is asked for each candidate: "main", "sweep" or "own" for the free backend's own search, which reaches
+    `own`."""
+    strategy = Evolve(problem(BACKENDS[0], BACKENDS[2]), EvolveOptions(sweep=3, explore=1, repair=0.0))
+    strategy.tell(scored(0, 0.1))
+    names = []
+    for number in range(1, count):
+        ask = strategy.ask(number, number)
+        names.append("main" if ask.backend == MAIN else "sweep" if ask.only_if_better else "own")
+        strategy.tell(scored(number, own if names[-1] == "own" else scores.get(number, default)))
+    return names
+
+
+def test_the_constants_of_a_models_best_are_swept_while_that_promises_most() -> None:
+    names = free_asks({2: 0.6, 3: 0.65, 4: 0.66}, 11, own=0.2)
+    assert names == ["own", "main", "sweep", "sweep", "sweep", "own", "main", "sweep", "sweep", "sweep"]
+
+
+def test_what_is_free_searches_by_itself_where_it_is_far_ahead_of_what_models_write() -> None:
+    assert free_asks({2: 0.3}, 41, own=0.85)[1:] == (["main"] + ["own"] * 4) * 7 + ["main"] + ["own"] * 3
+
+
+def test_sweeps_end_when_the_last_ones_brought_nothing() -> None:
+    names = free_asks({2: 0.6}, 61, own=0.2)
+    assert names[2:5] == ["sweep"] * 3
+    assert names[40:] == ["own", "main", "own", "own", "own"] * 4
+
+
+def test_a_new_idea_of_a_model_is_swept_again() -> None:
+    names = free_asks({2: 0.6, 47: 0.9}, 61, own=0.2)
+    assert names[46:50] == ["main", "sweep", "sweep", "sweep"]
+
+
+def test_by_earlier_rules_a_new_best_is_swept_so_many_times_and_a_gain_is_swept_again() -> None:
+    strategy = Evolve(problem(rules=2), EvolveOptions(sweep=3, explore=0))
     strategy.tell(scored(0, 0.1))  # a seed is not swept
     asks = follow(strategy, {1: 0.6, 3: 0.7}, 12)
     names = [ask.backend for ask in asks]
@@ -128,6 +161,14 @@ def test_a_new_best_of_a_model_is_swept_and_a_gain_is_swept_again() -> None:
     assert [ask.parents for ask in asks[1:6]] == [(1,), (1,), (3,), (3,), (3,)]
     assert {ask.operator for ask in asks[1:6]} == {Operator.DIFF}
     assert names[7:].count(SWEEP) == 0
+
+
+def test_sweeps_that_cost_something_come_after_a_new_best_only() -> None:
+    dear = tuple(replace(b, max_cost_usd=0.001) if b.role is Role.SWEEP else b for b in BACKENDS)
+    strategy = Evolve(problem(*dear), EvolveOptions(sweep=3, explore=0))
+    strategy.tell(scored(0, 0.1))
+    asks = follow(strategy, {1: 0.6, 3: 0.7, 8: 0.8}, 14)
+    assert [n for n, ask in enumerate(asks, 1) if ask.only_if_better] == [2, 3, 4, 9, 10, 11]
 
 
 def test_sweeps_that_do_not_help_leave_the_population_and_the_repairs_alone() -> None:

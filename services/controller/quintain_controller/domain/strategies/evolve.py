@@ -29,6 +29,7 @@ from quintain_controller.domain.strategies.repairs import Leads, Repairs
 _OPERATORS = frozenset({Operator.FULL, Operator.DIFF, Operator.CROSSOVER})
 # By the first rules a young population was never changed, only written anew, and requests might repeat each other.
 _EARLY_CHANGES = 2
+_SHARED = 3  # the rules since which free requests go where they promise more
 _FROM_THE_FRONT = 0.5  # of the share for Pareto parents, in a search of several objectives
 _REMEMBERED, _TRIES = 64, 8  # requests that are not repeated; draws of another one
 
@@ -52,7 +53,12 @@ class EvolveOptions(Options):
     strong_after: int = Field(
         6, ge=1, description="Of backends with roles: answers without a gain before a strong one is asked."
     )
-    sweep: int = Field(12, ge=0, description="Of backends with roles: changes by a free one after each new best.")
+    sweep: int = Field(
+        12,
+        ge=0,
+        description="Of backends with roles: further free requests after each that costs something, to change the "
+        "constants of the others' best while that promises more than the free one's own search, else for that.",
+    )
     explore: int = Field(
         4,
         ge=0,
@@ -66,7 +72,10 @@ class Evolve(Strategy):
         self._progress = BestSoFar(options.patience, options.stop_after_stagnation)
         roles = {backend.role for backend in problem.backends}
         mixed = roles != {Role.MAIN}
-        self._cast = Cast(problem.backends, options.strong_after, options.sweep, options.explore) if mixed else None
+        self._cast: Cast | None = None
+        if mixed:
+            shared = problem.rules >= _SHARED
+            self._cast = Cast(problem.backends, options.strong_after, options.sweep, options.explore, shared=shared)
         # What is free searches by itself as well: two lines that meet as inspirations, and in what is swept.
         free = tuple(replace(b, role=Role.MAIN) for b in problem.backends if b.role is Role.SWEEP)
         self._own = Evolve(replace(problem, backends=free), options) if mixed and free else None
@@ -99,6 +108,8 @@ class Evolve(Strategy):
         better = result.fitness is not None and result.fitness > to_beat
         if self._own is not None and (result.number < self._problem.seeds or result.number in self._exploring):
             self._own.tell(result)
+            if self._cast is not None:
+                self._cast.explored(result)
         if result.number in self._exploring:
             self._exploring.remove(result.number)
             if result.fitness is not None:
@@ -192,7 +203,7 @@ class Evolve(Strategy):
     def _sweep(self, number: int, island: int) -> Ask:
         """The best of those that write, given to a free backend that changes its constants."""
         assert self._cast is not None
-        backend, target = self._cast.sweep()
+        backend, target = self._cast.sweep(number)
         self._asked[number] = (island, fitness(target))
         self._sweeping.add(number)
         operator = Operator.DIFF if Operator.DIFF in backend.operators else backend.operators[0]

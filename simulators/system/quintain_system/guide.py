@@ -48,7 +48,7 @@ def guide(package: Package) -> str:
         lines = [f"- `observation[{n!r}]`: {_field(f)}" for n, f in spec.observation.items() if not f.hidden]
         parts.append("## What is seen\n\n" + "\n".join(lines))
     parts.append("## Decisions\n\n" + _kinds(spec.decisions))
-    parts.append("## What counts\n\n" + _counts(package))
+    parts.append("## What is measured\n\n" + _measured(package))
     source = package.baselines[0].source.strip()
     parts.append(f"## Example: the baseline `{package.baselines[0].name}`\n\n```python\n{source}\n```")
     return "\n\n".join(parts) + "\n"
@@ -95,17 +95,5 @@ def _unit(unit: str) -> str:
     return f" ({unit})" if unit else ""
 
 
-def _counts(package: Package) -> str:
-    spec = package.spec
-    lines = [f"- `{n}`{_unit(m.unit)}: {m.about or m.type}" for n, m in spec.metrics.items()]
-    for name, objective in spec.objectives.items():
-        floors = "; ".join(
-            f"{f.metric} must not fall below {f.share:.0%} of "
-            + ("the baseline" if f.at_least == "baseline" else f"{f.at_least:g}")
-            + (" in each class" if f.each_class else "")
-            for f in objective.floors
-        )
-        lines.append(
-            f"- objective **{name}**: {objective.direction} `{objective.metric}`. {objective.about} {floors}".rstrip()
-        )
-    return "\n".join(lines)
+def _measured(package: Package) -> str:
+    return "\n".join(f"- `{n}`{_unit(m.unit)}: {m.about or m.type}" for n, m in package.spec.metrics.items())

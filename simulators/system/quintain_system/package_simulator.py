@@ -137,7 +137,14 @@ class PackageSimulator(JailedSystems):
         objective = spec.objectives[name]
         unit = spec.metrics[objective.metric].unit or ("s" if spec.metrics[objective.metric].type == "time" else "")
         about = objective.about or spec.metrics[objective.metric].about
-        return Objective(name, objective.metric, unit, Direction(objective.direction), about)
+        floors = (
+            f"{f.metric} must not fall below {f.share:.0%} of "
+            + ("the baseline" if f.at_least == "baseline" else f"{f.at_least:g}")
+            + (" in each class" if f.each_class else "")
+            for f in objective.floors
+        )
+        said = " ".join([*([about] if about else []), *(f"Floor: {floor}." for floor in floors)])
+        return Objective(name, objective.metric, unit, Direction(objective.direction), said)
 
     def narrowed(self, suite: str = "", scenarios: Sequence[str] = ()) -> Simulator:
         return self

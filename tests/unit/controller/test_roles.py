@@ -223,6 +223,21 @@ def test_a_request_that_costs_money_does_not_say_what_an_earlier_one_said() -> N
     assert repeated(RULES) == 0
 
 
+def test_a_request_that_costs_money_shows_no_two_policies_that_decide_the_same() -> None:
+    def shown(backend: BackendInfo, rules: int) -> list[list[str]]:
+        strategy, behaviors = Evolve(problem(backend, rules=rules), EvolveOptions(repair=0.0)), {}
+        for number in range(12):
+            result = replace(scored(number, 0.1 + number / 100), behavior=f"b{number % 4}")
+            behaviors[number] = result.behavior
+            strategy.tell(result)
+        asks = [strategy.ask(number, number) for number in range(12, 24)]
+        return [[behaviors[n] for n in dict.fromkeys((*ask.parents[:1], *ask.inspirations))] for ask in asks]
+
+    dear = BackendInfo("a", ALL, 0.05)
+    assert all(len(set(one)) == len(one) > 1 for one in shown(dear, RULES))
+    assert any(len(set(one)) < len(one) for one in shown(dear, rules=2))
+
+
 # --------------------------------------------------------------------------------------------------- whole searches
 
 

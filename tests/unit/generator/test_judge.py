@@ -36,6 +36,13 @@ def test_a_change_is_applied_once_and_drafts_of_it_are_not(text: str) -> None:
     assert (judgement.outcome, judgement.source, judgement.rationale) == (GenerationOutcome.OK, CHANGED, "Faster.")
 
 
+def test_a_change_of_a_policy_of_the_offline_backend_is_nobodys_genes() -> None:
+    made = Example("c1", f'# genes: {{"order": "arrival"}}\n{PARENT}', 0.5)
+    task = replace(task_at(2), operator=Operator.DIFF, parents=(made,))
+    for text in (CHANGE, f"```python\n{made.source.replace('sorted', 'list')}```"):
+        assert judge(task, BackendReply(CallOutcome.OK, text=text), 10_000).source.strip() == CHANGED.strip()
+
+
 def test_a_whole_policy_will_do_where_a_change_was_asked_for() -> None:
     assert judged(f"```python\n{CHANGED}```").source == CHANGED
 

@@ -190,12 +190,16 @@ def test_the_table_shows_each_scenario_once_and_what_each_candidate_loses() -> N
         "T2         0.250    0.400      0.500        0.500",
         "T5         0.250    0.875      0.750        0.875",
         "mean      0.2500   0.6375     0.6250       0.6875",
-        "#0 loses most on: T5 -0.625, T2 -0.250",
-        "#3 best loses most on: T2 -0.100",
         "#4 parent loses most on: T5 -0.125",
     ]
     everything = "".join(m.content for m in build_prompt(task, BUDGET))
     assert everything.count("0.875") == 2  # its cell, and the best of any
+    assert everything.count("T5 -0.500") == 1  # of #0 against the parent, where its policy is
+    assert content(replace(task, inspirations=()), "# Results by scenario").split("\n")[7:-2] == [
+        "#0 loses most on: T5 -0.625, T2 -0.250",
+        "#3 best loses most on: T2 -0.100",
+        "#4 parent loses most on: T5 -0.125",
+    ]
 
 
 def test_an_inspiration_is_the_change_that_it_is_with_what_it_gains() -> None:
@@ -206,6 +210,39 @@ def test_an_inspiration_is_the_change_that_it_is_with_what_it_gains() -> None:
     assert "Against the parent: T5 +0.125, T2 -0.100, mean +0.0125" in shown
     assert "-weight_30 = 30\n+weight_30 = 99" in shown
     assert "weight_7 " not in shown
+
+
+def test_parents_and_inspirations_have_the_numbers_by_which_the_notebook_names_them() -> None:
+    task = search_of(example(4, T2=0.5), example(3, T2=0.4))
+    assert content(task, "# The parent").startswith("# The parent (#4, score 0.5, ")
+    assert content(task, "# Inspiration 1").startswith("# Inspiration 1 (#3, score 0.4, ")
+
+
+def test_what_a_candidate_was_is_said_once() -> None:
+    idea = replace(example(3, T2=0.4), feedback="Smaller sizes first.")
+    task = search_of(example(4, T2=0.5), idea)
+    attempts = tuple(replace(a, summary="Smaller sizes first." if a.number == 3 else "Seed.") for a in task.history)
+    listed = replace(task, history=attempts)
+    noted = replace(listed, lessons=("#3 from #0: Smaller sizes first. Predicted mean +0.010, measured +0.020: true.",))
+    for shown in (listed, noted, replace(task, history=())):
+        assert "".join(m.content for m in build_prompt(shown, BUDGET)).count("Smaller sizes first.") == 1
+    assert "3. 0.4: see the notebook" in content(noted, "# Latest attempts")
+
+
+def test_how_the_offline_backend_made_a_policy_is_not_shown() -> None:
+    marks = '# changed: 1 -> 2 (line 9)\n# genes: {"order": "arrival",\n#   "size": 3}\n'
+    parent, idea = example(4, f"{marks}x = 4\n", T2=0.5), example(3, f"{marks}x = 3\n", T2=0.4)
+    text = "".join(m.content for m in build_prompt(search_of(parent, idea), BUDGET))
+    assert "x = 4" in text
+    assert not {"genes", "# changed"} & set(text.split())
+    failed = replace(parent, score=None)  # its traceback counts lines
+    assert marks in content(search_of(failed), "# The parent")
+
+
+def test_what_is_pointed_at_is_worth_it() -> None:
+    task = search_of(example(4, T1=0.98, T2=0.6, T3=0.97, T4=0.55), example(3, T1=1.0, T2=0.6, T3=0.97, T4=0.55))
+    last = {build_prompt(replace(task, number=n), BUDGET)[-1].content.partition("in `")[2][:2] for n in range(1, 9)}
+    assert last == {"T2", "T4"}
 
 
 def test_an_inspiration_with_little_in_common_is_shown_whole() -> None:

@@ -276,7 +276,9 @@ class Planner:
         twin = self._same.get(candidate.behavior) if candidate.behavior else None
         if twin is None or twin >= candidate.plan.after:
             return candidate
-        return replace(candidate, summary=f"the same decisions everywhere as candidate {twin}: {candidate.summary}")
+        scored = _scored(candidate.train) if candidate.train is not None else ""
+        said = candidate.summary.removeprefix(scored).lstrip()
+        return replace(candidate, summary=f"{scored} The same decisions everywhere as candidate {twin}: {said}".strip())
 
     def refusal(self, candidate: Candidate, seen: Verification) -> str:
         """Why the candidate is not run on more scenarios than those that were looked at; empty if it is."""

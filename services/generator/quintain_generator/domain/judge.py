@@ -11,6 +11,7 @@ from quintain_generator.domain.diff import DiffError, apply_blocks, find_blocks,
 from quintain_generator.domain.extract import MAX_RATIONALE_CHARACTERS, Extracted, cut_at_a_word, extract, readings
 from quintain_generator.domain.gate import ast_digest, check, defines_policy
 from quintain_generator.domain.generation import FINAL_ANSWERS, GenerationOutcome
+from quintain_generator.domain.marks import shown_source, without_marks
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +49,8 @@ def judge(task: Task, reply: BackendReply, max_bytes: int) -> Judgement:
         source, rationale = reply.source, reply.rationale
     else:
         try:
-            source, rationale, whole = _read(task, reply.text, known, max_bytes)
+            found, rationale, whole = _read(task, reply.text, known, max_bytes)
+            source = without_marks(found)
         except DiffError as error:
             return Judgement(GenerationOutcome.DIFF_FAILED, rationale=_prose(reply.text), detail=str(error))
     if not whole and looks_like_a_change(reply.text):
@@ -78,7 +80,7 @@ def _read(task: Task, text: str, known: Mapping[str, str], max_bytes: int) -> tu
             try:
                 blocks = find_blocks(reading)
                 if blocks:
-                    return apply_blocks(task.parents[0].source, blocks), _prose(text), True
+                    return apply_blocks(shown_source(task.parents[0]), blocks), _prose(text), True
             except DiffError as error:
                 problem = error
                 break

@@ -24,10 +24,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 from quintain.plugins.backend import Attempt, Message, Operator, Task
+from quintain_generator.domain.marks import shown_source
 from quintain_generator.domain.prices import estimate_prompt_tokens, estimate_tokens
 from quintain_generator.prompt.fences import fenced, one_line, shorten
 from quintain_generator.prompt.instruction import instruction
-from quintain_generator.prompt.results import attempt_line, inspiration, results_table, score_words
+from quintain_generator.prompt.results import attempt_line, inspiration, noted_in, results_table, score_words
 from quintain_generator.prompt.static import static_part
 
 CHAPTER = 32
@@ -117,8 +118,9 @@ def build_prompt(task: Task, budget_tokens: int) -> tuple[Message, ...]:
     table = _Part([text] if (text := results_table(task)) else [], [_WORTH["results"]])
     feedback = [_feedback(example.feedback, int(budget_tokens * _SECTION_SHARE)) for example in task.parents]
     parent = task.parents[0] if task.parents else None
+    listed = {attempt.candidate_id for attempt in task.history}
     inspirations = [
-        _Part([inspiration(number, example, parent)], [_WORTH["inspiration"] / number])
+        _Part([inspiration(number, example, parent, listed)], [_WORTH["inspiration"] / number])
         for number, example in enumerate(task.inspirations, start=1)
     ]
     fill = _Fill([lines, notebook, table, *feedback, *inspirations], left)
@@ -126,7 +128,9 @@ def build_prompt(task: Task, budget_tokens: int) -> tuple[Message, ...]:
 
     def assembled() -> tuple[Message, ...]:
         parents = [_parent(task, n, sources[n], feedback[n].texts) for n in range(len(task.parents))]
-        recent = [_section("Latest attempts", [text.rstrip("\n") for text in reversed(lines.texts)])]
+        noted = noted_in(notebook.texts)
+        latest = open_attempts[len(open_attempts) - lines.taken :]
+        recent = [_section("Latest attempts", [attempt_line(a, noted=a.number in noted).rstrip("\n") for a in latest])]
         recent.append(
             _section(
                 "Notebook: what candidates claimed, and what came of it (the latest first)",
@@ -205,7 +209,7 @@ def _sources(task: Task, budget_tokens: int) -> list[int]:
     for index, example in enumerate(task.parents):
         share = left // (len(task.parents) - index)
         frame = estimate_prompt_tokens([_parent(task, index, 0, ())])
-        size = min(estimate_tokens(example.source.strip()), max(0, share - frame))
+        size = min(estimate_tokens(shown_source(example).strip()), max(0, share - frame))
         while size > 0 and estimate_prompt_tokens([_parent(task, index, size, ())]) > share:  # fences of vast length
             size //= 2
         left -= estimate_prompt_tokens([_parent(task, index, size, ())])
@@ -216,6 +220,6 @@ def _sources(task: Task, budget_tokens: int) -> list[int]:
 def _parent(task: Task, index: int, source_tokens: int, feedback: Sequence[str]) -> Message:
     example = task.parents[index]
     title = "# The parent" if len(task.parents) == 1 else f"# Parent {index + 1}"
-    source = fenced(shorten(example.source.strip(), source_tokens), "python")
+    source = fenced(shorten(shown_source(example).strip(), source_tokens), "python")
     report = f"\n## Feedback on it\n\n{fenced(chr(10).join(feedback), 'text')}" if feedback else ""
     return Message("user", f"{title} ({score_words(example)})\n\n{source}{report}")

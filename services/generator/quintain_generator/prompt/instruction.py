@@ -18,6 +18,9 @@ what happened there. Your answers and the runs are limited, so let each run deci
 what would refute it on the scenarios where it matters, keep what held. Then call `submit` with the complete module,
 best with one that you ran."""
 _SCENARIOS = 4  # that are pointed at in turn; has no factor in common with the number of approaches
+# What nobody has reached yet counts for so much of what somebody has. A scenario with less than this share of the most
+# to gain is not pointed at.
+_UNREACHED, _WORTH_A_WORD = 0.5, 1 / 3
 
 
 def instruction(task: Task) -> str:
@@ -44,13 +47,14 @@ def _emphasis(task: Task) -> str:
 
 
 def _furthest_behind(task: Task) -> list[str]:
-    """Scenarios on which the first parent has most to gain: against the best that is known, then against the bound."""
+    """Scenarios on which the first parent has most to gain against the best that is known and the bound."""
     values = {n: v for n, v in task.parents[0].scenario_values.items() if plain_name(n)}
     others = [a.scenario_values for a in task.history]
     others += [e.scenario_values for e in (*task.parents, *task.inspirations)]
     best = {n: max([v, *(o[n] for o in others if n in o)]) for n, v in values.items()}
-    ranked = sorted(values, key=lambda n: (-(best[n] - values[n]), values[n], n))
-    return ranked[:_SCENARIOS] if len(ranked) >= _SCENARIOS else ranked[: min(len(ranked), 2)]
+    worth = {n: best[n] - v + _UNREACHED * max(0.0, 1.0 - best[n]) for n, v in values.items()}
+    ranked = sorted((n for n in worth if worth[n] > 0.0), key=lambda n: (-worth[n], n))
+    return [n for n in ranked[:_SCENARIOS] if worth[n] >= _WORTH_A_WORD * worth[ranked[0]]]
 
 
 def _demand(task: Task) -> str:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from quintain.plugins.backend import Attempt, Example, Task
+from quintain_generator.domain.marks import shown_source
 from quintain_generator.domain.prices import estimate_tokens
 from quintain_generator.prompt.fences import fenced, one_line
 
@@ -23,6 +25,7 @@ _MOST_DIFFED_LINES = 4000
 
 @dataclass(frozen=True, slots=True)
 class _Column:
+    candidate: str
     title: str
     values: Mapping[str, float]
 
@@ -54,7 +57,9 @@ def results_table(task: Task) -> str:
     lines = ["  ".join(cell.rjust(w) for cell, w in zip(row, widths, strict=True)).rstrip() for row in rows]
     if len(shown) < len(names):
         lines.append(f"({len(names) - len(shown)} scenarios on which they differ least are left out)")
-    lost = [text for c in columns if (text := _lost(c, best, labels))]
+    # Of an inspiration the same is said where it is shown.
+    ideas = {example.candidate_id for example in task.inspirations}
+    lost = [text for c in columns if c.candidate not in ideas and (text := _lost(c, best, labels))]
     return "\n".join([*lines, *lost])
 
 
@@ -77,14 +82,18 @@ def _columns(task: Task, known: Mapping[str, Mapping[str, float]]) -> list[_Colu
     numbers = {a.candidate_id: a.number for a in measured}
     columns = []
     for candidate in sorted(dict.fromkeys([*wanted, *latest]), key=lambda c: numbers.get(c, -1)):
-        number = f"#{numbers[candidate]}" if candidate in numbers else one_line(candidate, 12)
         roles = [
             word
             for word, held in (("parent", candidate in parents), ("best", best and best.candidate_id == candidate))
             if held
         ]
-        columns.append(_Column(" ".join([number, *roles]), known[candidate]))
+        columns.append(_Column(candidate, " ".join([_label(candidate), *roles]), known[candidate]))
     return columns
+
+
+def _label(candidate: str) -> str:
+    """As the digest and the notebook number it."""
+    return f"#{candidate[1:]}" if re.fullmatch(r"c\d{1,9}", candidate, re.ASCII) else one_line(candidate, 12)
 
 
 def _mean(attempt: Attempt) -> float:
@@ -105,19 +114,29 @@ def _lost(column: _Column, best: Mapping[str, float], labels: Mapping[str, str])
     return f"{column.title} loses most on: {', '.join(f'{labels[n]} -{loss:.3f}' for loss, n in lost)}" if lost else ""
 
 
-def attempt_line(attempt: Attempt) -> str:
+def attempt_line(attempt: Attempt, *, noted: bool = False) -> str:
+    """`noted`: the notebook says what it was."""
     score = "failed" if attempt.score is None else f"{attempt.score:.6g}"
-    return f"{attempt.number}. {score}: {one_line(attempt.summary, _SUMMARY_CHARACTERS)}\n"
+    said = "see the notebook" if noted else one_line(attempt.summary, _SUMMARY_CHARACTERS)
+    return f"{attempt.number}. {score}: {said}\n"
 
 
-def inspiration(number: int, example: Example, parent: Example | None) -> str:
-    """As a change of the parent with what it gains, or whole if there is no parent or hardly anything in common."""
+def noted_in(lessons: Iterable[str]) -> set[int]:
+    """The candidates that these lessons of the notebook are about."""
+    return {int(found[1]) for lesson in lessons if (found := re.match(r"#(\d{1,9}) from #\d", lesson, re.ASCII))}
+
+
+def inspiration(number: int, example: Example, parent: Example | None, listed: Container[str] = ()) -> str:
+    """As a change of the parent with what it gains, or whole if there is no parent or hardly anything in common.
+    `listed`: the candidates of the digest, where their words stand."""
     moves = _moves(example, parent) if parent is not None else ""
     head = f"# Inspiration {number} ({score_words(example)})\n\n" + (f"{fenced(moves, 'text')}\n" if moves else "")
-    feedback = f"\n{fenced(example.feedback.strip(), 'text')}" if example.feedback.strip() else ""
-    change = changed(parent.source, example.source) if parent is not None else None
+    words = "" if example.candidate_id in listed else example.feedback.strip()
+    feedback = f"\nWhat was said of it:\n\n{fenced(words, 'text')}" if words else ""
+    source = shown_source(example)
+    change = changed(shown_source(parent), source) if parent is not None else None
     if change is None:
-        return f"{head}{fenced(example.source.strip(), 'python')}{feedback}"
+        return f"{head}{fenced(source.strip(), 'python')}{feedback}"
     return f"{head}What it has in place of the parent's lines:\n\n{fenced(change, 'diff')}{feedback}"
 
 
@@ -143,7 +162,10 @@ def _moves(example: Example, parent: Example) -> str:
 
 
 def score_words(example: Example) -> str:
+    """Which candidate it is, and its score."""
+    number = _label(example.candidate_id)
+    who = f"{number}, " if number.startswith("#") else ""
     if example.score is None:
-        return "it failed"
+        return f"{who}it failed"
     share = "" if example.normalized is None else f", {example.normalized:.0%} of the way to the bound"
-    return f"score {example.score:.6g}{share}"
+    return f"{who}score {example.score:.6g}{share}"

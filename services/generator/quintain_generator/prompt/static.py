@@ -63,7 +63,7 @@ def static_part(task: Task, budget_tokens: int) -> str:
     better = "higher" if objective.direction is Direction.MAXIMIZE else "lower"
     parts = [
         _INTRODUCTION,
-        f"# The system: {simulator.title}\n\n{simulator.policy_guide.strip()}\n",
+        f"# The system: {simulator.title}\n\n{_without_title(simulator.policy_guide.strip())}\n",
         "# What the policy must define\n\n"
         + "".join(f"- {d.kind} `{d.name}`: {d.description}\n" for d in simulator.required_definitions),
         f"# The objective: {objective.name}\n\n{objective.description.strip()}\n\n"
@@ -80,6 +80,12 @@ def static_part(task: Task, budget_tokens: int) -> str:
         parts.append(f"# Lessons of earlier searches (claims: they may not hold here)\n\n{fenced(lessons, 'text')}")
     parts.append(_ANSWER_FORMATS)
     return "\n".join(parts)
+
+
+def _without_title(guide: str) -> str:
+    """The guide is a document of its own, with a title that says what ours does."""
+    first, _, rest = guide.partition("\n")
+    return rest.lstrip() if first.startswith("# ") else guide
 
 
 def _facts(task: Task, budget_tokens: int) -> str:

@@ -29,7 +29,8 @@ from quintain_controller.domain.strategies.repairs import Leads, Repairs
 _OPERATORS = frozenset({Operator.FULL, Operator.DIFF, Operator.CROSSOVER})
 # By the first rules a young population was never changed, only written anew, and requests might repeat each other.
 _EARLY_CHANGES = 2
-_SHARED = 3  # the rules since which free requests go where they promise more
+# The rules since which free requests go where they promise more, and what costs money is shown no policy twice.
+_SHARED = _DISTINCT = 3
 _FROM_THE_FRONT = 0.5  # of the share for Pareto parents, in a search of several objectives
 _REMEMBERED, _TRIES = 64, 8  # requests that are not repeated; draws of another one
 
@@ -161,7 +162,8 @@ class Evolve(Strategy):
         backend, operator = self._pull(number, author, self._operators(parent, mate, members, author))
         for again in range(_TRIES):
             parents = [parent, mate] if operator is Operator.CROSSOVER and mate is not None else [parent]
-            inspirations = self._inspirations(rng, parents, members, others=again > 0)
+            distinct = self._problem.rules >= _DISTINCT and self._costs(backend)
+            inspirations = self._inspirations(rng, parents, members, others=again > 0, distinct=distinct)
             request = (backend, operator, *(p.number for p in parents), inspirations)
             if request not in self._latest:
                 break
@@ -234,19 +236,24 @@ class Evolve(Strategy):
         return elite if elite.number != parent.number else None
 
     def _inspirations(
-        self, rng: random.Random, parents: list[Result], members: list[Result], others: bool
+        self, rng: random.Random, parents: list[Result], members: list[Result], *, others: bool, distinct: bool
     ) -> tuple[int, ...]:
         """The best, who is strong where the parent is weak, then diverse elites. `others`: any members before them,
-        because those were shown already."""
+        because those were shown already. `distinct`: no two that decide the same."""
         shown = {p.number for p in parents}
+        behaviors = {p.behavior for p in parents if p.behavior and distinct}
         wanted: list[int] = []
         offers: list[Result | None] = rng.sample(members, len(members)) if others else []
         offers += [self._progress.best, self._scenarios.complement(parents[0]), *members[:2]]
         offers += [self._grid.sample(rng) for _ in range(self._options.inspirations)]
         for offer in offers:
-            if offer is not None and offer.number not in shown and len(wanted) < self._options.inspirations:
+            if offer is None or offer.number in shown or offer.behavior in behaviors:
+                continue
+            if len(wanted) < self._options.inspirations:
                 shown.add(offer.number)
                 wanted.append(offer.number)
+                if offer.behavior and distinct:
+                    behaviors.add(offer.behavior)
         return tuple(wanted)
 
     def _mend(self, number: int, island: int) -> Ask:

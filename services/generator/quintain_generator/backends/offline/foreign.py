@@ -13,8 +13,9 @@ from libcst.metadata import MetadataWrapper, PositionProvider
 
 from quintain_generator.backends.offline.trials import KnownPlace, Trial
 from quintain_generator.domain.gate import Unparsable, parse
+from quintain_generator.domain.marks import CHANGED
 
-_NOTE = re.compile(r"\A(?:# changed: .*\n)+")
+_NOTE = re.compile(rf"\A(?:{CHANGED}.*\n)+")
 _SWAPS: dict[type[cst.BaseCompOp], type[cst.BaseCompOp]] = {
     cst.LessThan: cst.LessThanEqual,
     cst.LessThanEqual: cst.LessThan,
@@ -66,7 +67,7 @@ def _parsed_and_changed(source: str, draw: Draw) -> tuple[str, list[str]] | None
     changed = wrapper.module.visit(_Replace(dict(drawn)))
     assert isinstance(changed, cst.Module)
     changes = [f"{_code(old)} -> {_code(new)} (line {sites.line(old)})" for old, new in drawn]
-    return f"# changed: {'; '.join(changes)}\n{changed.code}", changes
+    return f"{CHANGED}{'; '.join(changes)}\n{changed.code}", changes
 
 
 def _draw(sites: _Sites, rng: random.Random) -> list[tuple[Site, Site]]:

@@ -14,12 +14,11 @@ from collections.abc import Mapping
 from typing import Any, TypeAlias
 
 from quintain.plugins.grammar import Gene, GeneValue, Grammar
+from quintain_generator.domain.marks import GENES, GENES_CONTINUED
 
 Genome: TypeAlias = dict[str, GeneValue]
 
-MARK = "# genes: "
-_CONTINUED = "#   "
-_HEADER = re.compile(r"^# genes: (?P<first>.*)\n(?P<rest>(?:#   .*\n)*)", re.MULTILINE)
+_HEADER = re.compile(rf"^{GENES}(?P<first>.*)\n(?P<rest>(?:{GENES_CONTINUED}.*\n)*)", re.MULTILINE)
 _WIDTH = 108
 
 
@@ -54,7 +53,7 @@ def header(grammar: Grammar, genome: Genome) -> str:
     """Comment lines that hold the active genes."""
     # JSON separates with ", " and ": "; wrapping at those blanks and joining with one blank gives the same text back
     lines = textwrap.wrap(json.dumps(active(grammar, genome)), _WIDTH, break_long_words=False, break_on_hyphens=False)
-    return MARK + f"\n{_CONTINUED}".join(lines) + "\n"
+    return GENES + f"\n{GENES_CONTINUED}".join(lines) + "\n"
 
 
 def read_header(grammar: Grammar, source: str) -> Genome | None:
@@ -62,7 +61,7 @@ def read_header(grammar: Grammar, source: str) -> Genome | None:
     match = _HEADER.search(source)
     if match is None:
         return None
-    rest = match["rest"].replace(_CONTINUED, "").split("\n")
+    rest = match["rest"].replace(GENES_CONTINUED, "").split("\n")
     try:
         values: Any = json.loads(" ".join([match["first"], *rest]).strip())
     except json.JSONDecodeError:

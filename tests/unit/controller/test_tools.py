@@ -89,6 +89,7 @@ def test_a_timeline_is_read_from_the_tables_of_a_document() -> None:
     detail = {
         "ticks_per_second": 10, "name": "x", "odd": {"time": [1], "a": [1, 2]}, "plain": {"a": [1]},
         "samples": {"tick": [0, 10, 20], "free": [1.0, 0.5, 0.0]}, "jobs": {"start_tick": [15], "class": ["big"]},
+        "events": {"time_seconds": [0.5, 1.25], "what": ["job(id=1)", "started(job=1)"]},
     }  # fmt: skip
     one = scenario(detail=json.dumps(detail), timeline=((0.5, "early"), (1.5, "late")))
     said = tools.say_timeline(ran(one), 1.0, 2.0)
@@ -96,6 +97,7 @@ def test_a_timeline_is_read_from_the_tables_of_a_document() -> None:
     assert "early" not in said
     assert "samples:\n1 s: free 0.5\n2 s: free 0" in said
     assert 'jobs:\n1.5 s: class "big"' in said
+    assert "events:\n1.25 s: started(job=1)" in said
     assert "odd" not in said
     assert "Nothing is recorded from 5 s to 6 s." in tools.say_timeline(ran(scenario()), 5.0, 6.0)
     assert "Nothing" in tools.say_timeline(ran(scenario(detail="[not json")), 0.0, 1.0)

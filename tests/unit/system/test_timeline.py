@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-import pytest
-from tests.support.systems import SYSTEM, package, run
+import json
 
+import pytest
+from tests.support.systems import POLICY, SYSTEM, package, run
+
+from quintain.plugins.simulator import RunOptions
 from quintain_system.package_simulator import PackageSimulator
 from quintain_system.plugin import simulator
 
@@ -53,3 +56,34 @@ def test_what_waits_is_told_by_class(policy: str, sizes: str, said: str) -> None
 def test_without_classes_it_is_told_in_all() -> None:
     without = SIZED.partition("[classes]")[0]
     assert worst(NOTHING, *"ab", system=without) == '2 of job without done; last seen: {"free":2}'
+
+
+def test_the_whole_of_a_run_says_what_came_about_and_how_long_it_took_without_what_is_hidden() -> None:
+    own = simulator.from_files("mine", package())
+    assert isinstance(own, PackageSimulator)
+    whole = json.loads(run(own, "mine/few", POLICY, RunOptions(timeline=True)).detail)
+    events = [*zip(whole["events"]["time_seconds"], whole["events"]["what"], strict=True)]
+    assert events[:4] == [
+        (0.5, "job(id=1)"),
+        (0.5, "job(id=2)"),
+        (0.5, "decided start(job=1)"),
+        (0.5, "decided start(job=2)"),
+    ]
+    assert events[-1] == (7.5, "done(job=4)")
+    spans = whole["job, job to done"]
+    assert [*zip(spans["start_seconds"], spans["end_seconds"], spans["class"], strict=True)] == [
+        (0.5, 1.5, "all"), (0.5, 2.5, "all"), (1.0, 2.5, "all"), (6.0, 7.5, "all"),
+    ]  # fmt: skip
+
+
+def test_what_has_no_classes_is_not_measured_by_class() -> None:
+    beats = SIZED.replace(
+        "[metrics]\n", '[events.beat]\nfields = { n = "int" }\n[metrics]\nbeats = { type = "count", of = ["beat"] }\n'
+    )
+    trace = "time,id,size,seconds\n1.0,1,a,0.5\n"
+    own = simulator.from_files("mine", package(system=beats, trace=trace, suite=SUITE))
+    assert isinstance(own, PackageSimulator)
+    outcome = run(own, "mine/few", POLICY)
+    assert outcome.metrics["beats"] == 0
+    (group,) = outcome.groups
+    assert set(group.metrics) == {"seconds", "done"}

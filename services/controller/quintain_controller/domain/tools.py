@@ -19,7 +19,7 @@ MAX_TEXT = 10_000  # characters of one answer
 _MAX_POLICY = 1_000_000
 _BEST_SHOWN, _LATEST_SHOWN = 15, 15
 _ROWS_SHOWN = 60
-_CELLS_SHOWN = 10
+_CELLS_SHOWN, _CELL_CHARACTERS, _WORDS_CHARACTERS = 10, 80, 200
 _GROUPS_SHOWN = 24
 _FEW_WORDS, _FEW_NUMBERS = 12, 8
 _BEGIN_COLUMNS = ("start_tick", "start_seconds", "start", "begin")
@@ -345,8 +345,14 @@ def _tables(detail: str, begin: float, end: float) -> dict[str, list[str]]:
     for name, columns in tables.items():
         time, seconds = _in_seconds(columns, ticks, _TIME_COLUMNS)
         others = [key for key in columns if key != time][:_CELLS_SHOWN]
+        words = columns["what"] if others == ["what"] and _all(columns["what"], str) else None
         rows = [
-            f"{at:.6g} s: " + ", ".join(f"{key} {_cell(columns[key][index])}" for key in others)
+            f"{at:.6g} s: "
+            + (
+                words[index][:_WORDS_CHARACTERS]
+                if words
+                else ", ".join(f"{k} {_cell(columns[k][index])}" for k in others)
+            )
             for index, at in enumerate(seconds)
             if at is not None and begin <= at <= end
         ]
@@ -390,4 +396,4 @@ def _all(values: Sequence[object], *kinds: type) -> bool:
 
 
 def _cell(value: object) -> str:
-    return f"{value:.6g}" if isinstance(value, float) else json.dumps(value)[:80]
+    return f"{value:.6g}" if isinstance(value, float) else json.dumps(value)[:_CELL_CHARACTERS]

@@ -78,11 +78,24 @@ class Metrics:
                 value = Formula(metric.value).value(self._names | values)
             elif isinstance(metric, Across):
                 value = self._across(metric) if of_class is ALL else None
-            else:
+            elif of_class is ALL or self._has_classes(metric):
                 value = self._meters[name].value(self._duration, of_class)
+            else:
+                value = None
             if value is not None and math.isfinite(value):
                 values[name] = float(value)
         return values
+
+    def _has_classes(self, metric: Count | Sum | Time | Late | Level) -> bool:
+        """Whether anything that it looks at belongs to a class."""
+        match metric:
+            case Count():
+                kinds = metric.of
+            case Sum():
+                kinds = (metric.of,)
+            case _:
+                kinds = (metric.start,)
+        return any(map(self._classes.knows, kinds))
 
     def _across(self, metric: Across) -> float | None:
         each = [values.get(metric.metric) for values in map(self._values, self.classes)]
@@ -171,6 +184,10 @@ class _Classes:
             field = key_field(spec, name, spec.classes.of)
             if field is not None:
                 self._keys[name] = list(kind.fields).index(field) + 1
+
+    def knows(self, kind: str) -> bool:
+        """Whether records of this kind belong to a class."""
+        return kind in self._keys
 
     def of(self, kind: str) -> Callable[[Record], Any]:
         """What gives the class of a record of this kind."""

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import json
 from collections import Counter, deque
-from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Literal, TypeVar
 
 from quintain.plugins.simulator import TimelineEvent
 from quintain_system.engine.records import Kind
@@ -20,7 +20,10 @@ BEFORE, AFTER = 9, 5  # records of the slice
 MOST_CHARACTERS = 180  # of one line
 MOST_GROUPS = 6  # classes whose waiting is shown, the largest
 MOST_POINTS = 2_000  # of one curve of a picture
+MOST_SHOWN = 20_000  # records and decisions of a run that people and models may read; of a longer run evenly so many
 MAX_RECORDED = 1_000_000  # entries of a run's recording; a longer run has none
+
+T = TypeVar("T")
 
 _compact = json.JSONEncoder(separators=(",", ":")).encode
 
@@ -130,8 +133,11 @@ class _Whole:
         self._times: dict[str, list[tuple[float, float, str]]] = {name: [] for name in self._curves}
         self.entries: list[RecordedEntry] = []
         self.too_many = False
+        self._shown: list[tuple[float, Role, Kind, Sequence[Any]]] = []
 
     def note(self, role: Role, kind: Kind, time: float, record: Sequence[Any]) -> None:
+        if not kind.hidden:
+            self._shown.append((time, role, kind, record))
         if len(self.entries) < MAX_RECORDED:
             self.entries.append((time, role, kind.name, dict(zip(kind.fields, record[1:], strict=True))))
         else:
@@ -155,8 +161,24 @@ class _Whole:
         level = self._now[name, label] = self._now.get((name, label), 0) + change
         self._levels[name].setdefault(label, []).append((time, level))
 
+    def _spans(self) -> dict[str, list[tuple[float, float, str]]]:
+        """When each thing began and came to its end, and its class."""
+        return {
+            f"{metric.by}, {metric.start} to {' or '.join(metric.end)}": [
+                (begun, begun + seconds, label) for begun, seconds, label in _evenly(self._times[name], MOST_SHOWN)
+            ]
+            for name, (metric, _, _) in self._curves.items()
+        }
+
+    def _happened(self) -> list[tuple[float, str]]:
+        """What policies may see of it, in order."""
+        return [
+            (time, _cut(("decided " if role == "decision" else "") + kind.shown(record)))
+            for time, role, kind, record in _evenly(self._shown, MOST_SHOWN)
+        ]
+
     def json(self, scenario: str, duration: float, recording: str) -> str:
-        document = {
+        document: dict[str, object] = {
             "scenario": scenario,
             "duration_seconds": duration,
             "recording": recording,
@@ -165,10 +187,12 @@ class _Whole:
                     "name": name,
                     "what": f"{metric.by}: {metric.start} to {' or '.join(metric.end)}",
                     "levels": {c: _thinned_levels(points) for c, points in sorted(self._levels[name].items())},
-                    "times": _thinned(self._times[name]),
+                    "times": _evenly(self._times[name], MOST_POINTS),
                 }
                 for name, (metric, _, _) in self._curves.items()
             ],
+            "events": _columns(("time_seconds", "what"), self._happened()),
+            **{name: _columns(("start_seconds", "end_seconds", "class"), rows) for name, rows in self._spans().items()},
         }
         return json.dumps(document, separators=(",", ":"))
 
@@ -194,9 +218,12 @@ def _cut(text: str) -> str:
     return text if len(text) <= MOST_CHARACTERS else text[: MOST_CHARACTERS - 3] + "..."
 
 
-def _thinned(points: list[Any]) -> list[Any]:
-    step = -(-len(points) // MOST_POINTS) if points else 1
-    return points[::step]
+def _evenly(points: Sequence[T], most: int) -> Sequence[T]:
+    return points[:: max(1, -(-len(points) // most))]
+
+
+def _columns(names: Sequence[str], rows: Iterable[Sequence[Any]]) -> dict[str, list[Any]]:
+    return {name: [row[place] for row in rows] for place, name in enumerate(names)}
 
 
 def _thinned_levels(points: list[tuple[float, int]]) -> list[tuple[float, int]]:

@@ -9,6 +9,7 @@ import grpc
 import pytest
 from tests.integration.controller.conftest import NewStack, candidates, create, get, replay, until, watch
 from tests.integration.controller.fakes import Backend
+from tests.integration.controller.test_api import options
 from tests.integration.controller.test_durability import essence
 
 from quintain.controller.v1 import controller_pb2 as pb
@@ -18,12 +19,14 @@ from quintain.verifier.v1 import verifier_pb2
 
 MODEL = Backend("model", usd=0.02, max_request_usd=0.05, tokens=300)
 FREE = Backend("free")
+# No search of the free one's own at first: then what the model wrote promises more than the seed.
+SWEEPS = {"strategy_options": options(explore=0)}
 
 
 async def test_a_free_backend_sweeps_what_a_model_wrote_and_costs_nothing(new_stack: NewStack, tmp_path: Path) -> None:
     stack = new_stack(MODEL, FREE, folder=tmp_path / "one")
     client = await stack.start()
-    search_id = await create(client, backends=["model", "free"], budget=pb.Budget(usd=0.3))
+    search_id = await create(client, backends=["model", "free"], budget=pb.Budget(usd=0.3), **SWEEPS)
     await watch(client, search_id)
     search, found = await get(client, search_id), await candidates(client, search_id)
     asked = Counter(c.backend for c in found)
@@ -40,7 +43,7 @@ async def test_a_free_backend_sweeps_what_a_model_wrote_and_costs_nothing(new_st
     # the same search, given from one controller to another in the middle, asks for the same
     other = new_stack(MODEL, FREE, folder=tmp_path / "two")
     client = await other.start()
-    again = await create(client, backends=["model", "free"], budget=pb.Budget(usd=0.3))
+    again = await create(client, backends=["model", "free"], budget=pb.Budget(usd=0.3), **SWEEPS)
     await until(lambda: len(other.generator.calls) >= 7)
     await other.server.stop()
     client = await other.start()
@@ -72,7 +75,7 @@ async def test_a_sweep_that_one_scenario_of_each_kind_speaks_against_is_not_run_
     stack = new_stack(MODEL, FREE, folder=tmp_path / "one")
     stack.verifier.train, stack.verifier.tells_decisions = dict(KINDS), True
     client = await stack.start()
-    search_id = await create(client, backends=["model", "free"], budget=pb.Budget(usd=0.3))
+    search_id = await create(client, backends=["model", "free"], budget=pb.Budget(usd=0.3), **SWEEPS)
     await watch(client, search_id)
     search, found = await get(client, search_id), await candidates(client, search_id)
     stopped = [c for c in found if c.verdict_status == verifier_pb2.VERDICT_STATUS_STOPPED_EARLY]
@@ -105,7 +108,7 @@ async def test_a_sweep_that_one_scenario_of_each_kind_speaks_against_is_not_run_
     other = new_stack(MODEL, FREE, folder=tmp_path / "two")
     other.verifier.train, other.verifier.tells_decisions = dict(KINDS), True
     client = await other.start()
-    again = await create(client, backends=["model", "free"], budget=pb.Budget(usd=0.3))
+    again = await create(client, backends=["model", "free"], budget=pb.Budget(usd=0.3), **SWEEPS)
     await until(lambda: len(other.verifier.looked_at) >= 3)
     await other.server.stop()
     client = await other.start()

@@ -204,12 +204,12 @@ def main() -> None:
     args = parser.parse_args()
     outcomes: list[Outcome] = []
     for seed in range(args.seeds):
-        paid = model.Budget(usd_nano=round(args.usd * model.NANO))
-        outcomes.append(arm("model", args.simulator, args.suite, seed, paid))
+        dollars = model.Budget(usd_nano=round(args.usd * model.NANO))
+        outcomes.append(arm("model", args.simulator, args.suite, seed, dollars))
         for grammar in ("", NO_GRAMMAR):
-            mixed = arm(f"mixed{grammar}", args.simulator, args.suite, seed, paid)
-            free = model.Budget(verifications=mixed.verifications)
-            outcomes += [mixed, arm(f"offline{grammar}", args.simulator, args.suite, seed, free)]
+            both = arm(f"mixed{grammar}", args.simulator, args.suite, seed, dollars)
+            free = model.Budget(verifications=both.verifications)
+            outcomes += [both, arm(f"offline{grammar}", args.simulator, args.suite, seed, free)]
         if args.json:
             args.json.write_text(json.dumps([asdict(outcome) for outcome in outcomes], indent=1))
     print(f"{args.simulator} / {args.suite}, ${args.usd:g}, {args.seeds} seeds: medians, least to greatest in brackets")
@@ -228,11 +228,11 @@ def main() -> None:
         print(f"| {name} | {' | '.join(cells)} |")
     for grammar in ("", NO_GRAMMAR):
         for field in ("train", "held_out"):
-            found = {
-                name: [getattr(outcome, field) for outcome in outcomes if outcome.arm == name]
+            mixed, offline, paid = (
+                [getattr(outcome, field) for outcome in outcomes if outcome.arm == name]
                 for name in (f"mixed{grammar}", f"offline{grammar}", "model")
-            }
-            gains = [mixed - max(alone) for mixed, *alone in zip(*found.values(), strict=True)]
+            )
+            gains = [one - max(alone) for one, *alone in zip(mixed, offline, paid, strict=True)]
             print(f"mixed{grammar}, {field}, over the better of either alone: mean {paired_bootstrap(gains, 0)}")
 
 

@@ -3,12 +3,15 @@
     python -m benchmarks.verifier --requests 200 --clients 16
 
 Every request is a policy of its own (a baseline with a comment), on the scenarios of a suite, over gRPC between real
-processes in strict isolation. "Cached" repeats requests that were answered before.
+processes in strict isolation. "Cached" repeats requests that were answered before. The processor time of a verdict is
+told by who uses it: where two workers have two cores, client and service take theirs from them, and two workers can be
+at most 2 W / (W + rest) times as fast as one.
 """
 
 from __future__ import annotations
 
 import argparse
+import os
 import statistics
 import tempfile
 import threading
@@ -18,7 +21,8 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.support.verifier import request, running_verifier
+from benchmarks.fleet import cpu_seconds
+from tests.support.verifier import RunningVerifier, request, running_verifier
 
 from quintain.clients.verifier import Verifier
 from quintain.verifier.v1 import verifier_pb2 as pb
@@ -34,6 +38,29 @@ class Measured:
 
     def __str__(self) -> str:
         return f"{self.per_second:7.1f} verdicts/s   p50 {self.p50_ms:7.1f} ms   p99 {self.p99_ms:7.1f} ms"
+
+
+@dataclass(frozen=True, slots=True)
+class Processor:
+    """Seconds used so far: by this process, by the service's own, and by its workers with their policies."""
+
+    client: float
+    service: float
+    workers: float
+
+    @classmethod
+    def used(cls, running: RunningVerifier) -> Processor:
+        fields = Path(f"/proc/{running.process.pid}/stat").read_text().rpartition(")")[2].split()
+        service = sum(map(int, fields[11:13])) / os.sysconf("SC_CLK_TCK")
+        return cls(time.process_time(), service, cpu_seconds(running.process.pid) - service)
+
+    def since(self, before: Processor, verdicts: int) -> str:
+        spent = (self.client - before.client, self.service - before.service, self.workers - before.workers)
+        client, service, workers = (1000 * seconds / verdicts for seconds in spent)
+        return (
+            f"processor time of a verdict: client {client:.1f} ms, service {service:.1f} ms, worker and policy "
+            f"{workers:.1f} ms; two workers on two cores at most {2 * workers / (workers + client + service):.2f} x"
+        )
 
 
 def measure(client: Verifier, requests: int, clients: int, make: Callable[[int], pb.VerifyRequest]) -> Measured:
@@ -76,8 +103,10 @@ def main() -> None:
                 return request(f"{source}\n# {number}\n", simulator=SIMULATOR, suite=SUITE)
 
             measure(client, 8, 4, lambda number: fresh(-1 - number))  # baselines and imports are warm from here on
+            before = Processor.used(running)
             by_workers[workers] = measure(client, options.requests, options.clients, fresh)
-            print(f"{workers} worker(s), {options.clients} clients, suite {SUITE}: {by_workers[workers]}")
+            spent = Processor.used(running).since(before, options.requests)
+            print(f"{workers} worker(s), {options.clients} clients, suite {SUITE}: {by_workers[workers]}\n  {spent}")
             if workers == 2:
                 cached = measure(client, options.requests, options.clients, fresh)
                 print(f"the same requests, cached:                 {cached}")

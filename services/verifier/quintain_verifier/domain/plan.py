@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import asdict, dataclass
+from functools import cached_property
 
 from quintain.plugins.simulator import Aggregation, Direction, Fidelity, Objective, Part
 from quintain_verifier.sandbox.limits import Limits
@@ -28,7 +29,7 @@ class PlannedScenario:
         return self.group or self.name
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)  # without slots: its digest is kept
 class RunPlan:
     """A request in canonical form: names resolved, defaults filled in. Two requests with equal digests mean the same.
 
@@ -62,7 +63,7 @@ class RunPlan:
         """Which way the score is better: a mean of normalised values is always maximised."""
         return Direction.MAXIMIZE if self.aggregation is Aggregation.MEAN_NORMALIZED else self.objective.direction
 
-    @property
+    @cached_property
     def digest(self) -> str:
         """sha256 (hex) over everything the verdict depends on, and nothing else."""
         limits = {k: float(v).hex() for k, v in asdict(self.limits).items() if k not in ("source_bytes", "scenarios")}

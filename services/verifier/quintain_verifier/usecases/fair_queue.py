@@ -82,7 +82,8 @@ class FairQueue(Generic[W]):
         self._tickets.pop(ticket.number, None)
         if not any(t.caller == ticket.caller for t in self._tickets.values()):
             self._last_served.pop(ticket.caller, None)
-        self.changed()
+        if not ticket.started:  # else nobody was behind it
+            self.changed()
 
     def add_idle(self, worker: W) -> None:
         self._idle.append(worker)

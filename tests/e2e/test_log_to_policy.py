@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 import shlex
+import shutil
+from importlib import resources
 from pathlib import Path
 
 import pytest
@@ -13,10 +15,22 @@ PAGE = Path(__file__).parents[2] / "docs" / "systems.md"
 # What the test adds to a command: the last word counts.
 SMALLER = {
     "record": ["--scenario", "tight"],
-    "loop": ["--rounds", "1", "--models", "1", "--policies", "3"],
+    "loop": ["--rounds", "1", "--models", "1", "--policies", "3", "--references", "0", "--attack", "3"],
     "fidelity": ["--references", "0", "--attack", "3"],
 }
 PATIENCE = 1200  # seconds of one command, on a machine that does other things
+TENANTS = Path(str(resources.files("quintain_system") / "packages" / "tenants"))
+SHORTER = ("duration = 180.0", "duration = 20.0")  # a calibration takes as long as what was recorded is long
+
+
+def short_suite(folder: Path) -> str:
+    """`tenants/smoke` as a suite of one's own, whose scenarios are over sooner."""
+    shutil.copytree(TENANTS, folder / "tenants")
+    suite = folder / "tenants" / "suites" / "smoke.toml"
+    text = suite.read_text(encoding="utf-8")
+    assert SHORTER[0] in text
+    suite.write_text(text.replace(*SHORTER), encoding="utf-8")
+    return str(suite)
 
 
 def commands() -> list[list[str]]:
@@ -30,7 +44,8 @@ def test_the_pages_commands_lead_from_a_log_to_a_policy(quintain: Quintain, tmp_
     told = commands()
     assert [words[0] for words in told] == ["record", "system", "loop", "fidelity"]
     log, card = tmp_path / "log", tmp_path / "card.html"
-    places = {"log/": str(log), "card.html": str(card)}
+    suite = short_suite(tmp_path)
+    places = {"log/": str(log), "card.html": str(card), "tenants/smoke": suite}
     ran = {}
     for words in told:
         arguments = [places.get(word, word) for word in words]
@@ -46,6 +61,6 @@ def test_the_pages_commands_lead_from_a_log_to_a_policy(quintain: Quintain, tmp_
     assert (log / "recordings" / "tight-loop_1.jsonl.gz").is_file()
     assert "def decide" in (log / "winner.py").read_text(encoding="utf-8")
     assert "<html" in card.read_text(encoding="utf-8")[:2000].lower()
-    truth = ("--simulator", "system", "--suite", "tenants/smoke")
+    truth = ("--simulator", "system", "--suite", suite)
     ranked = quintain("verify", str(log / "winner.py"), *truth, "--json")
     assert ranked.code == 0, ranked.err

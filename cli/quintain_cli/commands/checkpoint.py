@@ -45,11 +45,10 @@ class Checkpoint:
             raise InvalidArgument.of("folder", message) from None
         if options == self._options:
             self._searches, self._found, self.resumed = searches, found, True
-        else:
-            begun = ", ".join(search["search_id"] for search in searches.values() if "search_id" in search) or "none"
+        elif begun := [search["search_id"] for search in searches.values() if "search_id" in search]:
             errors.print(
                 f"[yellow]quintain {command} was interrupted here, with other options or files:[/] it begins anew "
-                f"(searches begun before: {begun})"
+                f"(searches begun before: {', '.join(begun)})"
             )
 
     def once(self, step: str, work: Callable[[], Any]) -> Any:

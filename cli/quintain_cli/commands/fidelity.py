@@ -305,6 +305,8 @@ def print_card(card: Card) -> None:
         for row in card.parameters:
             table.add_row(escape(row.name), render.number(row.value), render.number(row.worth), row.determined)
         out.print(table)
+    else:
+        say("[yellow]no PARAMETERS[/] are declared: nothing was calibrated, the model's numbers are its author's")
     if card.decision is not None:
         print_decision(card.decision)
     if card.attack is not None:

@@ -23,16 +23,15 @@ from quintain_cli.commands.checkpoint import Checkpoint
 from quintain_cli.commands.fidelity import CARD_FILE, MODELS
 from quintain_cli.commands.lookup import get_candidate, get_search, list_candidates
 from quintain_cli.commands.search import describe_spec, follow_to_end, parse_options, say_estimate
-from quintain_cli.commands.system import MODEL_FILE, read_package
-from quintain_cli.commands.verify import LARGEST_SEED, read_policy, run_verify
+from quintain_cli.commands.system import MODEL_FILE, read_package, recording_reader
+from quintain_cli.commands.verify import LARGEST_SEED, read_policy, run_verify, say_words
 from quintain_cli.connect import Connection, Embedded
 from quintain_cli.fidelity.models import calibrated, calibrated_values, structure
 from quintain_cli.files import refuse_existing, write_file
-from quintain_cli.render import out, say
+from quintain_cli.render import errors, out, say
 from quintain_cli.target import TargetCommand
 
 MOST = 10**9
-WORDS_SHOWN = 10
 OK = verifier_pb2.VERDICT_STATUS_OK
 MOST_MODELS = 16
 FLOORS = ("queueing", "replay")
@@ -96,6 +95,7 @@ def fit(
     further_paths = [_folder(folder) / model_name(number) for number in range(2, MOST_MODELS + 1)]
     for path in (target, *(further_paths if out_file is None else ())):
         refuse_existing(path, force or checkpoint.resumed)  # what is there may be half of what this command wrote
+    say_contradictions(files)
     with Connection(ctx.obj, "controller", "verifier", embedded=Embedded.RUNS) as connection:
         created = checkpoint.search(connection, "model", spec)
         if not checkpoint.resumed:
@@ -129,6 +129,16 @@ def fit(
     if not search.HasField("winner"):
         say("[yellow]it was not promoted[/]: it does not beat both floors on what it never saw, or failed another gate")
     say(f"next: quintain fidelity {escape(folder)}")
+
+
+def say_contradictions(files: dict[str, bytes]) -> None:
+    """A model is fitted to what was recorded, also to what cannot have happened: that is said on standard error."""
+    if found := recording_reader().check(files).contradictions:
+        errors.print(
+            f"[yellow]the recordings contradict themselves[/], and nothing of it is mended: {escape(found[0])} "
+            "(quintain system check lists all)",
+            soft_wrap=True,
+        )
 
 
 def _asked(spec: pb.SearchSpec, files: dict[str, bytes], target: Path, keep: int) -> dict[str, object]:
@@ -204,5 +214,4 @@ def _print(verdict: verifier_pb2.Verdict) -> None:
     for name, value in values.items():
         worth = metrics.get(f"worth_{name}", 0.0)
         say(f"  {escape(name)} = {value:.5g} (a tenth of its range off is worth {worth:.4f})")
-    for event in verdict.scenarios[0].timeline[:WORDS_SHOWN]:
-        say(f"  {escape(event.text)}")
+    say_words(verdict.scenarios[0])

@@ -31,7 +31,7 @@ from quintain_cli.commands.fidelity import (
     model_system,
     truth_of,
 )
-from quintain_cli.commands.fit import write_models
+from quintain_cli.commands.fit import say_contradictions, write_models
 from quintain_cli.commands.lookup import get_candidate
 from quintain_cli.commands.record import TRUTH_FILE
 from quintain_cli.commands.searching import followed, unfinished
@@ -129,6 +129,7 @@ def loop(
     checkpoint = Checkpoint(package_folder(folder), "loop", {**asdict(asked), "files": files_digest(given)})
     if checkpoint.resumed:
         errors.print("going on with a loop that was interrupted here")
+    say_contradictions(files)
     first = checkpoint.once("first", lambda: _first(files))
     found: list[Round] = []
     with Connection(ctx.obj, "controller", "verifier", embedded=Embedded.RUNS) as connection:

@@ -10,7 +10,7 @@ import typer
 from rich.markup import escape
 
 from quintain.clients import policy_files
-from quintain.clients.suite_files import read_suite, suite_message
+from quintain.clients.suite_files import FIT, read_suite, suite_message
 from quintain.errors import Internal, InvalidArgument
 from quintain.type.v1 import type_pb2
 from quintain.verifier.v1 import verifier_pb2 as pb
@@ -22,6 +22,7 @@ from quintain_cli.waiting import WaitingLine
 
 POLICY_FAILED = 1
 LARGEST_SEED = 2**64 - 1
+WORDS_SHOWN = 10  # of a verdict on a model
 VERIFY_SECONDS = 3600.0  # the deadline, queueing included
 
 
@@ -76,6 +77,8 @@ def verify(
         render.print_json({"execution": render.to_dict(result.execution)})
     else:
         print_result(result)
+        if simulator == FIT:
+            say_words(result.verdict.scenarios[0])
     if result.verdict.status != pb.VERDICT_STATUS_OK:
         raise typer.Exit(POLICY_FAILED)
 
@@ -188,6 +191,12 @@ def print_verdict(verdict: pb.Verdict, how: str = "") -> None:
         say(f"[red]{escape(render.failure_text(verdict.failure))}[/]")
         if verdict.failure.traceback:
             out.print(escape(verdict.failure.traceback.rstrip()))
+
+
+def say_words(scenario: pb.ScenarioVerdict) -> None:
+    """What a verdict on a model says of one scenario: what is wrong, most important first, and of its parameters."""
+    for event in scenario.timeline[:WORDS_SHOWN]:
+        say(f"  {escape(event.text)}")
 
 
 def scenario_row(scenario: pb.ScenarioVerdict) -> tuple[str, ...]:

@@ -2,6 +2,7 @@
 
 import sys
 from dataclasses import dataclass
+from types import SimpleNamespace
 from typing import Any
 
 
@@ -24,6 +25,13 @@ class Record:
     def __repr__(self) -> str:
         shown = ", ".join(f"{k}={v!r}" for k, v in self.__dict__.items() if k != "kind" and not k.startswith("_"))
         return f"{type(self).__name__}({self.__dict__.get('kind')!r}, {shown})"
+
+
+class Named(SimpleNamespace):
+    """A model's `config` and `parameters`, a policy's `config`: values by their declared names."""
+
+    def __getattr__(self, name: str) -> Any:
+        raise AttributeError(f"there is no {name!r}; declared are: {', '.join(vars(self)) or 'none'}")
 
 
 class _Said(Record):
@@ -61,6 +69,10 @@ class Parameter:
     high: float
     unit: str = ""
     default: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.low > self.high:
+            raise ValueError(f"Parameter({self.low:g}, {self.high:g}): low is above high")
 
     @property
     def value(self) -> float:

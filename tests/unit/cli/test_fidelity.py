@@ -6,10 +6,12 @@ import json
 from dataclasses import replace
 
 import pytest
+from tests.support.systems import SYSTEM
 
 from quintain.plugins.recorder import Exceeded
 from quintain.verifier.v1 import verifier_pb2 as pb
 from quintain_cli.commands.fidelity import print_card
+from quintain_cli.commands.fit import say_contradictions
 from quintain_cli.fidelity.attack import Attack, Hole, worst_of_each
 from quintain_cli.fidelity.card import Card, card_of
 from quintain_cli.fidelity.decision import DecisionFidelity, Reference, decision_fidelity, gain_kept
@@ -159,3 +161,22 @@ def test_the_card_is_printed_written_as_json_and_drawn(capsys: pytest.CaptureFix
     assert "&lt;mine&gt;: unverified" in page
     assert "<script src" not in page
     assert page.count('class="plotly-graph-div"') == 6
+
+
+def test_what_contradicts_itself_is_said_before_a_model_is_fitted_to_it(capsys: pytest.CaptureFixture[str]) -> None:
+    recording = [
+        {"recording": 1, "system": "counter", "policy": "fifo", "config": {"slots": 2}, "duration": 9.0},
+        {"time": 1.0, "input": "job", "id": 1},
+        {"time": 2.0, "event": "done", "job": 1},
+    ]
+    system = SYSTEM.replace(', seconds = { type = "float", min = 0.0, hidden = true }', "").replace(
+        'bound = "job_seconds_mean"\n', ""
+    )
+    files = {
+        "system.toml": system.encode(),
+        "recordings/monday.jsonl": "\n".join(map(json.dumps, recording)).encode(),
+    }
+    say_contradictions(files)
+    said = capsys.readouterr().err
+    assert "the recordings contradict themselves" in said
+    assert "recordings/monday.jsonl:3: invariant started" in said

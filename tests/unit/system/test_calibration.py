@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from quintain_system.fit.calibration import Calibration, calibrate
-from quintain_system.interface import Parameter
+from quintain_system.interface import Named, Parameter
 
 PARAMETERS = {name: Parameter(0.0, 1.0, "s", 0.9) for name in ("first", "second", "third")}
 
@@ -56,3 +56,10 @@ def test_the_last_bits_of_eigenvectors_change_nothing(monkeypatch: pytest.Monkey
         return values * (1 + 1e-15 * noise.randn(3)), vectors * (1 + 1e-15 * noise.randn(3, 3))
 
     assert on_another_machine(monkeypatch, nearly) == calibrated()
+
+
+def test_a_parameter_whose_range_is_turned_round_and_one_that_nobody_declared_are_named() -> None:
+    with pytest.raises(ValueError, match=r"^Parameter\(3, 0.2\): low is above high$"):
+        Parameter(3.0, 0.2, "s")
+    with pytest.raises(AttributeError, match=r"^there is no 'speed'; declared are: mean, spread$"):
+        _ = Named(mean=1.0, spread=0.5).speed

@@ -16,11 +16,10 @@ for the lines in which the last answer's events were made, ``{"line_of": name}``
 import random
 from collections import deque
 from collections.abc import Callable
-from types import SimpleNamespace
 from typing import Any
 
 from quintain_system.guest.loading import SOURCE_FILENAME, Kinds, Wrong, line_of, load_module
-from quintain_system.interface import Parameter, Rejected
+from quintain_system.interface import Named, Parameter, Rejected
 
 MAX_STEPS_AT_ONE_TIME = 100_000
 MAX_LOG = 1_000  # entries of one answer, or a little more
@@ -43,9 +42,7 @@ class Session:
             raise TypeError("the model must define a class Model(config, parameters, random)")
         declared, values = declared_parameters(getattr(module, "PARAMETERS", {}), setup["parameters"])
         self.info = {"parameters": declared}
-        self._model = module.Model(
-            SimpleNamespace(**setup["config"]), SimpleNamespace(**values), random.Random(setup["seed"])
-        )
+        self._model = module.Model(Named(**setup["config"]), Named(**values), random.Random(setup["seed"]))
         for name in ("on_input", "on_decision", "next_event_time", "advance", "observe"):
             if not callable(getattr(self._model, name, None)):
                 raise TypeError(f"class Model has no method {name}; see the model interface")

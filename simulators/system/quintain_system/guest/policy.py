@@ -6,10 +6,10 @@ for the lines in which the last answer's decisions were made.
 """
 
 from collections.abc import Callable
-from types import SimpleNamespace
 from typing import Any
 
 from quintain_system.guest.loading import Kinds, Wrong, line_of, load_module
+from quintain_system.interface import Named
 
 
 class Session:
@@ -21,7 +21,7 @@ class Session:
         self._observation: dict[str, Any] = {}
         self._decided: Any = ()  # in the last answer
         module = load_module(source, "policy")
-        config = SimpleNamespace(**setup["config"])
+        config = Named(**setup["config"])
         if callable(getattr(module, "Policy", None)):
             self._decide = module.Policy(config).decide
         elif callable(getattr(module, "decide", None)):

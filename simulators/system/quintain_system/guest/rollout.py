@@ -15,12 +15,11 @@ events}`` runs one and answers with its first part, ``{"next": true}`` with the 
 import random
 import traceback
 from collections.abc import Callable
-from types import SimpleNamespace
 from typing import Any
 
 from quintain_system.guest.loading import SOURCE_FILENAME, Kinds, Wrong, line_of, load_module
 from quintain_system.guest.model import declared_parameters
-from quintain_system.interface import Rejected
+from quintain_system.interface import Named, Rejected
 
 MAX_STEPS_AT_ONE_TIME = 10_000
 PART = 500  # entries of one answer
@@ -68,7 +67,7 @@ class Session:
     def _run(self, message: Any) -> None:
         config, entries = self._recordings[message["run"]]
         values = declared_parameters(self._declared, message["parameters"])[1]
-        model = self._class(SimpleNamespace(**config), SimpleNamespace(**values), random.Random(message["seed"]))
+        model = self._class(Named(**config), Named(**values), random.Random(message["seed"]))
         for name in _METHODS:
             if not callable(getattr(model, name, None)):
                 raise TypeError(f"class Model has no method {name}; see the model interface")

@@ -7,10 +7,10 @@ are wanted. Answer: ``[[time, kind, field, ...], ...]``, fewer than wanted at th
 import itertools
 import random
 from collections.abc import Callable
-from types import SimpleNamespace
 from typing import Any
 
 from quintain_system.guest.loading import Kinds, load_module
+from quintain_system.interface import Named
 
 
 class Session:
@@ -21,7 +21,7 @@ class Session:
         if not callable(getattr(module, "inputs", None)):
             raise TypeError("the workload must define inputs(config, random, duration)")
         self._kinds = Kinds("an input", setup["inputs"])
-        config = SimpleNamespace(**setup["config"])
+        config = Named(**setup["config"])
         self._made = iter(module.inputs(config, random.Random(setup["seed"]), setup["duration"]))
         self.info = None
 

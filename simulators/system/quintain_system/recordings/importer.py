@@ -162,7 +162,8 @@ def import_log(
         merged = heapq.merge(*runs, key=lambda item: item[:3])
         first = next(merged, None)
         if first is None:
-            raise InvalidInput(name, "no row of the log is of a kind that the map names")
+            there_is = "; ".join(reader.left_out()) or "it has no rows"
+            raise InvalidInput(name, f"no row of the log is of a kind that the map names: {there_is}")
         zero = first[0] + start
         last = min(reader.last - zero, seconds)
         if last < 0:

@@ -34,7 +34,10 @@ def finished(controller: FakeController) -> None:
     controller.events = [
         pb.Event(sequence=1, state_changed=pb.StateChanged(state=pb.SEARCH_STATE_RUNNING)),
         pb.Event(sequence=2, new_best=pb.NewBest(candidate=controller.candidates[2].summary)),
-        pb.Event(sequence=3, state_changed=pb.StateChanged(state=pb.SEARCH_STATE_FINISHED)),
+        pb.Event(
+            sequence=3,
+            state_changed=pb.StateChanged(state=pb.SEARCH_STATE_FINISHED, reason="the budget is used up"),
+        ),
     ]
     search.last_sequence = 0
 
@@ -49,6 +52,7 @@ def test_a_search_ends_in_a_table_of_baseline_best_bound_and_held_out(
     for expected in ("baseline fifo", "best found, #2", "+700.0 %", "83.3 %", "+200.0 %", "provable bound"):
         assert expected in ran.out
     assert "winner: #2" in ran.out
+    assert ran.out.count("the budget is used up") == 1, "the event and the outcome say the same end"
     assert "gate held-out passed: fine" in ran.out
 
 
@@ -122,7 +126,7 @@ def test_a_search_that_pauses_for_a_person_ends_the_command_with_its_reason(
     controller.needs_person("generator: AUTHENTICATION_FAILED")
     ran = quintain("search", "--candidates", "3")
     assert ran.code == 1
-    assert "paused: generator: AUTHENTICATION_FAILED" in ran.out
+    assert ran.out.count("paused: generator: AUTHENTICATION_FAILED") == 1
     assert "go on with: quintain search --resume s1" in ran.out
 
 

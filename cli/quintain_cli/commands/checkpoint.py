@@ -79,6 +79,11 @@ class Checkpoint:
         self._write()
         return created
 
+    def forget(self, step: str) -> None:
+        """A search of which nothing can be used: the next start makes another."""
+        del self._searches[step]
+        self._write()
+
     def _known(self, connection: Connection, search_id: str) -> controller.Search:
         try:
             return get_search(connection, search_id)

@@ -13,7 +13,7 @@ from rich.markup import escape
 from quintain.clients.budget import make_budget
 from quintain.clients.suite_files import FIT, suite_message
 from quintain.controller.v1 import controller_pb2 as pb
-from quintain.errors import InvalidArgument
+from quintain.errors import FailedPrecondition, InvalidArgument
 from quintain.plugins.simulator import files_digest
 from quintain.type.v1 import type_pb2
 from quintain.verifier.v1 import verifier_pb2
@@ -104,7 +104,7 @@ def fit(
         seen = created.search.last_sequence if checkpoint.resumed else 0
         follow_to_end(connection, created.search, False, seen, f"quintain fit {folder}, with the same options")
         search = get_search(connection, created.search.search_id)
-        found = get_candidate(connection, search.search_id, "best")
+        found = best_model(connection, checkpoint, "model", search)
         request = verifier_pb2.VerifyRequest(
             simulator=FIT,
             suite=name,
@@ -161,6 +161,17 @@ def _folder(folder: str) -> Path:
 def model_name(number: int) -> str:
     """Of the second, third and so on best model: a file within the package."""
     return f"{MODELS}model_{number}.py"
+
+
+def best_model(connection: Connection, checkpoint: Checkpoint, step: str, search: pb.Search) -> pb.Candidate:
+    """Of the step's search. Raises FailedPrecondition with what was wrong with the first one, if none stood the
+    recordings."""
+    if not search.HasField("best"):
+        checkpoint.forget(step)
+        first = next(list_candidates(connection, search.search_id), pb.CandidateSummary(summary="there was none"))
+        message = f"no model of search {search.search_id} stands the recordings; the first one: {first.summary}"
+        raise FailedPrecondition(f"{message} (quintain show {search.search_id} --candidates lists all)")
+    return get_candidate(connection, search.search_id, "best")
 
 
 def _others(connection: Connection, search: pb.Search, best: pb.Candidate, count: int) -> list[pb.Candidate]:

@@ -31,7 +31,7 @@ from quintain_cli.commands.fidelity import (
     model_system,
     truth_of,
 )
-from quintain_cli.commands.fit import say_contradictions, write_models
+from quintain_cli.commands.fit import best_model, say_contradictions, write_models
 from quintain_cli.commands.lookup import get_candidate
 from quintain_cli.commands.record import TRUTH_FILE
 from quintain_cli.commands.searching import followed, unfinished
@@ -205,10 +205,11 @@ class _Loop:
             seed=self._asked.seed,
             title=f"loop, round {number}: a model of {name}",
         )
-        search_id = self._searched(f"model {number}", spec, f"round {number}: fitting a model")
-        candidate = get_candidate(self._connection, search_id, "best")
+        step = f"model {number}"
+        search = self._searched(step, spec, f"round {number}: fitting a model")
+        candidate = best_model(self._connection, self._checkpoint, step, search)
         source = calibrated(candidate.source, calibrated_values(candidate.verdict))
-        return search_id, source, 1.0 - candidate.summary.normalized
+        return search.search_id, source, 1.0 - candidate.summary.normalized
 
     def _card(self, name: str, source: str) -> dict[str, object]:
         """The model as the package's only one, with its card and what an attack got out of it."""
@@ -234,21 +235,21 @@ class _Loop:
             seed=self._asked.seed,
             title=label,
         )
-        search_id = self._searched(f"policies {number}", spec, label)
+        search_id = self._searched(f"policies {number}", spec, label).search_id
         return search_id, get_candidate(self._connection, search_id, "best").source
 
     def _best_in_truth(self, truth: System) -> float:
         label = "searching policies in the truth"
         return score_of(self._verify(truth, self._search(truth, 0, label)[1], label)) or 0.0
 
-    def _searched(self, step: str, spec: controller.SearchSpec, label: str) -> str:
-        """The id of the step's search, which is over. Raises FailedPrecondition if it did not finish; a paused one goes
-        on when the loop does."""
+    def _searched(self, step: str, spec: controller.SearchSpec, label: str) -> controller.Search:
+        """The step's search, which is over. Raises FailedPrecondition if it did not finish; a paused one goes on when
+        the loop does."""
         begun = self._checkpoint.search(self._connection, step, spec).search
         search = followed(self._connection, begun.search_id, label)
         if search.state != controller.SEARCH_STATE_FINISHED:
             raise unfinished(search, label)
-        return search.search_id
+        return search
 
     def _verify(self, where: System, source: str, label: str) -> pb.Verdict:
         return run_verify(self._connection, where.request(source), f"running {label}").verdict

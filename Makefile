@@ -47,7 +47,7 @@ test: setup  ## Run the tests
 test-sandbox: setup  ## Run the attacks on the sandbox alone
 	$(BIN)/python -m pytest -n $(JOBS) --dist loadgroup tests/sandbox
 
-test-crash: setup  ## Kill services at random moments and compare with the undisturbed run (some minutes)
+test-crash: setup  ## Kill services and commands at any moment and compare with the undisturbed run (some minutes)
 	$(BIN)/python -m tests.crash
 
 test-chaos: setup  ## Kill, stop, starve and cut off services at random moments, then check all books (DISTURBANCES=40 SEED=1)

@@ -152,7 +152,7 @@ def test_decisions_that_the_real_system_took_count_when_a_model_refuses_them(qui
         (("return {", "return 1 / 0 or {"), None, ""),  # nobody asks what policies would see
         (("self.due.sort()", "raise KeyError(time)"), FailureKind.RAISED, "KeyError"),
         (("Event(\"started\",", "Event(\"begun\","), FailureKind.REJECTED, "'begun' is not declared"),
-        (("Parameter(0.01, 0.2", "Parameter(0.3, 0.2"), FailureKind.LOAD, "must be between 0.3 and 0.2"),
+        (("Parameter(0.01, 0.2", "Parameter(0.3, 0.2"), FailureKind.LOAD, "Parameter(0.3, 0.2): low is above high"),
     ],
 )  # fmt: skip
 def test_what_a_model_does_wrong_is_its_own_failure(

@@ -133,6 +133,20 @@ def test_where_operators_may_share_a_container_everything_still_completes(
     assert sum(group.metrics["completions"] for group in outcome.groups) >= 38
 
 
+@pytest.mark.parametrize("seed", ["measured_peaks", "strict_classes", "fair_shares", "priority_slices"])
+def test_where_a_pool_holds_one_operator_at_a_time_work_completes(faas_grammar: Grammar, seed: str) -> None:
+    """Each one that is begun with a tenth of the pool takes the room in which another could have completed."""
+    genes = next(dict(s.genes) for s in faas_grammar.seeds if s.name == seed)
+    for gb in (55.0, 95.0):  # the second needs what a reserve keeps
+        outcome = run(faas_grammar, scenario(pipelines([gb] * 200), cpus_per_pool=8, ram_gb_per_pool=100), **genes)
+        assert sum(group.metrics["completions"] for group in outcome.groups) >= 10
+
+
+def test_memory_is_divided_no_finer_than_cpus(faas_grammar: Grammar) -> None:
+    where = scenario(pipelines([100.0] * 60), cpus_per_pool=4)
+    assert ooms(run(faas_grammar, where)) == 0
+
+
 def test_cpus_are_divided_where_they_are_scarce(faas_grammar: Grammar) -> None:
     rows = [f"job{n},0,BATCH_PIPELINE,op1,,6,sqrt,,40\n" for n in range(60)]
     fair = run(faas_grammar, scenario(rows, cpus_per_pool=8)).metrics["throughput"]

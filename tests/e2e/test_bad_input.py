@@ -76,7 +76,7 @@ def test_a_broken_trace_row_is_named_with_its_column(quintain: Quintain, tmp_pat
     ("arguments", "told"),
     [
         (("--suite", "nowhere"), ["nowhere", "paper-reference, standard, smoke"]),
-        (("--scenario", "nowhere"), ["nowhere", "smoke_steady"]),
+        (("--scenario", "nowhere"), ["nowhere", "reference_burst10_seed10"]),
         (("--suite", "smoke", "--simulator", "nowhere"), ["nowhere", "faas"]),
         (("--suite", "smoke", "--objective", "nowhere"), ["nowhere", "throughput"]),
     ],

@@ -108,17 +108,18 @@ class _Call:
         self._began = time.monotonic()
         self._deadline = self._began + (timeout or retries.settings.timeout_seconds)
         self._failures = 0  # since the last answer
+        self._waited_out: QuintainError | None = None  # what the last failure was that it waited for to pass
         self._simulator_gone: tuple[float, float] | None = None  # since when, and when that was said last
 
     def left(self) -> float:
         left = self._deadline - time.monotonic()
         if left <= 0:
-            raise DeadlineExceeded("the call's deadline passed before it could be tried again")
+            raise self._waited_out or DeadlineExceeded("the call's deadline passed before it could be tried again")
         return left
 
     def answered(self) -> None:
         self._retries.answered()
-        self._failures = 0
+        self._failures, self._waited_out = 0, None
 
     def delay(self, error: grpc.RpcError) -> float:
         """Seconds to wait before the next try. Raises the typed error if the call must not or cannot be tried again
@@ -128,6 +129,8 @@ class _Call:
         typed = from_rpc_error(error)
         if not isinstance(typed, Unavailable) or is_from_server(error):
             self._retries.reached = True
+        if isinstance(typed, DeadlineExceeded) and self._waited_out is not None:
+            raise self._waited_out from error  # it says more than that the time is over
         deadline = self._deadline
         if isinstance(typed, Unavailable) and not self._retries.reached:
             typed = Unavailable(f"cannot reach {settings.address}: {typed.message}", reason="CANNOT_CONNECT")
@@ -142,6 +145,7 @@ class _Call:
             until = f" for {SIMULATOR_SECONDS:.0f} s"
         delay = retry_delay(typed, self._failures, deadline)
         if not busy:
+            self._waited_out = typed
             self._retries.say(f"{typed.message}; trying again{until}")
         return delay
 

@@ -41,6 +41,7 @@ _BACKOFF = Backoff(first_seconds=0.1, most_seconds=5.0)
 CONNECT_SECONDS = 10.0  # a server that was never reached is given up after so long, however long a call may take
 SIMULATOR_SECONDS = 20.0  # and so is a simulator that the server does not reach: enough for one that is restarted
 _SIMULATOR_BACK_SECONDS = 60.0  # not missed for so long, it has been back
+_TOO_SHORT_SECONDS = 1.0  # a try that was given less, at the end of a call's time, says nothing of the server
 
 
 class ClientSettings(Endpoint):
@@ -109,12 +110,14 @@ class _Call:
         self._deadline = self._began + (timeout or retries.settings.timeout_seconds)
         self._failures = 0  # since the last answer
         self._waited_out: QuintainError | None = None  # what the last failure was that it waited for to pass
+        self._given = 0.0  # seconds that the last try was given
         self._simulator_gone: tuple[float, float] | None = None  # since when, and when that was said last
 
     def left(self) -> float:
         left = self._deadline - time.monotonic()
         if left <= 0:
             raise self._waited_out or DeadlineExceeded("the call's deadline passed before it could be tried again")
+        self._given = left
         return left
 
     def answered(self) -> None:
@@ -129,8 +132,8 @@ class _Call:
         typed = from_rpc_error(error)
         if not isinstance(typed, Unavailable) or is_from_server(error):
             self._retries.reached = True
-        if isinstance(typed, DeadlineExceeded) and self._waited_out is not None:
-            raise self._waited_out from error  # it says more than that the time is over
+        if isinstance(typed, DeadlineExceeded) and self._waited_out is not None and self._given < _TOO_SHORT_SECONDS:
+            raise self._waited_out from error  # it says more than that the rest of the time was no use
         deadline = self._deadline
         if isinstance(typed, Unavailable) and not self._retries.reached:
             typed = Unavailable(f"cannot reach {settings.address}: {typed.message}", reason="CANNOT_CONNECT")

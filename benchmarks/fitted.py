@@ -4,8 +4,8 @@
     .venv/bin/python -m benchmarks.fitted --truth faas_pools --seeds 1 --models 6 --verifications 40
 
 Two truths whose inner workings no author of a model sees: the package ``tenants``, and the exact FaaS engine through
-the package ``faas_pools``. For each truth and seed: the train scenarios of its suite are recorded under three policies
-(first come first served or its nearest, one with priorities, a random one); a model is fitted offline; eight policies
+the package ``faas_pools``. For each truth and seed: the train scenarios of its suite are recorded under policies
+(first come first served or its nearest, one with priorities, random ones); a model is fitted offline; eight policies
 are run in it and in the truth; then policies are searched in the model alone, in the truth and in each of the two
 floors, with the same seed and the same number of verifications, and each winner is run in the truth. The headline is
 
@@ -92,7 +92,10 @@ def tenants_policies(plugin: Simulator, package: Files) -> Mapping[str, str]:
         "fixed_keep_alive": baselines["fixed_keep_alive"],
         "heavier_tenants_first": render(grammar, {**defaults, "queue_order": "weight", "eviction": "greedy_dual"}),
         "random_nodes": at_random.replace("\n\n\nclass Instance", "\n\nCHANCE = random.Random(1)\n\n\nclass Instance"),
-    }
+        # What no recording shows no model knows: this one takes the decisions that the others never take.
+        "all_decisions": render(grammar, {**defaults, "keep_law": "gaps", "prewarm": "early", "spare": "share",
+                                          "admission": "refuse_late", "place_cold": "best_fit"}),
+    }  # fmt: skip
 
 
 def pools_policies(plugin: Simulator, package: Files) -> Mapping[str, str]:

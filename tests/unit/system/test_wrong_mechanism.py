@@ -158,8 +158,8 @@ def test_no_cold_starts(log: dict[str, bytes], fit: PackageFit) -> None:
 
 
 def test_service_time_without_contention(log: dict[str, bytes], fit: PackageFit) -> None:
-    """Every request takes what it takes on an idle node, about a third of what was recorded on busy ones."""
-    wrong = fixed(render(fit.grammar, {"share_finished": "alone"}, "Alone."), "finished_", 0.3)
+    """Every request takes what it takes on an idle node, less than half of what was recorded on busy ones."""
+    wrong = fixed(render(fit.grammar, {"share_finished": "alone"}, "Alone."), "finished_", 0.4)
     said = card(fit, wrong)
     words = [words for words in said.words if words.startswith("`finished after started` comes")]
     assert any("too soon" in text and "above 80% load" in text for text in words)

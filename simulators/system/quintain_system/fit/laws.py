@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -69,12 +70,14 @@ class Case:
 class Law:
     """How long a step takes: `base` plus what each feature adds, from a fit to the recorded times, unless one of the
     `cases` (the first that fits) has a law of its own; or, where nothing explains them, a lognormal around `median`.
-    `explained` is the share of the variance that this explains, `groups` by what else times differ: expression ->
+    `explained` is the share of the variance that this explains, `spread` the standard deviation of the logarithms of
+    what it leaves, `groups` by what else times differ: expression ->
     value -> how many times as long as usual. `plain_median` and `plain_sigma` are of all times as recorded."""
 
     base: float
     features: Mapping[str, float]  # expression -> seconds for each unit
     explained: float
+    spread: float
     median: float
     sigma: float
     plain_median: float
@@ -97,7 +100,17 @@ def law_of(samples: Sequence[Sample], fields: Fields) -> Law:
     plain_median, plain_sigma = _lognormal(seconds)
     quantiles = [float(q) for q in np.quantile(own, np.linspace(0, 1, 21))]
     return Law(
-        base, features, explained, median, sigma, plain_median, plain_sigma, quantiles, found.groups, found.cases
+        base,
+        features,
+        explained,
+        math.sqrt(found.left),
+        median,
+        sigma,
+        plain_median,
+        plain_sigma,
+        quantiles,
+        found.groups,
+        found.cases,
     )
 
 
@@ -242,7 +255,7 @@ def _means(samples: Sequence[Sample], logs: Numbers, expression: str) -> dict[An
     rows: dict[Any, list[int]] = defaultdict(list)
     for number, sample in enumerate(samples):
         value = sample.known.get(expression)
-        if not isinstance(value, (str, int, bool)):
+        if not isinstance(value, (str, int, float, bool)):
             return {}
         rows[value].append(number)
     if len(rows) > LARGEST_GROUPING:
@@ -332,8 +345,9 @@ def _refined(name: str, law: Linear, values: Table, y: Numbers) -> Linear:
         squares = _Squares(values, [*others, *tried], y)
         laws = [best, *(squares.fit([*others, limited]) for limited in tried)]
         best = max(laws, key=lambda one: round(one[2], 6))
-        limit = next(float(e[:-1].partition(", ")[2]) for e in best[0] if e.startswith(head))
-        low, high = limit / step, limit * step
+        limits = [float(e[:-1].partition(", ")[2]) for e in best[0] if e.startswith(head)]
+        if limits:
+            low, high = limits[0] / step, limits[0] * step
     return best
 
 

@@ -25,6 +25,9 @@ SAME = 0.9  # share of the cases in which a field must have another's value to b
 IMMEDIATE_SHARE = 0.95  # of the times of a step that takes none
 MOST_SAMPLES = 4_000  # of a step
 FEW_JOINS = 5
+IS_FIRST = (
+    "is_first"  # a thing that the system made: the first one for the same, at the same place (its image is new there)
+)
 
 
 @dataclass
@@ -119,6 +122,9 @@ class _Seen:
         self._joins: dict[str, Counter[Join]] = defaultdict(Counter)
         self._happened: Counter[str] = Counter()
         self._groups: frozenset[str] = frozenset()
+        self._declared: dict[str, dict[Any, set[tuple[Any, ...]]]] = defaultdict(lambda: defaultdict(set))
+        self._used_again = {of.of for n, kind in enumerate(kinds.specs) if kinds.is_event(n)
+                            for of in kind.fields.values() if of.type == "ref" and of.of != kinds.thing[n]}  # fmt: skip
 
     def add(self, episode: Episode) -> None:
         kinds = self._kinds
@@ -131,6 +137,7 @@ class _Seen:
         moment, begun = -1.0, False
         self._episodes += 1
         parts = _Parts(self._spec)
+        met: set[tuple[Any, ...]] = set()  # what things that the system made were for, and where
         for time, record in episode.history:
             number = record[0]
             name, place, thing_kind = kinds.names[number], kinds.key[number], kinds.thing[number]
@@ -139,6 +146,8 @@ class _Seen:
             begun = begun or is_event
             if number < kinds.inputs:
                 self._came[name, not begun] += 1
+                if place is not None:
+                    self._declared[name][record[place]].add(tuple(record[1:]))
             if time > moment:
                 moment, now, decided = time, [], []
             self._happened[name] += 1
@@ -160,8 +169,12 @@ class _Seen:
                     if by is not None:
                         self._firsts[name][by[0]] += 1
                         known.update(by[1])
+                        if name in self._used_again:
+                            what = (name, *(v for f, v in values.items() if f in self._names and f != name))
+                            known[IS_FIRST] = what not in met
+                            met.add(what)
                     self._record(name, Sample(0.0, self._whole(known, things), time, record))
-                    for lost in known.keys() - values.keys():
+                    for lost in known.keys() - values.keys() - {IS_FIRST}:
                         del known[lost]  # of what made it (the request for which an instance was started)
             before = last.get(thing)
             if before is not None:
@@ -245,7 +258,7 @@ class _Seen:
             before={name: [k for k, n in self._before[name].most_common()] for name in spec.decisions},
             needs={name: need for name, found in following.items() if (need := self._need(found)) is not None},
             joins=joins,
-            made_by={n: [d for d, _ in c.most_common()] for n, c in self._firsts.items()},
+            made_by={n: [d for d, k in c.most_common() if k > RARE * c.total()] for n, c in self._firsts.items()},
             most_users=self._most_used(),
             idle_seconds={k: float(np.median(v)) for k, v in self._last_idle.items()},
             rooms=tuple(self._rooms()),
@@ -255,13 +268,28 @@ class _Seen:
 
     def _telling(self) -> frozenset[str]:
         """Fields by whose values things may differ: not what comes and goes, whose ids mean another thing each time."""
+        found = {IS_FIRST}
         declared = {n for n in self._spec.inputs if self._came[n, False] <= RARE * self._came[n, True]}
-        return frozenset(
-            f
-            for kind in self._kinds.specs
-            for f, of in kind.fields.items()
-            if of.type in ("index", "bool") or of.values or (of.type == "ref" and of.of in declared)
-        )
+        for kind in self._kinds.specs:
+            for name, of in kind.fields.items():
+                if of.type == "ref" and of.of in declared:
+                    found.add(self._identity(of.of) or name)
+                elif of.type in ("index", "bool") or of.values:
+                    found.add(name)
+        return frozenset(found)
+
+    def _identity(self, kind: str) -> str | None:
+        """A field that tells things of this kind apart, if their ids mean another one in each recording; else None."""
+        things = self._declared[kind]
+        if all(len(told) == 1 for told in things.values()):
+            return None
+        told = set().union(*things.values())
+        numbers = {
+            name: len({fields[place] for fields in told})
+            for place, (name, of) in enumerate(self._spec.inputs[kind].fields.items())
+            if of.type in ("float", "int", "string")
+        }
+        return max(numbers, key=lambda name: (numbers[name], name), default=None)
 
     def _next(self, name: str, events: set[str]) -> list[Next]:
         after = self._after.get(name)
@@ -386,12 +414,13 @@ class _Parts:
 
 
 def _maker(decided: list[tuple[str, dict[str, Any]]], values: Mapping[str, Any]) -> tuple[str, dict[str, Any]] | None:
-    """The decision of this moment that made a thing with these values; it makes no other."""
+    """The decision of this moment that made a thing with these values, the one that says most of them; it makes no
+    other."""
+    said = [0] * len(decided)
     for number, (_, known) in enumerate(decided):
         shared = [k for k in values if k in known]
-        if shared and all(known[k] == values[k] for k in shared):
-            return decided.pop(number)
-    return decided.pop(0) if decided else None
+        said[number] = len(shared) if all(known[k] == values[k] for k in shared) else 0
+    return decided.pop(said.index(max(said))) if decided else None
 
 
 def _names(decision: tuple[str, Mapping[str, Any]], value: Any) -> bool:

@@ -32,15 +32,16 @@ class Laws(Lines):
         elif law.explained < 0.9:
             says = {"spread": says["spread"], **says}
         gene = self.gene(f"law_{name}", name, says)
+        luck = self.luck(name, self.life.thing(following.event))
         body: list[str] = ["p = self.parameters"]
         plain = f"seconds = {law.plain_median:.4g} * math.exp(self.random.gauss(0.0, {law.plain_sigma:.3g}))"
         body += ['{% if genes.get("floor") %}', plain]
         if linear:
             body += [f'{{% elif {gene} in ("linear", "spread") %}}', *self._by_case(name, law, gene)]
-            self.parameter(f"{name}_spread", 0.0, 2.0, "", min(1.5, max(0.02, law.sigma / 3)), f'{gene} == "spread"')
+            self.parameter(f"{name}_spread", 0.0, 2.0, "", min(1.5, max(0.02, law.spread)), f'{gene} == "spread"')
             body += [
                 f'{{% if {gene} == "spread" %}}',
-                f"seconds *= math.exp(self.random.gauss(0.0, p.{name}_spread))",
+                f"seconds *= math.exp(p.{name}_spread * {luck} - p.{name}_spread**2 / 2)",  # the mean stays
                 "{% endif %}",
             ]
             body.append(f'{{% elif {gene} == "lognormal" %}}')
@@ -50,7 +51,7 @@ class Laws(Lines):
         when = f'{gene} in ("lognormal", "constant")'
         self.parameter(f"{name}_seconds", median / SPREAD, median * SPREAD, "s", median, when)
         self.parameter(f"{name}_sigma", 0.0, max(1.0, 2 * law.sigma), "", law.sigma, f'{gene} == "lognormal"')
-        body += [f"seconds = p.{name}_seconds * math.exp(self.random.gauss(0.0, p.{name}_sigma))"]
+        body += [f"seconds = p.{name}_seconds * math.exp(p.{name}_sigma * {luck})"]
         body += [f'{{% elif {gene} == "constant" %}}', f"seconds = p.{name}_seconds", "{% else %}"]
         quantiles = ", ".join(f"{q:.4g}" for q in law.quantiles)
         body += [f"seconds = drawn(self.random, ({quantiles}))", "{% endif %}"]

@@ -19,6 +19,7 @@ class Lines:
         self.parameters: list[str] = []
         self.methods: list[str] = []
         self.init: list[str] = []
+        self.lucks: dict[str, list[str]] = {}  # kind that comes from outside -> what is drawn for each of them
         self.timed: list[tuple[str, Next]] = []
         self.pools = {kind: Pool(life, kind) for kind in life.made_by if is_pool(life, kind)}
         self.rooms = [room for room in life.rooms if room.acquire not in life.made_by]
@@ -46,6 +47,16 @@ class Lines:
         for line in body:
             lines.append(line if line.startswith("{%") else f"        {line}")
         self.methods.append("\n".join(lines))
+
+    def luck(self, name: str, kind: str | None) -> str:
+        """A standard normal draw for a thing of this kind: of what comes from outside always the same one, so that
+        policies are compared on the same work."""
+        if kind is None or kind not in self.life.spec.inputs:
+            return "self.random.gauss(0.0, 1.0)"
+        names = self.lucks.setdefault(kind, [])
+        if f"luck_{name}" not in names:
+            names.append(f"luck_{name}")
+        return f"it.luck_{name}"
 
     def worked_on(self) -> list[str]:
         """Things from outside that decisions are about."""

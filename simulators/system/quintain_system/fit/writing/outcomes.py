@@ -47,11 +47,8 @@ class Outcomes(Lines):
         if not need.sigma:
             body = [f"return {median}"]
         else:
-            body = [
-                f'if not hasattr(it, "{name}"):',
-                f"    it.{name} = {median} * math.exp(self.random.gauss(0.0, {need.sigma:.3g}))",
-                f"return it.{name}",
-            ]
+            luck = self.luck(name, self.life.thing(event))
+            body = [f"return {median} * math.exp({need.sigma:.3g} * {luck})"]
         self.methods.append(f"{{% if {when} %}}")
         self.method(f"need_of_{event}(self, it)", "The same at each try.", body)
         self.methods.append("{% endif %}")

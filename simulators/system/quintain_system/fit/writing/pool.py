@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Protocol
 
-from quintain_system.fit.lifecycle import Lifecycle, Next
+from quintain_system.fit.lifecycle import IS_FIRST, Lifecycle, Next
 from quintain_system.fit.writing.words import id_attribute
 
 _ITS_OWN = ("users", "ready", "gone", "queue")  # what the model keeps of a thing, by these names
@@ -166,6 +166,7 @@ class Pool:
         kind, life = self.kind, self.life
         fields = ", ".join([f"{own}=self.made", *[f"{f}={e}" for f, e in life.fields[kind].items()]])
         # A law of its own steps may use all that its event says, not only what makes it alike.
+        key = ", ".join(f"it.{f}" for f in self._key)
         told = "".join(f"{f}={e}, " for f, e in life.fields[kind].items() if f not in (*self._key, *_ITS_OWN))
         body: list[str] = []
         for room in self.rooms:
@@ -181,6 +182,7 @@ class Pool:
         body += [
             "self.made += 1",
             f"made = SimpleNamespace({own}=self.made, {names}, {told}users=0, ready=False, gone=False, queue=deque())",
+            f"made.{IS_FIRST} = ({key},) not in self.pool_{kind}",
             "made.idle_since, made.turn = None, 0",
         ]
         for room in self.rooms:

@@ -17,6 +17,7 @@ IDS = @IDS@  # of what comes from outside: the field with its id
 WORKED_ON = @WORKED_ON@
 EVENTS = @EVENTS@
 OURS = ("kind", "_line", "users", "ready", "gone", "queue")  # what the model, not an event, says of a thing
+LUCKS = @LUCKS@  # kind that comes from outside -> what is drawn for each of them
 FINAL = @FINAL@  # events after which nothing comes by itself
 
 
@@ -32,6 +33,7 @@ class Model:
         self.config, self.parameters, self.random = config, parameters, random
         self.things = {kind: {} for kind in @KINDS@}
         self.calendar, self.order, self.now = [], 0, 0.0  # (time, order, method, its arguments)
+        self.outside = type(random)(random.random())  # draws that are the same whatever is decided
         self.said = []  # events of now
         self.made = 0  # things that the system has made
         self.deciding = False
@@ -41,6 +43,8 @@ class Model:
     def on_input(self, time, given):
         self.now = time
         given.stage = given.kind
+        for name in LUCKS.get(given.kind, ()):
+            setattr(given, name, self.outside.gauss(0.0, 1.0))
         own = IDS.get(given.kind)
         if own is not None:
             self.things[given.kind][getattr(given, own)] = given

@@ -35,6 +35,7 @@ class Writer(Laws, Rooms, Deciding, Outcomes):
             .replace("@KINDS@", repr(list(self._things())))
             .replace("@METHODS@", "\n\n".join(self.methods))
             .replace("@IDS@", repr({k: f for k, kind in self.life.spec.inputs.items() if (f := id_field(kind))}))
+            .replace("@LUCKS@", repr(self.lucks))
             .replace("@FINAL@", repr(tuple(e for e in self.life.spec.events if not self.life.next.get(e))))
             .replace("@EVENTS@", repr(tuple(self.life.spec.events)))
             .replace("@WORKED_ON@", repr(self.worked_on()))

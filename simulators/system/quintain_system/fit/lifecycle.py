@@ -25,9 +25,8 @@ SAME = 0.9  # share of the cases in which a field must have another's value to b
 IMMEDIATE_SHARE = 0.95  # of the times of a step that takes none
 MOST_SAMPLES = 4_000  # of a step
 FEW_JOINS = 5
-IS_FIRST = (
-    "is_first"  # a thing that the system made: the first one for the same, at the same place (its image is new there)
-)
+# Of a thing that the system made: the first one for the same, at the same place (its image is new there).
+IS_FIRST = "is_first"
 
 
 @dataclass
@@ -170,7 +169,8 @@ class _Seen:
                         self._firsts[name][by[0]] += 1
                         known.update(by[1])
                         if name in self._used_again:
-                            what = (name, *(v for f, v in values.items() if f in self._names and f != name))
+                            own = id_field(self._spec.events[name])
+                            what = (name, *(v for f, v in values.items() if f in self._names and f != own))
                             known[IS_FIRST] = what not in met
                             met.add(what)
                     self._record(name, Sample(0.0, self._whole(known, things), time, record))

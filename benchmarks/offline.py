@@ -36,6 +36,7 @@ from quintain.plugins.doors import SIMULATORS, STRATEGIES
 from quintain.plugins.grammar import Grammar
 from quintain.plugins.inprocess import in_process, simulate
 from quintain.plugins.simulator import Description, Direction, Outcome, Part, RunOptions, Simulator, Suite, narrowed
+from quintain.plugins.strategy import RULES
 from quintain.statistics import paired_bootstrap
 from quintain_cli.commands.ablate import ArmOutcome as Arrived
 from quintain_cli.commands.ablate import contrast
@@ -122,6 +123,7 @@ def planner(judge: Judge, strategy: str, seed: int, evaluations: int) -> Planner
         descriptors=tuple((d.metric, tuple(d.edges)) for d in description.descriptors),
         backends=(backend,),
         default_policy=description.baselines[0].source,
+        rules=RULES,
     )
     spec = model.SearchSpec(
         simulator=description.name,

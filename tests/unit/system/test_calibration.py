@@ -63,3 +63,10 @@ def test_a_parameter_whose_range_is_turned_round_and_one_that_nobody_declared_ar
         Parameter(3.0, 0.2, "s")
     with pytest.raises(AttributeError, match=r"^there is no 'speed'; declared are: mean, spread$"):
         _ = Named(mean=1.0, spread=0.5).speed
+
+
+def test_of_a_model_that_fails_with_all_values_no_parameter_is_said_to_do_nothing() -> None:
+    found = calibrate(PARAMETERS, lambda values: 1.0, lambda values: 1.0)
+    assert found.worth == {}
+    (words,) = found.words
+    assert "failed on the train recordings with all" in words

@@ -31,7 +31,7 @@ GIVE_UP_AFTER = 20  # runs that all failed
 @dataclass(frozen=True)
 class Calibration:
     """`values` by parameter; `worth`: how much the distance grows if one is a tenth of its range off (0: it does
-    nothing); `words` for the model's author."""
+    nothing), empty if the model failed with all values; `words` for the model's author."""
 
     values: Mapping[str, float]
     worth: Mapping[str, float]
@@ -62,6 +62,9 @@ def calibrate(
         best = min([defaults, *found], key=careful)
         used += 1 + len(found)
         least = distance(best)
+        if least >= FAILED:
+            failed = f"the model failed on the train recordings with all {used} sets of values: nothing was calibrated"
+            return Calibration(best, {}, least, at_default, used, (failed,))
     worth = dict.fromkeys(parameters, 0.0)
     for name, scale in scales.items():
         worth[name] = _worth(name, scale, best, least, distance)

@@ -268,8 +268,8 @@ class PackageFit:
             metrics["decisions_refused"] = float(refused.total())
         if calibration is not None:
             metrics |= {"calibration_runs": float(calibration.runs), "train_distance": calibration.distance}
-            metrics |= {f"parameter_{name}": value for name, value in calibration.values.items()}
-            metrics |= {f"worth_{name}": value for name, value in calibration.worth.items()}
+            for name, worth in calibration.worth.items():
+                metrics |= {f"parameter_{name}": calibration.values[name], f"worth_{name}": worth}
         words = self._words(found, refused)
         said = json.dumps([metrics, words, [[run.history for run in runs] for runs in found.rollouts]])
         return Outcome(

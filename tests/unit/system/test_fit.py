@@ -13,17 +13,17 @@ from quintain.plugins.simulator import FailureKind, OpenPolicy, Outcome, Part, P
 from quintain_system.fit import package_fit
 from quintain_system.fit.grammar import render
 from quintain_system.fit.package_fit import PackageFit
-from quintain_system.fit.plugin import simulator
 
+RECORDED = resources.files("quintain_system") / "recorded" / "load_balancer"
 TRAIN = "load_balancer/train"
 OTHER = "load_balancer/other_policy/monday-random_lb"
 
 
 @pytest.fixture(scope="module")
 def fit() -> PackageFit:
-    found = simulator.narrowed("load_balancer")
-    assert isinstance(found, PackageFit)
-    return found
+    return PackageFit(
+        package_files(resources.files("quintain_system") / "recorded" / "load_balancer"), "b", "load_balancer"
+    )
 
 
 @pytest.fixture(scope="module")
@@ -31,8 +31,7 @@ def short() -> PackageFit:
     """Calibrates on the beginning of the recordings."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(package_fit, "CALIBRATED_ON", 400)
-        folder = resources.files("quintain_system") / "recorded" / "load_balancer"
-        return PackageFit(package_files(folder), "quick", "load_balancer")
+        return PackageFit(package_files(RECORDED), "quick", "load_balancer")
 
 
 @pytest.fixture

@@ -21,9 +21,7 @@ OTHER = "load_balancer/other_policy/monday-random_lb"
 
 @pytest.fixture(scope="module")
 def fit() -> PackageFit:
-    return PackageFit(
-        package_files(resources.files("quintain_system") / "recorded" / "load_balancer"), "b", "load_balancer"
-    )
+    return PackageFit(package_files(RECORDED), "build", "load_balancer")
 
 
 @pytest.fixture(scope="module")

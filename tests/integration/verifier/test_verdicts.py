@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from tests.support.processes import until
 from tests.support.verifier import (
     BY_HASH,
     ENDLESS,
@@ -255,9 +256,8 @@ def test_a_verdict_says_what_held_the_policy(client: Verifier) -> None:
 
 
 def test_workers_never_load_grpc(verifier: RunningVerifier) -> None:
-    pids = verifier.worker_pids()
-    assert len(pids) == 2
-    for pid in pids:
+    until(lambda: len(verifier.worker_pids()) == 2)  # one that another test had killed may be on its way
+    for pid in verifier.worker_pids():
         assert "cygrpc" not in Path(f"/proc/{pid}/maps").read_text()
     assert "cygrpc" in Path(f"/proc/{verifier.process.pid}/maps").read_text()
 

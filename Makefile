@@ -4,8 +4,7 @@ SHELL := /bin/bash
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
 BIN := $(VENV)/bin
-# One more than there are cores: tests wait for processes that start and end.
-JOBS ?= $(shell n=$$(nproc 2>/dev/null || echo 2); echo $$((n + 1)))
+JOBS ?= $(shell nproc 2>/dev/null || echo 2)
 SIMULATOR ?= faas
 CASES ?= 1000
 SEED ?= 1

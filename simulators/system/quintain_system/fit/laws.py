@@ -128,12 +128,12 @@ def _fitted(samples: Sequence[Sample], table: Table, seconds: Numbers, fields: F
     cases, usual = _by_case(samples, table, seconds, fields, most_cases)
     groups: dict[str, Mapping[Any, float]] = {}
     for _ in range(2):  # what a group does to the times is not to be read into the features, nor the other way
-        predicted = _predicted(samples, cases, usual)
+        predicted = _predicted(samples, table, cases, usual)
         groups = _groups(samples, seconds / np.maximum(predicted, INSTANT), fields.grouping)
         if not groups:
             break
         cases, usual = _by_case(samples, table, seconds / _scale(samples, groups), fields, most_cases)
-    predicted = _predicted(samples, cases, usual) * _scale(samples, groups)
+    predicted = _predicted(samples, table, cases, usual) * _scale(samples, groups)
     logs = np.log(np.maximum(seconds, INSTANT) / np.maximum(predicted, INSTANT))
     return _Fitted(cases, usual, groups, float(np.var(logs)))
 
@@ -149,14 +149,16 @@ def _table(samples: Sequence[Sample], fields: Fields) -> Table:
     return dict(found.values())
 
 
-def _predicted(samples: Sequence[Sample], cases: Sequence[Case], usual: Linear) -> Numbers:
-    features, base, _ = usual
-    found = []
-    for sample in samples:
-        own = next((c for c in cases if sample.known.get(c.attribute) == c.value), None)
-        first, of = (base, features) if own is None else (own.base, own.features)
-        found.append(first + sum(c * _number(sample.known, e) for e, c in of.items()))
-    return np.array(found)
+def _predicted(samples: Sequence[Sample], table: Table, cases: Sequence[Case], usual: Linear) -> Numbers:
+    def said(base: float, features: Mapping[str, float]) -> Numbers:
+        return base + sum((c * _column(table, e, len(samples)) for e, c in features.items()), np.zeros(len(samples)))
+
+    with np.errstate(divide="ignore", invalid="ignore"):  # of samples that have another law
+        found = said(usual[1], usual[0])
+        for case in reversed(cases):  # the first that fits counts
+            own = np.array([sample.known.get(case.attribute) == case.value for sample in samples])
+            found = np.where(own, said(case.base, case.features), found)
+    return found
 
 
 def _by_case(
@@ -264,13 +266,6 @@ def _means(samples: Sequence[Sample], logs: Numbers, expression: str) -> dict[An
 
 
 def _number(known: Mapping[str, Any], expression: str) -> float:
-    if " / " in expression:
-        above, below = expression.split(" / ")
-        divisor = _number(known, below)
-        return (1.0 if above == "1" else _number(known, above)) / divisor if divisor else 0.0
-    if expression.startswith("min("):
-        of, most = expression[4:-1].split(", ")
-        return min(_number(known, of), float(most))
     value = known.get(expression)
     return float(value) if isinstance(value, (int, float)) else 0.0
 
